@@ -1,0 +1,142 @@
+"""Every way in which keylease refuses, in one tree.
+
+::
+
+    KeyleaseError                     1
+    ├── UsageError                    2   an option, a URL or a name that makes no sense
+    ├── RequestError                  1   the peer broke its own protocol
+    ├── SessionNotFoundError          3   no live session for the target
+    │   └── SessionEndedError         3   there was one; it carries the reason
+    ├── KeychainUnavailableError      4   locked, unreachable or too slow: nothing is concluded from it
+    │   └── KeychainMissingError      4   this machine has no such keychain at all
+    ├── VaultRevokedError             5   the vault key is gone from the keychain it is pinned to
+    ├── StateError                    6   a state file that cannot be used
+    │   ├── UnsafeStateError          6   wrong owner, mode, type or link count
+    │   └── LockTimeoutError          6   another process holds the lock for too long
+    ├── SealError                     6   a sealed file that cannot be opened
+    │   ├── UnknownFormatError        6   not a sealed file of a version known here
+    │   ├── WrongKeyError             6   sealed under another key
+    │   └── TamperedError             6   changed since it was sealed
+    └── AuditError                    7   the audit log cannot be written, so nothing is released
+
+The number is the exit code of the human commands. The helper's exit codes are git's (see `keylease.helper`).
+
+A message says what was found and what was expected, the hint what to do next. Neither ever
+carries a secret, and neither ends with a full stop.
+"""
+
+from __future__ import annotations
+
+
+class KeyleaseError(Exception):
+    """Base of every refusal.
+
+    Args:
+        message: What was found and what was expected, on one line, without a secret.
+        hint: What to do next; the class's own hint if not given.
+    """
+
+    exit_code = 1
+    hint = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(KeyleaseError):
+    """The caller asked for something that makes no sense."""
+
+    exit_code = 2
+
+
+class RequestError(KeyleaseError):
+    """The peer's message breaks the peer's own protocol."""
+
+    hint = "nothing was released or stored"
+
+
+class SessionNotFoundError(KeyleaseError):
+    """There is no live session for the target."""
+
+    exit_code = 3
+    hint = "start one with: keylease login URL"
+
+
+class SessionEndedError(SessionNotFoundError):
+    """There was a session, and it has ended.
+
+    Args:
+        message: As in `KeyleaseError`.
+        reason: One of `keylease.model.REASONS`.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class KeychainUnavailableError(KeyleaseError):
+    """The keychain is locked, unreachable or too slow.
+
+    It is never a reason to delete anything.
+    """
+
+    exit_code = 4
+    hint = "unlock the keychain or log in to the desktop, then try again; nothing was deleted"
+
+
+class KeychainMissingError(KeychainUnavailableError):
+    """This machine, or this login, has no keychain of that kind."""
+
+    hint = "name another one with --keychain or KEYLEASE_KEYCHAIN"
+
+
+class VaultRevokedError(KeyleaseError):
+    """The vault key was deleted from the keychain, so every session is over."""
+
+    exit_code = 5
+    hint = "start afresh with: keylease login URL"
+
+
+class StateError(KeyleaseError):
+    """A file or directory of the state cannot be used."""
+
+    exit_code = 6
+
+
+class UnsafeStateError(StateError):
+    """A state file or directory has the wrong owner, mode, type or link count."""
+
+
+class LockTimeoutError(StateError):
+    """Another process holds a lock for longer than this one may wait."""
+
+    hint = "another keylease process is busy or stopped; try again"
+
+
+class SealError(KeyleaseError):
+    """A sealed file cannot be opened."""
+
+    exit_code = 6
+    hint = "the session is over; start a new one with: keylease login URL"
+
+
+class UnknownFormatError(SealError):
+    """The bytes are not a sealed file of a version that is known here."""
+
+
+class WrongKeyError(SealError):
+    """The file was sealed under another key."""
+
+
+class TamperedError(SealError):
+    """The file was changed since it was sealed."""
+
+
+class AuditError(KeyleaseError):
+    """The audit log cannot be written, so nothing is released."""
+
+    exit_code = 7
+    hint = "make room or repair the audit directory, then try again"

@@ -1,0 +1,93 @@
+"""What every keychain must do, and the three answers that it can give.
+
+*Found*, *absent* and *unavailable* are different answers: `KeyStore.read` returns a secret, returns
+`None`, or raises `KeychainUnavailableError`. `None` is a strong claim. It means "this keychain was
+reached, it was unlocked, it was searched whole, and the item is not there"; every session of the
+vault is destroyed on that word. A provider that is not sure raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keylease.secret import Secret
+
+KEY_BYTES: Final = 32
+USERNAME: Final = "keylease"
+"""The user name of every item, so that `keyring get SERVICE keylease` finds it."""
+
+Kind = Literal["session-key", "audit-key"]
+
+
+class Item(NamedTuple):
+    """The name of one key in a keychain. A new generation is a new item; none is overwritten."""
+
+    vault: str
+    """The vault's id: 16 lower-case hexadecimal digits."""
+    kind: Kind
+    generation: int
+
+    @property
+    def service(self) -> str:
+        """The service name under which any tool finds it."""
+        return f"keylease:{self.vault}:{self.kind}.{self.generation}"
+
+    @property
+    def label(self) -> str:
+        """What a person reads in the keychain's own window: what deleting the item does."""
+        if self.kind == "session-key":
+            return "keylease session key: delete it to end every session at once"
+        return "keylease audit key: keep it, the audit log is verified with it"
+
+
+class KeyStore(Protocol):
+    """One keychain. Every call ends within the `Deadline` that the constructor was given."""
+
+    name: str
+    """As in `vault.json` and after `--keychain`: `secret-service`, `kernel`, `macos`, ..."""
+    title: str
+    """As people call it: `Secret Service`, `Linux kernel keyring`, ..."""
+    survives_reboot: bool
+    """False where a reboot empties the keychain, so that absence after one is no revocation."""
+
+    def instance(self) -> str:
+        """Tell this keychain from another of the same kind, if the kind has several.
+
+        It is recorded with the vault; another instance is *unavailable*, not *absent*. Empty if
+        the platform has one only.
+        """
+
+    def probe(self) -> None:
+        """Return if a key could be put here now.
+
+        Raises:
+            KeychainMissingError: this machine or login has none; the next kind may be tried.
+            KeychainUnavailableError: it is there, but locked, hung or broken; no other may be tried.
+        """
+
+    def read(self, items: Sequence[Item]) -> list[Secret | None]:
+        """Return each item's key (`KEY_BYTES` bytes), or `None` where it is surely absent.
+
+        Raises:
+            KeychainUnavailableError: nothing can be said about at least one of them.
+        """
+
+    def add(self, item: Item, key: Secret) -> None:
+        """Put a new item. It has the label and the attributes that people and tools search by.
+
+        Raises:
+            KeychainUnavailableError: it was not put, or could not be read back as it was put.
+        """
+
+    def delete(self, item: Item) -> bool:
+        """Delete the item for good and return whether it was there. It is absent afterwards.
+
+        Raises:
+            KeychainUnavailableError: it is not known to be gone.
+        """
+
+    def removal_command(self, item: Item) -> str:
+        """Return the platform's own command that deletes the item, for people to copy."""

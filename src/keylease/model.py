@@ -1,0 +1,137 @@
+"""The values that travel between the layers. They are immutable and know no rules.
+
+Names (protocol, host, path, username) are opaque: bytes that are not UTF-8 are carried as lone
+surrogates (`surrogateescape`), so two names are equal exactly when their bytes are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from keylease.clock import Moment
+    from keylease.secret import Secret
+
+IDLE_SECONDS: Final = 900
+"""Idle timeout of a session if nobody says otherwise."""
+CAP_SECONDS: Final = 8 * 3600
+"""Absolute cap of a session if nobody says otherwise."""
+MAX_CAP_SECONDS: Final = 12 * 3600
+"""The longest absolute cap that can be configured, and so the longest idle timeout too."""
+
+Reason = Literal[
+    "idle",
+    "cap",
+    "credential_expired",
+    "logout",
+    "erased",
+    "revoked",
+    "reboot",
+    "clock",
+    "tampered",
+    "replaced",
+]
+"""Why a session ended. The list is closed: an audit line has no other."""
+
+
+class Target(NamedTuple):
+    """What a credential is for. All four must fit before a secret is released."""
+
+    namespace: str
+    """The family of tools: `web` for git and everything else that speaks HTTP to that host."""
+    protocol: str
+    host: str
+    """Opaque, with the port if there is one: `example.com:8443` is not `example.com`."""
+    path: str | None = None
+    """Absent is not empty. A request without a path is answered by any path of that host."""
+
+    @property
+    def url(self) -> str:
+        """The target as people write it."""
+        path = "" if self.path is None else f"/{self.path}"
+        return f"{self.protocol}://{self.host}{path}"
+
+
+class Credential(NamedTuple):
+    """What a session holds for its target."""
+
+    username: str | None
+    """Absent is not empty: an empty username is legal (single sign-on)."""
+    secret: Secret
+    """The password, or the pre-encoded value of the Authorization header if `authtype` is set."""
+    authtype: str | None = None
+    expires: int | None = None
+    """When the credential itself ends, in Unix seconds."""
+    fields: tuple[tuple[str, Secret], ...] = ()
+    """Named extra secrets, such as `oauth_refresh_token`."""
+
+    def field(self, name: str) -> Secret | None:
+        """Return the extra secret called `name`, if there is one."""
+        return next((value for key, value in self.fields if key == name), None)
+
+    def wipe(self) -> None:
+        """Wipe the secret and every extra field."""
+        self.secret.wipe()
+        for _, value in self.fields:
+            value.wipe()
+
+
+class Session(NamedTuple):
+    """A session without its secret: what `status` shows and the rules judge."""
+
+    id: str
+    """32 lower-case hexadecimal digits, random, in no way derived from the secret."""
+    target: Target
+    username: str | None
+    authtype: str | None
+    expires: int | None
+    """When the credential itself ends, in Unix seconds."""
+    generation: int
+    """The generation of the vault key that it is sealed under."""
+    created: Moment
+    used: Moment
+    """The last successful `get` or `extend`; `created` if there was none."""
+    released: Moment | None
+    """The last time that the secret was handed out."""
+    idle_seconds: int
+    cap_seconds: int
+
+
+class Request(NamedTuple):
+    """One question of a peer, in no peer's own words."""
+
+    action: Literal["get", "store", "erase", "describe", "ignore"]
+    target: Target | None = None
+    username: str | None = None
+    credential: Credential | None = None
+    """What a `store` brings or an `erase` compares with. Its username is `username`."""
+    capabilities: frozenset[str] = frozenset()
+    """What the peer announced that it understands, of what this side does."""
+    echoes: tuple[str, ...] = ()
+    """Session ids that the peer was given with an earlier answer and sends back."""
+    ephemeral: bool = False
+    """The peer asks that the credential is not kept."""
+
+    def wipe(self) -> None:
+        """Wipe the secrets that came with the request."""
+        if self.credential is not None:
+            self.credential.wipe()
+
+
+class Reply(NamedTuple):
+    """The answer to a `get`, in no peer's own words."""
+
+    session: Session
+    credential: Credential
+    ends: int
+    """When the session ends if it is not used again, in Unix seconds."""
+
+
+class Refusal(NamedTuple):
+    """How a peer is told no."""
+
+    reply: bytes
+    """For stdout, in the peer's own form. git has none: silence is the answer."""
+    message: str
+    """For stderr if a person reads it."""
+    exit_code: int

@@ -1,0 +1,91 @@
+"""Bytes that never print, compare in constant time and can be wiped.
+
+A `Secret` is not a `str` and not `bytes`: it has no text form, no pickle, no hash and no `==`.
+`reveal` is the one way out, so `grep reveal` lists every place that a secret passes.
+
+NOTE: the interpreter and the libraries below make copies that nobody can wipe. What is promised
+is only that the buffer owned here is overwritten.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+    from types import TracebackType
+
+
+class Secret:
+    """A secret in a buffer of its own.
+
+    Args:
+        data: The secret's bytes; they are copied, and the caller keeps (and wipes) its own.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, data: Buffer) -> None:
+        self._buffer = bytearray(data)
+
+    def reveal(self) -> memoryview:
+        """Return a view of the bytes. The view dies with the secret: do not keep it."""
+        return memoryview(self._buffer)
+
+    def matches(self, other: Secret) -> bool:
+        """Compare in a time that does not depend on where the two differ."""
+        return hmac.compare_digest(self._buffer, other._buffer)
+
+    def wipe(self) -> None:
+        """Overwrite the bytes with zeros. The secret is empty of meaning afterwards."""
+        wipe(self._buffer)
+
+    def __bool__(self) -> bool:
+        """Return whether there is at least one byte."""
+        return bool(self._buffer)
+
+    def __enter__(self) -> Secret:
+        """Return the secret; it is wiped when the block is left."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wipe, whatever happened."""
+        self.wipe()
+
+    def __del__(self) -> None:
+        """Wipe what nobody wiped."""
+        self.wipe()
+
+    def __repr__(self) -> str:
+        """Say nothing, not even the length."""
+        return "Secret(...)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        """Say nothing in an f-string either."""
+        return repr(self)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        """Refuse what would copy a secret or compare it carelessly."""
+        msg = "a Secret is compared with matches() and read with reveal(); it is never copied"
+        raise TypeError(msg)
+
+    __eq__ = _refuse
+    __ne__ = _refuse
+    __hash__ = None  # type: ignore[assignment]
+    __copy__ = _refuse
+    __deepcopy__ = _refuse
+    __reduce_ex__ = _refuse
+    __reduce__ = _refuse
+
+
+def wipe(buffer: bytearray | memoryview) -> None:
+    """Overwrite `buffer` with zeros, in place."""
+    buffer[:] = bytes(len(buffer))
