@@ -13,7 +13,6 @@ import hmac
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
     from types import TracebackType
 
 
@@ -26,7 +25,7 @@ class Secret:
 
     __slots__ = ("_buffer",)
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self._buffer = bytearray(data)
 
     def reveal(self) -> memoryview:

@@ -1,0 +1,1 @@
+"""Helper protocols: one module each, chosen by name from a table."""

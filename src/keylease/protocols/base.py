@@ -1,0 +1,43 @@
+"""What every helper protocol must do: a peer's bytes to a `Request`, a `Reply` to the peer's bytes.
+
+A protocol knows no clock, no store and no files. Its one invariant: any arguments and any bytes
+give a `Request` or a `RequestError` (or a `UsageError` for the arguments), nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol as Interface
+
+if TYPE_CHECKING:
+    from keylease.errors import KeyleaseError
+    from keylease.model import Refusal, Reply, Request
+
+
+class Protocol(Interface):
+    """One peer's language. Each module of this package is one."""
+
+    NAMESPACE: str
+    """The family of tools whose sessions it sees."""
+    MAX_REQUEST: int
+    """The longest message in bytes; one byte more is refused."""
+
+    def parse(self, action: str, message: bytearray | memoryview) -> Request:
+        """Return what the peer asks.
+
+        Args:
+            action: The operation, as the peer named it on the command line.
+            message: All of stdin, up to `MAX_REQUEST` + 1 bytes. The caller wipes it afterwards.
+
+        Raises:
+            RequestError: the message breaks the peer's protocol.
+        """
+
+    def render(self, request: Request, reply: Reply | None) -> bytearray:
+        """Return the whole answer; `None` is a miss. The caller writes it at once and wipes it.
+
+        Raises:
+            RequestError: the credential cannot be said in this protocol.
+        """
+
+    def refuse(self, error: KeyleaseError) -> Refusal:
+        """Return how this peer is told no."""
