@@ -11,6 +11,7 @@
     │   └── KeychainMissingError      4   this machine has no such keychain at all
     ├── VaultRevokedError             5   the vault key is gone from the keychain it is pinned to
     ├── StateError                    6   a state file that cannot be used
+    │   ├── StateMissingError         6   a directory or file that should be there is not
     │   ├── UnsafeStateError          6   wrong owner, mode, type or link count
     │   └── LockTimeoutError          6   another process holds the lock for too long
     ├── SealError                     6   a sealed file that cannot be opened
@@ -104,6 +105,10 @@ class StateError(KeyleaseError):
     """A file or directory of the state cannot be used."""
 
     exit_code = 6
+
+
+class StateMissingError(StateError):
+    """A directory or file of the state is not there."""
 
 
 class UnsafeStateError(StateError):
