@@ -2,15 +2,15 @@
 
 import http.client
 import os
-import shutil
 import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
-from support.git_server import GitServer, Seen
+from support.git_server import GitServer, Seen, find_git
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+GIT = find_git()
+pytestmark = pytest.mark.skipif(GIT is None, reason="no git here can serve HTTP")
 
 ADA = ("ada", "correct horse: battery staple")
 FILES = {"README": "read me\n"}
@@ -45,7 +45,7 @@ def git(tmp_path):
 
     def run(*words, stdin=""):
         return subprocess.run(
-            ["git", "-c", "credential.helper=store", *words],
+            [GIT, "-c", "credential.helper=store", *words],
             input=stdin,
             env=environment,
             cwd=home,

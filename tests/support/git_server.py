@@ -14,6 +14,7 @@ import binascii
 import hmac
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -34,6 +35,22 @@ CONNECTION_SECONDS = 30
 _KEPT = ("PATH", "SYSTEMROOT")
 # A commit made twice has the same id, so what a test compares does not depend on the hour.
 _AUTHOR = "Ada <ada@example.com> 1700000000 +0000"
+
+
+def find_git() -> str | None:
+    """Return the first git on PATH that can serve and speak HTTP, or None.
+
+    Not every git can: one from a package may be built without a transport, and Debian can leave the
+    server's part out.
+    """
+    for directory in os.get_exec_path():
+        git = shutil.which("git", path=directory)
+        if git is not None:
+            told = subprocess.run([git, "--exec-path"], capture_output=True, check=False, text=True)
+            parts = ("git-http-backend", "git-remote-http")
+            if all(shutil.which(part, path=told.stdout.strip()) for part in parts):
+                return git
+    return None
 
 
 class Seen(NamedTuple):
@@ -66,6 +83,7 @@ class GitServer:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._program = find_git()
         self._accounts: dict[str, _Account] = {}
         self._tokens: set[bytes] = set()
         self._lock = threading.Lock()
@@ -177,12 +195,22 @@ class GitServer:
 
     def _git(self, *words: str, stdin: bytes = b"") -> bytes:
         done = subprocess.run(
-            ["git", *words], input=stdin, env=self._environment(), capture_output=True, check=False
+            self._command(*words),
+            input=stdin,
+            env=self._environment(),
+            capture_output=True,
+            check=False,
         )
         if done.returncode != 0:
             msg = f"git {words} failed: {done.stderr.decode(errors='replace')}"
             raise RuntimeError(msg)
         return done.stdout
+
+    def _command(self, *words: str) -> list[str]:
+        if self._program is None:
+            msg = "no git here can serve HTTP: `git http-backend` is missing"
+            raise RuntimeError(msg)
+        return [self._program, *words]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -232,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.UNAUTHORIZED, [("WWW-Authenticate", 'Basic realm="rig"')], b"")
             return
         done = subprocess.run(
-            ["git", "http-backend"],
+            self.server.owner._command("http-backend"),
             input=body,
             env=self._variables(seen, len(body)),
             capture_output=True,
