@@ -1,0 +1,29 @@
+"""What a test needs of the machine, and what happens where that is missing.
+
+On a developer's machine the test is skipped and says why. In CI the machine is known, so a missing
+piece there is a broken rig: `KEYLEASE_CI_REQUIRE=secret-service,kernel-keyring` turns the skips of
+those names into failures.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+VARIABLE = "KEYLEASE_CI_REQUIRE"
+
+
+def require(condition: object, name: str, reason: str) -> None:
+    """Go on if `condition` holds; else skip the test, or fail it where `name` is required.
+
+    Args:
+        condition: Anything true means that the piece is there.
+        name: The piece, as it is written in `KEYLEASE_CI_REQUIRE`.
+        reason: What is missing, for whoever reads the report.
+    """
+    if condition:
+        return
+    if name in os.environ.get(VARIABLE, "").replace(" ", "").split(","):
+        pytest.fail(f"{VARIABLE} demands {name}: {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")

@@ -1,0 +1,295 @@
+"""A real Secret Service that is nobody's own: gnome-keyring on a private bus in a throwaway HOME.
+
+    with GnomeKeyring() as keyring:
+        run([...], env=os.environ | keyring.environment)
+
+The default is the state after a desktop login: a `login` collection, unlocked. `initialised=False`
+is a machine where nobody ever made a keyring: the daemon is started by the bus, on demand, and has
+no default collection. Everything ends with the block; no process of anybody else is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from support.requirements import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from jeepney.io.blocking import DBusConnection
+
+SERVICE = "org.freedesktop.secrets"
+ROOT = "/org/freedesktop/secrets"
+LOGIN = f"{ROOT}/collection/login"
+PASSWORD = b"the login password"
+WAIT_SECONDS = 20
+
+BUS_CONFIGURATION = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path={directory}/bus</listen>
+  <auth>EXTERNAL</auth>
+  <servicedir>{directory}/services</servicedir>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+# The prompter is what a locked keyring asks the password with. This one notes that it was called
+# and then never answers, which is what a prompt on an unattended screen does.
+ACTIVATED = {
+    SERVICE: "{daemon} --start --foreground --components=secrets",
+    "org.gnome.keyring.SystemPrompter": "/bin/sh -c 'echo prompted >> {directory}/prompted; sleep 600'",
+    "org.gnome.keyring.PrivatePrompter": "/bin/sh -c 'echo prompted >> {directory}/prompted; sleep 600'",
+}
+
+
+def require_gnome_keyring() -> None:
+    """Skip the test if this machine has no gnome-keyring to start."""
+    for program in ("gnome-keyring-daemon", "dbus-daemon"):
+        require(shutil.which(program), "secret-service", f"{program} is not on PATH")
+    try:
+        import jeepney  # noqa: F401, PLC0415 - only asked whether it is there
+    except ImportError:
+        require(condition=False, name="secret-service", reason="jeepney is not installed")
+
+
+class GnomeKeyring:
+    """A private bus and, unless `initialised` is false, an unlocked gnome-keyring on it.
+
+    Args:
+        initialised: Whether there is a `login` collection.
+        activatable: Whether the bus can start the daemon on demand. If it is false too, the bus
+            has no Secret Service at all.
+    """
+
+    def __init__(self, *, initialised: bool = True, activatable: bool = True) -> None:
+        self._initialised = initialised
+        self._activatable = activatable
+        self._stopped: int | None = None
+
+    def __enter__(self) -> Self:
+        """Start; on return the daemon owns its name and its collection is unlocked."""
+        require_gnome_keyring()
+        self._cleanup = contextlib.ExitStack()
+        with contextlib.ExitStack() as cleanup:
+            # A socket's path is 107 bytes at most, so not below pytest's own long directories.
+            self.directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kl-")))
+            self._lay_out()
+            self._bus = subprocess.Popen(
+                ["dbus-daemon", f"--config-file={self.directory}/bus.conf", "--nofork"]
+                + ["--print-address"],
+                env=self._own_environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # its children are the daemons that it activates
+            )
+            cleanup.callback(self._end_bus)
+            assert self._bus.stdout is not None
+            address = self._bus.stdout.readline().decode().strip()
+            self.environment = {**self._own_environment, "DBUS_SESSION_BUS_ADDRESS": address}
+            """What to put over `os.environ` for a process that is to see this keyring."""
+            if self._initialised:
+                self.start()
+                cleanup.callback(self._end_daemon)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the daemon, the bus and the directory."""
+        self._cleanup.close()
+
+    def _lay_out(self) -> None:
+        # Nothing of the caller's environment: no display, and no other bus.
+        self._own_environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory / "home"),
+            "XDG_RUNTIME_DIR": str(self.directory / "run"),
+            "XDG_DATA_HOME": str(self.directory / "home" / ".local" / "share"),
+            "XDG_CONFIG_HOME": str(self.directory / "home" / ".config"),
+            "XDG_CACHE_HOME": str(self.directory / "home" / ".cache"),
+            "XDG_STATE_HOME": str(self.directory / "home" / ".local" / "state"),
+        }
+        for name in ("home", "run", "services"):
+            (self.directory / name).mkdir(mode=0o700)
+        configuration = BUS_CONFIGURATION.format(directory=self.directory)
+        (self.directory / "bus.conf").write_text(configuration)
+        for name, command in ACTIVATED.items() if self._activatable else ():
+            daemon = shutil.which("gnome-keyring-daemon")
+            words = command.format(daemon=daemon, directory=self.directory)
+            text = f"[D-BUS Service]\nName={name}\nExec={words}\n"
+            (self.directory / "services" / f"{name}.service").write_text(text)
+
+    def start(self) -> None:
+        """Start a daemon as a login does: with the password, so it is unlocked."""
+        self._daemon = subprocess.Popen(
+            ["gnome-keyring-daemon", "--unlock", "--components=secrets", "--foreground"],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._daemon.stdin is not None
+        # All of stdin is the password, a newline too.
+        self._daemon.stdin.write(PASSWORD)
+        self._daemon.stdin.close()
+        self._wait_until_owned(owned=True)
+
+    def _end_daemon(self) -> None:
+        self._daemon.kill()
+        self._daemon.wait()
+
+    def _end_bus(self) -> None:
+        # Its process group: the daemons that the bus itself started are in it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._bus.pid, signal.SIGKILL)
+        self._bus.wait()
+        assert self._bus.stdout is not None
+        self._bus.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """The process that owns the Secret Service's name now, whoever started it."""
+        from jeepney import message_bus  # noqa: PLC0415 - not everywhere installed
+
+        return int(self._call(message_bus.GetConnectionUnixProcessID(SERVICE))[0])
+
+    @property
+    def owned(self) -> bool:
+        """Whether somebody is the Secret Service now. Asking starts nobody."""
+        from jeepney import message_bus  # noqa: PLC0415
+
+        return bool(self._call(message_bus.NameHasOwner(SERVICE))[0])
+
+    @property
+    def prompted(self) -> bool:
+        """Whether anybody was ever asked for a password."""
+        return (self.directory / "prompted").exists()
+
+    def lock(self, collection: str = LOGIN) -> None:
+        """Lock the collection, as the desktop's lock does."""
+        self._secrets("Service", "Lock", "ao", ([collection],))
+
+    def unlock(self, collection: str = LOGIN) -> None:
+        """Unlock the collection with its password and without a prompt."""
+        with self._connection() as connection:
+            session = self._session(connection)
+            secret = (session, b"", PASSWORD, "text/plain")
+            self._internal(
+                connection, "UnlockWithMasterPassword", "o(oayays)", (collection, secret)
+            )
+
+    def create_collection(self, label: str) -> str:
+        """Make another collection, unlocked, and return its path."""
+        with self._connection() as connection:
+            properties = {"org.freedesktop.Secret.Collection.Label": ("s", label)}
+            secret = (self._session(connection), b"", PASSWORD, "text/plain")
+            body = (properties, secret)
+            (path,) = self._internal(connection, "CreateWithMasterPassword", "a{sv}(oayays)", body)
+            return str(path)
+
+    def set_default(self, collection: str) -> None:
+        """Make `collection` the default one; `/` leaves none."""
+        self._secrets("Service", "SetAlias", "so", ("default", collection))
+
+    def stop(self) -> None:
+        """Hang the daemon: it is there and never answers (SIGSTOP)."""
+        self._stopped = self.pid
+        os.kill(self._stopped, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the daemon go on (SIGCONT)."""
+        assert self._stopped is not None
+        os.kill(self._stopped, signal.SIGCONT)
+        self._stopped = None
+
+    def kill(self) -> None:
+        """Kill the daemon (SIGKILL); the next call makes the bus start another, which is locked."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._wait_until_owned(owned=False)
+
+    def stop_bus(self) -> None:
+        """Hang the bus itself."""
+        os.kill(self._bus.pid, signal.SIGSTOP)
+
+    def resume_bus(self) -> None:
+        """Let the bus go on."""
+        os.kill(self._bus.pid, signal.SIGCONT)
+
+    def _connection(self) -> DBusConnection:
+        from jeepney.io.blocking import DBusConnection, prep_socket  # noqa: PLC0415
+
+        return DBusConnection(prep_socket(f"{self.directory}/bus"))
+
+    def _call(
+        self, message: object, connection: DBusConnection | None = None
+    ) -> tuple[object, ...]:
+        from jeepney.wrappers import unwrap_msg  # noqa: PLC0415
+
+        if connection is None:
+            with self._connection() as connection:
+                return self._call(message, connection)
+        return unwrap_msg(connection.send_and_get_reply(message, timeout=WAIT_SECONDS))
+
+    def _secrets(
+        self, interface: str, member: str, signature: str, body: tuple[object, ...]
+    ) -> None:
+        from jeepney import DBusAddress, new_method_call  # noqa: PLC0415
+
+        address = DBusAddress(ROOT, SERVICE, f"org.freedesktop.Secret.{interface}")
+        self._call(new_method_call(address, member, signature, body))
+
+    def _internal(
+        self, connection: DBusConnection, member: str, signature: str, body: tuple[object, ...]
+    ) -> tuple[object, ...]:
+        from jeepney import DBusAddress, new_method_call  # noqa: PLC0415
+
+        interface = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
+        message = new_method_call(DBusAddress(ROOT, SERVICE, interface), member, signature, body)
+        return self._call(message, connection)
+
+    def _session(self, connection: DBusConnection) -> object:
+        from jeepney import DBusAddress, new_method_call  # noqa: PLC0415
+
+        address = DBusAddress(ROOT, SERVICE, "org.freedesktop.Secret.Service")
+        message = new_method_call(address, "OpenSession", "sv", ("plain", ("s", "")))
+        return self._call(message, connection)[1]
+
+    def _wait_until_owned(self, *, owned: bool) -> None:
+        from jeepney import MatchRule, message_bus  # noqa: PLC0415
+
+        rule = MatchRule(
+            type="signal",
+            sender="org.freedesktop.DBus",
+            interface="org.freedesktop.DBus",
+            member="NameOwnerChanged",
+        )
+        rule.add_arg_condition(0, SERVICE)
+        with self._connection() as connection, connection.filter(rule) as changes:
+            ask: Callable[[], tuple[object, ...]] = lambda: self._call(  # noqa: E731
+                message_bus.NameHasOwner(SERVICE), connection
+            )
+            self._call(message_bus.AddMatch(rule), connection)
+            while ask() != (int(owned),):
+                connection.recv_until_filtered(changes, timeout=WAIT_SECONDS)
