@@ -51,10 +51,11 @@ BUS_CONFIGURATION = """\
 
 # The prompter is what a locked keyring asks the password with. This one notes that it was called
 # and then never answers, which is what a prompt on an unattended screen does.
+PROMPTER = "/bin/sh -c 'echo prompted >> {directory}/prompted; sleep 600'"
 ACTIVATED = {
     SERVICE: "{daemon} --start --foreground --components=secrets",
-    "org.gnome.keyring.SystemPrompter": "/bin/sh -c 'echo prompted >> {directory}/prompted; sleep 600'",
-    "org.gnome.keyring.PrivatePrompter": "/bin/sh -c 'echo prompted >> {directory}/prompted; sleep 600'",
+    "org.gnome.keyring.SystemPrompter": PROMPTER,
+    "org.gnome.keyring.PrivatePrompter": PROMPTER,
 }
 
 
@@ -91,8 +92,12 @@ class GnomeKeyring:
             self.directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kl-")))
             self._lay_out()
             self._bus = subprocess.Popen(
-                ["dbus-daemon", f"--config-file={self.directory}/bus.conf", "--nofork"]
-                + ["--print-address"],
+                [
+                    "dbus-daemon",
+                    f"--config-file={self.directory}/bus.conf",
+                    "--nofork",
+                    "--print-address",
+                ],
                 env=self._own_environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -242,15 +247,13 @@ class GnomeKeyring:
 
         return DBusConnection(prep_socket(f"{self.directory}/bus"))
 
-    def _call(
-        self, message: object, connection: DBusConnection | None = None
-    ) -> tuple[object, ...]:
+    def _call(self, message: object, on: DBusConnection | None = None) -> tuple[object, ...]:
         from jeepney.wrappers import unwrap_msg  # noqa: PLC0415
 
-        if connection is None:
+        if on is None:
             with self._connection() as connection:
                 return self._call(message, connection)
-        return unwrap_msg(connection.send_and_get_reply(message, timeout=WAIT_SECONDS))
+        return unwrap_msg(on.send_and_get_reply(message, timeout=WAIT_SECONDS))
 
     def _secrets(
         self, interface: str, member: str, signature: str, body: tuple[object, ...]
