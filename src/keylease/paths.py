@@ -1,0 +1,90 @@
+"""Where keylease keeps its state and its configuration.
+
+Nothing is made or looked at here. The rule for Linux is written out, for the helper asks on every
+run; elsewhere platformdirs knows, and on Linux it is the tests' oracle.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from keylease.errors import StateError, UsageError
+
+_NAME = "keylease"
+
+
+def state_directory() -> str:
+    """Return the absolute path of the state directory.
+
+    `KEYLEASE_STATE_DIR` names another one. Then `$XDG_STATE_HOME/keylease`, else
+    `~/.local/state/keylease` (XDG Base Directory Specification 0.8); on macOS and Windows the
+    platform's own place.
+
+    Raises:
+        UsageError: `KEYLEASE_STATE_DIR` is not an absolute path.
+        StateError: this user has no home directory.
+    """
+    named = os.environ.get("KEYLEASE_STATE_DIR")
+    if named:
+        if not os.path.isabs(named):
+            # Taking the usual place instead would mix a trial with the user's real sessions.
+            msg = "KEYLEASE_STATE_DIR is not an absolute path"
+            raise UsageError(msg, "give it the whole path of a directory, or unset it")
+        return named
+    return _state_directory()
+
+
+def config_directory() -> str:
+    """Return the absolute path of the configuration directory.
+
+    Raises:
+        StateError: this user has no home directory.
+    """
+    return _config_directory()
+
+
+if sys.platform == "linux":
+
+    def _state_directory() -> str:
+        return _xdg("XDG_STATE_HOME", ".local/state")
+
+    def _config_directory() -> str:
+        return _xdg("XDG_CONFIG_HOME", ".config")
+
+    def _xdg(variable: str, default: str) -> str:
+        # "All paths set in these environment variables must be absolute. If an implementation
+        # encounters a relative path [...] it should consider the path invalid and ignore it."
+        base = os.environ.get(variable, "")
+        if not os.path.isabs(base):
+            base = os.path.join(_home(), default)
+        return os.path.join(base, _NAME)
+
+    def _home() -> str:
+        home = os.environ.get("HOME", "")
+        if not os.path.isabs(home):
+            home = _recorded_home()
+        if not os.path.isabs(home):
+            msg = f"user {os.geteuid()} has no home directory to keep the state in"
+            raise StateError(msg, "set HOME or KEYLEASE_STATE_DIR")
+        return home
+
+    def _recorded_home() -> str:
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.geteuid()).pw_dir
+        except KeyError:  # a container may run under a number that has no name
+            return ""
+
+else:
+
+    def _state_directory() -> str:
+        import platformdirs
+
+        return platformdirs.user_state_dir(_NAME, appauthor=False)
+
+    def _config_directory() -> str:
+        import platformdirs
+
+        return platformdirs.user_config_dir(_NAME, appauthor=False)

@@ -1,0 +1,298 @@
+"""Private files where there are descriptors of directories, owners and modes: Linux, macOS, BSD.
+
+Each file is reached through the descriptor of its directory, opened without following a link, and
+judged by what was opened (fstat), not by what was there a moment before. The checks are those of
+ssh for its own files: owner, type, mode, link count, and who may write the directory above.
+
+Not defended against: root, and other programs of the same user.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from keylease.errors import StateError, UnsafeStateError
+from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, printable, refusal
+
+if TYPE_CHECKING:
+    from typing import Self
+
+if sys.platform != "win32":
+    import fcntl
+
+    # O_NONBLOCK: open(2) of a FIFO waits for the other end without it. It does nothing to a file.
+    _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+    _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+    class Directory(BaseDirectory):
+        """A private directory, opened once and used through its descriptor."""
+
+        def __init__(self, fd: int, path: str, label: str) -> None:
+            super().__init__(path, label)
+            self._fd = fd
+
+        @classmethod
+        def open(cls, path: str, *, create: bool = False) -> Self:
+            """Open the state directory at the absolute `path`."""
+            if not os.path.isabs(path):
+                msg = f"the state directory needs an absolute path, not {printable(path)}"
+                raise ValueError(msg)
+            path = os.path.normpath(path)
+            above, name = os.path.split(path)
+            if not name:
+                msg = "the state directory cannot be the root of the file system"
+                raise StateError(msg, "name another one in KEYLEASE_STATE_DIR")
+            try:
+                parent = _open_parent(above, create=create)
+                try:
+                    fd = _open_in(parent, name, path, create=create)
+                finally:
+                    os.close(parent)
+            except OSError as error:
+                what = f"the state directory {printable(path)} cannot be opened"
+                raise refusal(what, error) from error
+            return cls(fd, path, "")
+
+        def child(self, name: str, *, create: bool = False) -> Self:
+            """Open the directory `name` in this one."""
+            self._judge_name(name)
+            path = os.path.join(self._path, name)
+            with self._doing("opened", name):
+                fd = _open_in(self._fd, name, path, create=create)
+            return type(self)(fd, path, os.path.join(self._label, name))
+
+        def close(self) -> None:
+            """Let go of the directory. Doing it twice does no harm."""
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                with suppress(OSError):  # nothing was written through it
+                    os.close(fd)
+
+        def _open_file(self, name: str, flags: int) -> int:
+            return os.open(name, flags | _FLAGS, 0o600, dir_fd=self._fd)
+
+        def _stat(self, name: str) -> os.stat_result:
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+
+        def _judge(self, name: str, found: os.stat_result) -> None:
+            path = os.path.join(self._path, name)
+            if not stat.S_ISREG(found.st_mode):
+                msg = f"{self._called(name)} is a {kind_of(found.st_mode)}, not a regular file"
+                raise UnsafeStateError(msg, self._removal(name))
+            _judge_owner(self._called(name), found)
+            if found.st_nlink > 1:
+                msg = f"{self._called(name)} has {found.st_nlink} names, not one"
+                raise UnsafeStateError(msg, self._removal(name))
+            _judge_mode(self._called(name), path, found, 0o600)
+
+        def _judge_name(self, name: str) -> None:
+            if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith(TEMPORARY):
+                msg = f"{name!r} is not the name of one state file"
+                raise ValueError(msg)
+
+        def _make_private(self, fd: int) -> None:
+            os.fchmod(fd, 0o600)
+
+        def _move(self, old: str, new: str) -> None:
+            os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+        def _move_to_new(self, old: str, new: str) -> None:
+            _rename_without_overwriting(self._fd, old, new)
+
+        def _unlink(self, name: str) -> None:
+            os.unlink(name, dir_fd=self._fd)
+
+        def _rmdir(self, name: str) -> None:
+            os.rmdir(name, dir_fd=self._fd)
+
+        def _list(self) -> list[str]:
+            return os.listdir(self._fd)
+
+        def _sync(self, fd: int) -> None:
+            _sync(fd)
+
+        def _sync_data(self, fd: int) -> None:
+            _sync_data(fd)
+
+        def _sync_directory(self) -> None:
+            _sync_names(self._fd)
+
+        def _try_lock(self, fd: int) -> bool:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        def _unlock(self, fd: int) -> None:
+            # Closing is not enough: a child that was forked meanwhile keeps the same lock open.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+        def _removal(self, name: str) -> str:
+            path = _quoted(os.path.join(self._path, name))
+            return f"find out who put it there, then move it away: mv {path} {path}.unsafe"
+
+    def _open_parent(path: str, *, create: bool) -> int:
+        """Return a descriptor of the directory that holds, or will hold, the state directory."""
+        try:
+            fd = os.open(path, _DIRECTORY_FLAGS)
+        except FileNotFoundError:
+            if not create:
+                raise
+            above, name = os.path.split(path)
+            parent = _open_parent(above, create=True)
+            try:
+                # Another process that makes the same directory is as good.
+                return _open_in(parent, name, path, create=True)
+            finally:
+                os.close(parent)
+        try:
+            _judge_parent(path, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _open_in(parent: int, name: str, path: str, *, create: bool) -> int:
+        """Return a descriptor of the private directory `name` in `parent`."""
+        if create:
+            _make_directory(parent, name)
+        try:
+            fd = os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            with suppress(OSError):
+                _judge_directory(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
+            raise
+        try:
+            _judge_directory(path, os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _make_directory(parent: int, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            return
+        # A umask can take bits from the owner too. Nobody else can have put a link there meanwhile:
+        # the directory above was judged.
+        os.chmod(name, 0o700, dir_fd=parent)
+        _sync_names(parent)
+
+    def _judge_directory(path: str, found: os.stat_result) -> None:
+        what = f"the directory {printable(path)}"
+        if not stat.S_ISDIR(found.st_mode):
+            msg = f"{what} is a {kind_of(found.st_mode)}, not a directory"
+            hint = f"find out who put it there, then move it away: mv {_quoted(path)} ELSEWHERE"
+            raise UnsafeStateError(msg, hint)
+        _judge_owner(what, found)
+        _judge_mode(what, path, found, 0o700)
+
+    def _judge_parent(path: str, found: os.stat_result) -> None:
+        """Refuse a directory whose writers could put something else in the place of ours."""
+        what = f"the directory {printable(path)}, which holds the state directory,"
+        if found.st_uid not in (0, os.geteuid()):
+            _refuse_owner(what, found)
+        # In a sticky directory such as /tmp others can add names but not move ours; and one that
+        # they added before us has the wrong owner.
+        if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}: others can write it"
+            raise UnsafeStateError(msg, f"take their right away: chmod go-w {_quoted(path)}")
+
+    def _judge_owner(what: str, found: os.stat_result) -> None:
+        if found.st_uid != os.geteuid():
+            _refuse_owner(what, found)
+
+    def _refuse_owner(what: str, found: os.stat_result) -> None:
+        msg = f"{what} belongs to user {found.st_uid}, not to user {os.geteuid()}"
+        hint = "run keylease as that user, or name a directory of your own in KEYLEASE_STATE_DIR"
+        raise UnsafeStateError(msg, hint)
+
+    def _judge_mode(what: str, path: str, found: os.stat_result, wanted: int) -> None:
+        if found.st_mode & _OTHERS:
+            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, not {wanted:04o}"
+            hint = f"make sure nobody changed it, then: chmod {wanted:o} {_quoted(path)}"
+            raise UnsafeStateError(msg, hint)
+
+    def _quoted(path: str) -> str:
+        """Return the path as a shell takes it."""
+        return "'" + printable(path).replace("'", "'\\''") + "'"
+
+    def _sync_names(fd: int) -> None:
+        try:
+            _sync(fd)
+        except OSError as error:
+            # fsync(2): EINVAL where the file system cannot do this for a directory.
+            if error.errno != errno.EINVAL:
+                raise
+
+    if sys.platform == "darwin":
+
+        def _sync(fd: int) -> None:
+            # fsync(2) of macOS: the drive may keep the data in its cache; F_FULLFSYNC empties it.
+            try:
+                fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            except OSError as error:
+                if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                    raise
+                os.fsync(fd)
+
+        _sync_data = _sync
+
+        def _rename_exclusively(fd: int, old: str, new: str) -> int:
+            """Call renameatx_np(2) with RENAME_EXCL (4), and return its errno."""
+            import ctypes
+
+            libc = ctypes.CDLL(None, use_errno=True)
+            names = (os.fsencode(old), os.fsencode(new))
+            if libc.renameatx_np(fd, names[0], fd, names[1], ctypes.c_uint(4)) == 0:
+                return 0
+            return ctypes.get_errno()
+
+    else:
+
+        def _sync(fd: int) -> None:
+            os.fsync(fd)
+
+        def _sync_data(fd: int) -> None:
+            os.fdatasync(fd)
+
+        def _rename_exclusively(fd: int, old: str, new: str) -> int:
+            """Call renameat2(2) with RENAME_NOREPLACE (1), and return its errno."""
+            import ctypes
+
+            libc = ctypes.CDLL(None, use_errno=True)
+            names = (os.fsencode(old), os.fsencode(new))
+            if libc.renameat2(fd, names[0], fd, names[1], ctypes.c_uint(1)) == 0:
+                return 0
+            return ctypes.get_errno()
+
+    _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+    def _rename_without_overwriting(fd: int, old: str, new: str) -> None:
+        # link(2) and unlink(2) would do it everywhere, but a crash between the two leaves a file
+        # with two names, which every reader must take for an attack.
+        try:
+            failure = _rename_exclusively(fd, old, new)
+        except (ImportError, AttributeError):
+            failure = errno.ENOSYS
+        if failure in _UNKNOWN:
+            # NOTE: of two who make the same file in the same instant both succeed here, and the
+            # later one's stays, whole. Callers make files under a lock or with a random name.
+            with suppress(FileNotFoundError):
+                os.stat(new, dir_fd=fd, follow_symlinks=False)
+                failure = errno.EEXIST
+        if failure in _UNKNOWN:
+            os.rename(old, new, src_dir_fd=fd, dst_dir_fd=fd)
+        elif failure:
+            raise OSError(failure, os.strerror(failure), new)
