@@ -110,8 +110,8 @@ else:  # Windows
         _fields_ = (("boot_time", wintypes.LARGE_INTEGER), ("reserved", ctypes.c_byte * 40))
 
     def _boot() -> str:
-        # NtQuerySystemInformation(SystemTimeOfDayInformation = 3): the boot time in units of 100 ns.
-        # NOTE: setting the wall clock moves it, so that ends every session. That is on the safe side.
+        # NtQuerySystemInformation(SystemTimeOfDayInformation = 3): the boot time, in 100 ns.
+        # NOTE: setting the wall clock moves it, and so ends every session: the safe side.
         value = _TimeOfDay()
         ntdll = ctypes.WinDLL("ntdll")
         size = ctypes.sizeof(value)

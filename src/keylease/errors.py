@@ -7,7 +7,7 @@
     ├── RequestError                  1   the peer broke its own protocol
     ├── SessionNotFoundError          3   no live session for the target
     │   └── SessionEndedError         3   there was one; it carries the reason
-    ├── KeychainUnavailableError      4   locked, unreachable or too slow: nothing is concluded from it
+    ├── KeychainUnavailableError      4   locked, unreachable, too slow: it proves nothing
     │   └── KeychainMissingError      4   this machine has no such keychain at all
     ├── VaultRevokedError             5   the vault key is gone from the keychain it is pinned to
     ├── StateError                    6   a state file that cannot be used
@@ -20,7 +20,8 @@
     │   └── TamperedError             6   changed since it was sealed
     └── AuditError                    7   the audit log cannot be written, so nothing is released
 
-The number is the exit code of the human commands. The helper's exit codes are git's (see `keylease.helper`).
+The number is the exit code of the human commands. The helper's exit codes are git's: see
+`keylease.helper`.
 
 A message says what was found and what was expected, the hint what to do next. Neither ever
 carries a secret, and neither ends with a full stop.

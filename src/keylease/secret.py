@@ -10,7 +10,7 @@ is only that the buffer owned here is overwritten.
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,7 +44,7 @@ class Secret:
         """Return whether there is at least one byte."""
         return bool(self._buffer)
 
-    def __enter__(self) -> Secret:
+    def __enter__(self) -> Self:
         """Return the secret; it is wiped when the block is left."""
         return self
 

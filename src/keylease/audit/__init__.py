@@ -1,0 +1,1 @@
+"""The audit log: what is written (`events`), by whom (`caller`) and how (`log`)."""

@@ -1,0 +1,215 @@
+"""Write the audit log: one JSON object a line, one file a UTC day, appended and never rewritten.
+
+A line is there before what it tells takes effect. What releases a secret fails if the line cannot
+be written; what ends a session goes on, and the gap is told once the log is back
+(docs/decisions/0002-audit-fails-closed-for-release.md). No line holds a secret, its length or its
+digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from keylease.audit.caller import caller
+from keylease.clock import NANOSECONDS
+from keylease.errors import AuditError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keylease.audit.events import Entry
+    from keylease.clock import Deadline, Moment
+    from keylease.secret import Secret
+    from keylease.statefile import Directory
+
+LONGEST_NAME: Final = 1024
+"""Characters of a name that are kept; a longer one is cut and marked."""
+_LOCK: Final = "lock"
+_GAP: Final = "audit.gap"
+_GAP_DIGITS: Final = 20
+_SUFFIX: Final = ".jsonl"
+# A character is at most 12 bytes in JSON, a name has LONGEST_NAME of them, and a line seven names.
+_LONGEST_LINE: Final = 128 * 1024
+_BEFORE_MAC: Final = b',"mac":'
+
+
+class _Tail(NamedTuple):
+    """Where the chain stands: the last line's number and the digest of its bytes."""
+
+    seq: int
+    digest: str
+
+
+class AuditLog:
+    """The audit log of one state directory.
+
+    Args:
+        state: Opens the state directory; called at each line.
+        deadline: How long the log may wait for its lock.
+    """
+
+    def __init__(self, state: Callable[[], Directory], deadline: Deadline) -> None:
+        self._state = state
+        self._deadline = deadline
+        self.key: Secret | None = None
+        """The audit key, once the keychain gave it. A line written without it has no `mac`; the
+        next line that has one vouches for it through `prev`."""
+
+    def log(self, entry: Entry, at: Moment, *, sync: bool = True) -> None:
+        """Append one line.
+
+        Args:
+            entry: What happened.
+            at: The clock reading that decided it.
+            sync: Whether the line is on the disk on return, not only handed to the system.
+
+        Raises:
+            AuditError: the line is not in the log.
+            ValueError: an event, outcome or reason that is not in the fixed lists.
+        """
+        entry.check()
+        record = entry._asdict() | {
+            "target": None if entry.target is None else _cut_all(entry.target._asdict()),
+            "username": _cut(entry.username),
+            "caller": _cut_all(caller()._asdict()),
+        }
+        try:
+            with (
+                self._state() as state,
+                state.child("audit", create=True) as directory,
+                directory.lock(_LOCK, self._deadline),
+            ):
+                day = _Day(directory, at, self.key)
+                day.tell_gap(state)
+                day.append(record, sync=sync)
+        except StateError as error:
+            msg = f"the audit log cannot be written: {error}"
+            raise AuditError(msg) from error
+
+    def log_or_gap(self, entry: Entry, at: Moment) -> None:
+        """Append one line about an end or a refusal, which nothing may hold up.
+
+        If that cannot be done the lost lines are counted, and the next line that can be written
+        is preceded by an `audit.gap` line with their number.
+        """
+        try:
+            self.log(entry, at, sync=False)
+        except AuditError:
+            self._count_lost()
+
+    def _count_lost(self) -> None:
+        try:
+            with self._state() as state:
+                # The count is rewritten in place in a file that is there from the first line on:
+                # on a full disk there is no room for a new one.
+                lost = int(state.read(_GAP, _GAP_DIGITS) or b"0") + 1
+                state.rewrite(_GAP, b"%0*d" % (_GAP_DIGITS, lost))
+        except (StateError, ValueError):
+            # The whole state directory is out of reach, so there is no place for the count either.
+            # Holding up the end of a session for it would be the worse of the two.
+            return
+
+
+class _Day:
+    """The day's file, with the audit lock held."""
+
+    def __init__(self, directory: Directory, at: Moment, key: Secret | None) -> None:
+        self._directory = directory
+        self._at = at
+        self._key = key
+        self._file = strftime("%Y-%m-%d", gmtime(at.wall_ns // NANOSECONDS)) + _SUFFIX
+        self._tail, torn = self._find_tail()
+        for _ in range(torn):
+            self.append({"event": "audit.recovered", "outcome": "ok"}, sync=True)
+
+    def append(self, record: dict[str, object], *, sync: bool) -> None:
+        """Append one record, numbered, dated and chained."""
+        seconds, rest = divmod(self._at.wall_ns, NANOSECONDS)
+        line = {
+            "seq": self._tail.seq + 1,
+            "time": f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest // 1000:06d}Z",
+            "boottime_ns": self._at.boot_ns,
+            "event": None,
+            "outcome": None,
+            "reason": None,
+            "session": None,
+            "target": None,
+            "username": None,
+            "caller": None,
+            **record,
+            "prev": self._tail.digest,
+        }
+        # Escaped ASCII, DEL too: whatever a name holds, no control character reaches a terminal.
+        text = json.dumps(line, separators=(",", ":")).replace("\x7f", "\\u007f")
+        packed = text.encode("ascii")[:-1]
+        # The digest of the line before is in `prev`, and that line's own mac is in its digest: so
+        # each mac vouches for all that came before it.
+        mac = (
+            f'"{hmac.digest(self._key.reveal(), packed, "sha256").hex()}"' if self._key else "null"
+        )
+        packed += _BEFORE_MAC + mac.encode("ascii") + b"}\n"
+        self._directory.append(self._file, packed, sync=sync)
+        self._tail = _Tail(self._tail.seq + 1, hashlib.sha256(packed).hexdigest())
+
+    def tell_gap(self, state: Directory) -> None:
+        """Append how many lines were lost since the last one, if any were."""
+        count = state.read(_GAP, _GAP_DIGITS)
+        none = b"0" * _GAP_DIGITS
+        if count == none:
+            return
+        if count is not None:
+            lost = int(count) if count.isdigit() else None
+            self.append({"event": "audit.gap", "outcome": "ok", "lost": lost}, sync=True)
+        state.rewrite(_GAP, none)
+
+    def _find_tail(self) -> tuple[_Tail, int]:
+        """Return where the chain stands, and how many half-written lines were set aside."""
+        days = sorted(name for name in self._directory.names() if name.endswith(_SUFFIX))
+        # The last line is in the newest file, unless the wall clock once ran ahead: then the
+        # number decides, not the name.
+        ran_ahead = bool(days) and days[-1] > self._file
+        last, torn = _Tail(0, "0" * 64), 0
+        for name in reversed(days):
+            torn += self._set_torn_aside(name)
+            tail = self._last_line(name)
+            last = max(last, tail or last)
+            if tail is not None and not ran_ahead:
+                break
+        return last, torn
+
+    def _set_torn_aside(self, name: str) -> bool:
+        """Move what a crash left after the last whole line into a file of its own."""
+        end = self._directory.read_tail(name, _LONGEST_LINE) or b""
+        torn = end[end.rfind(b"\n") + 1 :]
+        if not torn:
+            return False
+        size = self._directory.size(name) or 0
+        self._directory.create(f"{name}.torn-{size}", torn)
+        self._directory.truncate(name, size - len(torn))
+        return True
+
+    def _last_line(self, name: str) -> _Tail | None:
+        lines = (self._directory.read_tail(name, _LONGEST_LINE) or b"").splitlines(keepends=True)
+        if not lines:
+            return None
+        try:
+            seq = int(json.loads(lines[-1])["seq"])
+        except (ValueError, TypeError, KeyError):
+            msg = f"the last line of audit/{name} is not one of keylease's"
+            raise StateError(msg, f"look at audit/{name}, then move it out of audit") from None
+        return _Tail(seq, hashlib.sha256(lines[-1]).hexdigest())
+
+
+def _cut(value: object) -> object:
+    """Return a name of any length as one that a line has room for."""
+    if not isinstance(value, str) or len(value) <= LONGEST_NAME:
+        return value
+    return f"{value[:LONGEST_NAME]}[cut, {len(value)} characters]"
+
+
+def _cut_all(names: dict[str, Any]) -> dict[str, object]:
+    return {key: _cut(value) for key, value in names.items()}

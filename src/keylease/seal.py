@@ -1,0 +1,248 @@
+"""Seal and open what is kept on disk.
+
+Bytes in, bytes out: no files, no keychain, no clock. The format is docs/format.md, and
+tests/vectors/seal holds one file for each way it can be refused.
+
+A sealed file is a header in the clear, a credential box and a label box. The label (target,
+username, expiry) is opened to find a session and to judge it; the credential only to release it,
+after the audit line is on disk. The label box authenticates every byte before it, so a file whose
+label opened is whole, the credential included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from keylease.errors import SealError, TamperedError, WrongKeyError
+from keylease.record import (
+    HEADER_BYTES,
+    MAC_BYTES,
+    TOUCH_BYTES,
+    Header,
+    Label,
+    Touch,
+    encode,
+    encode_optional,
+    length_prefixed,
+    pack_credential,
+    unpack_credential,
+)
+from keylease.secret import wipe
+
+if TYPE_CHECKING:
+    from keylease.model import Credential, Target
+    from keylease.secret import Secret
+
+KEY_BYTES: Final = 32
+_SALT_BYTES: Final = 32
+_COMMITMENT_BYTES: Final = 16
+# NIST SP 800-38D 8.2.2: a random 96-bit nonce is safe for 2**32 uses of one key. Each key here
+# seals exactly one box of one session, so a counter, and the state it needs, would buy nothing.
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_LENGTH_BYTES: Final = 4
+_SMALLEST_BOX: Final = _LENGTH_BYTES + _NONCE_BYTES + _TAG_BYTES
+
+Purpose = Literal["commitment", "label", "credential", "bucket", "touch", "echo"]
+
+
+class Keys(NamedTuple):
+    """What a session key is derived from."""
+
+    vault: Secret
+    """The vault key from the keychain, `KEY_BYTES` long."""
+    share: Secret | None = None
+    """The session's volatile share, `KEY_BYTES` long; `None` where there are no shares."""
+
+
+class Opened(NamedTuple):
+    """A sealed file whose every byte has been authenticated; its credential is still closed."""
+
+    header: Header
+    label: Label
+    sealed: bytes
+
+
+def seal(keys: Keys, header: Header, label: Label, credential: Credential) -> bytes:
+    """Return the sealed file.
+
+    Args:
+        keys: What the session key is derived from.
+        header: Its share flag, salt and commitment are set here, whatever it brings.
+        label: What the session is for.
+        credential: What it holds.
+    """
+    salt = _random(_SALT_BYTES)
+    header = header._replace(
+        shared=keys.share is not None, salt=salt, commitment=_commitment(keys, salt)
+    )
+    clear = header.pack()
+    packed = pack_credential(credential)
+    try:
+        sealed = clear + _box(_derive(keys, "credential", salt, clear), packed, clear)
+    finally:
+        wipe(packed)
+    return sealed + _box(_derive(keys, "label", salt, clear), label.pack(), sealed)
+
+
+def open_label(keys: Keys, sealed: bytes) -> Opened:
+    """Authenticate the whole of `sealed` and return what it is for.
+
+    Raises:
+        UnknownFormatError: it is no sealed file of this version.
+        WrongKeyError: it was sealed under another vault key or share.
+        TamperedError: it was changed since.
+    """
+    header = Header.unpack(sealed)
+    # Without this, one file could be made to open under two keys: AES-GCM does not commit to its
+    # key (Dodis, Grubbs, Ristenpart, Woodage: Fast Message Franking, CRYPTO 2018).
+    if not hmac.compare_digest(_commitment(keys, header.salt), header.commitment):
+        msg = "a sealed file of another key"
+        raise WrongKeyError(msg)
+    start = _label_start(sealed)
+    key = _derive(keys, "label", header.salt, sealed[:HEADER_BYTES])
+    packed = _unbox(key, sealed[start:], sealed[:start])
+    return Opened(header, Label.unpack(bytes(packed)), sealed)
+
+
+def open_credential(keys: Keys, opened: Opened) -> Credential:
+    """Return the credential of a file whose label has been opened. The caller wipes it.
+
+    Raises:
+        TamperedError: the credential box does not belong to this file.
+    """
+    clear = opened.sealed[:HEADER_BYTES]
+    box = opened.sealed[HEADER_BYTES : _label_start(opened.sealed)]
+    packed = _unbox(_derive(keys, "credential", opened.header.salt, clear), box, clear)
+    return unpack_credential(packed, opened.label)
+
+
+def bucket(vault_key: Secret, target: Target) -> str:
+    """Return the name of the directory for the target's namespace, protocol and host."""
+    names = (encode(target.namespace), encode(target.protocol), encode(target.host))
+    return _mac(vault_key, "bucket", b"".join(length_prefixed(names)))[:16].hex()
+
+
+def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
+    """Return the digest by which a secret that comes back is recognised. It needs the vault key."""
+    names = (target.namespace, target.protocol, target.host, target.path, username)
+    key = _derive(Keys(vault_key), "echo")
+    mac = hmac.new(key, digestmod=hashlib.sha256)
+    for part in length_prefixed((*map(encode_optional, names), secret.reveal())):
+        mac.update(part)
+    wipe(key)
+    return mac.digest()
+
+
+def header_digest(sealed: bytes) -> bytes:
+    """Return the digest that ties a touch record to a sealed file's header."""
+    return hashlib.sha256(sealed[:HEADER_BYTES]).digest()
+
+
+def mac_touch(vault_key: Secret, touch: Touch) -> bytes:
+    """Return the touch record with its MAC. The MAC hangs on the vault key alone."""
+    packed = touch.pack()
+    return packed + _mac(vault_key, "touch", packed)
+
+
+def check_touch(vault_key: Secret, record: bytes) -> Touch:
+    """Return the touch record in `record`.
+
+    Raises:
+        TamperedError: its length or its MAC is wrong.
+        UnknownFormatError: it is of another version.
+    """
+    packed, mac = record[:-MAC_BYTES], record[-MAC_BYTES:]
+    if len(record) != TOUCH_BYTES or not hmac.compare_digest(mac, _mac(vault_key, "touch", packed)):
+        msg = "a touch record that does not belong to this vault"
+        raise TamperedError(msg)
+    return Touch.unpack(packed)
+
+
+def _derive(
+    keys: Keys, purpose: Purpose, salt: bytes = b"", header: bytes = b"", length: int = KEY_BYTES
+) -> bytearray:
+    """Derive a key (RFC 5869). Two purposes, headers, salts or shares never give the same one."""
+    material = bytearray(keys.vault.reveal())
+    if keys.share is not None:
+        material += keys.share.reveal()
+    key = bytearray(length)
+    info = b"keylease sealed file 1: " + purpose.encode() + b"\0" + header
+    try:
+        HKDF(SHA256(), length, salt, info).derive_into(material, key)
+    finally:
+        wipe(material)
+    return key
+
+
+def _commitment(keys: Keys, salt: bytes) -> bytes:
+    return bytes(_derive(keys, "commitment", salt, length=_COMMITMENT_BYTES))
+
+
+def _mac(vault_key: Secret, purpose: Purpose, message: bytes) -> bytes:
+    key = _derive(Keys(vault_key), purpose)
+    try:
+        return hmac.digest(key, message, "sha256")
+    finally:
+        wipe(key)
+
+
+def _box(key: bytearray, plaintext: bytes | bytearray, authenticated: bytes) -> bytes:
+    """Encrypt under `key`, which is wiped: no key seals twice."""
+    nonce = _random(_NONCE_BYTES)
+    try:
+        sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, authenticated)
+    finally:
+        wipe(key)
+    return len(sealed).to_bytes(_LENGTH_BYTES) + sealed
+
+
+def _unbox(key: bytearray, box: bytes, authenticated: bytes) -> bytearray:
+    """Decrypt under `key`, which is wiped, into memory that the caller wipes."""
+    nonce = box[_LENGTH_BYTES : _LENGTH_BYTES + _NONCE_BYTES]
+    ciphertext = memoryview(box)[_LENGTH_BYTES + _NONCE_BYTES :]
+    plaintext = bytearray(len(ciphertext) - _TAG_BYTES)
+    try:
+        AESGCM(key).decrypt_into(nonce, ciphertext, authenticated, plaintext)
+    except InvalidTag:
+        wipe(plaintext)
+        msg = "a sealed file that was changed since it was sealed"
+        raise TamperedError(msg) from None
+    finally:
+        wipe(key)
+    return plaintext
+
+
+def _label_start(sealed: bytes) -> int:
+    """Return where the label box starts, once the lengths are known to fit the file."""
+    start = HEADER_BYTES + _box_bytes(sealed, HEADER_BYTES)
+    if start + _box_bytes(sealed, start) != len(sealed):
+        msg = "a sealed file with something after its end"
+        raise TamperedError(msg)
+    return start
+
+
+def _box_bytes(sealed: bytes, at: int) -> int:
+    """Return how long the box at `at` is, its length field included."""
+    size = _LENGTH_BYTES + int.from_bytes(sealed[at : at + _LENGTH_BYTES])
+    if not _SMALLEST_BOX <= size <= len(sealed) - at:
+        msg = "a sealed file that is cut off or whose lengths were changed"
+        raise TamperedError(msg)
+    return size
+
+
+def _random(length: int) -> bytes:
+    """Return `length` bytes of the system's generator, or refuse."""
+    value = secrets.token_bytes(length)
+    if len(value) != length:
+        msg = f"the system's random generator gave {len(value)} bytes, expected {length}"
+        raise SealError(msg)
+    return value

@@ -1,0 +1,30 @@
+"""No volatile store: the end of a session is a check that this program makes.
+
+A copy of the sealed file and the vault key together can then be opened after the session's end.
+That is said in docs/security.md, and it is what `policy` means in `keylease status`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keylease.secret import Secret
+
+
+class PolicyShares:
+    """Shares that do not exist."""
+
+    erases = False
+
+    def create(self, session: str, seconds: int) -> Secret | None:
+        """Return `None`: the session key hangs on the vault key alone."""
+
+    def read(self, session: str) -> Secret | None:
+        """Return `None`."""
+
+    def prolong(self, session: str, seconds: int) -> None:
+        """Do nothing: there is nothing that dies."""
+
+    def destroy(self, session: str) -> None:
+        """Do nothing: there is nothing to destroy."""
