@@ -1,0 +1,68 @@
+# Every verb makes its own virtual environment, so each works in a fresh clone with Python and git.
+# The package is installed there as users install it: what runs is never the source tree.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What the installed package is made of. A change of any of it installs the package again.
+SOURCES := pyproject.toml README.md LICENSE $(shell find src -type f -not -name '*.pyc')
+
+.PHONY: help demo test lint type bench docs package clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      the main job in a throwaway HOME: login, clone, fetch, revocation"
+	@echo "make test      everything that this machine can run, static checks included"
+	@echo "make lint      ruff, black, bandit and zizmor"
+	@echo "make type      mypy, for every platform"
+	@echo "make bench     what one answer of the helper costs, beside other helpers"
+	@echo "make docs      the documentation against the program, and its links"
+	@echo "make package   the wheel and the source distribution, in dist/"
+	@echo "make clean     forget everything that was made"
+
+demo: $(VENV)/.keylease
+	@$(BIN)/python packaging/demo.py
+
+# PYTHONPATH would let the tests import the source tree instead of what is installed.
+test: $(VENV)/.test
+	@env -u PYTHONPATH $(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.test
+	@$(BIN)/pytest -q -k "not mypy" tests/test_static_checks.py
+
+type: $(VENV)/.test
+	@$(BIN)/pytest -q -k mypy tests/test_static_checks.py
+
+bench: $(VENV)/.keylease
+	@$(BIN)/python benchmarks/helper_latency.py $(ARGS)
+
+docs: $(VENV)/.test
+	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)
+
+# A fixed date makes the same source give the same bytes.
+package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+package: $(VENV)/.test
+	@rm -rf dist
+	@$(BIN)/python -m build
+
+clean:
+	@rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed, PYTHON=$(PYTHON) is " + sys.version.split()[0])'
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.keylease: $(VENV)/.made $(SOURCES)
+	@echo "installing keylease"
+	@$(PIP) install --quiet .
+	@touch $@
+
+# Tests build the package without the network, so the build backend is installed too (extra `test`).
+$(VENV)/.test: $(VENV)/.made $(SOURCES)
+	@echo "installing keylease and what its tests need"
+	@$(PIP) install --quiet ".[test]"
+	@touch $@ $(VENV)/.keylease

@@ -1,0 +1,51 @@
+"""The documents: what they point to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", ".github/**/*.md", "docs/**/*.md") for path in ROOT.glob(pattern)
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(text):
+    """Return the anchors that a document's headings have on the usual hosts."""
+    headings = re.findall(r"^#+\s+(.+?)\s*$", text, re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def broken(path):
+    """Return the relative links of a document that lead nowhere."""
+    found = []
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name) if name else path
+        if not target.exists():
+            found.append(link)
+        elif anchor and anchor not in anchors(target.read_text(encoding="utf-8")):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    """Nobody follows a link of ours into nothing."""
+    assert [] == broken(path)
+
+
+def test_broken_link_is_found(tmp_path):
+    """The test above fails when it should."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `b` c\n[a](#a-b-c) [b](page.md) [c](nothing.md) [d](#none) [e](https://x.example/)\n",
+        encoding="utf-8",
+    )
+
+    assert ["nothing.md", "#none"] == broken(page)

@@ -1,0 +1,55 @@
+"""The static checks are tests, so that one command says whether the project is in order."""
+
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHECKS = {
+    "ruff": ["ruff", "check", "."],
+    "black": ["black", "--check", "--quiet", "--diff", "."],
+    "bandit": ["bandit", "--quiet", "-c", "pyproject.toml", "-r", "src", "packaging", "benchmarks"],
+    "zizmor": ["zizmor", "--offline", "--quiet", ".github"],
+    # Code behind `sys.platform` is judged only where the platform is named, so each is named here.
+    "mypy-linux": ["mypy", "--platform", "linux"],
+    "mypy-macos": ["mypy", "--platform", "darwin"],
+    "mypy-windows": ["mypy", "--platform", "win32"],
+}
+
+
+def find_tool(name):
+    """Return the tool of this environment, or else the one on PATH."""
+    return shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+
+
+def run(command, tool):
+    """Run a check in the project's root and return its code and what it said."""
+    done = subprocess.run(
+        [tool, *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check_has_no_complaint(name):
+    """The code is as the tool wants it."""
+    tool = find_tool(CHECKS[name][0])
+    if tool is None:
+        pytest.skip(f"{CHECKS[name][0]} is not installed")
+
+    code, said = run(CHECKS[name], tool)
+
+    assert 0 == code, said
+
+
+def test_every_ignored_rule_has_its_reason():
+    """Nobody has to guess why a rule does not apply."""
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    start = lines.index("[tool.ruff.lint]")
+    rules = [line for line in lines[start:] if line.startswith('    "')]
+
+    assert len(rules) > 10, "no rule found: this test is out of date"
+    assert [] == [line for line in rules if "#" not in line]
