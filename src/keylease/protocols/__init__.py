@@ -1,1 +1,36 @@
-"""Helper protocols: one module each, chosen by name from a table."""
+"""Helper protocols: one module each, chosen by name from a table.
+
+Only the one that is asked for is imported: a helper starts twice for every git command.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+from keylease.errors import UsageError
+
+if TYPE_CHECKING:
+    from keylease.protocols import git
+    from keylease.protocols.base import Protocol
+
+    # mypy holds each module against the contract here.
+    _CHECKED: tuple[Protocol, ...] = (git,)
+
+PROTOCOLS: Final = {
+    "git": "keylease.protocols.git",
+}
+"""Every protocol by the name of the peer."""
+
+
+def load(name: str) -> Protocol:
+    """Return the protocol called `name`.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    module = PROTOCOLS.get(name)
+    if module is None:
+        msg = f"no protocol is called {name!a}: expected one of {', '.join(PROTOCOLS)}"
+        raise UsageError(msg)
+    return cast("Protocol", import_module(module))
