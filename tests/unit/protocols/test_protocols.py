@@ -1,0 +1,49 @@
+"""The table of protocols."""
+
+import subprocess
+import sys
+
+import pytest
+
+from keylease import protocols
+from keylease.errors import UsageError
+
+
+def test_a_protocol_is_found_by_the_name_of_its_peer():
+    """git's protocol is found under the name git, and sees the sessions of the web."""
+    git = protocols.load("git")
+
+    assert "web" == git.NAMESPACE
+    assert 1 << 20 == git.MAX_REQUEST
+
+
+@pytest.mark.parametrize("name", sorted(protocols.PROTOCOLS))
+def test_every_protocol_in_the_table_keeps_the_contract(name):
+    """Whatever the table names can be imported and has all that the helper calls."""
+    protocol = protocols.load(name)
+
+    for member in ("NAMESPACE", "MAX_REQUEST", "parse", "render", "refuse"):
+        assert hasattr(protocol, member), member
+
+
+@pytest.mark.parametrize("name", ["", "os", "Git", "git\x1b[2J", "../git"])
+def test_a_name_that_is_not_in_the_table_is_refused(name):
+    """No name reaches the import system unless the table has it, and none reaches a terminal."""
+    with pytest.raises(UsageError) as caught:
+        protocols.load(name)
+
+    assert str(caught.value).isprintable()
+
+
+def test_only_the_protocol_that_is_asked_for_is_imported():
+    """The helper pays for one protocol: importing the table imports none."""
+    code = (
+        "import sys, keylease.protocols as p;"
+        "print([m for m in p.PROTOCOLS.values() if m in sys.modules]);"
+        "p.load('git');"
+        "print([m for m in p.PROTOCOLS.values() if m in sys.modules])"
+    )
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+
+    assert ["[]", "['keylease.protocols.git']"] == told.stdout.splitlines()
