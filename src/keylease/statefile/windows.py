@@ -1,0 +1,218 @@
+"""Private files on Windows, where paths take the place of descriptors of directories.
+
+What keeps others out is the access list of the user's own AppData, which new files inherit; owners
+and modes are not judged. A link (any reparse point) in the place of a file or of a directory
+of ours is refused. A file cannot be replaced or removed while another program has it open
+without sharing that, as readers and virus scanners do for moments; that is waited out, within
+bounds. There is no way to flush a directory: after a power cut a new name may be missing.
+
+Not defended against: administrators, and other programs of the same user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from keylease.errors import StateError, UnsafeStateError
+from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, printable, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+# System error codes of Windows: ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION; and
+# ERROR_ACCESS_DENIED, which is also what a real refusal is called. Only time can tell these apart.
+_BUSY_FOR_OPENING: Final = (32, 33)
+_BUSY: Final = (5, *_BUSY_FOR_OPENING)
+_BUSY_SECONDS: Final = 1.0
+_BUSY_PAUSE: Final = 0.01
+
+# "Naming Files, Paths, and Namespaces": these are devices in every directory, with any extension.
+_DEVICES: Final = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
+    + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
+)
+_FORBIDDEN: Final = frozenset('<>:"/\\|?*') | {chr(code) for code in range(32)}
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
+    _T = TypeVar("_T")
+
+    # CreateFileW, with the values of its documentation.
+    _ACCESS = {
+        os.O_RDONLY: 0x80000000,  # GENERIC_READ
+        os.O_WRONLY: 0x40000000,  # GENERIC_WRITE
+        os.O_RDWR: 0xC0000000,
+    }
+    _SHARE_ALL = 1 | 2 | 4  # FILE_SHARE_READ, _WRITE, _DELETE
+    _CREATE_NEW = 1
+    _OPEN_EXISTING = 3
+    _OPEN_REPARSE_POINT = 0x00200000
+    _INVALID = wintypes.HANDLE(-1).value
+    _CreateFileW = ctypes.WinDLL("kernel32", use_last_error=True).CreateFileW
+    _CreateFileW.restype = wintypes.HANDLE
+    _CreateFileW.argtypes = (
+        wintypes.LPCWSTR,
+        wintypes.DWORD,
+        wintypes.DWORD,
+        wintypes.LPVOID,
+        wintypes.DWORD,
+        wintypes.DWORD,
+        wintypes.HANDLE,
+    )
+
+    class Directory(BaseDirectory):
+        """A private directory, checked once and used through its path."""
+
+        @classmethod
+        def open(cls, path: str, *, create: bool = False) -> Self:
+            """Open the state directory at the absolute `path`."""
+            if not os.path.isabs(path):
+                msg = f"the state directory needs an absolute path, not {printable(path)}"
+                raise ValueError(msg)
+            path = os.path.normpath(path)
+            above, name = os.path.split(path)
+            if not name:
+                msg = "the state directory cannot be the root of a drive"
+                raise StateError(msg, "name another one in KEYLEASE_STATE_DIR")
+            try:
+                if create:
+                    os.makedirs(above, exist_ok=True)
+                _open_directory(path, create=create)
+            except OSError as error:
+                what = f"the state directory {printable(path)} cannot be opened"
+                raise refusal(what, error) from error
+            return cls(path, "")
+
+        def child(self, name: str, *, create: bool = False) -> Self:
+            """Open the directory `name` in this one."""
+            self._judge_name(name)
+            path = os.path.join(self._path, name)
+            with self._doing("opened", name):
+                _open_directory(path, create=create)
+            return type(self)(path, "/".join(part for part in (self._label, name) if part))
+
+        def close(self) -> None:
+            """Do nothing: no handle is kept, or nobody could remove the directory."""
+
+        def _open_file(self, name: str, flags: int) -> int:
+            path = self._at(name)
+            return _patiently(lambda: _open(path, flags), _BUSY_FOR_OPENING)
+
+        def _stat(self, name: str) -> os.stat_result:
+            return os.lstat(self._at(name))
+
+        def _judge(self, name: str, found: os.stat_result) -> None:
+            if _is_reparse_point(found) or not stat.S_ISREG(found.st_mode):
+                msg = f"{self._called(name)} is a {_kind(found)}, not a regular file"
+                raise UnsafeStateError(msg, self._removal(name))
+            if found.st_nlink > 1:
+                msg = f"{self._called(name)} has {found.st_nlink} names, not one"
+                raise UnsafeStateError(msg, self._removal(name))
+
+        def _judge_name(self, name: str) -> None:
+            if (
+                not _FORBIDDEN.isdisjoint(name)
+                or name[-1:] in ("", ".", " ")
+                or name.partition(".")[0].rstrip().upper() in _DEVICES
+                or name.startswith(TEMPORARY)
+            ):
+                msg = f"{name!r} is not the name of one state file"
+                raise ValueError(msg)
+
+        def _make_private(self, fd: int) -> None:
+            """Do nothing: the access list is inherited from the directory."""
+
+        def _move(self, old: str, new: str) -> None:
+            _patiently(lambda: os.replace(self._at(old), self._at(new)))
+
+        def _move_to_new(self, old: str, new: str) -> None:
+            # os.rename: "On Windows, if dst exists a FileExistsError is always raised".
+            _patiently(lambda: os.rename(self._at(old), self._at(new)))
+
+        def _unlink(self, name: str) -> None:
+            _patiently(lambda: os.unlink(self._at(name)))
+
+        def _rmdir(self, name: str) -> None:
+            _patiently(lambda: os.rmdir(self._at(name)))
+
+        def _list(self) -> list[str]:
+            return os.listdir(self._path)
+
+        def _sync(self, fd: int) -> None:
+            os.fsync(fd)
+
+        def _sync_data(self, fd: int) -> None:
+            os.fsync(fd)
+
+        def _sync_directory(self) -> None:
+            """Do nothing: Windows has no such call."""
+
+        def _try_lock(self, fd: int) -> bool:
+            os.lseek(fd, 0, os.SEEK_SET)
+            try:
+                # The byte need not exist; nobody ever reads or writes this file.
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            except PermissionError:
+                return False
+            return True
+
+        def _unlock(self, fd: int) -> None:
+            os.lseek(fd, 0, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+
+        def _removal(self, name: str) -> str:
+            return f'find out who put it there, then move it away: "{printable(self._at(name))}"'
+
+        def _at(self, name: str) -> str:
+            return os.path.join(self._path, name)
+
+    def _open_directory(path: str, *, create: bool) -> None:
+        """Make the directory if need be, and refuse what is not one."""
+        if create:
+            with suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+        found = os.lstat(path)
+        if _is_reparse_point(found) or not stat.S_ISDIR(found.st_mode):
+            msg = f"the directory {printable(path)} is a {_kind(found)}, not a directory"
+            raise UnsafeStateError(msg, "find out who put it there, then move it away")
+
+    def _is_reparse_point(found: os.stat_result) -> bool:
+        return bool(found.st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
+
+    def _kind(found: os.stat_result) -> str:
+        return "reparse point" if _is_reparse_point(found) else kind_of(found.st_mode)
+
+    def _open(path: str, flags: int) -> int:
+        """Open a file as open(2) would with O_NOFOLLOW, and let others replace it meanwhile.
+
+        What os.open does is not enough: it follows links, and as long as its descriptor lives
+        nobody can replace or remove the file.
+        """
+        access = _ACCESS[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
+        disposition = _CREATE_NEW if flags & os.O_EXCL else _OPEN_EXISTING
+        handle = _CreateFileW(
+            path, access, _SHARE_ALL, None, disposition, _OPEN_REPARSE_POINT, None
+        )
+        if handle == _INVALID:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return msvcrt.open_osfhandle(handle, flags & (os.O_APPEND | os.O_RDONLY) | os.O_NOINHERIT)
+
+    def _patiently(action: Callable[[], _T], busy: tuple[int, ...] = _BUSY) -> _T:
+        """Do it, again and again while another program holds the file, within bounds."""
+        end = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return action()
+            except PermissionError as error:
+                if error.winerror not in busy or time.monotonic() >= end:
+                    raise
+            time.sleep(_BUSY_PAUSE)
