@@ -67,8 +67,11 @@ HEXADECIMAL: Final = frozenset(b"0123456789abcdef")
 # A time of more digits lies 30 thousand million years ahead, and fits in no record.
 MAX_DIGITS: Final = 18
 
-# git_config_bool in config.c. Whatever else there may be counts as yes: the credential is not kept.
-FALSE: Final = frozenset({"", "0", "no", "off", "false"})
+# git_config_bool in config.c, without its numbers other than these. git gives up on anything else.
+BOOLEANS: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("", "0", "false", "no", "off"), False),
+}
 
 LF: Final = 0x0A
 CR: Final = 0x0D
@@ -248,7 +251,7 @@ def _meaning(
         None if action == "get" else _credential(action, username, single),
         frozenset(lists[b"capability[]"]),
         tuple(lists[b"state[]"]),
-        (_name(single, b"ephemeral") or "").lower() not in FALSE,
+        _boolean(single, b"ephemeral"),
     )
 
 
@@ -288,6 +291,14 @@ def _expiry(single: dict[bytes, memoryview]) -> int | None:
     text = (_name(single, b"password_expiry_utc") or "").lstrip(" ").removeprefix("+")
     digits = text[: len(text) - len(text.lstrip("0123456789"))].lstrip("0")
     return int(digits) if 0 < len(digits) <= MAX_DIGITS else None
+
+
+def _boolean(single: dict[bytes, memoryview], key: bytes) -> bool:
+    value = BOOLEANS.get((_name(single, key) or "").lower())
+    if value is None:
+        msg = f"{key.decode()} is no boolean: expected 1 or 0"
+        raise RequestError(msg)
+    return value
 
 
 def _name(single: dict[bytes, memoryview], key: bytes) -> str | None:

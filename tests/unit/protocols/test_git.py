@@ -497,8 +497,6 @@ def test_an_expiry_is_read_as_git_reads_it(value, expected):
         ("true", True),
         ("Yes", True),
         ("ON", True),
-        ("2", True),
-        ("maybe", True),
         ("0", False),
         ("false", False),
         ("No", False),
@@ -507,9 +505,15 @@ def test_an_expiry_is_read_as_git_reads_it(value, expected):
     ],
 )
 def test_ephemeral_is_a_boolean_of_git(value, expected):
-    """The peer's wish not to keep it is understood in all of git's spellings, and in doubt too."""
+    """The peer's wish not to keep it is understood in all of git's spellings."""
     assert expected is parse("store", f"{NEVER_EMPTY}ephemeral={value}\n").ephemeral
     assert parse("store", NEVER_EMPTY).ephemeral is False
+
+
+@pytest.mark.parametrize("value", ["maybe", "2", " ", "truee", "\u0131"])
+def test_a_wish_that_nobody_understands_is_refused(value):
+    """git gives up on a boolean that is none, and so the credential is not kept here either."""
+    assert "ephemeral is no boolean" in refusal("store", f"{NEVER_EMPTY}ephemeral={value}\n")
 
 
 @pytest.mark.parametrize(

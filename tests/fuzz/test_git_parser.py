@@ -1,0 +1,152 @@
+"""git's protocol against what nobody thought of.
+
+The long run is `KEYLEASE_FUZZ_EXAMPLES=1000000`.
+"""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fuzz import FUZZ
+from support.git_messages import git_reads, messages
+
+from keylease.clock import Moment
+from keylease.errors import RequestError
+from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.protocols import git
+from keylease.secret import Secret
+
+ACTIONS = st.sampled_from(("get", "store", "erase", "capability", "list", ""))
+CONTROL = frozenset("".join(map(chr, [*range(32), 127])))
+SECRETS = st.one_of(st.binary(max_size=40), st.sampled_from((b"", b"a\rb", b"a\nb", b"\0", b"=")))
+NAMES = st.one_of(
+    st.none(),
+    st.text(max_size=20),
+    st.binary(max_size=20).map(lambda name: name.decode("utf-8", "surrogateescape")),
+)
+CAPABILITIES = st.frozensets(st.sampled_from(("authtype", "state")))
+
+
+def parsed(action, message):
+    """Return the request, or None if it was refused; anything else fails the test."""
+    try:
+        return git.parse(action, bytearray(message))
+    except RequestError:
+        return None
+
+
+def as_bytes(name):
+    """Return a name's own bytes."""
+    return None if name is None else name.encode("utf-8", "surrogateescape")
+
+
+def agrees(request, understood):
+    """Tell whether the request is about what git understood."""
+    path = understood.get(b"path", b"").lstrip(b"/") or None
+    return (
+        as_bytes(request.target.protocol) == understood[b"protocol"]
+        and as_bytes(request.target.host) == understood[b"host"]
+        and as_bytes(request.target.path) == path
+        and as_bytes(request.username) == understood.get(b"username")
+    )
+
+
+@FUZZ
+@given(ACTIONS, st.binary(max_size=300))
+def test_any_bytes_give_a_request_or_a_refusal(action, message):
+    """Nothing that arrives on stdin can crash the helper."""
+    request = parsed(action, message)
+
+    assert request is None or isinstance(request, Request)
+
+
+@FUZZ
+@given(ACTIONS, messages())
+def test_any_message_gives_a_request_that_can_be_answered(action, message):
+    """Whatever is understood has a host and clean names, and a miss can always be said."""
+    request = parsed(action, message)
+
+    if request is None:
+        return
+    assert isinstance(git.render(request, None), bytearray)
+    assert (request.target is None) == (request.action in {"describe", "ignore"})
+    if request.target is not None:
+        assert request.target.host
+        assert request.target.protocol
+        names = [*request.target, request.username, *request.echoes]
+        assert not CONTROL & set("".join(name or "" for name in names))
+        assert (request.credential is None) or request.action != "get"
+    if request.credential is not None:
+        assert request.username == request.credential.username
+        assert not set(b"\0\r\n") & set(request.credential.secret.reveal())
+
+
+def test_what_is_understood_is_what_git_understood():
+    """No message makes keylease and git think of different hosts: in doubt it is refused."""
+    seen = Counter()
+
+    @FUZZ
+    @given(messages())
+    def check(message):
+        request = parsed("get", message)
+        understood = git_reads(message)
+        seen[request is not None, understood is not None] += 1
+        if request is not None:
+            assert understood is not None, "git would not even have asked"
+            assert agrees(request, understood)
+
+    check()
+
+    # The messages are worth something only if both answers occur, and the interesting case too:
+    # what git takes and keylease refuses.
+    assert seen[True, True]
+    assert seen[False, True]
+    assert seen[False, False]
+
+
+@FUZZ
+@given(messages())
+def test_a_store_keeps_the_password_that_git_meant(message):
+    """The secret that is stored is the one that git had, for the user that git had."""
+    request = parsed("store", message)
+    understood = git_reads(message)
+
+    if request is None or request.credential is None or request.credential.authtype is not None:
+        return
+    assert understood[b"password"] == bytes(request.credential.secret.reveal())
+    assert agrees(request, understood)
+
+
+def test_an_answer_is_read_by_git_as_it_was_meant():
+    """git reads the answer as exactly this user name and password, or there is no answer."""
+    seen = Counter()
+    now = Moment(1, 1, "boot")
+    target = Target("web", "https", "example.com")
+
+    @FUZZ
+    @given(NAMES, SECRETS, st.one_of(st.none(), NAMES), SECRETS, CAPABILITIES)
+    def check(username, secret, authtype, token, announced):
+        fields = (("oauth_refresh_token", Secret(token)),) if token else ()
+        session = Session("0" * 32, target, username, authtype, None, 1, now, now, None, 900, 28800)
+        credential = Credential(username, Secret(secret), authtype, None, fields)
+        request = Request("get", target, capabilities=announced)
+        try:
+            answer = bytes(git.render(request, Reply(session, credential, 2_000_000_000)))
+        except RequestError:
+            seen["refused"] += 1
+            return
+        # git reads the answer on top of what it asked for.
+        understood = git_reads(b"protocol=https\nhost=example.com\n" + answer)
+        expected = {b"protocol": b"https", b"host": b"example.com"}
+        if username is not None:
+            expected[b"username"] = as_bytes(username)
+        if authtype is None:
+            expected[b"password"] = secret
+        assert expected == understood
+        assert answer.endswith(b"\n")
+        seen["said"] += 1
+
+    check()
+
+    assert seen["said"]
+    assert seen["refused"]
