@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support.kernel_keyring import require_kernel_keyring
+from support.secret_service import GnomeKeyring
 
+from keylease.clock import Deadline
+from keylease.keystores.kernel import KernelKeyStore
+from keylease.keystores.secretservice import SecretServiceKeyStore
 from keylease.testing import KeyStoreContract, MemoryKeyStore
 
 
@@ -14,3 +19,47 @@ class TestMemory(KeyStoreContract):
     def store(self):
         """Return an empty one."""
         return MemoryKeyStore()
+
+
+class TestKernel(KeyStoreContract):
+    """The real keyring of the kernel that the tests run on."""
+
+    @pytest.fixture
+    def store(self):
+        """Return it, if this kernel and its sandbox let anybody have it."""
+        require_kernel_keyring()
+        return KernelKeyStore()
+
+    def reopen(self, store):
+        """Return another object: there is no state in either."""
+        del store
+        return KernelKeyStore()
+
+
+@pytest.fixture(scope="module")
+def gnome_keyring():
+    """Give one unlocked keyring to all tests of this module."""
+    with GnomeKeyring() as keyring:
+        yield keyring
+
+
+@pytest.fixture
+def desktop(gnome_keyring, monkeypatch):
+    """Log this process in to the desktop that has the keyring."""
+    for name, value in gnome_keyring.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+class TestSecretService(KeyStoreContract):
+    """A real gnome-keyring on a bus of its own."""
+
+    @pytest.fixture
+    def store(self, desktop):
+        """Return it, unlocked."""
+        del desktop
+        return SecretServiceKeyStore(Deadline(20))
+
+    def reopen(self, store):
+        """Return another object, with a connection of its own."""
+        del store
+        return SecretServiceKeyStore(Deadline(20))

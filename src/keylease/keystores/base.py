@@ -65,7 +65,8 @@ class KeyStore(Protocol):
 
         Raises:
             KeychainMissingError: this machine or login has none; the next kind may be tried.
-            KeychainUnavailableError: it is there, but locked, hung or broken; no other may be tried.
+            KeychainUnavailableError: it is there, but locked, hung or broken; no other may be
+                tried.
         """
 
     def read(self, items: Sequence[Item]) -> list[Secret | None]:

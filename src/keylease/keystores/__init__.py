@@ -1,0 +1,82 @@
+"""Keychains: where the vault key sleeps. One module for each, chosen by name from a table.
+
+Only the one that is asked for is imported. Which one a new vault gets is data (`PREFERENCE`), and a
+keychain that is there but locked is never passed over for a weaker one.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+from keylease.errors import KeychainMissingError, UsageError
+
+if TYPE_CHECKING:
+    from keylease.clock import Deadline
+    from keylease.keystores import kernel, library, secretservice
+    from keylease.keystores.base import KeyStore
+
+    # mypy holds each module's entrance against this one.
+    _CHECKED = (secretservice.open_keystore, kernel.open_keystore, library.open_keystore)
+
+KEYSTORES: Final = {
+    "secret-service": "keylease.keystores.secretservice",
+    "kernel": "keylease.keystores.kernel",
+    "macos": "keylease.keystores.library",
+    "windows": "keylease.keystores.library",
+    "library": "keylease.keystores.library",
+}
+"""Every kind of keychain by its name. `library` is followed by a colon and `MODULE.CLASS`."""
+
+PREFERENCE: Final = {
+    "linux": (
+        "secret-service",  # unlocked with the login, survives a reboot, has windows to look into
+        "kernel",  # no daemon and no desktop needed; forgets everything at a reboot
+        "library:keyring.backends.kwallet.DBusKeyring",  # KDE before it spoke Secret Service
+    ),
+    "darwin": ("macos",),  # the login keychain: unlocked with the login, survives a reboot
+    "win32": ("windows",),  # Credential Manager: sealed under the login, survives a reboot
+}
+"""What a new vault tries, best first, on each platform."""
+
+
+def open_keystore(name: str, deadline: Deadline) -> KeyStore:
+    """Return the keychain called `name`. Nothing is asked of it yet.
+
+    Args:
+        name: One of `KEYSTORES`; `library:MODULE.CLASS` names a backend of the keyring library.
+        deadline: When each of its calls has to have ended.
+
+    Raises:
+        UsageError: there is none of that name, or it is one that does not keep secrets.
+    """
+    kind, colon, backend = name.partition(":")
+    module = KEYSTORES.get(kind)
+    if module is None or (kind == "library") != bool(colon and backend):
+        names = ", ".join(known for known in KEYSTORES if known != "library")
+        msg = f"no keychain is called {name!a}: expected {names} or library:MODULE.CLASS"
+        raise UsageError(msg)
+    return cast("KeyStore", import_module(module).open_keystore(name, deadline))
+
+
+def choose(deadline: Deadline) -> KeyStore:
+    """Return the best keychain of this machine that a key can be put into now.
+
+    Raises:
+        KeychainMissingError: this machine has none.
+        KeychainUnavailableError: the best one is there, but locked, hung or broken.
+    """
+    missing = []
+    for name in PREFERENCE.get(sys.platform, ()):
+        keystore = open_keystore(name, deadline)
+        try:
+            keystore.probe()
+        except KeychainMissingError as error:
+            missing.append(f"{name}: {error}")
+        else:
+            return keystore
+    found = "; ".join(missing) or f"none is known on {sys.platform}"
+    msg = f"no keychain can be used here ({found})"
+    hint = "log in to a desktop, or name a keychain with --keychain or KEYLEASE_KEYCHAIN"
+    raise KeychainMissingError(msg, hint)

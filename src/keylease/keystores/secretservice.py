@@ -1,0 +1,527 @@
+"""The Secret Service of the desktop: GNOME Keyring, KeePassXC, KDE's wallet.
+
+Spoken directly on the session bus, after the freedesktop.org specification, with jeepney for the
+messages. One connection for each operation, and questions that do not depend on each other's
+answers travel together.
+
+Never a prompt: nothing is ever asked that could raise one, and a prompt that a service offers all
+the same is dismissed. Never a wait beyond the deadline, whoever is hung: the service or the bus.
+Never "absent" from a service that is locked, or that has no default collection: see `_search`.
+
+The transport of the secret is `plain`. Only the two ends and the bus see it, they all run as the
+same user, and whoever can read that socket's traffic can read the process that holds the key.
+"""
+
+# jeepney has no type hints, and is not installed where there is no session bus.
+# mypy: disable-error-code="import-untyped, import-not-found"
+
+from __future__ import annotations
+
+import binascii
+import os
+import struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
+
+from keylease.errors import KeychainMissingError, KeychainUnavailableError
+from keylease.keystores.base import KEY_BYTES, USERNAME, Item
+from keylease.secret import Secret, wipe
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from jeepney import Message
+
+    from keylease.clock import Deadline
+    from keylease.keystores.base import KeyStore
+
+# Secret Service API Draft, version 0.2, "D-Bus API Reference".
+NAME: Final = "org.freedesktop.secrets"
+ROOT: Final = "/org/freedesktop/secrets"
+SERVICE: Final = "org.freedesktop.Secret.Service"
+COLLECTION: Final = "org.freedesktop.Secret.Collection"
+ITEM: Final = "org.freedesktop.Secret.Item"
+PROMPT: Final = "org.freedesktop.Secret.Prompt"
+PROPERTIES: Final = "org.freedesktop.DBus.Properties"
+NOTHING: Final = "/"
+"""The path that stands for no object: no prompt is needed, no such alias."""
+
+# D-Bus Specification, "Message Bus Starting Services": nobody owns the name, and nobody can be
+# started for it. Any other failure to start one is a service that is there and broken.
+NOBODY: Final = frozenset(
+    {
+        "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.DBus.Error.NameHasNoOwner",
+        "org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
+    }
+)
+
+REASONS: Final = {
+    "org.freedesktop.Secret.Error.IsLocked": "it is locked",
+    "org.freedesktop.DBus.Error.NoReply": "the service ended, or gave no answer in time",
+    "org.freedesktop.DBus.Error.AccessDenied": "the bus does not let this process talk to it",
+}
+
+
+class _Found(NamedTuple):
+    """What a search of all unlocked collections gave."""
+
+    paths: list[list[str]]
+    """For each item that was asked for, the objects that have its attributes."""
+    default: str
+    """The default collection, or `NOTHING`."""
+    locked: list[str]
+    """The collections that could not be searched."""
+
+
+class SecretServiceKeyStore:
+    """The Secret Service on the session bus.
+
+    Args:
+        deadline: When every operation has to have ended.
+    """
+
+    name = "secret-service"
+    title = "Secret Service"
+    survives_reboot = True
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def instance(self) -> str:
+        """Return the path of the default collection.
+
+        Another desktop's service, or another database of KeePassXC, has another default collection,
+        and what is not in that one was not deleted from this one.
+
+        Raises:
+            KeychainUnavailableError: there is no default collection, or nobody to ask.
+        """
+        with _Bus(self._deadline) as bus:
+            return _default(bus)
+
+    def probe(self) -> None:
+        """Return if the default collection is there and unlocked.
+
+        Raises:
+            KeychainMissingError: there is no bus, no service, or no default collection.
+            KeychainUnavailableError: it is locked, or hung.
+        """
+        with _Bus(self._deadline) as bus:
+            default = _default(bus)
+            if _locked(bus, [default]):
+                _refuse(f"its collection {default} is locked")
+
+    def read(self, items: Sequence[Item]) -> list[Secret | None]:
+        """Return each key, or `None` where the whole service was searched and has none.
+
+        Raises:
+            KeychainUnavailableError: it is locked, hung or not there, or a value is no key.
+        """
+        if not items:
+            return []
+        try:
+            with _Bus(self._deadline) as bus:
+                return _read(bus, items)
+        except KeychainMissingError as error:
+            # A vault that is pinned to this keychain has its key here: without the bus or the
+            # service nothing is known about it.
+            raise KeychainUnavailableError(str(error)) from error
+
+    def add(self, item: Item, key: Secret) -> None:
+        """Put a new item into the default collection, and read it back.
+
+        The specification's CreateItem compares and adds in two steps, so the search before it is no
+        lock: the callers that share a vault hold the vault's own.
+
+        Raises:
+            KeychainUnavailableError: it is there already, or was not put.
+        """
+        with _Bus(self._deadline) as bus:
+            default = _default(bus)
+            found = _search(bus, [item])
+            if default in found.locked:
+                _refuse(f"its collection {default} is locked")
+            if found.paths[0]:
+                _refuse(f"{item.service} is there already, and an item is never overwritten")
+            value = binascii.b2a_base64(key.reveal(), newline=False)
+            attributes = {
+                "service": item.service,
+                "username": USERNAME,
+                "application": USERNAME,
+                "kind": item.kind,
+                "vault": item.vault,
+            }
+            properties = {
+                f"{ITEM}.Label": ("s", item.label),
+                f"{ITEM}.Attributes": ("a{ss}", attributes),
+            }
+            secret = (_session(bus), b"", value, "text/plain")
+            body = (properties, secret, False)  # False: do not replace what has these attributes
+            create = _call(default, COLLECTION, "CreateItem", "a{sv}(oayays)b", body)
+            (created,) = bus.ask((create, "oo"))
+            _demand_no_prompt(bus, created[1])
+            (stored,) = _read(bus, [item])
+            if stored is None or not stored.matches(key):
+                _refuse(f"{item.service} was put and is not read back as it was")
+
+    def delete(self, item: Item) -> bool:
+        """Delete every item of that name, and look whether it is gone.
+
+        Raises:
+            KeychainUnavailableError: it is locked, hung, or still there.
+        """
+        with _Bus(self._deadline) as bus:
+            found = _search(bus, [item])
+            for path in found.paths[0]:
+                (deleted,) = bus.ask((_call(path, ITEM, "Delete"), "o"))
+                _demand_no_prompt(bus, deleted[0])
+            left = _search(bus, [item])
+            if left.paths[0]:
+                _refuse(f"{item.service} was deleted and is still there")
+            if not found.paths[0]:
+                _demand_complete(left)
+            return bool(found.paths[0])
+
+    def removal_command(self, item: Item) -> str:
+        """Return the secret-tool(1) command."""
+        return f"secret-tool clear service {item.service} username {USERNAME}"
+
+
+def _default(bus: _Bus) -> str:
+    """Return the default collection.
+
+    Raises:
+        KeychainMissingError: there is none: nobody ever made a keyring in this account.
+    """
+    (answer,) = bus.ask((_call(ROOT, SERVICE, "ReadAlias", "s", ("default",)), "o"))
+    default = str(answer[0])
+    if default == NOTHING:
+        msg = "the Secret Service has no default collection: no keyring was ever made"
+        raise KeychainMissingError(msg)
+    return default
+
+
+def _locked(bus: _Bus, collections: Sequence[str]) -> list[str]:
+    """Return the collections that are locked. Asking does not prompt."""
+    answers = bus.ask(
+        *(
+            (_call(path, PROPERTIES, "Get", "ss", (COLLECTION, "Locked")), "v")
+            for path in collections
+        )
+    )
+    return [
+        path
+        for path, (answer,) in zip(collections, answers, strict=True)
+        if answer != ("b", False)  # what is no boolean counts as locked too
+    ]
+
+
+def _search(bus: _Bus, items: Sequence[Item]) -> _Found:
+    """Search every unlocked collection for the items.
+
+    NOTE: not Service.SearchItems, which covers all collections in one call. With it KeePassXC asks
+    the user to unlock its databases, and then waits.
+    """
+    alias, listed = bus.ask(
+        (_call(ROOT, SERVICE, "ReadAlias", "s", ("default",)), "o"),
+        (_call(ROOT, PROPERTIES, "Get", "ss", (SERVICE, "Collections")), "v"),
+    )
+    signature, collections = listed[0]
+    if signature != "ao":
+        _refuse("it does not say what collections it has")
+    locked = _locked(bus, collections)
+    unlocked = [path for path in collections if path not in locked]
+    answers = iter(
+        bus.ask(
+            *(
+                (_call(path, COLLECTION, "SearchItems", "a{ss}", (_attributes(item),)), "ao")
+                for item in items
+                for path in unlocked
+            )
+        )
+    )
+    paths = [[found for _ in unlocked for found in next(answers)[0]] for _ in items]
+    if not all(paths):
+        # A collection that was locked after it was asked whether it is, and before it was searched,
+        # looks empty. So what is absent counts only if all are still unlocked now.
+        locked = _locked(bus, collections)
+    return _Found(paths, str(alias[0]), locked)
+
+
+def _attributes(item: Item) -> dict[str, str]:
+    """Return what the item is found by: the same two that the keyring library goes by."""
+    return {"service": item.service, "username": USERNAME}
+
+
+def _demand_complete(found: _Found) -> None:
+    """Refuse unless what was not found is surely not there.
+
+    Raises:
+        KeychainUnavailableError: a collection is locked, or there is no default collection. The
+            latter is what a service looks like that was started without the user's keyrings; one
+            collection it always has, in memory.
+    """
+    if found.locked:
+        _refuse(f"its collection {found.locked[0]} is locked")
+    if found.default == NOTHING:
+        _refuse("it has no default collection, so it is not the one that keys were put into")
+
+
+def _read(bus: _Bus, items: Sequence[Item]) -> list[Secret | None]:
+    found = _search(bus, items)
+    if not all(found.paths):
+        _demand_complete(found)
+    wanted = [path for paths in found.paths for path in paths]
+    if not wanted:
+        return [None for _ in items]
+    request = _call(ROOT, SERVICE, "GetSecrets", "aoo", (wanted, _session(bus)))
+    (answer,) = bus.ask((request, "a{o(oayays)}"))
+    secrets = answer[0]
+    return [
+        _key(item, [secrets.get(path) for path in paths]) if paths else None
+        for item, paths in zip(items, found.paths, strict=True)
+    ]
+
+
+def _key(item: Item, secrets: Sequence[tuple[str, bytes, bytes, str] | None]) -> Secret:
+    """Return the one key among the values of the objects that carry the item's name.
+
+    Raises:
+        KeychainUnavailableError: a value was not given out, is no key, or they differ.
+    """
+    keys = []
+    for secret in secrets:
+        if secret is None:
+            # GetSecrets leaves out what is locked or gone in the meantime: nobody knows which.
+            _refuse(f"it does not give out {item.service}")
+        keys.append(_decoded(item, secret[2]))
+    if not all(key.matches(keys[0]) for key in keys):
+        _refuse(f"it has {len(keys)} different items called {item.service}")
+    return keys[0]
+
+
+def _decoded(item: Item, value: bytes) -> Secret:
+    try:
+        key = bytearray(binascii.a2b_base64(value, strict_mode=True))
+    except binascii.Error:
+        key = bytearray()
+    try:
+        if len(key) != KEY_BYTES:
+            _refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
+        return Secret(key)
+    finally:
+        wipe(key)
+
+
+def _session(bus: _Bus) -> str:
+    """Open a session in which secrets are sent as they are. It ends with the connection."""
+    (answer,) = bus.ask((_call(ROOT, SERVICE, "OpenSession", "sv", ("plain", ("s", ""))), "vo"))
+    return str(answer[1])
+
+
+def _demand_no_prompt(bus: _Bus, prompt: str) -> None:
+    """Refuse if the service wants to ask the user before it does what it was told.
+
+    A prompt shows nothing until its own method is called; dismissing it takes it away again.
+    """
+    if prompt != NOTHING:
+        bus.ask((_call(prompt, PROMPT, "Dismiss"), ""))
+        _refuse("it wants to ask the user first, and keylease never raises a prompt")
+
+
+def _refuse(reason: str) -> NoReturn:
+    msg = f"the Secret Service cannot be used: {reason}"
+    raise KeychainUnavailableError(msg) from None
+
+
+def _call(
+    path: str, interface: str, member: str, signature: str | None = None, body: tuple[Any, ...] = ()
+) -> Message:
+    """Return the method call. Building it sends nothing."""
+    from jeepney import DBusAddress, new_method_call
+
+    try:
+        return new_method_call(DBusAddress(path, NAME, interface), member, signature, body)
+    except ValueError:
+        # Our own names are right, so it is a path that the service gave.
+        _refuse("it gave an answer that is not in the specification")
+
+
+class _Bus:
+    """A connection to the session bus on which every wait ends at the deadline.
+
+    jeepney has connections of its own. Their first call has no time limit, so a hung bus would hang
+    the helper; and they wait for each answer before the next question.
+
+    Raises:
+        KeychainMissingError: there is no session bus, or nobody listens on its socket.
+        KeychainUnavailableError: the bus does not answer, or does not answer as a bus does.
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        from jeepney import Parser
+        from jeepney.bus_messages import message_bus
+
+        self._deadline = deadline
+        self._serial = 0
+        self._parser = Parser()
+        self._socket = self._connect()
+        try:
+            # D-Bus Specification, "Message Bus Messages": Hello comes before anything else.
+            self.ask((message_bus.Hello(), "s"))
+        except KeychainUnavailableError:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the connection; it is closed when the block is left."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection; the service forgets the session with it."""
+        self._socket.close()
+
+    def _connect(self) -> socket.socket:
+        from jeepney.io.blocking import prep_socket
+
+        address = _address()
+        try:
+            connected: socket.socket = prep_socket(address, timeout=self._time_left())
+        except TimeoutError:
+            _refuse("the session bus gave no answer in time")
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            msg = f"nobody listens on the session bus: {error.strerror}"
+            raise KeychainMissingError(msg) from error
+        except OSError as error:
+            _refuse(f"the session bus cannot be reached: {error.strerror or error}")
+        except ValueError:
+            # jeepney's AuthenticationError is one.
+            _refuse("the session bus does not let this user in")
+        return connected
+
+    def ask(self, *questions: tuple[Message, str]) -> list[tuple[Any, ...]]:
+        """Send every question at once and return the answers in the same order.
+
+        Args:
+            questions: Each with the signature that its answer has to have; so the answers can be
+                unpacked without looking.
+
+        Raises:
+            KeychainMissingError: nobody provides the service.
+            KeychainUnavailableError: an answer is late, an error, or not of that signature.
+        """
+        waiting = {}
+        sent = bytearray()
+        for place, (message, signature) in enumerate(questions):
+            self._serial += 1
+            waiting[self._serial] = (place, signature)
+            sent += message.serialise(serial=self._serial)
+        answers: list[tuple[Any, ...]] = [()] * len(questions)
+        try:
+            self._socket.settimeout(self._time_left())
+            self._socket.sendall(sent)
+            while waiting:
+                reply = self._receive()
+                serial = _field(reply, "reply_serial")
+                if serial in waiting:
+                    place, signature = waiting.pop(serial)
+                    answers[place] = _body(reply, signature)
+        except TimeoutError:
+            _refuse("it gave no answer in time")
+        except OSError as error:
+            _refuse(f"the session bus hung up: {error.strerror}")
+        except (ValueError, LookupError, TypeError, struct.error):
+            # What jeepney's parser raises on bytes that are no message.
+            _refuse("the session bus does not speak D-Bus")
+        finally:
+            wipe(sent)
+        return answers
+
+    def _receive(self) -> Message:
+        while True:
+            message = self._parser.get_next_message()
+            if message is not None:
+                return message
+            self._socket.settimeout(self._time_left())
+            data = self._socket.recv(4096)
+            if not data:
+                raise ConnectionResetError(0, "end of file")
+            self._parser.add_data(data)
+
+    def _time_left(self) -> float:
+        # A timeout of zero would mean "do not block", which is another question.
+        remaining = self._deadline.remaining()
+        if not remaining:
+            raise TimeoutError
+        return remaining
+
+
+def _address() -> str:
+    """Return where the session bus listens.
+
+    D-Bus Specification, "Well-known Message Bus Instances"; without the variable, systemd's place
+    for it, as libdbus and sd-bus have it.
+
+    Raises:
+        KeychainMissingError: this login has no session bus, or none on a Unix socket.
+    """
+    from jeepney.bus import get_connectable_addresses
+
+    listed = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
+    if not listed:
+        path = os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), "bus")
+        if os.path.isabs(path) and os.path.exists(path):
+            return path
+        msg = "this login has no session bus: DBUS_SESSION_BUS_ADDRESS is not set"
+        raise KeychainMissingError(msg)
+    try:
+        return str(next(get_connectable_addresses(listed)))
+    except (ValueError, RuntimeError, StopIteration) as error:
+        msg = "DBUS_SESSION_BUS_ADDRESS names no Unix socket"
+        raise KeychainMissingError(msg) from error
+
+
+def _field(message: Message, name: str) -> Any:  # noqa: ANN401 - each field has a type of its own
+    from jeepney import HeaderFields
+
+    return message.header.fields.get(HeaderFields[name])
+
+
+def _body(reply: Message, signature: str) -> tuple[Any, ...]:
+    """Return what the reply says.
+
+    Raises:
+        KeychainMissingError: nobody provides the service.
+        KeychainUnavailableError: it is an error, or it has another signature.
+    """
+    from jeepney import MessageType
+
+    if reply.header.message_type is MessageType.error:
+        error = str(_field(reply, "error_name"))
+        if error in NOBODY:
+            msg = "there is no Secret Service on the session bus"
+            raise KeychainMissingError(msg)
+        # The service's own words are left out: they can repeat what was sent to it.
+        _refuse(REASONS.get(error, f"it answered {error}"))
+    if _field(reply, "signature") != (signature or None):
+        _refuse("it gave an answer that is not in the specification")
+    return tuple(reply.body)
+
+
+def open_keystore(name: str, deadline: Deadline) -> KeyStore:
+    """Return the Secret Service, or why it cannot be spoken to."""
+    try:
+        import jeepney  # noqa: F401 - whether it is there is the question
+    except ImportError:
+        from keylease.keystores.unavailable import UnavailableKeyStore
+
+        reason = "the Secret Service needs the Python package jeepney, which is not installed"
+        return UnavailableKeyStore(name, reason, KeychainMissingError)
+    return SecretServiceKeyStore(deadline)

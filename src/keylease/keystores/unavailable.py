@@ -1,0 +1,78 @@
+"""The keychain that cannot be used, as an object: every call refuses with the reason.
+
+So there is no `None` where a keychain should be, and nobody downstream has to ask. It never answers
+"absent", which would end every session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from keylease.errors import KeychainUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keylease.keystores.base import Item, KeyStore
+    from keylease.secret import Secret
+
+
+class UnavailableKeyStore:
+    """A keychain that refuses every call.
+
+    Args:
+        name: The name of the keychain that should have been here.
+        reason: What was found and what was expected.
+        kind: `KeychainMissingError` if another kind may be tried in its place.
+        hint: What to do next; the error's own hint if not given.
+    """
+
+    survives_reboot = True
+
+    def __init__(
+        self,
+        name: str,
+        reason: str,
+        kind: type[KeychainUnavailableError] = KeychainUnavailableError,
+        hint: str | None = None,
+    ) -> None:
+        self.name = name
+        self.title = f"{name} (unavailable)"
+        self._reason = reason
+        self._kind = kind
+        self._hint = hint
+
+    def _refuse(self) -> NoReturn:
+        raise self._kind(self._reason, self._hint)
+
+    def instance(self) -> str:
+        """Refuse."""
+        self._refuse()
+
+    def probe(self) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def read(self, items: Sequence[Item]) -> list[Secret | None]:
+        """Refuse."""
+        del items
+        self._refuse()
+
+    def add(self, item: Item, key: Secret) -> None:
+        """Refuse."""
+        del item, key
+        self._refuse()
+
+    def delete(self, item: Item) -> bool:
+        """Refuse."""
+        del item
+        self._refuse()
+
+    def removal_command(self, item: Item) -> str:
+        """Refuse: which tool it would be is not known."""
+        del item
+        self._refuse()
+
+
+if TYPE_CHECKING:
+    _CHECKED: KeyStore = UnavailableKeyStore("", "")
