@@ -1,0 +1,120 @@
+"""The home that tests and the demo run in: nothing of the user goes in, nothing stays behind."""
+
+import json
+import secrets
+import sys
+
+import pytest
+from support.requirements import require
+from support.throwaway import Throwaway
+
+from keylease.clock import Deadline
+from keylease.errors import KeychainUnavailableError
+from keylease.keystores import open_keystore
+from keylease.keystores.base import KEY_BYTES, Item
+from keylease.secret import Secret
+
+
+@pytest.fixture
+def kernel():
+    """The kernel's keyring of this user."""
+    keystore = open_keystore("kernel", Deadline(10))
+    try:
+        keystore.probe()
+    except KeychainUnavailableError as error:
+        require(condition=False, name="kernel-keyring", reason=str(error))
+    return keystore
+
+
+def write_vault(home, vault, generation, audit_generation):
+    """Leave a vault as keylease does."""
+    home.state.mkdir(parents=True)
+    record = {
+        "vault": vault,
+        "keychain": "kernel",
+        "generation": generation,
+        "audit_generation": audit_generation,
+    }
+    (home.state / "vault.json").write_text(json.dumps(record))
+
+
+def alive(keystore, items):
+    """Return which of the keys are in the keychain."""
+    return [key is not None for key in keystore.read(items)]
+
+
+def test_no_setting_of_the_user_comes_in(tmp_path, monkeypatch):
+    """What a user exported does not decide how a test ends."""
+    for name in ("GIT_CONFIG_PARAMETERS", "DBUS_SESSION_BUS_ADDRESS", "KEYLEASE_KEYCHAIN"):
+        monkeypatch.setenv(name, "the user's own")
+
+    with Throwaway(tmp_path) as home:
+        done = home.run(sys.executable, "-c", "import os; print(*os.environ.values())")
+
+    assert str(home.home) in done.stdout
+    assert "the user's own" not in done.stdout
+
+
+def test_environment_that_is_given_comes_in(tmp_path):
+    """A test with a private bus can say so."""
+    with Throwaway(tmp_path, {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}) as home:
+        assert "unix:path=/nowhere" == home.environment["DBUS_SESSION_BUS_ADDRESS"]
+
+
+def test_home_is_private(tmp_path):
+    """Another user of the machine cannot look in."""
+    if sys.platform == "win32":
+        pytest.skip("permissions are of another kind on Windows")
+
+    with Throwaway(tmp_path) as home:
+        assert 0o40700 == home.home.stat().st_mode
+
+
+def test_keys_of_every_generation_are_deleted(tmp_path, kernel):
+    """A user's keychain does not fill with the keys of tests."""
+    vault = secrets.token_hex(8)
+    items = [
+        Item(vault, "session-key", 1),
+        Item(vault, "session-key", 2),
+        Item(vault, "audit-key", 1),
+    ]
+    for item in items:
+        kernel.add(item, Secret(bytes(KEY_BYTES)))
+
+    with Throwaway(tmp_path) as home:
+        write_vault(home, vault, generation=2, audit_generation=1)
+        assert [True, True, True] == alive(kernel, items)
+
+    assert [False, False, False] == alive(kernel, items)
+
+
+def test_keys_are_deleted_after_a_failure_too(tmp_path, kernel):
+    """A test that fails leaves no key behind either."""
+    item = Item(secrets.token_hex(8), "session-key", 1)
+    kernel.add(item, Secret(bytes(KEY_BYTES)))
+
+    home = Throwaway(tmp_path)
+    write_vault(home, item.vault, generation=1, audit_generation=0)
+    assert [True] == alive(kernel, [item])
+
+    with pytest.raises(KeyboardInterrupt), home:
+        raise KeyboardInterrupt
+
+    assert [False] == alive(kernel, [item])
+
+
+def test_keys_that_cannot_be_deleted_are_named(tmp_path):
+    """Whoever ran the test learns what to delete by hand."""
+    home = Throwaway(tmp_path)
+    write_vault(home, "0123456789abcdef", generation=1, audit_generation=0)
+    vault = home.vault() | {"keychain": "no-such-keychain"}
+    (home.state / "vault.json").write_text(json.dumps(vault))
+
+    with pytest.raises(RuntimeError, match="keylease:0123456789abcdef:session-key[.]1"):
+        home.delete_keys()
+
+
+def test_missing_program_is_named(tmp_path):
+    """A program that is not installed is told from one that fails."""
+    with Throwaway(tmp_path) as home, pytest.raises(FileNotFoundError, match="no-such-program"):
+        home.run("no-such-program")

