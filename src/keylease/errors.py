@@ -29,6 +29,11 @@ carries a secret, and neither ends with a full stop.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keylease.model import Reason
+
 
 class KeyleaseError(Exception):
     """Base of every refusal.
@@ -74,7 +79,7 @@ class SessionEndedError(SessionNotFoundError):
         reason: One of `keylease.model.REASONS`.
     """
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from keylease.errors import UsageError
+
 if TYPE_CHECKING:
     from keylease.clock import Moment
     from keylease.secret import Secret
@@ -32,6 +34,27 @@ Reason = Literal[
     "replaced",
 ]
 """Why a session ended. The list is closed: an audit line has no other."""
+
+
+class Limits(NamedTuple):
+    """How long new sessions live."""
+
+    idle_seconds: int = IDLE_SECONDS
+    cap_seconds: int = CAP_SECONDS
+
+    def check(self) -> Limits:
+        """Return the limits if they make sense.
+
+        Raises:
+            UsageError: a limit is out of range.
+        """
+        if not 1 <= self.cap_seconds <= MAX_CAP_SECONDS:
+            msg = f"an absolute cap of {self.cap_seconds} s, expected 1 to {MAX_CAP_SECONDS}"
+            raise UsageError(msg)
+        if not 1 <= self.idle_seconds <= self.cap_seconds:
+            msg = f"an idle timeout of {self.idle_seconds} s, expected 1 to {self.cap_seconds}"
+            raise UsageError(msg)
+        return self
 
 
 class Target(NamedTuple):

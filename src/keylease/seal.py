@@ -132,8 +132,12 @@ def bucket(vault_key: Secret, target: Target) -> str:
 
 
 def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
-    """Return the digest by which a secret that comes back is recognised. It needs the vault key."""
-    names = (target.namespace, target.protocol, target.host, target.path, username)
+    """Return the digest by which a secret that comes back is recognised. It needs the vault key.
+
+    The path is left out: git asks without one, is answered from a session that has one, and sends
+    the credential back without one.
+    """
+    names = (target.namespace, target.protocol, target.host, username)
     key = _derive(Keys(vault_key), "echo")
     mac = hmac.new(key, digestmod=hashlib.sha256)
     for part in length_prefixed((*map(encode_optional, names), secret.reveal())):

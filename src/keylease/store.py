@@ -114,27 +114,26 @@ class SessionStore:
         with self._locked() as directory:
             return len(list(_sealed(directory)))
 
-    def destroy(self, newest_generation: int | None = None) -> list[str]:
-        """Remove every sealed file and touch record, without a key, and return the sessions' ids.
+    def destroy(
+        self, doomed: Callable[[Header | None], bool], announce: Callable[[str], None]
+    ) -> list[str]:
+        """Remove sealed files and touch records without a key, and return the sessions' ids.
 
         Args:
-            newest_generation: Spare what claims to be of a later generation than this.
+            doomed: Judges a file by its header, which is a claim; `None` if it has none.
+            announce: Called with the session's id before its file is removed.
         """
-        with self._locked() as directory:
-            return self._destroy(directory, newest_generation)
-
-    def _destroy(self, directory: Directory, newest_generation: int | None) -> list[str]:
         ended = []
-        for name, session in list(_sealed(directory)):
-            with directory.child(name) as inside:
-                header = _header(inside.read(session + _SEALED, LONGEST_SEALED))
-                spared = header and newest_generation and header.generation > newest_generation
-                if not spared:
-                    inside.remove(session + _SEALED)
-                    inside.remove(session + _TOUCH)
-                    self._shares.destroy(session)
-                    ended.append(session)
-            directory.remove_child(name)
+        with self._locked() as directory:
+            for name, session in list(_sealed(directory)):
+                with directory.child(name) as inside:
+                    if doomed(_header(inside.read(session + _SEALED, LONGEST_SEALED))):
+                        announce(session)
+                        inside.remove(session + _SEALED)
+                        inside.remove(session + _TOUCH)
+                        self._shares.destroy(session)
+                        ended.append(session)
+                directory.remove_child(name)
         return ended
 
     @contextmanager
@@ -151,8 +150,9 @@ class Sessions:
     """The sessions, with the lock held and the keys at hand."""
 
     def __init__(self, directory: Directory, keys: VaultKeys, shares: ShareStore) -> None:
+        self.generation: Final = keys.generation
+        """The generation of the vault key; a file of another one is of a revoked vault."""
         self._directory = directory
-        self._generation = keys.generation
         self._key = keys.session
         self._shares = shares
 
@@ -184,7 +184,7 @@ class Sessions:
         header = Header(
             shared=keys.share is not None,
             id=session.id,
-            generation=self._generation,
+            generation=self.generation,
             created=session.created,
             idle_seconds=session.idle_seconds,
             cap_seconds=session.cap_seconds,

@@ -70,7 +70,7 @@ class VaultKeys(NamedTuple):
     """`None` if the audit key was deleted from the keychain while the session key was not."""
 
     def __enter__(self) -> Self:
-        """Return the keys; they are wiped when the block is left."""
+        """Return the keys; the session key is wiped when the block is left."""
         return self
 
     def __exit__(
@@ -79,10 +79,8 @@ class VaultKeys(NamedTuple):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wipe, whatever happened."""
+        """Wipe, whatever happened. The audit key stays with the log: refusals are logged too."""
         self.session.wipe()
-        if self.audit is not None:
-            self.audit.wipe()
 
 
 class Vault:
@@ -158,9 +156,7 @@ class Vault:
             return None
         session, audit = keystore.read((record.session_item, record.audit_item))
         if session is None:
-            if self.record() == record:
-                raise _revoked(record)
-            return self.open(now)  # another process made a new generation meanwhile
+            raise _revoked(record)
         return VaultKeys(record.generation, session, audit)
 
     def create(self, now: Moment, *, revive: bool) -> VaultKeys:
@@ -199,21 +195,25 @@ class Vault:
             _write(state, record)
             return VaultKeys(record.generation, session, audit)
 
-    def mark_revoked(self, now: Moment) -> int | None:
-        """Write down that the session key is gone; return the newest generation that it ends.
+    def mark_revoked(self, now: Moment) -> tuple[int, bool] | None:
+        """Write down that the session key is gone, after a second look with the lock held.
 
-        `None` if the mark was there already, or if another process has made a new generation since.
+        Returns:
+            The newest generation that is over, and whether this call was the one that wrote it
+            down. `None` if the key is there: another process has made a new generation meanwhile.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = _read(state)
-            if record is None or record.revoked is not None:
+            if record is None:
                 return None
+            if record.revoked is not None:
+                return record.generation, False
             (session,) = self.keystore(record).read((record.session_item,))
             if session is not None:
                 session.wipe()
                 return None
             _write(state, record._replace(revoked=_rfc3339(now)))
-            return record.generation
+            return record.generation, True
 
     def _existing(
         self, record: VaultRecord, keystore: KeyStore, now: Moment, *, revive: bool

@@ -59,18 +59,34 @@ class AuditLog:
         """The audit key, once the keychain gave it. A line written without it has no `mac`; the
         next line that has one vouches for it through `prev`."""
 
-    def log(self, entry: Entry, at: Moment, *, sync: bool = True) -> None:
-        """Append one line.
+    def log(self, entry: Entry, at: Moment) -> None:
+        """Append one line about a release. It is on the disk on return, chained with the key.
 
         Args:
-            entry: What happened.
+            entry: What is about to happen.
             at: The clock reading that decided it.
-            sync: Whether the line is on the disk on return, not only handed to the system.
 
         Raises:
-            AuditError: the line is not in the log.
+            AuditError: the line is not in the log, or there is no key to vouch for it.
             ValueError: an event, outcome or reason that is not in the fixed lists.
         """
+        if self.key is None:
+            msg = "the audit key was deleted from the keychain, so no line can be vouched for"
+            raise AuditError(msg, "make a new one with: keylease login URL")
+        self._write(entry, at, sync=True)
+
+    def log_or_gap(self, entry: Entry, at: Moment) -> None:
+        """Append one line about an end or a refusal, which nothing may hold up.
+
+        If that cannot be done the lost lines are counted, and the next line that can be written
+        is preceded by an `audit.gap` line with their number.
+        """
+        try:
+            self._write(entry, at, sync=False)
+        except AuditError:
+            self._count_lost()
+
+    def _write(self, entry: Entry, at: Moment, *, sync: bool) -> None:
         entry.check()
         record = entry._asdict() | {
             "target": None if entry.target is None else _cut_all(entry.target._asdict()),
@@ -89,17 +105,6 @@ class AuditLog:
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
             raise AuditError(msg) from error
-
-    def log_or_gap(self, entry: Entry, at: Moment) -> None:
-        """Append one line about an end or a refusal, which nothing may hold up.
-
-        If that cannot be done the lost lines are counted, and the next line that can be written
-        is preceded by an `audit.gap` line with their number.
-        """
-        try:
-            self.log(entry, at, sync=False)
-        except AuditError:
-            self._count_lost()
 
     def _count_lost(self) -> None:
         try:

@@ -6,7 +6,8 @@ give a `Request` or a `RequestError` (or a `UsageError` for the arguments), noth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol as Interface
+from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -31,6 +32,9 @@ class Protocol(Interface):
         Raises:
             RequestError: the message breaks the peer's protocol.
         """
+
+    def complete(self, action: str, message: bytearray) -> bool:
+        """Return whether `message` needs no further bytes, though the peer's end is still open."""
 
     def render(self, request: Request, reply: Reply | None) -> bytearray:
         """Return the whole answer; `None` is a miss. The caller writes it at once and wipes it.

@@ -106,6 +106,20 @@ def parse(action: str, message: bytearray | memoryview) -> Request:
         wipe(text)
 
 
+def complete(action: str, message: bytearray) -> bool:
+    """Return whether nothing more has to be read: git may keep its end of the pipe open.
+
+    git-credential(1): "The attributes are terminated by a blank line or end-of-file". An operation
+    that is not known has no message.
+    """
+    return (
+        action not in ACTIONS
+        or message.startswith((b"\n", b"\r\n"))
+        or b"\n\n" in message
+        or b"\n\r\n" in message
+    )
+
+
 def render(request: Request, reply: Reply | None) -> bytearray:
     """Return the answer: the description, the credential, or nothing.
 

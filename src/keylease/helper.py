@@ -1,0 +1,165 @@
+"""The lean entrance: arguments and stdin in, stdout and an exit code out.
+
+One function for each tool that calls keylease as its helper. This module reads one message, has it
+parsed, handled and rendered, and writes one answer; it decides nothing. It never imports click, and
+nothing of it prints but the answer on stdout and, if a person looks at stderr, one refusal.
+
+Exit codes are git's own: 0 for an answer and for a miss, 1 for a refusal, 129 for a usage error.
+git ignores them all (gitcredentials(7)); what counts is that a refusal leaves stdout empty.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from keylease.audit.events import Entry
+from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
+from keylease.model import Limits
+from keylease.protocols import load
+from keylease.secret import wipe
+from keylease.wiring import Wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keylease.model import Request
+    from keylease.protocols.base import Protocol
+
+USAGE: Final = "usage: git-credential-keylease [--timeout SECONDS] [--keychain NAME] OPERATION"
+_USAGE_EXIT: Final = 129  # what git's own helpers exit with, see usage() in usage.c
+_INTERRUPTED_EXIT: Final = 130
+_STDIN, _STDOUT = 0, 1
+_CHUNK: Final = 64 * 1024
+
+
+class Arguments(NamedTuple):
+    """What stands on a helper's command line."""
+
+    action: str
+    limits: Limits
+    keychain: str | None
+
+
+def git() -> int:
+    """Be `git-credential-keylease`, which git runs for `credential.helper = keylease`."""
+    return run("git", sys.argv[1:])
+
+
+def run(name: str, argv: Sequence[str]) -> int:
+    """Answer one request of the peer called `name` and return the exit code.
+
+    Args:
+        name: One of `keylease.protocols.PROTOCOLS`.
+        argv: The command line without the program's name.
+    """
+    try:
+        arguments = parse_arguments(argv)
+    except UsageError as error:
+        _say(f"keylease: error: {error}\n{USAGE}\n")
+        return _USAGE_EXIT
+    return serve(load(name), arguments)
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Return what the command line says. The options are those of `git credential-cache`.
+
+    Raises:
+        UsageError: an unknown option, a value that makes no sense, or no operation.
+    """
+    rest = list(argv)
+    timeout, keychain = Limits().idle_seconds, None
+    while rest and rest[0].startswith("-"):
+        option, equals, value = rest.pop(0).partition("=")
+        if option not in {"--timeout", "--keychain"}:
+            msg = f"unknown option {option!a}"
+            raise UsageError(msg)
+        if not equals:
+            value = rest.pop(0) if rest else ""
+        if option == "--keychain":
+            keychain = value
+        elif value.isascii() and value.isdigit():
+            timeout = int(value[:20])
+        else:
+            msg = f"--timeout {value!a}: expected a number of seconds"
+            raise UsageError(msg)
+    if len(rest) != 1:
+        msg = f"expected one operation, found {len(rest)}"
+        raise UsageError(msg)
+    return Arguments(rest[0], Limits()._replace(idle_seconds=timeout).check(), keychain)
+
+
+def serve(protocol: Protocol, arguments: Arguments) -> int:
+    """Answer one request and return the exit code; never exit itself."""
+    message, answer, request = bytearray(), bytearray(), None
+    try:
+        _read(protocol, arguments.action, message)
+        # Here and not earlier: it starts the clock for the answer, and a peer may be slow to ask.
+        wiring = Wiring(keychain=arguments.keychain, limits=arguments.limits)
+        try:
+            request = protocol.parse(arguments.action, message)
+            answer = _answer(protocol, request, wiring)
+            _write(answer)
+        except RequestError:
+            entry = Entry("request.refused", "refused", "malformed")
+            wiring.audit.log_or_gap(entry, wiring.clock.now())
+            raise
+    except KeyleaseError as error:
+        refusal = protocol.refuse(error)
+        _write(refusal.reply)
+        _say(refusal.message)
+        return refusal.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED_EXIT
+    finally:
+        wipe(message)
+        wipe(answer)
+        if request is not None:
+            request.wipe()
+    return 0
+
+
+def _answer(protocol: Protocol, request: Request, wiring: Wiring) -> bytearray:
+    reply = wiring.session.handle(request)
+    try:
+        return protocol.render(request, reply)
+    finally:
+        if reply is not None:
+            reply.credential.wipe()
+
+
+def _read(protocol: Protocol, action: str, message: bytearray) -> None:
+    """Read the peer's message into `message`, one byte more than is allowed at most."""
+    chunk = bytearray(_CHUNK)
+    try:
+        stdin = io.FileIO(_STDIN, closefd=False)
+        while len(message) <= protocol.MAX_REQUEST and not protocol.complete(action, message):
+            count = stdin.readinto(chunk)
+            if not count:
+                return
+            room = protocol.MAX_REQUEST + 1 - len(message)
+            message += memoryview(chunk)[: min(count, room)]
+    except OSError as error:
+        msg = f"the request cannot be read from stdin: {error.strerror}"
+        raise RequestError(msg) from None
+    finally:
+        wipe(chunk)
+
+
+def _write(answer: bytes | bytearray) -> None:
+    """Write the whole answer, in one call as far as the system lets it be one."""
+    left = memoryview(answer)
+    try:
+        while left:
+            left = left[os.write(_STDOUT, left) :]
+    except OSError as error:
+        msg = f"the answer cannot be written to stdout: {error.strerror}"
+        raise StateError(msg) from None
+
+
+def _say(message: str) -> None:
+    """Tell a person, if one looks. A program is told nothing: git's t0303 compares stderr too."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(message)

@@ -1,0 +1,511 @@
+"""SessionService: what can be done with sessions. Read this first, and `keylease.rules` with it.
+
+A session lives for its idle timeout from its last use, and never longer than its cap from its
+creation. A `get` and an `extend` are uses; nothing else is. What has ended stays ended: a
+credential that comes back from a tool that was given it is an echo, and an echo revives nothing.
+
+This module decides. It touches no file, no key and no clock but through what it is given, and each
+decision is a line in the audit log before its effect.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from keylease.audit.events import Entry, RefusalReason
+from keylease.clock import NANOSECONDS
+from keylease.errors import (
+    AuditError,
+    KeychainUnavailableError,
+    KeyleaseError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    VaultRevokedError,
+)
+from keylease.model import Limits, Reply, Session
+from keylease.rules import (
+    Remaining,
+    answers,
+    echo_may_come,
+    ended,
+    ended_unopened,
+    remaining,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from keylease.audit.events import Event
+    from keylease.audit.log import AuditLog
+    from keylease.clock import Clock, Moment
+    from keylease.model import Credential, Reason, Request, Target
+    from keylease.record import Header
+    from keylease.secret import Secret
+    from keylease.store import Found, Sessions, SessionStore
+    from keylease.vault import Vault, VaultKeys
+
+# The first class that fits names the reason in the audit log.
+_REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
+    (VaultRevokedError, "revoked"),
+    (KeychainUnavailableError, "keychain_unavailable"),
+    (SessionNotFoundError, "not_found"),
+    (AuditError, "audit"),
+    (RequestError, "malformed"),
+    (KeyleaseError, "state"),
+)
+
+_Live = tuple["Found", Session]
+_Over = tuple[Session | None, "Reason"]
+
+
+class SessionService:
+    """Everything that can be done with sessions.
+
+    Args:
+        clock: Tells the time of each decision, once.
+        vault: Where the keys are.
+        store: Where the sessions are.
+        audit: Where each decision is written down.
+        limits: How long new sessions live.
+    """
+
+    def __init__(
+        self, *, clock: Clock, vault: Vault, store: SessionStore, audit: AuditLog, limits: Limits
+    ) -> None:
+        self._clock = clock
+        self._vault = vault
+        self._store = store
+        self._audit = audit
+        self._limits = limits.check()
+
+    # What a peer asks.
+
+    def handle(self, request: Request) -> Reply | None:
+        """Answer a peer's request; `None` where the answer is silence.
+
+        Raises:
+            KeyleaseError: what `get`, `store` and `erase` raise.
+        """
+        target, username, credential = request.target, request.username, request.credential
+        if request.action == "get" and target is not None:
+            return self.get(target, username, preencoded="authtype" in request.capabilities)
+        if request.action == "store" and target is not None:
+            self.store(request)
+        if request.action == "erase" and target is not None:
+            self.erase(target, username, credential.secret if credential else None)
+        return None
+
+    def get(
+        self, target: Target, username: str | None = None, *, preencoded: bool = False
+    ) -> Reply:
+        """Release the credential of the newest live session that answers, and restart its timeout.
+
+        Args:
+            target: What the credential is for.
+            username: Whose; anybody's if not given.
+            preencoded: Whether a pre-encoded Authorization value is an answer, too.
+
+        Raises:
+            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            AuditError: the release could not be written down, so it did not happen.
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        with self._operation(target, username) as (sessions, now):
+            found, session = self._newest(sessions, target, username, now, preencoded=preencoded)
+            self._audit.log(_entry("session.released", session), now)
+            session = self._use(sessions, found, session, now, released=True)
+            ends = (now.wall_ns + remaining(session, now).ns) // NANOSECONDS
+            return Reply(session, sessions.open(found), ends)
+
+    def store(self, request: Request) -> Session | None:
+        """Create a session for what a peer brings, unless it is an echo of what it was given.
+
+        Returns:
+            The new session; `None` if none was created.
+
+        Raises:
+            VaultRevokedError: the vault is revoked, and only a person can start a new one.
+            KeyleaseError: the keychain, the state or the audit log cannot be used.
+        """
+        target, username, credential = request.target, request.username, request.credential
+        if target is None or credential is None:
+            self._refuse("incomplete", target, username)
+            return None
+        with self._operation(target, username, create=not request.ephemeral) as (sessions, now):
+            live, _ = self._sort(sessions, sessions.of(target), now)
+            confirmed = self._echo(sessions, live, request, now)
+            if confirmed is not None:
+                self._audit.log_or_gap(confirmed, now)
+            elif request.ephemeral:
+                self._refuse("ephemeral", target, username)
+            elif (
+                credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS
+            ):
+                self._refuse("credential_expired", target, username)
+            else:
+                session = self._new(target, credential, now)
+                self._persist(sessions, session, credential, now)
+                return session
+            return None
+
+    def erase(
+        self, target: Target, username: str | None = None, secret: Secret | None = None
+    ) -> list[Session]:
+        """End every session that answers and, if a secret is given, holds that very secret.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        return self._end_answering(target, username, secret, "erased")
+
+    # The operations on one session.
+
+    def create(self, target: Target, credential: Credential) -> Session:
+        """Create a session because a person asked for it. A revoked vault gets a new key for it.
+
+        Raises:
+            KeyleaseError: the keychain, the state or the audit log cannot be used.
+        """
+        username = credential.username
+        with self._operation(target, username, create=True, revive=True) as (sessions, now):
+            session = self._new(target, credential, now)
+            self._persist(sessions, session, credential, now)
+            return session
+
+    def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
+        """Return the live session that a `get` would use, and how long it lives. It is not used.
+
+        Raises:
+            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        with self._operation(target, username) as (sessions, now):
+            _, session = self._newest(sessions, target, username, now)
+            self._audit.log_or_gap(_entry("session.validated", session), now)
+            return session, remaining(session, now)
+
+    def extend(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
+        """Restart the idle timeout; the cap stays where it is.
+
+        Raises:
+            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            AuditError: it could not be written down, so it did not happen.
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        with self._operation(target, username) as (sessions, now):
+            found, session = self._newest(sessions, target, username, now)
+            self._audit.log(_entry("session.extended", session), now)
+            session = self._use(sessions, found, session, now, released=False)
+            return session, remaining(session, now)
+
+    def terminate(self, target: Target, username: str | None = None) -> list[Session]:
+        """End every session that answers, because its user says so, and return them.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        return self._end_answering(target, username, None, "logout")
+
+    def terminate_all(self) -> list[str]:
+        """End every session, because its user says so, and return their ids.
+
+        It needs no key, so a locked keychain holds it up as little as the audit log does.
+        """
+        return self._destroy("logout", self._clock.now(), lambda _: True)
+
+    def persist(self, session: Session, credential: Credential) -> None:
+        """Seal a live session as it stands, in place of any for the same path and username.
+
+        Raises:
+            SessionEndedError: it is over already.
+            KeyleaseError: the keychain, the state or the audit log cannot be used.
+        """
+        with self._operation(session.target, session.username, create=True) as (sessions, now):
+            reason = ended(session, now)
+            if reason is not None:
+                raise _ended_error(session.target, reason)
+            self._persist(sessions, session, credential, now)
+
+    def load(self, session_id: str) -> Session:
+        """Return the live session of that id, without using it.
+
+        Raises:
+            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        with self._operation(None, None) as (sessions, now):
+            found = [each for each in sessions.all() if each.id == session_id]
+            live, over = self._sort(sessions, found, now)
+            for _, session in live:
+                return session
+            for ended_session, reason in over:
+                raise _ended_error(ended_session and ended_session.target, reason)
+            msg = "no session of that id"
+            raise SessionNotFoundError(msg)
+
+    def sessions(self) -> list[tuple[Session, Remaining]]:
+        """Return every live session and how long it lives, oldest first. None of them is used.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        with self._operation(None, None) as (sessions, now):
+            live, _ = self._sort(sessions, sessions.all(), now)
+            ordered = sorted((session for _, session in live), key=_age)
+            return [(session, remaining(session, now)) for session in ordered]
+
+    # How a decision is taken.
+
+    @contextmanager
+    def _operation(
+        self,
+        target: Target | None,
+        username: str | None,
+        *,
+        create: bool = False,
+        revive: bool = False,
+    ) -> Iterator[tuple[Sessions, Moment]]:
+        """Open vault and store, and see to it that a refusal is written down.
+
+        The clock that decides is read with the lock held: no use that another process wrote down
+        is then later than it.
+        """
+        try:
+            with (
+                self._keys(create=create, revive=revive) as keys,
+                self._store.exclusive(keys) as sessions,
+            ):
+                yield sessions, self._clock.now()
+        except SessionEndedError as error:
+            self._refuse(error.reason, target, username)
+            raise
+        except KeyleaseError as error:
+            reason = next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
+            self._refuse(reason, target, username)
+            raise
+
+    def _keys(self, *, create: bool, revive: bool) -> VaultKeys:
+        """Return the vault's keys, after the consequences of what was found instead of them."""
+        now = self._clock.now()
+        keys, revoked = None, None
+        try:
+            keys = self._vault.open(now)
+        except VaultRevokedError as error:
+            if self._revoke(now):
+                revoked = error
+            else:
+                keys = self._vault.open(now)
+        if revoked is not None and not revive:
+            raise revoked
+        if keys is None and revoked is None:
+            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot.
+            self._destroy(
+                "reboot", now, lambda header: header is None or header.created.boot != now.boot
+            )
+        if keys is None or (keys.audit is None and revive):
+            if not create:
+                msg = "no session was ever started, or none since the machine was"
+                raise SessionNotFoundError(msg)
+            keys = self._vault.create(now, revive=revive)
+            self._audit.key = keys.audit
+            self._audit.log(Entry("vault.created"), now)
+        self._audit.key = keys.audit
+        return keys
+
+    def _revoke(self, now: Moment) -> bool:
+        """Destroy what a deleted key leaves behind; return whether the key is deleted indeed."""
+        verdict = self._vault.mark_revoked(now)
+        if verdict is None:
+            return False
+        generation, first = verdict
+        if first:
+            self._audit.log_or_gap(Entry("vault.revoked"), now)
+        self._destroy("revoked", now, lambda header: not header or header.generation <= generation)
+        return True
+
+    def _sort(
+        self, sessions: Sessions, found: Iterable[Found], now: Moment
+    ) -> tuple[list[_Live], list[_Over]]:
+        """Return what is live, and what is over after having removed it."""
+        live: list[_Live] = []
+        over: list[_Over] = []
+        for each in found:
+            session = each.session
+            reason = (
+                ended_unopened(each.header, sessions.generation, now)
+                if session is None
+                else ended(session, now)
+            )
+            if reason is not None:
+                self._end(sessions, each, reason, now)
+                over.append((session, reason))
+            elif session is not None:
+                live.append((each, session))
+        return live, over
+
+    def _newest(
+        self,
+        sessions: Sessions,
+        target: Target,
+        username: str | None,
+        now: Moment,
+        *,
+        preencoded: bool = True,
+    ) -> _Live:
+        live, over = self._sort(sessions, sessions.of(target), now)
+        fitting = [
+            (found, session)
+            for found, session in live
+            if answers(session, target, username) and (preencoded or session.authtype is None)
+        ]
+        if fitting:
+            return max(fitting, key=lambda each: _age(each[1]))
+        for session, reason in over:
+            if session is None or answers(session, target, username):
+                raise _ended_error(target, reason)
+        msg = f"there is no session for {target.url}" + (f" as {username}" if username else "")
+        raise SessionNotFoundError(msg)
+
+    def _echo(
+        self, sessions: Sessions, live: list[_Live], request: Request, now: Moment
+    ) -> Entry | None:
+        """Return the line for a credential that comes back; `None` if it comes for the first time.
+
+        A session that lives recognises its own secret at any time. One that has ended does so
+        for as long as its touch record is kept; after that the session id in the request does.
+        """
+        target, username, credential = request.target, request.username, request.credential
+        if target is None or credential is None:
+            return None
+        digest = sessions.echo(target, username, credential.secret)
+        known = set()
+        for found, session in live:
+            known.add(session.id)
+            if (
+                answers(session, target, username)
+                and found.opened is not None
+                and hmac.compare_digest(found.opened.label.echo, digest)
+                and self._brings_nothing_new(sessions, found, credential)
+            ):
+                return _entry("session.confirmed", session)
+        for touch in sessions.ended(target):
+            known.add(touch.id)
+            if not echo_may_come(touch.released, now):
+                sessions.forget(target, touch)
+            elif hmac.compare_digest(touch.echo, digest):
+                return Entry("session.confirmed", "refused", None, touch.id, target, username)
+        for session_id in request.echoes:
+            if session_id not in known:
+                return Entry("session.confirmed", "refused", None, session_id, target, username)
+        return None
+
+    @staticmethod
+    def _brings_nothing_new(sessions: Sessions, found: Found, credential: Credential) -> bool:
+        """Return whether every extra secret that was brought is held already.
+
+        A new refresh token beside an unchanged password is a new grant of the server. An old git
+        drops the attributes that it does not know, so what is missing says nothing.
+        """
+        if not credential.fields:
+            return True
+        held = sessions.open(found)
+        try:
+            pairs = [(value, held.field(name)) for name, value in credential.fields]
+            return all(mine is not None and mine.matches(value) for value, mine in pairs)
+        finally:
+            held.wipe()
+
+    def _new(self, target: Target, credential: Credential, now: Moment) -> Session:
+        return Session(
+            id=secrets.token_hex(16),
+            target=target,
+            username=credential.username,
+            authtype=credential.authtype,
+            expires=credential.expires,
+            generation=0,
+            created=now,
+            used=now,
+            released=None,
+            idle_seconds=self._limits.idle_seconds,
+            cap_seconds=self._limits.cap_seconds,
+        )
+
+    def _persist(
+        self, sessions: Sessions, session: Session, credential: Credential, now: Moment
+    ) -> None:
+        live, _ = self._sort(sessions, sessions.of(session.target), now)
+        self._audit.log(_entry("session.created", session), now)
+        sessions.put(session, credential)
+        for found, old in live:
+            if (old.target, old.username) == (session.target, session.username):
+                self._end(sessions, found, "replaced", now)
+
+    def _use(
+        self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool
+    ) -> Session:
+        used = session._replace(used=now, released=now if released else session.released)
+        seconds = max(1, remaining(used, now).ns // NANOSECONDS)
+        sessions.roll(found, now, released=released, seconds=seconds)
+        return used
+
+    def _end_answering(
+        self, target: Target, username: str | None, secret: Secret | None, reason: Reason
+    ) -> list[Session]:
+        with self._operation(target, username) as (sessions, now):
+            live, _ = self._sort(sessions, sessions.of(target), now)
+            doomed = [
+                (found, session)
+                for found, session in live
+                if answers(session, target, username)
+                and (secret is None or self._holds(sessions, found, session, secret))
+            ]
+            for found, _ in doomed:
+                self._end(sessions, found, reason, now)
+            if not doomed:
+                self._refuse("not_found", target, username)
+            return [session for _, session in doomed]
+
+    @staticmethod
+    def _holds(sessions: Sessions, found: Found, session: Session, secret: Secret) -> bool:
+        digest = sessions.echo(session.target, session.username, secret)
+        return found.opened is not None and hmac.compare_digest(found.opened.label.echo, digest)
+
+    def _end(self, sessions: Sessions, found: Found, reason: Reason, now: Moment) -> None:
+        session = found.session
+        target, username = (session.target, session.username) if session else (None, None)
+        entry = Entry("session.ended", "ok", reason, found.id, target, username)
+        self._audit.log_or_gap(entry, now)
+        released = found.touch.released if found.touch else None
+        sessions.remove(found, keep_touch=echo_may_come(released, now))
+
+    def _destroy(
+        self, reason: Reason, now: Moment, doomed: Callable[[Header | None], bool]
+    ) -> list[str]:
+        def announce(session_id: str) -> None:
+            self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
+
+        return self._store.destroy(doomed, announce)
+
+    def _refuse(
+        self, reason: Reason | RefusalReason, target: Target | None, username: str | None
+    ) -> None:
+        entry = Entry("session.refused", "refused", reason, None, target, username)
+        self._audit.log_or_gap(entry, self._clock.now())
+
+
+def _entry(event: Event, session: Session) -> Entry:
+    return Entry(event, "ok", None, session.id, session.target, session.username)
+
+
+def _age(session: Session) -> tuple[int, int, str]:
+    """Order sessions by their creation; two of the same instant by their ids."""
+    return (session.created.boot_ns, session.created.wall_ns, session.id)
+
+
+def _ended_error(target: Target | None, reason: Reason) -> SessionEndedError:
+    what = "the session" if target is None else f"the session for {target.url}"
+    return SessionEndedError(f"{what} has ended: {reason}", reason)
