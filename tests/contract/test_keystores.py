@@ -8,6 +8,7 @@ from support.secret_service import GnomeKeyring
 
 from keylease.clock import Deadline
 from keylease.keystores.kernel import KernelKeyStore
+from keylease.keystores.library import LibraryKeyStore
 from keylease.keystores.secretservice import SecretServiceKeyStore
 from keylease.testing import KeyStoreContract, MemoryKeyStore
 
@@ -63,3 +64,20 @@ class TestSecretService(KeyStoreContract):
         """Return another object, with a connection of its own."""
         del store
         return SecretServiceKeyStore(Deadline(20))
+
+
+class TestLibrary(KeyStoreContract):
+    """A backend of the keyring library that keeps its secrets in a real gnome-keyring."""
+
+    BACKEND = "keyring.backends.SecretService.Keyring"
+
+    @pytest.fixture
+    def store(self, desktop):
+        """Return it, unlocked."""
+        del desktop
+        return self.reopen(None)
+
+    def reopen(self, store):
+        """Return another object, with a backend of its own."""
+        del store
+        return LibraryKeyStore(f"library:{self.BACKEND}", self.BACKEND, Deadline(20))

@@ -69,8 +69,8 @@ def choose(deadline: Deadline) -> KeyStore:
     """
     missing = []
     for name in PREFERENCE.get(sys.platform, ()):
-        keystore = open_keystore(name, deadline)
         try:
+            keystore = open_keystore(name, deadline)
             keystore.probe()
         except KeychainMissingError as error:
             missing.append(f"{name}: {error}")

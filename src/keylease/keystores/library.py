@@ -1,0 +1,359 @@
+"""Any keychain that the `keyring` library knows, by a backend that is named.
+
+For the macOS Keychain, the Windows Credential Manager, and whatever others have written a backend
+for. The library's own choice of a backend is never used: an environment variable or a file of
+configuration replaces it, and then "absent" would be the answer of some other store.
+
+Never a backend that only seems to keep secrets, or that keeps them in a file. Never a wait beyond
+the deadline: a backend has no time limits of its own, so each call runs in a thread, and a call
+that hangs is left behind with its thread. Its exceptions end here, whatever they are.
+"""
+
+from __future__ import annotations
+
+import binascii
+import sys
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
+
+from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
+from keylease.keystores.base import KEY_BYTES, USERNAME, Item
+from keylease.secret import Secret, wipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from keyring.backend import KeyringBackend
+
+    from keylease.clock import Deadline
+    from keylease.keystores.base import KeyStore
+
+T = TypeVar("T")
+
+MACOS: Final = "keyring.backends.macOS.Keyring"
+WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
+
+NAMES: Final = {"macos": (MACOS, "darwin"), "windows": (WINDOWS, "win32")}
+"""The backends that have a name of their own, and the platform that they are for."""
+
+
+class _Known(NamedTuple):
+    """What is known of a backend beyond its class."""
+
+    title: str
+    removal: str
+    """The platform's own command; `{0}` is the service."""
+    properties: Mapping[str, Any]
+    """What to set on the backend."""
+    not_found: int
+    """The platform's code for "there is no such item"."""
+    reasons: Mapping[int, str]
+    """The platform's other codes, in words."""
+
+
+KNOWN: Final = {
+    MACOS: _Known(
+        title="macOS Keychain",
+        removal=f"security delete-generic-password -s {{0}} -a {USERNAME}",
+        # Where KEYCHAIN_PATH is set, the backend warns on stderr that it does not use it.
+        properties={"keychain": None},
+        # SecBase.h. The backend knows four of these and passes the rest on as "Unknown Error".
+        not_found=-25300,
+        reasons={
+            -25308: "it is locked, and this login may not ask to unlock it",
+            -128: "access to it was denied",
+            -25293: "access to it was denied",
+            -25291: "no keychain service is running in this login",
+            -25307: "this user has no default keychain",
+            -34018: "this Python is not signed in the way that it demands",
+            -67030: "this Python is not signed in the way that it demands",
+        },
+    ),
+    WINDOWS: _Known(
+        title="Windows Credential Manager",
+        removal="cmdkey /delete:{0}",
+        # Left alone, the backend lets credentials roam with the profile to other machines.
+        properties={"persist": "local machine"},
+        # winerror.h. The backend lets these through as they come from the system.
+        not_found=1168,
+        reasons={
+            5: "access to it was denied",
+            1312: "this logon session has none (a service, or a login by ssh)",
+            1783: "the value is longer than it can keep",
+        },
+    ),
+}
+
+# A backend is refused if it, or a class that it inherits from, is defined in one of these modules
+# or below. The reason follows the word "it".
+REFUSED: Final = {
+    "keyring.backends.null": "keeps nothing",
+    "keyring.backends.fail": "refuses everything",
+    "keyring.backends.chainer": "may read from one keychain and write to another",
+    "keyrings.alt": "is one of those that its own authors do not recommend, most of them files",
+    "keyrings.cryptfile": "is a file under a password that somebody has to type",
+}
+
+# keyring.backend.KeyringBackend.priority: "a priority of one or greater is recommended".
+RECOMMENDED: Final = 1
+
+
+class LibraryKeyStore:
+    """One backend of the `keyring` library.
+
+    Args:
+        name: As in `keylease.keystores.KEYSTORES`.
+        backend: The class, as `MODULE.CLASS`.
+        deadline: When every operation has to have ended.
+
+    Raises:
+        UsageError: it is no backend, or one that does not keep secrets.
+        KeychainUnavailableError: it cannot be loaded.
+    """
+
+    survives_reboot = True
+
+    def __init__(self, name: str, backend: str, deadline: Deadline) -> None:
+        self.name = name
+        self.title = f"keyring backend {backend}"
+        self._path = backend
+        self._deadline = deadline
+        self._instance: KeyringBackend | None = None
+        self._class = self._load()
+        lineage = map(_path, self._class.__mro__)
+        self._known = next((KNOWN[path] for path in lineage if path in KNOWN), None)
+        if self._known:
+            self.title = self._known.title
+
+    def instance(self) -> str:
+        """Return nothing: a backend has no way to say which of several keychains it is."""
+        return ""
+
+    def probe(self) -> None:
+        """Return if the backend says that it can be used here, and answers.
+
+        Raises:
+            UsageError: its own authors do not recommend it for keeping secrets.
+            KeychainMissingError: it says that it cannot be used here.
+            KeychainUnavailableError: it is locked, broken or too slow.
+        """
+        outcome = self._run(lambda: float(self._class.priority))
+        if isinstance(outcome.error, RuntimeError):
+            # keyring.backend.KeyringBackend.priority: so it says "not suitable here".
+            msg = f"the {self.title} is not on this machine, or its packages are not installed"
+            raise KeychainMissingError(msg)
+        if self._value(outcome) < RECOMMENDED:
+            msg = f"{self._path} is not recommended by its own authors for keeping secrets"
+            raise UsageError(msg, _NAME_ANOTHER)
+        # An item that nobody has: only the answer counts.
+        self._get(Item("0" * 16, "session-key", 0))
+
+    def read(self, items: Sequence[Item]) -> list[Secret | None]:
+        """Return each key, or `None` where the keychain itself said that it has none.
+
+        Raises:
+            KeychainUnavailableError: it is locked, broken or too slow, or a value is no key.
+        """
+        return [self._get(item) for item in items]
+
+    def add(self, item: Item, key: Secret) -> None:
+        """Put a new item, and read it back. The library would overwrite, so it is sought before.
+
+        That search is no lock: the callers that share a vault hold the vault's own.
+
+        Raises:
+            KeychainUnavailableError: it is there already, or was not put.
+        """
+        if self._text(item) is not None:
+            self._refuse(f"{item.service} is there already, and an item is never overwritten")
+        # The library takes text only, and nobody can wipe that copy.
+        text = binascii.b2a_base64(key.reveal(), newline=False).decode("ascii")
+        self._value(self._run(lambda: self._backend().set_password(item.service, USERNAME, text)))
+        stored = self._get(item)
+        if stored is None or not stored.matches(key):
+            self._refuse(f"{item.service} was put and is not read back as it was")
+
+    def delete(self, item: Item) -> bool:
+        """Delete the item, and look whether it is gone.
+
+        Raises:
+            KeychainUnavailableError: it is locked, broken or too slow, or the item is still there.
+        """
+        if self._text(item) is None:
+            return False
+        deleted = self._run(lambda: self._backend().delete_password(item.service, USERNAME))
+        # What counts is whether it is there. An error can mean that somebody else was faster.
+        if self._text(item) is not None:
+            self._value(deleted)
+            self._refuse(f"{item.service} was deleted and is still there")
+        return True
+
+    def removal_command(self, item: Item) -> str:
+        """Return the platform's own command, or the library's where there is none."""
+        if self._known:
+            return self._known.removal.format(item.service)
+        return f"keyring --keyring-backend {self._path} del {item.service} {USERNAME}"
+
+    def _load(self) -> type[KeyringBackend]:
+        """Import the class and judge it: by its name before, by what it is after."""
+        _judge(self._path, self._path)
+        module, _, name = self._path.rpartition(".")
+        outcome = self._run(lambda: (import_module("keyring.backend"), import_module(module)))
+        if isinstance(outcome.error, ImportError):
+            msg = f"{self._path} cannot be imported: no module {outcome.error.name}"
+            raise KeychainMissingError(msg, "install the package that has it")
+        library, imported = self._value(outcome)
+        backend = getattr(imported, name, None)
+        if not isinstance(backend, type) or not issubclass(backend, library.KeyringBackend):
+            msg = f"{self._path} is no backend of the keyring library: expected MODULE.CLASS"
+            raise UsageError(msg, _NAME_ANOTHER)
+        for ancestor in backend.__mro__:
+            _judge(self._path, _path(ancestor))
+        return backend
+
+    def _backend(self) -> KeyringBackend:
+        """Return the backend, built at its first use."""
+        if self._instance is None:
+            # The library sets a backend's properties from KEYRING_PROPERTY_... of the environment.
+            # That can turn the same class into another store, in which everything is absent.
+            isolated = type(
+                self._class.__name__, (self._class,), {"set_properties_from_env": _ignore}
+            )
+            backend: KeyringBackend = isolated()
+            for name, value in self._known.properties.items() if self._known else ():
+                setattr(backend, name, value)
+            self._instance = backend
+        return self._instance
+
+    def _text(self, item: Item) -> object:
+        """Return what the keychain has under the item's name, or `None` if it has nothing."""
+        outcome = self._run(lambda: self._backend().get_password(item.service, USERNAME))
+        if outcome.error and self._known and self._known.not_found in _codes(outcome.error):
+            return None
+        return self._value(outcome)
+
+    def _get(self, item: Item) -> Secret | None:
+        text = self._text(item)
+        if text is None:
+            return None
+        try:
+            key = bytearray(binascii.a2b_base64(text, strict_mode=True))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            key = bytearray()
+        try:
+            if len(key) != KEY_BYTES:
+                self._refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
+            return Secret(key)
+        finally:
+            wipe(key)
+
+    def _run(self, function: Callable[[], T]) -> _Outcome[T]:
+        """Call in a thread, and wait for it until the deadline.
+
+        The thread is a daemon: one that hangs does not keep the process alive.
+        """
+        outcome = _Outcome(function)
+        remaining = self._deadline.remaining()
+        if remaining:
+            thread = threading.Thread(target=outcome.run, name="keylease-keychain", daemon=True)
+            thread.start()
+            thread.join(remaining)
+        if not outcome.done:
+            self._refuse("it gave no answer in time")
+        return outcome
+
+    def _value(self, outcome: _Outcome[T]) -> T:
+        """Return what the call returned, or raise in our words what it raised."""
+        if outcome.error is not None:
+            self._refuse(_reason(outcome.error, self._known.reasons if self._known else {}))
+        return outcome.value
+
+    def _refuse(self, reason: str) -> NoReturn:
+        msg = f"the {self.title} cannot be used: {reason}"
+        raise KeychainUnavailableError(msg) from None
+
+
+_NAME_ANOTHER: Final = "name another keychain with --keychain or KEYLEASE_KEYCHAIN"
+
+
+class _Outcome(Generic[T]):
+    """A call of foreign code, and what came of it."""
+
+    value: T
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self.error: BaseException | None = None
+        self.done = False
+
+    def run(self) -> None:
+        """Call. Whatever is raised is carried over to the thread that waits.
+
+        A backend may raise anything: the library's errors, those of D-Bus or of the platform.
+        What is not carried over, the thread would print on stderr with its traceback.
+        """
+        try:
+            self.value = self._function()
+        except BaseException as error:  # noqa: BLE001 - see above; it is raised again in our words
+            self.error = error
+        self.done = True
+
+
+def _judge(asked: str, path: str) -> None:
+    """Refuse a class that is defined where no backend keeps secrets.
+
+    Raises:
+        UsageError: it is.
+    """
+    for module, reason in REFUSED.items():
+        if path.startswith(f"{module}."):
+            msg = f"{asked} cannot be a keychain: it {reason}"
+            raise UsageError(msg, _NAME_ANOTHER)
+
+
+def _path(backend: type) -> str:
+    return f"{backend.__module__}.{backend.__qualname__}"
+
+
+def _ignore(_: object) -> None:
+    """Take nothing from the environment."""
+
+
+def _codes(error: BaseException) -> list[object]:
+    """Return the platform's codes in an error: Windows' own, or those under one of the library."""
+    cause = error.__cause__
+    return [getattr(error, "winerror", None), *(cause.args[:1] if cause else ())]
+
+
+def _reason(error: BaseException, reasons: Mapping[int, str]) -> str:
+    """Say why a backend failed. Its own message is left out: it can repeat what it was given."""
+    from keyring.errors import InitError, KeyringLocked
+
+    for code in _codes(error):
+        if isinstance(code, int) and code in reasons:
+            return reasons[code]
+    if isinstance(error, KeyringLocked):
+        return "it is locked"
+    if isinstance(error, InitError):
+        return "it cannot be opened"
+    codes = "".join(f" {code}" for code in _codes(error) if isinstance(code, int))
+    return f"it failed with {type(error).__name__}{codes}"
+
+
+def open_keystore(name: str, deadline: Deadline) -> KeyStore:
+    """Return the backend, or why it cannot be used.
+
+    Raises:
+        UsageError: it is no backend, or one that does not keep secrets.
+    """
+    from keylease.keystores.unavailable import UnavailableKeyStore
+
+    backend, platform = NAMES.get(name, (name.partition(":")[2], sys.platform))
+    if platform != sys.platform:
+        reason = f"the {KNOWN[backend].title} is not on this platform ({sys.platform})"
+        return UnavailableKeyStore(name, reason, KeychainMissingError)
+    try:
+        return LibraryKeyStore(name, backend, deadline)
+    except KeychainUnavailableError as error:
+        return UnavailableKeyStore(name, str(error), type(error), error.hint)
