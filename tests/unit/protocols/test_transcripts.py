@@ -1,8 +1,8 @@
 r"""Conversations with git, as tests/transcripts/git-*.txt tell them.
 
 A transcript is plain text: `#` begins a remark, `$` an operation, `>` a line from git, `<` a line
-of the answer, `!` the error that a terminal would show. No `<` means silence. `\r`, `\0`, `\x..` and
-`\\` stand for bytes. Sessions are numbered from 1 and end at 2000000000.
+of the answer, `!` the error that a terminal would show. No `<` means silence. `\r`, `\0`, `\x..`
+and `\\` stand for bytes. Sessions are numbered from 1 and end at 2000000000.
 """
 
 import re
