@@ -5,25 +5,19 @@ import secrets
 import sys
 
 import pytest
-from support.requirements import require
+from support.kernel_keyring import require_kernel_keyring
 from support.throwaway import Throwaway
 
-from keylease.clock import Deadline
-from keylease.errors import KeychainUnavailableError
-from keylease.keystores import open_keystore
 from keylease.keystores.base import KEY_BYTES, Item
+from keylease.keystores.kernel import KernelKeyStore
 from keylease.secret import Secret
 
 
 @pytest.fixture
 def kernel():
     """The kernel's keyring of this user."""
-    keystore = open_keystore("kernel", Deadline(10))
-    try:
-        keystore.probe()
-    except KeychainUnavailableError as error:
-        require(condition=False, name="kernel-keyring", reason=str(error))
-    return keystore
+    require_kernel_keyring()
+    return KernelKeyStore()
 
 
 def write_vault(home, vault, generation, audit_generation):
@@ -110,7 +104,7 @@ def test_keys_that_cannot_be_deleted_are_named(tmp_path):
     vault = home.vault() | {"keychain": "no-such-keychain"}
     (home.state / "vault.json").write_text(json.dumps(vault))
 
-    with pytest.raises(RuntimeError, match="keylease:0123456789abcdef:session-key[.]1"):
+    with pytest.raises(RuntimeError, match=r"keylease:0123456789abcdef:session-key\.1"):
         home.delete_keys()
 
 

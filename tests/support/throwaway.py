@@ -42,6 +42,11 @@ for service in services:
 """
 
 
+def find_program(name: str) -> str | None:
+    """Return where the program is installed beside the running Python, or None."""
+    return shutil.which(name, path=sysconfig.get_path("scripts"))
+
+
 class Throwaway:
     """A private HOME with an environment to go with it. Use it in a `with` block.
 

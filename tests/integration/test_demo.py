@@ -1,0 +1,101 @@
+"""`make demo` is the first thing that a newcomer runs: it works here, says so, and cleans up."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.git_server import find_git
+from support.kernel_keyring import require_kernel_keyring
+from support.requirements import require
+from support.throwaway import PROGRAMS, find_program
+
+DEMO = Path(__file__).parent.parent.parent / "packaging" / "demo.py"
+KEYS = Path("/proc/keys")
+
+
+@pytest.fixture
+def play(tmp_path):
+    """Start the demo with the kernel's keyring; its home is below `tmp_path`."""
+    require_kernel_keyring()
+    require(find_git(), "git-http", "no git here can serve HTTP")
+    for program in PROGRAMS:
+        require(find_program(program), "installed", f"{program} is not installed beside Python")
+    started = []
+
+    def start(**environment):
+        process = subprocess.Popen(
+            [sys.executable, DEMO],
+            env=os.environ | {"KEYLEASE_KEYCHAIN": "kernel", "TMPDIR": str(tmp_path)} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def keys():
+    """Return the names of keylease's keys in the keyrings of this user."""
+    return set(re.findall(r"keylease:\w+:[\w.-]+", KEYS.read_text(encoding="ascii")))
+
+
+def test_demo_ends_with_its_verdict(play, tmp_path):
+    """A newcomer sees every step hold, a plain verdict last, and exit code 0."""
+    before = keys()
+
+    out, err = (process := play()).communicate(timeout=120)
+
+    assert 0 == process.returncode, out + err
+    assert out.splitlines()[-1].startswith("verdict: OK")
+    assert "" == err
+    assert set() == keys() - before
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_demo_shows_the_commands_of_a_user(play):
+    """A newcomer can type what the demo shows."""
+    out, _ = play().communicate(timeout=120)
+
+    shown = [line.removeprefix("$ ") for line in out.splitlines() if line.startswith("$ ")]
+    for command in ("keylease setup git", "git clone http://127.0.0.1:", "keylease status"):
+        assert [command] == [command for line in shown if line.startswith(command)][:1]
+
+
+def test_demo_that_fails_says_so(play, tmp_path):
+    """A keychain that cannot be used is exit code 1 and a verdict, not a traceback."""
+    out, err = (process := play(KEYLEASE_KEYCHAIN="no-such-keychain")).communicate(timeout=120)
+
+    assert 1 == process.returncode
+    assert out.splitlines()[-1].startswith("verdict: FAILED")
+    assert "" == err
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_demo_that_is_interrupted_cleans_up(play, tmp_path):
+    """Ctrl-C in the middle leaves neither keys nor files."""
+    before = keys()
+    process = play()
+    # The first line after the login: from then on there are keys to leave behind.
+    for line in process.stdout:
+        if "a clone with no prompt" in line:
+            break
+    made = keys() - before
+
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+
+    assert made, "there was nothing to clean up"
+    assert 1 == process.returncode
+    assert out.splitlines()[-1].startswith("verdict: INTERRUPTED")
+    assert set() == keys() & made
+    assert [] == list(tmp_path.iterdir())

@@ -1,0 +1,51 @@
+"""The tests judge what users install: the built package, not the tree that it was built from."""
+
+import os
+from importlib.metadata import entry_points, files
+from pathlib import Path
+
+import pytest
+
+import keylease
+
+SOURCE = Path(__file__).parent.parent / "src" / "keylease"
+INSTALLED = Path(keylease.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _installed():
+    """Skip where somebody asked for the source tree on purpose."""
+    if "src" in [Path(each).name for each in os.environ.get("PYTHONPATH", "").split(os.pathsep)]:
+        pytest.skip("PYTHONPATH names the source tree")
+
+
+def contents(directory):
+    """Return every file that belongs to the package, by name."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_tests_import_what_is_installed():
+    """A file that the build forgets is missed by the tests, and not first by a user."""
+    assert INSTALLED != SOURCE
+
+
+def test_installed_package_is_of_this_source():
+    """Nobody reads the results of last week's package: `make` installs what has changed."""
+    assert contents(SOURCE) == contents(INSTALLED)
+
+
+def test_type_information_is_installed():
+    """A user's type checker reads our annotations."""
+    assert "keylease/py.typed" in [str(file) for file in files("keylease")]
+
+
+@pytest.mark.parametrize("name", ["keylease", "git-credential-keylease"])
+def test_program_is_installed(name):
+    """git finds its helper by name, and people find theirs."""
+    (entry,) = entry_points(group="console_scripts", name=name)
+
+    assert callable(entry.load())
