@@ -92,6 +92,13 @@ if sys.platform != "win32":
                 raise UnsafeStateError(msg, self._removal(name))
             _judge_mode(self._called(name), path, found, 0o600)
 
+        def _is_still(self, name: str, fd: int) -> bool:
+            # A file of the user's that was linked here for a moment has one name again when it is
+            # judged. A file that has one name, and this one, is ours.
+            found = self._stat(name)
+            self._judge(name, found)
+            return os.path.samestat(found, os.fstat(fd))
+
         def _judge_name(self, name: str) -> None:
             if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith(TEMPORARY):
                 msg = f"{name!r} is not the name of one state file"

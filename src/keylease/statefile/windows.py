@@ -118,6 +118,10 @@ if sys.platform == "win32":
                 msg = f"{self._called(name)} has {found.st_nlink} names, not one"
                 raise UnsafeStateError(msg, self._removal(name))
 
+        def _is_still(self, name: str, fd: int) -> bool:  # noqa: ARG002 - the other platform's
+            # A link was not followed. That the file had another name for a moment goes undetected.
+            return True
+
         def _judge_name(self, name: str) -> None:
             if (
                 not _FORBIDDEN.isdisjoint(name)
