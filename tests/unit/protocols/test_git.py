@@ -692,6 +692,26 @@ def test_a_refusal_never_repeats_what_the_peer_sent():
         assert canary not in refusal("store", message)
 
 
+@pytest.mark.parametrize(
+    ("action", "message", "expected"),
+    [
+        ("get", b"", False),
+        ("get", b"protocol=https\nhost=h\n", False),
+        ("get", b"protocol=https\r\nhost=h\r\n", False),
+        ("get", b"protocol=https\nhost=h\n\n", True),
+        ("get", b"protocol=https\nhost=h\n\nmore", True),
+        ("get", b"protocol=https\r\nhost=h\r\n\r\n", True),
+        ("store", b"\n", True),
+        ("erase", b"\r\n", True),
+        ("capability", b"", True),
+        ("list", b"", True),
+    ],
+)
+def test_reading_ends_with_the_blank_line(action, message, expected):
+    """A peer that keeps its end of the pipe open gets its answer all the same."""
+    assert expected is git.complete(action, bytearray(message))
+
+
 # --- answers ----------------------------------------------------------------------------------
 
 
