@@ -1,5 +1,6 @@
 """`make demo` is the first thing that a newcomer runs: it works here, says so, and cleans up."""
 
+import json
 import os
 import re
 import signal
@@ -44,21 +45,20 @@ def play(tmp_path):
         process.communicate()
 
 
-def keys():
-    """Return the names of keylease's keys in the keyrings of this user."""
-    return set(re.findall(r"keylease:\w+:[\w.-]+", KEYS.read_text(encoding="ascii")))
+def keys(vault):
+    """Return the names of the vault's keys in the keyrings of this user."""
+    return re.findall(rf"keylease:{vault}:[\w.-]+", KEYS.read_text(encoding="ascii"))
 
 
 def test_demo_ends_with_its_verdict(play, tmp_path):
     """A newcomer sees every step hold, a plain verdict last, and exit code 0."""
-    before = keys()
-
     out, err = (process := play()).communicate(timeout=120)
 
     assert 0 == process.returncode, out + err
     assert out.splitlines()[-1].startswith("verdict: OK")
     assert "" == err
-    assert set() == keys() - before
+    (vault,) = set(re.findall(r"keylease:(\w+):session-key", out))
+    assert [] == keys(vault)
     assert [] == list(tmp_path.iterdir())
 
 
@@ -83,13 +83,14 @@ def test_demo_that_fails_says_so(play, tmp_path):
 
 def test_demo_that_is_interrupted_cleans_up(play, tmp_path):
     """Ctrl-C in the middle leaves neither keys nor files."""
-    before = keys()
     process = play()
     # The first line after the login: from then on there are keys to leave behind.
     for line in process.stdout:
         if "a clone with no prompt" in line:
             break
-    made = keys() - before
+    (path,) = tmp_path.glob("*/throwaway/home/**/vault.json")
+    vault = json.loads(path.read_text())["vault"]
+    made = keys(vault)
 
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
@@ -97,5 +98,5 @@ def test_demo_that_is_interrupted_cleans_up(play, tmp_path):
     assert made, "there was nothing to clean up"
     assert 1 == process.returncode
     assert out.splitlines()[-1].startswith("verdict: INTERRUPTED")
-    assert set() == keys() & made
+    assert [] == keys(vault)
     assert [] == list(tmp_path.iterdir())
