@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -51,7 +52,7 @@ BUS_CONFIGURATION = """\
 
 # The prompter is what a locked keyring asks the password with. This one notes that it was called
 # and then never answers, which is what a prompt on an unattended screen does.
-PROMPTER = "/bin/sh -c 'echo prompted >> {directory}/prompted; sleep 600'"
+PROMPTER = "/bin/sh -c 'touch {directory}/prompted; echo > {directory}/prompting; exec sleep 600'"
 ACTIVATED = {
     SERVICE: "{daemon} --start --foreground --components=secrets",
     "org.gnome.keyring.SystemPrompter": PROMPTER,
@@ -137,6 +138,7 @@ class GnomeKeyring:
         }
         for name in ("home", "run", "services"):
             (self.directory / name).mkdir(mode=0o700)
+        os.mkfifo(self.directory / "prompting")
         configuration = BUS_CONFIGURATION.format(directory=self.directory)
         (self.directory / "bus.conf").write_text(configuration)
         for name, command in ACTIVATED.items() if self._activatable else ():
@@ -192,6 +194,15 @@ class GnomeKeyring:
         """Whether anybody was ever asked for a password."""
         return (self.directory / "prompted").exists()
 
+    def wait_until_prompted(self) -> None:
+        """Return when somebody is asked for a password, and fail if nobody is."""
+        fifo = os.open(self.directory / "prompting", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            readable, _, _ = select.select([fifo], [], [], WAIT_SECONDS)
+        finally:
+            os.close(fifo)
+        assert readable, "nobody was asked for a password"
+
     def lock(self, collection: str = LOGIN) -> None:
         """Lock the collection, as the desktop's lock does."""
         self._secrets("Service", "Lock", "ao", ([collection],))
@@ -231,7 +242,10 @@ class GnomeKeyring:
 
     def kill(self) -> None:
         """Kill the daemon (SIGKILL); the next call makes the bus start another, which is locked."""
-        os.kill(self.pid, signal.SIGKILL)
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        if self._initialised and pid == self._daemon.pid:
+            self._daemon.wait()
         self._wait_until_owned(owned=False)
 
     def stop_bus(self) -> None:
