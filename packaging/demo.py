@@ -174,6 +174,7 @@ class Demo:
         # The pattern comes on stdin: the words of a command line are public.
         search = "grep -rlF -f /dev/stdin ."
         self._shell(search, stdin=self._password, said='"$PASSWORD"', code=1)
+        say("   ok: grep found it nowhere")
         done = self._shell(search, stdin=USERNAME, said=USERNAME)
         expect(bool(done.stdout), "the username is found, so the search works")
 
@@ -203,6 +204,8 @@ class Demo:
         """Show what the user reads now."""
         done = self._command("keylease", "status", code=None)
         expect("revoked" in done.stdout + done.stderr, "it says revoked")
+        events = [line["event"] for line in self._home.audit()]
+        expect("vault.revoked" in events, "so does the audit log")
 
     def _git(self, *words: str) -> None:
         self._server.forget()
@@ -238,8 +241,9 @@ class Demo:
         done = self._home.run(*words, stdin=f"{stdin}\n" if stdin else "")
         for line in (done.stdout + done.stderr).splitlines():
             say(line)
-        if code is not None:
-            expect(done.returncode == code, f"exit code {code}", f"it was {done.returncode}")
+        if code is not None and done.returncode != code:
+            msg = f"expected: exit code {code}; it was {done.returncode}"
+            raise UnexpectedError(msg)
         return done
 
 
@@ -248,14 +252,14 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def expect(fact: bool, claim: str, instead: str = "it is not so") -> None:  # noqa: FBT001 (a claim)
+def expect(fact: bool, claim: str) -> None:  # noqa: FBT001 (what is claimed, not a switch)
     """Say that the claim holds.
 
     Raises:
         UnexpectedError: it does not.
     """
     if not fact:
-        msg = f"expected: {claim}; {instead}"
+        msg = f"expected: {claim}; it is not so"
         raise UnexpectedError(msg)
     say(f"   ok: {claim}")
 
@@ -308,6 +312,7 @@ def main() -> int:
         say("verdict: FAILED: no git here can serve HTTP; install git with `git http-backend`")
         return 1
     say(f"keylease on {platform.platform(terse=True)}, Python {platform.python_version()}")
+    say("in a throwaway HOME, where git may ask nobody (GIT_TERMINAL_PROMPT=0)")
     try:
         with tempfile.TemporaryDirectory(prefix="keylease-demo-") as root:
             keychain = play(Path(root))

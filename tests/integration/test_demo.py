@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,19 @@ def test_demo_shows_the_commands_of_a_user(play):
     shown = [line.removeprefix("$ ") for line in out.splitlines() if line.startswith("$ ")]
     for command in ("keylease setup git", "git clone http://127.0.0.1:", "keylease status"):
         assert [command] == [command for line in shown if line.startswith(command)][:1]
+
+
+def test_demo_needs_no_tool_but_git(play, tmp_path_factory):
+    """Where keyctl is not installed, the key is deleted all the same."""
+    directory = tmp_path_factory.mktemp("bin")
+    (directory / "git").symlink_to(find_git())
+    for program in ("cut", "grep", "sh"):
+        (directory / program).symlink_to(shutil.which(program))
+
+    out, err = (process := play(PATH=str(directory))).communicate(timeout=120)
+
+    assert 0 == process.returncode, out + err
+    assert "keyctl is not installed here" in out
 
 
 def test_demo_that_fails_says_so(play, tmp_path):
