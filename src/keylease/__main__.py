@@ -15,10 +15,10 @@ def main() -> int:
     """
     argv = sys.argv[1:]
     if argv and argv[-1] in OPERATIONS and (len(argv) == 1 or argv[0].startswith("--")):
-        from keylease.helper import run  # noqa: PLC0415 - each entrance imports only its own side
+        from keylease.helper import run
 
         return run("git", argv)
-    from keylease.cli import main as commands  # noqa: PLC0415 - as above
+    from keylease.cli import main as commands
 
     return commands(argv)
 

@@ -58,6 +58,8 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (KeyleaseError, "state"),
 )
 
+_ID_BYTES: Final = 16
+
 _Live = tuple["Found", Session]
 _Over = tuple[Session | None, "Reason"]
 
@@ -217,8 +219,11 @@ class SessionService:
         """
         return self._destroy("logout", self._clock.now(), lambda _: True)
 
-    def persist(self, session: Session, credential: Credential) -> None:
+    def persist(self, session: Session, credential: Credential) -> Session:
         """Seal a live session as it stands, in place of any for the same path and username.
+
+        Its creation, its cap and its last use stay; a sealed file is never changed, so it gets a
+        new id.
 
         Raises:
             SessionEndedError: it is over already.
@@ -228,7 +233,9 @@ class SessionService:
             reason = ended(session, now)
             if reason is not None:
                 raise _ended_error(session.target, reason)
+            session = session._replace(id=secrets.token_hex(_ID_BYTES))
             self._persist(sessions, session, credential, now)
+            return session
 
     def load(self, session_id: str) -> Session:
         """Return the live session of that id, without using it.
@@ -421,7 +428,7 @@ class SessionService:
 
     def _new(self, target: Target, credential: Credential, now: Moment) -> Session:
         return Session(
-            id=secrets.token_hex(16),
+            id=secrets.token_hex(_ID_BYTES),
             target=target,
             username=credential.username,
             authtype=credential.authtype,

@@ -1,0 +1,46 @@
+"""Homes for whole programs: each with a real keychain of this machine behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from support.kernel_keyring import require_kernel_keyring
+from support.secret_service import GnomeKeyring, require_gnome_keyring
+from support.throwaway import Throwaway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Desktop(NamedTuple):
+    """A home, and the Secret Service that its vault is in."""
+
+    home: Throwaway
+    keyring: GnomeKeyring
+
+
+@pytest.fixture
+def kernel_home(tmp_path: Path) -> Iterator[Throwaway]:
+    """Return a home whose vault is in the Linux kernel keyring."""
+    require_kernel_keyring()
+    with Throwaway(tmp_path, {"KEYLEASE_KEYCHAIN": "kernel"}) as home:
+        yield home
+
+
+@pytest.fixture
+def desktop(tmp_path: Path) -> Iterator[Desktop]:
+    """Return a home whose vault is in a gnome-keyring of its own."""
+    require_gnome_keyring()
+    with GnomeKeyring() as keyring:
+        address = keyring.environment["DBUS_SESSION_BUS_ADDRESS"]
+        with Throwaway(tmp_path, {"DBUS_SESSION_BUS_ADDRESS": address}) as home:
+            yield Desktop(home, keyring)
+
+
+@pytest.fixture(params=["kernel_home", "desktop"])
+def home(request: pytest.FixtureRequest) -> Throwaway:
+    """Return a home, once for each keychain that a Linux machine has."""
+    found: Throwaway | Desktop = request.getfixturevalue(request.param)
+    return found.home if isinstance(found, Desktop) else found

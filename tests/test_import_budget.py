@@ -1,0 +1,114 @@
+"""What a helper must not pull in: git starts it twice for every command that needs a password."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.throwaway import Throwaway
+
+# Each of these costs milliseconds on every git command, and none is needed for an answer.
+FORBIDDEN = {
+    "argparse",
+    "asyncio",
+    "click",
+    "concurrent.futures",
+    "dataclasses",
+    "email",
+    "http",
+    "importlib.metadata",
+    "inspect",
+    "keyring",
+    "logging",
+    "multiprocessing",
+    "pathlib",
+    "platformdirs",
+    "rich",
+    "secretstorage",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "unittest",
+    "urllib",
+    "xml",
+}
+# What the Secret Service costs more: its D-Bus library uses dataclasses, and those use inspect.
+ALLOWED_TO_JEEPNEY = {
+    "dataclasses",
+    "inspect",
+    "pathlib",
+    "asyncio",
+    "concurrent.futures",
+    "logging",
+}
+
+# The report is written to stderr by what runs after the answer; the answer itself has stdout.
+PROGRAM = """
+import sys
+from keylease.helper import run
+code = run("git", sys.argv[1:])
+modules = sorted(sys.modules)
+import json
+json.dump([code, modules], sys.stderr)
+"""
+GET = "protocol=https\nhost=example.com\n"
+STORE = GET + "username=alice\npassword=secret\n"
+
+
+def modules_of(home: Throwaway, operation: str, message: str) -> tuple[str, set[str]]:
+    """Run one operation in a fresh interpreter; return the answer and what it had imported."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM, operation],
+        input=message,
+        env=home.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, modules = json.loads(done.stderr)
+    assert code == 0
+    return done.stdout, set(modules)
+
+
+@pytest.mark.parametrize("operation", ["get", "store", "erase"])
+def test_helper_imports_nothing_heavy(kernel_home: Throwaway, operation: str) -> None:
+    """The three operations of a helper stay lean, and do their work: the secret comes out."""
+    modules_of(kernel_home, "store", STORE)
+    answer, modules = modules_of(kernel_home, operation, STORE if operation == "store" else GET)
+
+    assert set() == FORBIDDEN & modules
+    assert ("password=secret" in answer) == (operation == "get")
+    assert "cryptography" in modules, "the control: what is used must be seen"
+
+
+def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
+    """With a desktop's keychain only its D-Bus library is added, never the keyring library."""
+    modules_of(desktop.home, "store", STORE)
+    answer, modules = modules_of(desktop.home, "get", GET)
+
+    assert set() == (FORBIDDEN - ALLOWED_TO_JEEPNEY) & modules
+    assert "password=secret" in answer
+    assert "jeepney" in modules
+
+
+def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> None:
+    """`keylease get` is the same helper: it does not go through the human commands."""
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "keylease", "get"],
+        input=GET,
+        env=kernel_home.environment,
+        cwd=kernel_home.home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "password=secret" in done.stdout
+    assert "keylease.helper" in done.stderr
+    assert "click" not in done.stderr

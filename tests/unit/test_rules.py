@@ -1,0 +1,206 @@
+"""The rules of time and of fit, on their edges."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keylease.clock import NANOSECONDS, Moment
+from keylease.model import CAP_SECONDS, IDLE_SECONDS, Session, Target
+from keylease.rules import answers, echo_may_come, ended, remaining
+
+BOOT = "0" * 31 + "1"
+START = Moment(1_790_000_000 * NANOSECONDS, 3600 * NANOSECONDS, BOOT)
+TARGET = Target("web", "https", "example.com")
+SESSION = Session(
+    id="ab" * 16,
+    target=TARGET,
+    username="alice",
+    authtype=None,
+    expires=None,
+    generation=1,
+    created=START,
+    used=START,
+    released=None,
+    idle_seconds=IDLE_SECONDS,
+    cap_seconds=CAP_SECONDS,
+)
+
+
+def after(seconds: float, moment: Moment = START, *, wall: float = 0.0) -> Moment:
+    """Return the moment that much later; the wall clock differs by `wall` more."""
+    passed = round(seconds * NANOSECONDS)
+    ahead = round(wall * NANOSECONDS)
+    return Moment(moment.wall_ns + passed + ahead, moment.boot_ns + passed, moment.boot)
+
+
+def test_idle_timeout_ends_on_the_second() -> None:
+    """A session is live at 899.9 s of no use and over at 900."""
+    assert ended(SESSION, after(899.9)) is None
+    assert ended(SESSION, after(900)) == "idle"
+
+
+def test_cap_ends_however_often_it_was_used() -> None:
+    """A session that was used a second ago is over at 8 hours, and that is the reason given."""
+    used = SESSION._replace(used=after(CAP_SECONDS - 1))
+
+    assert ended(used, after(CAP_SECONDS - 0.1)) is None
+    assert ended(used, after(CAP_SECONDS)) == "cap"
+
+
+def test_credential_that_expires_ends_its_session() -> None:
+    """A session never outlives the credential in it."""
+    session = SESSION._replace(expires=START.wall_ns // NANOSECONDS + 10)
+
+    assert ended(session, after(9.9)) is None
+    assert ended(session, after(10)) == "credential_expired"
+
+
+def test_unused_session_of_an_old_credential_ended_by_whichever_came_first() -> None:
+    """Looked at late, the end that came first is the reason."""
+    session = SESSION._replace(expires=START.wall_ns // NANOSECONDS + 10_000)
+
+    assert ended(session, after(20_000)) == "idle"
+
+
+@pytest.mark.parametrize("wall", [-365 * 86400.0, -1.0, -1_790_000_000.0 + 1])
+def test_wall_clock_set_back_ends_the_session(wall: float) -> None:
+    """A wall clock before the session's creation is a clock that somebody set: no extra time."""
+    assert ended(SESSION, after(1, wall=wall - 1)) == "clock"
+
+
+def test_wall_clock_set_forward_ends_the_session() -> None:
+    """The earlier deadline of the two clocks wins."""
+    assert ended(SESSION, after(1, wall=365 * 86400.0)) == "idle"
+
+
+def test_wall_clock_set_back_a_little_gives_no_time() -> None:
+    """Between creation and now a wall clock may be set back; the boot clock still counts."""
+    used = SESSION._replace(used=after(100), created=after(0))
+
+    assert ended(used, after(1000, wall=-800)) == "idle"
+
+
+def test_suspend_counts() -> None:
+    """An hour of sleep is an hour of no use, though the wall clock was set back."""
+    awake = Moment(START.wall_ns + 1, START.boot_ns + 3600 * NANOSECONDS, BOOT)
+
+    assert ended(SESSION, awake) == "idle"
+
+
+@pytest.mark.parametrize("field", ["created", "used", "released"])
+def test_record_from_the_future_is_dead(field: str) -> None:
+    """A session with a moment that lies ahead on either clock is over."""
+    ahead_on_wall = Moment(START.wall_ns + NANOSECONDS, START.boot_ns, BOOT)
+    ahead_on_boot = Moment(START.wall_ns, START.boot_ns + NANOSECONDS, BOOT)
+
+    assert ended(SESSION._replace(**{field: ahead_on_wall}), START) == "clock"
+    assert ended(SESSION._replace(**{field: ahead_on_boot}), START) == "clock"
+
+
+def test_another_boot_ends_the_session() -> None:
+    """No session survives a reboot, whatever the clocks say."""
+    assert ended(SESSION, START._replace(boot="0" * 31 + "2")) == "reboot"
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 5000), st.booleans()), max_size=60),
+    idle=st.integers(1, 3600),
+    cap=st.integers(3600, 8 * 3600),
+)
+def test_no_sequence_of_uses_outlives_cap_or_idle(
+    steps: list[tuple[float, bool]], idle: int, cap: int
+) -> None:
+    """However a session is used, it is never live past its cap or past its last use plus idle."""
+    session = SESSION._replace(idle_seconds=idle, cap_seconds=cap)
+    now = START
+    for seconds, use in steps:
+        now = after(seconds, now)
+        if ended(session, now) is None:
+            assert now.boot_ns < session.created.boot_ns + cap * NANOSECONDS
+            assert now.boot_ns < session.used.boot_ns + idle * NANOSECONDS
+            if use:
+                session = session._replace(used=now, released=now)
+        else:
+            # And once it is over, no later moment finds it live again.
+            assert ended(session, after(1, now)) is not None
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40))
+def test_remaining_and_ended_agree(wall: int, boot: int) -> None:
+    """What `status` shows as remaining and what `get` decides are the same rule."""
+    now = Moment(START.wall_ns + wall * 1000, START.boot_ns + boot * 1000, BOOT)
+
+    assert (remaining(SESSION, now).ns > 0) == (ended(SESSION, now) is None)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com.attacker.example",
+        "xexample.com",
+        "example.com:8443",
+        "example.com:443",
+        "EXAMPLE.COM",
+        "example.com.",
+        "exаmple.com",  # with a Cyrillic letter
+        "",
+        "example.co",
+    ],
+)
+def test_no_other_host_is_answered(host: str) -> None:
+    """A host is an opaque string with its port: what is not equal is another host."""
+    assert not answers(SESSION, TARGET._replace(host=host), None)
+
+
+def test_other_protocol_or_namespace_is_not_answered() -> None:
+    """A password for https is not one for http, and the web's is not docker's."""
+    assert not answers(SESSION, TARGET._replace(protocol="http"), None)
+    assert not answers(SESSION, TARGET._replace(namespace="docker"), None)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "expected"),
+    [
+        (None, None, True),
+        ("a.git", None, True),
+        ("a.git", "a.git", True),
+        ("a.git", "b.git", False),
+        (None, "a.git", False),
+        ("a.git", "a", False),
+    ],
+)
+def test_path_rule(held: str | None, asked: str | None, *, expected: bool) -> None:
+    """A question without a path is answered by any path; one with a path only by that very path."""
+    session = SESSION._replace(target=TARGET._replace(path=held))
+
+    assert expected == answers(session, TARGET._replace(path=asked), None)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "expected"),
+    [
+        ("alice", None, True),
+        ("alice", "alice", True),
+        ("alice", "bob", False),
+        ("alice", "", False),
+        ("", "", True),
+        ("", None, True),
+        (None, "alice", False),
+    ],
+)
+def test_username_rule(held: str | None, asked: str | None, *, expected: bool) -> None:
+    """A username that is named must be equal; empty is a name, absent is not."""
+    session = SESSION._replace(username=held)
+
+    assert expected == answers(session, TARGET, asked)
+
+
+def test_echo_may_come_for_two_minutes() -> None:
+    """What was handed out 119 s ago may still come back; after 120 s, or from a past boot, not."""
+    assert echo_may_come(START, after(119.9))
+    assert not echo_may_come(START, after(120))
+    assert not echo_may_come(None, START)
+    assert not echo_may_come(START, after(1)._replace(boot="0" * 32))
+    assert not echo_may_come(after(5), START)

@@ -1,0 +1,607 @@
+"""What the service does: every operation, every end, every echo, and the line that each leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
+
+from keylease.errors import (
+    AuditError,
+    KeychainUnavailableError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.model import CAP_SECONDS, IDLE_SECONDS, Limits, Request
+from keylease.secret import Secret
+from keylease.testing import MemoryKeyStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Return a service on an empty state directory."""
+    return Rig(tmp_path / "keylease")
+
+
+def get_password(rig: Rig, **question: object) -> bytes:
+    """Return what a `get` releases, as the next process would see it."""
+    target = question.pop("target", EXAMPLE)
+    return text(rig.again().session.get(target, **question).credential.secret)  # type: ignore[arg-type]
+
+
+def test_first_store_makes_the_vault_and_get_answers(rig: Rig) -> None:
+    """Without any set-up, what git stores is what git gets."""
+    rig.session.store(bring())
+
+    assert get_password(rig) == PASSWORD
+    assert [
+        ("vault.created", None),
+        ("session.created", None),
+        ("session.released", None),
+    ] == rig.events()
+
+
+def test_get_restarts_the_idle_timeout(rig: Rig) -> None:
+    """A credential that is used every 14 minutes stays, and 15 minutes of no use end it."""
+    rig.session.store(bring())
+    for _ in range(4):
+        rig.clock.advance(IDLE_SECONDS - 60)
+        assert get_password(rig) == PASSWORD
+    rig.clock.advance(IDLE_SECONDS)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        get_password(rig)
+    assert [("session.ended", "idle"), ("session.refused", "idle")] == rig.events()[-2:]
+    assert rig.sealed() == []
+
+
+def test_cap_ends_a_session_in_constant_use(rig: Rig) -> None:
+    """However often it is used, a session is over 8 hours after its creation."""
+    rig.session.store(bring())
+    for _ in range(CAP_SECONDS // 600 - 1):
+        rig.clock.advance(600)
+        assert get_password(rig) == PASSWORD
+    rig.clock.advance(600)
+
+    with pytest.raises(SessionEndedError, match="cap"):
+        get_password(rig)
+
+
+def test_cap_is_not_moved_by_extend_or_echo(rig: Rig) -> None:
+    """Neither `extend` nor what git stores after a `get` gives a session a minute more."""
+    rig.session.store(bring())
+    for _ in range(CAP_SECONDS // 600 - 1):
+        rig.clock.advance(600)
+        get_password(rig)
+        rig.again().session.store(bring())
+        rig.again().session.extend(EXAMPLE)
+    rig.clock.advance(600)
+
+    with pytest.raises(SessionEndedError, match="cap"):
+        get_password(rig)
+
+
+def test_looking_never_prolongs(rig: Rig) -> None:
+    """`validate`, `load` and the listing, every second of them, leave the end where it was."""
+    session = rig.session.create(EXAMPLE, credential())
+    for _ in range(IDLE_SECONDS // 30 - 1):
+        rig.clock.advance(30)
+        rig.session.validate(EXAMPLE)
+        rig.session.load(session.id)
+        rig.session.sessions()
+    rig.clock.advance(30)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        rig.session.validate(EXAMPLE)
+
+
+def test_extend_restarts_the_idle_timeout(rig: Rig) -> None:
+    """An explicit `extend` counts as a use and hands nothing out."""
+    rig.session.store(bring())
+    rig.clock.advance(IDLE_SECONDS - 1)
+
+    session, left = rig.session.extend(EXAMPLE)
+
+    assert IDLE_SECONDS * 10**9 == left.idle_ns
+    assert session.released is None
+    rig.clock.advance(IDLE_SECONDS - 1)
+    assert get_password(rig) == PASSWORD
+
+
+def test_clock_set_back_does_not_revive(rig: Rig) -> None:
+    """A session that ended stays ended when the wall clock is set to where it was alive."""
+    rig.session.store(bring())
+    rig.clock.advance(IDLE_SECONDS + 10)
+    rig.clock.set_wall(1_790_000_001)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        get_password(rig)
+
+
+def test_clock_before_creation_is_the_reason_given(rig: Rig) -> None:
+    """A wall clock set to the epoch ends the session, and the log says that it was the clock."""
+    rig.session.store(bring())
+    rig.clock.set_wall(1)
+
+    with pytest.raises(SessionEndedError, match="clock"):
+        get_password(rig)
+    assert ("session.ended", "clock") in rig.events()
+
+
+def test_reboot_ends_every_session(rig: Rig) -> None:
+    """After a reboot there is no session, though the keychain still has the key."""
+    rig.session.store(bring())
+    rig.clock.reboot()
+
+    with pytest.raises(SessionEndedError, match="reboot"):
+        get_password(rig)
+    assert rig.sealed() == []
+    assert ("session.ended", "reboot") in rig.events()
+
+
+def test_volatile_keychain_starts_a_new_generation_after_reboot(tmp_path: Path) -> None:
+    """A keychain that a reboot empties is not revoked by it: the next store makes a new key."""
+    keystore = MemoryKeyStore(survives_reboot=False)
+    rig = Rig(tmp_path / "keylease", keystore=keystore)
+    rig.session.store(bring())
+    rig.clock.reboot()
+    keystore.reboot()
+
+    with pytest.raises(SessionNotFoundError):
+        get_password(rig)
+    assert rig.sealed() == []
+    rig.again().session.store(bring(password=b"new"))
+
+    assert get_password(rig) == b"new"
+    record = rig.vault.record()
+    assert record is not None
+    assert (2, None) == (record.generation, record.revoked)
+    assert "vault.revoked" not in [event for event, _ in rig.events()]
+
+
+def test_newest_session_answers_a_question_without_username(rig: Rig) -> None:
+    """Of several users the one who came last is answered, each time."""
+    rig.session.store(bring(username="alice", password=b"a"))
+    rig.clock.advance(1)
+    rig.session.store(bring(username="bob", password=b"b"))
+
+    assert [b"b", b"b", b"b"] == [get_password(rig) for _ in range(3)]
+    assert get_password(rig, username="alice") == b"a"
+    with pytest.raises(SessionNotFoundError):
+        get_password(rig, username="carol")
+
+
+def test_store_replaces_the_session_of_the_same_user(rig: Rig) -> None:
+    """A new password takes the place of the old one, and the old session's end is on record."""
+    rig.session.store(bring(password=b"old", extra=(("oauth_refresh_token", Secret(b"t")),)))
+    rig.session.store(bring(password=b"new"))
+
+    reply = rig.again().session.get(EXAMPLE)
+
+    assert text(reply.credential.secret) == b"new"
+    assert reply.credential.fields == ()
+    assert len(rig.sealed()) == 1
+    assert ("session.ended", "replaced") in rig.events()
+
+
+def test_echo_of_a_live_session_changes_nothing(rig: Rig) -> None:
+    """What git stores after a successful request leaves session, timeout and cap as they were."""
+    rig.session.store(bring())
+    reply = rig.session.get(EXAMPLE)
+    files = [path.read_bytes() for path in rig.sealed() + rig.touches()]
+    rig.clock.advance(1)
+
+    assert rig.again().session.store(bring()) is None
+
+    assert files == [path.read_bytes() for path in rig.sealed() + rig.touches()]
+    assert (("session.confirmed", None), reply.session.id) == (
+        rig.events()[-1],
+        rig.lines()[-1]["session"],
+    )
+
+
+def test_echo_without_path_is_one_though_the_session_has_a_path(rig: Rig) -> None:
+    """A session for one path answers git's path-less question, and the echo makes no wider one."""
+    rig.session.create(EXAMPLE._replace(path="a.git"), credential())
+    rig.session.get(EXAMPLE)
+
+    assert rig.session.store(bring()) is None
+
+    assert len(rig.sealed()) == 1
+
+
+@pytest.mark.parametrize("end", ["idle", "logout", "erased"])
+def test_echo_does_not_revive_an_ended_session(rig: Rig, end: str) -> None:
+    """A slow request that outlives its session does not bring the session back."""
+    rig = rig.again(limits=Limits(idle_seconds=60))
+    rig.session.store(bring())
+    rig.session.get(EXAMPLE)
+    if end == "idle":
+        rig.clock.advance(61)
+        with pytest.raises(SessionEndedError):
+            rig.session.get(EXAMPLE)
+    elif end == "logout":
+        rig.session.terminate(EXAMPLE)
+    else:
+        rig.session.erase(EXAMPLE)
+
+    assert rig.again().session.store(bring()) is None
+
+    with pytest.raises(SessionNotFoundError):
+        get_password(rig)
+    assert ("session.confirmed", None) in rig.events()
+
+
+def test_same_password_after_the_echo_window_is_a_new_session(rig: Rig) -> None:
+    """Two minutes after the last release, who brings the password has typed it."""
+    rig.session.store(bring())
+    rig.session.get(EXAMPLE)
+    rig.session.terminate(EXAMPLE)
+    rig.clock.advance(121)
+
+    assert rig.session.store(bring()) is not None
+
+    assert get_password(rig) == PASSWORD
+    assert len(rig.touches()) == 1
+
+
+def test_never_released_session_leaves_no_echo(rig: Rig) -> None:
+    """After a logout of what no tool was given, the same password can be stored at once."""
+    rig.session.store(bring())
+    rig.session.terminate(EXAMPLE)
+
+    assert rig.session.store(bring()) is not None
+
+
+def test_session_id_tells_an_echo_after_any_time(rig: Rig) -> None:
+    """A git that sends the session id back is recognised long after the session is gone."""
+    rig.session.store(bring())
+    session_id = rig.session.get(EXAMPLE).session.id
+    rig.clock.advance(IDLE_SECONDS * 2)
+
+    assert rig.session.store(bring(echoes=(session_id,))) is None
+
+    assert rig.sealed() == []
+
+
+def test_session_id_with_another_secret_is_no_echo(rig: Rig) -> None:
+    """A new password beside the id of an old session is a new credential."""
+    rig.session.store(bring(password=b"old"))
+    session_id = rig.session.get(EXAMPLE).session.id
+
+    assert rig.session.store(bring(password=b"new", echoes=(session_id,))) is not None
+
+    assert get_password(rig) == b"new"
+
+
+def test_new_refresh_token_is_no_echo(rig: Rig) -> None:
+    """An unchanged password with a new refresh token is a new grant; one without any is an echo."""
+    old, new = (("oauth_refresh_token", Secret(token)) for token in (b"old", b"new"))
+    rig.session.store(bring(extra=(old,)))
+    rig.session.get(EXAMPLE)
+
+    assert rig.session.store(bring()) is None
+    assert rig.session.store(bring(extra=(("oauth_refresh_token", Secret(b"old")),))) is None
+    assert rig.session.store(bring(extra=(new,))) is not None
+
+
+def test_erase_ends_only_what_holds_the_secret(rig: Rig) -> None:
+    """A password that the server refused ends its own session and nobody else's."""
+    rig.session.store(bring(username="alice", password=b"a"))
+    rig.session.store(bring(username="bob", password=b"b"))
+
+    assert rig.session.erase(EXAMPLE, None, Secret(b"wrong")) == []
+    ended = rig.session.erase(EXAMPLE, None, Secret(b"a"))
+
+    assert [session.username for session in ended] == ["alice"]
+    assert get_password(rig) == b"b"
+
+
+def test_erase_without_secret_ends_all_that_answer(rig: Rig) -> None:
+    """An erase that names only the host ends every user's session there, and no other host's."""
+    other = EXAMPLE._replace(host="other.example")
+    rig.session.store(bring(username="alice"))
+    rig.session.store(bring(username="bob"))
+    rig.session.store(bring(other))
+
+    rig.session.erase(EXAMPLE)
+
+    assert len(rig.sealed()) == 1
+    assert get_password(rig, target=other) == PASSWORD
+
+
+def test_store_without_secret_does_nothing(rig: Rig) -> None:
+    """git's rule: what has no password is not stored. No vault is made for it."""
+    assert rig.session.store(Request("store", EXAMPLE, "alice")) is None
+
+    assert [("session.refused", "incomplete")] == rig.events()
+    assert rig.vault.record() is None
+
+
+def test_ephemeral_credential_is_not_kept(rig: Rig) -> None:
+    """What a peer marks as ephemeral is in no session afterwards."""
+    rig.session.store(bring(target=EXAMPLE._replace(host="other.example")))
+
+    assert rig.session.store(bring(ephemeral=True)) is None
+
+    assert ("session.refused", "ephemeral") == rig.events()[-1]
+    with pytest.raises(SessionNotFoundError):
+        get_password(rig)
+
+
+def test_expired_credential_is_not_kept(rig: Rig) -> None:
+    """A credential that is over already makes no session."""
+    assert rig.session.store(bring(expires=1_789_999_999)) is None
+
+    assert ("session.refused", "credential_expired") == rig.events()[-1]
+
+
+def test_reply_ends_with_the_session(rig: Rig) -> None:
+    """The end that a peer is told is the session's, and never later than the credential's."""
+    rig.session.store(bring(expires=1_790_000_000 + 400))
+    rig.clock.advance(100)
+
+    assert rig.session.get(EXAMPLE).ends == 1_790_000_400
+
+
+def test_preencoded_credential_only_for_who_understands(rig: Rig) -> None:
+    """A bearer token is not handed to a tool that would take it for a password."""
+    token = credential(b"token", None, authtype="Bearer")
+    rig.session.create(EXAMPLE, token)
+
+    with pytest.raises(SessionNotFoundError):
+        rig.session.get(EXAMPLE)
+    assert rig.session.get(EXAMPLE, preencoded=True).credential.authtype == "Bearer"
+
+
+def test_deleted_key_revokes_everything(rig: Rig) -> None:
+    """Whoever deletes the key ends every session: nothing is released, every file is gone."""
+    rig.session.store(bring())
+    rig.session.store(bring(EXAMPLE._replace(host="other.example")))
+    record = rig.vault.record()
+    assert record is not None
+    rig.keystore.delete(record.session_item)
+
+    with pytest.raises(VaultRevokedError):
+        get_password(rig)
+
+    assert rig.sealed() == rig.touches() == []
+    assert [
+        ("vault.revoked", None),
+        ("session.ended", "revoked"),
+        ("session.ended", "revoked"),
+        ("session.refused", "revoked"),
+    ] == rig.events()[-4:]
+
+
+def test_revocation_is_sticky(rig: Rig) -> None:
+    """After a revocation a store revives nothing; a login makes a new generation."""
+    rig.session.store(bring())
+    record = rig.vault.record()
+    assert record is not None
+    rig.keystore.delete(record.session_item)
+
+    for _ in range(2):
+        with pytest.raises(VaultRevokedError):
+            rig.again().session.store(bring())
+    assert rig.keystore.read([record.session_item]) == [None]
+    assert ("session.refused", "revoked") == rig.events()[-1]
+    rig.again().session.create(EXAMPLE, credential())
+
+    assert get_password(rig) == PASSWORD
+    new = rig.vault.record()
+    assert new is not None
+    assert (2, 1, None) == (new.generation, new.audit_generation, new.revoked)
+
+
+def test_restored_key_does_not_undo_a_revocation(rig: Rig) -> None:
+    """Once the revocation was seen, putting the old key back into the keychain changes nothing."""
+    rig.session.store(bring())
+    record = rig.vault.record()
+    assert record is not None
+    (key,) = rig.keystore.read([record.session_item])
+    assert key is not None
+    rig.keystore.delete(record.session_item)
+    with pytest.raises(VaultRevokedError):
+        get_password(rig)
+
+    rig.keystore.add(record.session_item, key)
+
+    with pytest.raises(VaultRevokedError):
+        get_password(rig)
+
+
+@pytest.mark.parametrize("state", ["lock", "hang", "vanish"])
+def test_unavailable_keychain_deletes_nothing(rig: Rig, state: str) -> None:
+    """Locked, hung or gone is not revoked: nothing is released, nothing is lost."""
+    rig.session.store(bring())
+    getattr(rig.keystore, state)()
+
+    for operation in (
+        lambda: rig.session.get(EXAMPLE),
+        lambda: rig.session.store(bring(password=b"new")),
+        lambda: rig.session.erase(EXAMPLE),
+        rig.session.sessions,
+    ):
+        with pytest.raises(KeychainUnavailableError):
+            operation()
+    rig.keystore.recover()  # type: ignore[attr-defined]
+
+    assert get_password(rig) == PASSWORD
+    assert "vault.revoked" not in [event for event, _ in rig.events()]
+
+
+def test_logout_of_all_needs_no_key(rig: Rig) -> None:
+    """With a locked keychain a user can still end every session."""
+    rig.session.store(bring())
+    rig.keystore.lock()  # type: ignore[attr-defined]
+
+    assert len(rig.session.terminate_all()) == 1
+
+    assert rig.sealed() == []
+    assert ("session.ended", "logout") == rig.events()[-1]
+
+
+def test_deleted_audit_key_stops_release_and_not_the_end(rig: Rig) -> None:
+    """Without the key that vouches for the log nothing is released; ending still works."""
+    rig.session.store(bring())
+    record = rig.vault.record()
+    assert record is not None
+    rig.keystore.delete(record.audit_item)
+
+    with pytest.raises(AuditError):
+        get_password(rig)
+    assert len(rig.again().session.terminate(EXAMPLE)) == 1
+    rig.again().session.create(EXAMPLE, credential())
+
+    assert get_password(rig) == PASSWORD
+
+
+def test_tampered_file_is_ended_with_that_reason(rig: Rig) -> None:
+    """A sealed file that somebody changed is removed, and the log says why."""
+    rig.session.store(bring())
+    (sealed,) = rig.sealed()
+    changed = bytearray(sealed.read_bytes())
+    changed[-1] ^= 1
+    sealed.write_bytes(changed)
+
+    with pytest.raises(SessionEndedError, match="tampered"):
+        get_password(rig)
+    assert not sealed.exists()
+
+
+def test_lost_touch_record_makes_a_session_older(rig: Rig) -> None:
+    """Whoever removes or forges the record of the last use gains no time by it."""
+    rig.session.store(bring())
+    rig.clock.advance(600)
+    get_password(rig)
+    (touch,) = rig.touches()
+    forged = bytearray(touch.read_bytes())
+    forged[60] ^= 1
+    touch.write_bytes(forged)
+    rig.clock.advance(400)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        get_password(rig)
+
+
+def test_restored_touch_record_of_an_earlier_use_makes_a_session_older(rig: Rig) -> None:
+    """A touch record from a backup is true, and earlier."""
+    rig.session.store(bring())
+    (touch,) = rig.touches()
+    backup = touch.read_bytes()
+    rig.clock.advance(600)
+    get_password(rig)
+    touch.write_bytes(backup)
+    rig.clock.advance(400)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        get_password(rig)
+
+
+def test_timeout_of_one_second_works(rig: Rig) -> None:
+    """`--timeout 1` means one second."""
+    rig = rig.again(limits=Limits(idle_seconds=1))
+    rig.session.store(bring())
+    rig.clock.advance(0.9)
+    assert get_password(rig) == PASSWORD
+    rig.clock.advance(1)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        get_password(rig)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(idle_seconds=0),
+        Limits(idle_seconds=-1),
+        Limits(idle_seconds=CAP_SECONDS + 1),
+        Limits(idle_seconds=2**63),
+        Limits(cap_seconds=0),
+        Limits(cap_seconds=12 * 3600 + 1),
+        Limits(idle_seconds=2, cap_seconds=1),
+    ],
+)
+def test_limits_out_of_range_are_refused(rig: Rig, limits: Limits) -> None:
+    """A timeout that makes no sense is refused before anything is made with it."""
+    with pytest.raises(UsageError):
+        rig.again(limits=limits)
+
+
+def test_terminate_ends_what_answers(rig: Rig) -> None:
+    """A logout of a host ends its sessions, of a user only that user's."""
+    rig.session.store(bring(username="alice"))
+    rig.session.store(bring(username="bob"))
+
+    assert [session.username for session in rig.session.terminate(EXAMPLE, "bob")] == ["bob"]
+    assert len(rig.sealed()) == 1
+    assert len(rig.session.terminate(EXAMPLE)) == 1
+    assert ("session.ended", "logout") == rig.events()[-1]
+
+
+def test_load_and_persist_carry_a_session_over(rig: Rig) -> None:
+    """A session that was loaded can be sealed again as it stands, with its creation and its cap."""
+    made = rig.session.create(EXAMPLE, credential())
+    rig.clock.advance(100)
+    loaded = rig.session.load(made.id)
+
+    kept = rig.session.persist(loaded, credential(b"rotated"))
+
+    assert get_password(rig) == b"rotated"
+    assert made.created == rig.session.load(kept.id).created
+    assert len(rig.sealed()) == 1
+
+
+def test_persist_refuses_what_is_over(rig: Rig) -> None:
+    """A session that has ended cannot be sealed again."""
+    made = rig.session.create(EXAMPLE, credential())
+    rig.clock.advance(IDLE_SECONDS)
+
+    with pytest.raises(SessionEndedError):
+        rig.session.persist(made, credential())
+
+
+def test_load_of_an_unknown_id_is_refused(rig: Rig) -> None:
+    """An id that no session has is not found, in words that a person understands."""
+    rig.session.create(EXAMPLE, credential())
+
+    with pytest.raises(SessionNotFoundError):
+        rig.session.load("0" * 32)
+
+
+def test_get_before_anything_was_stored_is_a_miss(rig: Rig) -> None:
+    """On a fresh machine a question is a miss, no key is made, and the miss is on record."""
+    with pytest.raises(SessionNotFoundError):
+        rig.session.get(EXAMPLE)
+
+    assert rig.vault.record() is None
+    assert [("session.refused", "not_found")] == rig.events()
+
+
+def test_key_that_is_deleted_and_made_anew_meanwhile_is_not_revoked(rig: Rig) -> None:
+    """A process that finds the old key gone because of a new login ends no new session."""
+    rig.session.store(bring())
+    late = rig.again()
+    record = rig.vault.record()
+    assert record is not None
+    read = rig.keystore.read
+    raced = []
+
+    def read_late(items: object) -> object:
+        if not raced:
+            raced.append(1)
+            rig.keystore.delete(record.session_item)
+            rig.again().session.create(EXAMPLE, credential(b"new"))
+            return [None, None]
+        return read(items)  # type: ignore[arg-type]
+
+    rig.keystore.read = read_late  # type: ignore[assignment,method-assign]
+
+    assert text(late.session.get(EXAMPLE).credential.secret) == b"new"
