@@ -124,7 +124,7 @@ class BaseDirectory(ABC):
             try:
                 data = _read_up_to(fd, limit + 1)
             finally:
-                os.close(fd)
+                let_go(fd)
         if len(data) > limit:
             msg = f"{self._called(name)} has more than the {limit} bytes that it can have"
             raise UnsafeStateError(msg, self._removal(name))
@@ -145,7 +145,7 @@ class BaseDirectory(ABC):
                 os.lseek(fd, max(0, os.fstat(fd).st_size - size), os.SEEK_SET)
                 return _read_up_to(fd, size)
             finally:
-                os.close(fd)
+                let_go(fd)
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or `None` if it is not there.
@@ -209,16 +209,15 @@ class BaseDirectory(ABC):
             try:
                 excess = os.fstat(fd).st_size > len(data)
                 written = os.write(fd, data)
+                if written < len(data):
+                    self._write_rest(name, fd, memoryview(data)[written:])
                 if excess:
                     os.ftruncate(fd, len(data))
             finally:
-                os.close(fd)
-            if written != len(data):
-                self._unlink(name)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                let_go(fd)
 
     def append(self, name: str, data: Data, *, sync: bool) -> None:
-        """Add `data` at the end of the file in one write, making the file if need be.
+        """Add `data` at the end of the file, making the file if need be.
 
         What was written of a failed append is taken back. The caller holds a lock: what another
         process appended in between would be taken back too.
@@ -239,8 +238,7 @@ class BaseDirectory(ABC):
             try:
                 before = os.fstat(fd).st_size
                 try:
-                    if os.write(fd, data) != len(data):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    _write_all(fd, data)
                     if sync:
                         self._sync_data(fd)
                         if made:
@@ -250,7 +248,7 @@ class BaseDirectory(ABC):
                     if not done:
                         os.ftruncate(fd, before)
             finally:
-                os.close(fd)
+                let_go(fd)
                 if made and not done:
                     self._discard(name)
 
@@ -271,7 +269,7 @@ class BaseDirectory(ABC):
                 os.ftruncate(fd, size)
                 self._sync_data(fd)
             finally:
-                os.close(fd)
+                let_go(fd)
 
     def remove(self, name: str) -> bool:
         """Remove the file and return whether it was there.
@@ -349,7 +347,7 @@ class BaseDirectory(ABC):
                 try:
                     self._unlock(fd)
                 finally:
-                    os.close(fd)
+                    let_go(fd)
 
     def __enter__(self) -> Self:
         """Return the directory; it is closed when the block is left."""
@@ -454,7 +452,7 @@ class BaseDirectory(ABC):
                 good = self._is_still(name, fd)
             finally:
                 if not good:
-                    os.close(fd)
+                    let_go(fd)
             if good:
                 return fd
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -470,7 +468,7 @@ class BaseDirectory(ABC):
         try:
             self._make_private(fd)
         except BaseException:
-            os.close(fd)
+            let_go(fd)
             self._discard(name)
             raise
         return fd
@@ -509,12 +507,21 @@ class BaseDirectory(ABC):
                 if sync:
                     self._sync(fd)
             finally:
-                os.close(fd)
+                let_go(fd)
             move(temporary, name)
             moved = True
         finally:
             if not moved:
                 self._discard(temporary)
+
+    def _write_rest(self, name: str, fd: int, rest: memoryview) -> None:
+        done = False
+        try:
+            _write_all(fd, rest)
+            done = True
+        finally:
+            if not done:
+                self._discard(name)
 
     def _discard(self, name: str) -> None:
         """Remove what was not finished; what cannot be removed is left to `sweep`."""
@@ -545,7 +552,7 @@ class BaseDirectory(ABC):
                     held = os.fstat(fd).st_nlink != 0
                 finally:
                     if not held:
-                        os.close(fd)
+                        let_go(fd)
                 if held:
                     self._crowded = tries > 0
                     return fd
@@ -571,6 +578,14 @@ def refusal(what: str, error: OSError) -> StateError:
     kind = StateMissingError if isinstance(error, FileNotFoundError) else StateError
     msg = f"{what}: {reason[:1].lower()}{reason[1:]}"
     return kind(msg, _ADVICE.get(error.errno or 0))
+
+
+def let_go(fd: int) -> None:
+    """Close a descriptor, whatever the system says to it."""
+    # close(2) may tell of an error of an earlier write. What must be on the disk was synced before,
+    # so there is none left to tell; and no caller could take back a file that it cannot reach.
+    with suppress(OSError):
+        os.close(fd)
 
 
 def kind_of(mode: int) -> str:

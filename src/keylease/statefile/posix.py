@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, printable, refusal
+from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, let_go, printable, refusal
 
 if TYPE_CHECKING:
     from typing import Self
@@ -54,7 +54,7 @@ if sys.platform != "win32":
                 try:
                     fd = _open_in(parent, name, path, create=create)
                 finally:
-                    os.close(parent)
+                    let_go(parent)
             except OSError as error:
                 what = f"the state directory {printable(path)} cannot be opened"
                 raise refusal(what, error) from error
@@ -72,8 +72,7 @@ if sys.platform != "win32":
             """Let go of the directory. Doing it twice does no harm."""
             fd, self._fd = self._fd, -1
             if fd >= 0:
-                with suppress(OSError):  # nothing was written through it
-                    os.close(fd)
+                let_go(fd)
 
         def _open_file(self, name: str, flags: int) -> int:
             return os.open(name, flags | _FLAGS, 0o600, dir_fd=self._fd)
@@ -159,11 +158,11 @@ if sys.platform != "win32":
                 # Another process that makes the same directory is as good.
                 return _open_in(parent, name, path, create=True)
             finally:
-                os.close(parent)
+                let_go(parent)
         try:
             _judge_parent(path, os.fstat(fd))
         except BaseException:
-            os.close(fd)
+            let_go(fd)
             raise
         return fd
 
@@ -182,7 +181,7 @@ if sys.platform != "win32":
         try:
             _judge_directory(path, os.fstat(fd))
         except BaseException:
-            os.close(fd)
+            let_go(fd)
             raise
         return fd
 
