@@ -59,7 +59,7 @@ def holder(state, place, environment):
 
 @POSIX
 def test_stopped_holder_does_not_hang_others(state, holder):
-    """A process that somebody stopped with Ctrl-Z does not hang git, which is told what is wrong."""
+    """A process that somebody stopped with Ctrl-Z does not hang git: git is told what is wrong."""
     holder.send_signal(signal.SIGSTOP)
     deadline = Deadline(0.3)
 
@@ -130,27 +130,24 @@ def test_child_of_the_holder_does_not_keep_the_lock(state, place, environment):
 CROWD = """
 import json, os, sys, time
 from keylease.clock import Deadline
-from keylease.errors import LockTimeoutError
 from keylease.statefile import Directory
 place, processes, turns, hold = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+def count(state): return int(state.read("count", 8))
 with Directory.open(place) as state:
-    state.create("count", b"0")
-    inode = None
+    state.rewrite("count", b"%08d" % 0)
     reading, writing = os.pipe()
     for _ in range(processes):
         if os.fork() == 0:
-            late = 0
+            longest = 0
             with Directory.open(place) as own:
                 for _ in range(turns):
-                    try:
-                        with own.lock("lock", Deadline(2)):
-                            count = int(own.read("count", 99))
-                            time.sleep(hold)
-                            own.replace("count", str(count + 1).encode())
-                    except LockTimeoutError:
-                        late += 1
-                inode = os.stat(place + "/lock").st_ino
-            os.write(writing, f"{late} {inode}\\n".encode())
+                    asked = count(own)
+                    with own.lock("lock", Deadline(120)):
+                        before = count(own)
+                        longest = max(longest, before - asked)
+                        time.sleep(hold)
+                        own.rewrite("count", b"%08d" % (before + 1))
+            os.write(writing, f"{longest} {os.stat(place + '/lock').st_ino}\n".encode())
             os._exit(0)
     os.close(writing)
     with open(reading) as file:
@@ -158,27 +155,30 @@ with Directory.open(place) as state:
     for _ in range(processes):
         os.wait()
     print(json.dumps({
-        "count": int(state.read("count", 99)), "answers": len(told),
-        "late": sum(int(late) for late, _ in told), "files": len({inode for _, inode in told}),
+        "count": count(state), "answers": len(told), "files": len({inode for _, inode in told}),
+        "longest": max(int(longest) for longest, _ in told),
     }))
 """
 
 
 @POSIX
-@pytest.mark.parametrize(("turns", "hold"), [(6, 0.005), (1, 0.0)])
+@pytest.mark.parametrize(("turns", "hold"), [(12, 0.005), (4, 0.0)])
 def test_crowd_loses_no_update_and_nobody_starves(state, place, environment, turns, hold):
     """However many tools ask at once, each gets its turn in time and none undoes another's work."""
     assert [] == state.names()
 
     done = subprocess.run(
-        [sys.executable, "-c", CROWD, *str(place), "64", str(turns), str(hold)],
+        [sys.executable, "-c", CROWD, str(place), "64", str(turns), str(hold)],
         env=environment,
         capture_output=True,
         check=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
-    expected = {"count": 64 * turns, "answers": 64, "late": 0, "files": 1}
-    assert expected == json.loads(done.stdout)
-    assert ["count", "lock"] == sorted(state.names())
+    told = json.loads(done.stdout)
+    longest = told.pop("longest")
+    assert {"count": 64 * turns, "answers": 64, "files": 1} == told
+    # Counted in turns of others, so that a slow machine is no failure. At 5 ms a turn this is the
+    # two seconds that a request waits at most. A lottery needs three times as many.
+    assert longest <= 400
