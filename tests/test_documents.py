@@ -27,9 +27,10 @@ def broken(path):
             continue
         name, _, anchor = link.partition("#")
         target = (path.parent / name) if name else path
-        if not target.exists():
-            found.append(link)
-        elif anchor and anchor not in anchors(target.read_text(encoding="utf-8")):
+        exists = target.exists()
+        if exists and anchor:
+            exists = anchor in anchors(target.read_text(encoding="utf-8"))
+        if not exists:
             found.append(link)
     return found
 
