@@ -167,7 +167,7 @@ def _request(action: Literal["get", "store", "erase"], text: bytearray) -> Reque
                 if single:
                     msg = "url comes after other attributes, and git would forget those"
                     raise RequestError(msg)
-                decoded = _url(text, start, end)
+                _url(text, start, end, decoded)
                 single = {key: value, **decoded}
             elif key in single:
                 msg = f"the request has more than one {key.decode()}"
@@ -337,11 +337,11 @@ def _required(single: dict[bytes, memoryview], key: bytes) -> str:
     return value
 
 
-def _url(text: bytearray, start: int, end: int) -> dict[bytes, memoryview]:
+def _url(text: bytearray, start: int, end: int, parts: dict[bytes, memoryview]) -> None:
     """Take a URL apart as git does (`credential_from_url_1` in credential.c).
 
-    git takes `url` only from people and never passes it on; people may type it here as well. The
-    parts are in buffers of their own, which the caller wipes.
+    git takes `url` only from people and never passes it on; people may type it here as well.
+    `parts` gets buffers of their own, which the caller wipes whether this raises or not.
     """
     scheme_end = text.find(b"://", start, end)
     if scheme_end <= start:
@@ -351,7 +351,7 @@ def _url(text: bytearray, start: int, end: int) -> dict[bytes, memoryview]:
     slash = min((at for mark in b"/?#" if (at := text.find(mark, first, end)) >= 0), default=end)
     at = text.find(b"@", first, slash)
     colon = text.find(b":", first, at) if at >= 0 else -1
-    parts = {b"protocol": memoryview(bytearray(memoryview(text)[start:scheme_end]))}
+    parts[b"protocol"] = memoryview(bytearray(memoryview(text)[start:scheme_end]))
     if at >= 0:
         parts[b"username"] = _decoded(text, first, at if colon < 0 else colon)
     if colon >= 0:
@@ -368,7 +368,6 @@ def _url(text: bytearray, start: int, end: int) -> dict[bytes, memoryview]:
     if not BREAKING.isdisjoint(parts.get(b"password", b"")):
         msg = "the url's password has a line break or NUL"
         raise RequestError(msg)
-    return parts
 
 
 def _decoded(text: bytearray, start: int, end: int) -> memoryview:

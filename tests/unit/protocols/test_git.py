@@ -1,5 +1,6 @@
 """git's protocol, rule by rule."""
 
+import contextlib
 import gc
 
 import pytest
@@ -14,7 +15,7 @@ from keylease.errors import (
 )
 from keylease.model import Credential, Reply, Request, Session, Target
 from keylease.protocols import git
-from keylease.secret import Secret
+from keylease.secret import Secret, wipe
 
 SESSION = "0123456789abcdef0123456789abcdef"
 WHERE = "protocol=https\nhost=example.com\n"
@@ -670,6 +671,27 @@ def test_a_memoryview_is_as_good_as_a_bytearray():
 
     assert "example.com" == request.target.host
     assert b"p" == password(request)
+
+
+@pytest.mark.parametrize("end", ["\n", "\nhost=h\n", "\0\n", "/%0a\n"])
+def test_the_copies_that_reading_makes_are_wiped(monkeypatch, end):
+    """A view's copy and the parts of a URL are zeros when the reader is done, refused or not."""
+    wiped = []
+
+    def spy(buffer):
+        before = bytes(buffer)
+        wipe(buffer)
+        wiped.append((before, bytes(buffer)))
+
+    monkeypatch.setattr(git, "wipe", spy)
+    message = f"url=https://u:hunt%65r2%09@example.com{end}".encode()
+
+    with contextlib.suppress(RequestError):
+        git.parse("store", memoryview(message))
+
+    expected = {message} if "\0" in end else {message, b"hunter2\t"}
+    assert expected <= {before for before, _ in wiped}
+    assert all(not any(after) for _, after in wiped)
 
 
 def test_a_refusal_never_repeats_what_the_peer_sent():
