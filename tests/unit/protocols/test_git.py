@@ -571,6 +571,8 @@ def test_only_our_own_state_is_taken_for_an_echo(lines, expected):
         ("https://example.com/", ("https", "example.com", None), None, None),
         ("https://example.com:8443/a.git", ("https", "example.com:8443", "a.git"), None, None),
         ("https://u@example.com/a/b//", ("https", "example.com", "a/b"), "u", None),
+        ("https://h/a/", ("https", "h", "a"), None, None),
+        ("https://h/a/b/", ("https", "h", "a/b"), None, None),
         ("https://u:p@example.com///a", ("https", "example.com", "a"), "u", b"p"),
         ("https://u%40x:p%3A%25@h", ("https", "h", None), "u@x", b"p:%"),
         ("https://u:a:b@h", ("https", "h", None), "u", b"a:b"),
@@ -588,7 +590,9 @@ def test_only_our_own_state_is_taken_for_an_echo(lines, expected):
 def test_a_url_is_taken_apart_as_git_does(url, target, username, secret):
     """Who types url= at the helper means what git would have understood."""
     request = parse("erase", f"url={url}\n")
+    cut_off = parse("erase", f"url={url}")
 
+    assert request.target == cut_off.target
     assert Target("web", *target) == request.target
     assert username == request.username
     assert secret == password(request)
