@@ -83,11 +83,7 @@ SYSCALLS: Final = {
     ("ppc", 32): _POWER,
     ("s390x", 64): _S390,
     ("mips64", 64): _MIPS_N64,
-    ("mips64", 32): _MIPS_O32,
     ("mips", 32): _MIPS_O32,
-    ("sparc64", 64): _Syscalls(281, 283),
-    ("parisc64", 32): _Syscalls(264, 266),
-    ("m68k", 32): _Syscalls(279, 281),
 }
 
 # keyctl(2): an expired key and a revoked one are still found until the kernel collects them, and
@@ -105,7 +101,7 @@ REASONS: Final = {
     errno.ENOSYS: "this kernel, or the sandbox, has no key management",
     errno.EPERM: "a sandbox forbids the calls of key management (seccomp, as in most containers)",
     errno.EOPNOTSUPP: "this kernel's key management is too old",
-    errno.EACCES: "the key is there, but its permissions do not let this process use it",
+    errno.EACCES: "the permissions of the key do not let this process use it",
     errno.EDQUOT: "the user's quota of keys is used up (see /proc/key-users)",
     errno.ENOMEM: "the kernel is out of memory",
 }
@@ -218,8 +214,11 @@ class KernelKeyStore:
         return True
 
     def removal_command(self, item: Item) -> str:
-        """Return the keyctl(1) command, which finds the key in whatever keyring it is linked."""
-        return f"keyctl purge user {item.service}"
+        """Return the keyctl(1) command.
+
+        NOTE: not `keyctl purge`, which finds nothing in a session with a keyring of its own.
+        """
+        return f"keyctl invalidate %user:{item.service}"
 
 
 class _Calls:
