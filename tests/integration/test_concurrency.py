@@ -1,0 +1,162 @@
+"""Many processes at once, and processes that die: nothing is lost, nothing is half there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from support.throwaway import Throwaway
+
+WRITERS = 40
+
+
+def question(number: int, **more: str) -> bytes:
+    """Return a message about one of many hosts."""
+    fields = {"protocol": "https", "host": f"host-{number}.example", **more}
+    return "".join(f"{key}={value}\n" for key, value in fields.items()).encode()
+
+
+def storing(number: int) -> bytes:
+    """Return a message that brings that host's credential."""
+    return question(number, username="alice", password=f"secret-{number}")
+
+
+def at_once(home: Throwaway, asked: Iterable[tuple[str, bytes]]) -> list[tuple[int, bytes]]:
+    """Start one helper for each question, then answer them all; return exit codes and answers."""
+    helpers = []
+    for operation, message in asked:
+        helper = subprocess.Popen(
+            [home.find("git-credential-keylease") or "", operation],
+            env=home.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        helpers.append((helper, message))
+    # All are running and wait for their message: now they are let go together.
+    for helper, message in helpers:
+        assert helper.stdin is not None
+        helper.stdin.write(message)
+        helper.stdin.close()
+        helper.stdin = None
+    answers = [helper.communicate()[0] for helper, _ in helpers]
+    return [
+        (helper.returncode, answer) for (helper, _), answer in zip(helpers, answers, strict=True)
+    ]
+
+
+def assert_log_is_whole(home: Throwaway) -> None:
+    """Every line parses, the numbers are dense, and each line carries the one before it."""
+    prev, seq = "0" * 64, 0
+    for day in sorted((home.state / "audit").glob("*.jsonl")):
+        for line in day.read_bytes().splitlines(keepends=True):
+            seq += 1
+            assert f'{{"seq":{seq},'.encode() == line[: len(f'{{"seq":{seq},')]
+            assert f'"prev":"{prev}"'.encode() in line
+            prev = hashlib.sha256(line).hexdigest()
+    assert seq > 0
+
+
+def test_first_stores_at_once_make_one_vault(home: Throwaway) -> None:
+    """40 first stores on a fresh machine: one vault, one key, and every credential is there."""
+    stored = at_once(home, (("store", storing(number)) for number in range(WRITERS)))
+    got = at_once(home, (("get", question(number)) for number in range(WRITERS)))
+
+    assert [(0, b"")] * WRITERS == stored
+    assert [
+        (0, f"username=alice\npassword=secret-{number}\n".encode()) for number in range(WRITERS)
+    ] == got
+    assert 1 == sum(line["event"] == "vault.created" for line in home.audit())
+    assert_log_is_whole(home)
+
+
+def test_writers_and_readers_of_one_host(kernel_home: Throwaway) -> None:
+    """Readers of a host that is being written get the old or the new credential, always whole."""
+    kernel_home.run("keylease", "store", stdin=storing(0).decode())
+    versions = [question(0, username="alice", password=f"version-{n}") for n in range(10)]
+    mixed = [("store", version) for version in versions] + [("get", question(0))] * 30
+    random.Random(7).shuffle(mixed)
+
+    answers = at_once(kernel_home, mixed)
+
+    allowed = {b"secret-0", *(b"version-%d" % n for n in range(10))}
+    for (operation, _), (code, answer) in zip(mixed, answers, strict=True):
+        assert 0 == code
+        if operation == "get":
+            assert answer.removeprefix(b"username=alice\npassword=").rstrip(b"\n") in allowed
+    assert 1 == len(list(kernel_home.state.rglob("*.sealed")))
+    assert_log_is_whole(kernel_home)
+
+
+@pytest.mark.parametrize("operation", ["store", "get"])
+def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operation: str) -> None:
+    """`kill -9` in the middle: the next get answers with the old or the new secret, or not at all."""
+    chance = random.Random(11)
+    kernel_home.run("keylease", "store", stdin=storing(0).decode())
+    killed = 0
+    for round_ in range(60):
+        helper = subprocess.Popen(
+            [kernel_home.find("git-credential-keylease") or "", operation],
+            env=kernel_home.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert helper.stdin is not None
+        message = question(0, username="alice", password=f"round-{round_}")
+        helper.stdin.write(message if operation == "store" else question(0))
+        helper.stdin.close()
+        helper.stdin = None
+        # Not a wait for a state: the moment of death is what is drawn here.
+        try:
+            helper.wait(timeout=chance.uniform(0.0, 0.15))
+        except subprocess.TimeoutExpired:
+            os.kill(helper.pid, signal.SIGKILL)
+            killed += 1
+        answer, _ = helper.communicate()
+        if operation == "get":
+            assert answer == b"" or answer.endswith(b"\n")
+
+        got = kernel_home.run("keylease", "get", stdin=question(0).decode())
+        assert 0 == got.returncode
+        assert got.stdout.startswith("username=alice\npassword=")
+        assert got.stdout.removeprefix("username=alice\npassword=").rstrip("\n") in {
+            "secret-0",
+            *(f"round-{n}" for n in range(round_ + 1)),
+        }
+    assert killed > 0, "the control: some helpers died in the middle"
+    assert_log_is_whole(kernel_home)
+
+
+def test_stopped_process_blocks_nobody_for_long(kernel_home: Throwaway) -> None:
+    """A process that is stopped while it holds the lock: others refuse, and go on when it dies."""
+    kernel_home.run("keylease", "store", stdin=storing(0).decode())
+    holder = subprocess.Popen(
+        ["flock", "--exclusive", str(kernel_home.state / "sessions" / "lock"), "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write(b"held\n")
+        holder.stdin.flush()
+        assert b"held\n" == holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+
+        blocked = kernel_home.run("keylease", "get", stdin=question(0).decode(), timeout_seconds=20)
+        holder.kill()
+    freed = kernel_home.run("keylease", "get", stdin=question(0).decode())
+
+    assert (1, "", "") == (blocked.returncode, blocked.stdout, blocked.stderr)
+    assert "state" == next(
+        line["reason"] for line in reversed(kernel_home.audit()) if line["outcome"] == "refused"
+    )
+    assert "password=secret-0\n" in freed.stdout

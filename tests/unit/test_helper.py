@@ -1,0 +1,262 @@
+"""The lean entrance: arguments, streams and exit codes, as git meets them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keylease.errors import UsageError
+from keylease.helper import parse_arguments
+from keylease.model import CAP_SECONDS, IDLE_SECONDS
+
+if TYPE_CHECKING:
+    from support.throwaway import Throwaway
+
+GET = "protocol=https\nhost=example.com\n"
+STORE = GET + "username=alice\npassword=secret\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["get"], ("get", IDLE_SECONDS, None)),
+        (["--timeout", "60", "get"], ("get", 60, None)),
+        (["--timeout=1", "store"], ("store", 1, None)),
+        (["--keychain", "kernel", "--timeout=5", "erase"], ("erase", 5, "kernel")),
+        (["--keychain=library:a.B", "anything"], ("anything", IDLE_SECONDS, "library:a.B")),
+    ],
+)
+def test_arguments_are_those_of_gits_own_cache(
+    argv: list[str], expected: tuple[str, int, str | None]
+) -> None:
+    """Options come first, the operation last, as git appends it."""
+    arguments = parse_arguments(argv)
+
+    assert expected == (arguments.action, arguments.limits.idle_seconds, arguments.keychain)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--timeout", "60"],
+        ["--timeout"],
+        ["--timeout", "0", "get"],
+        ["--timeout", "-1", "get"],
+        ["--timeout", "1.5", "get"],
+        ["--timeout", "²", "get"],
+        ["--timeout", str(CAP_SECONDS + 1), "get"],
+        ["--timeout", str(2**63), "get"],
+        ["--timeout", "9" * 5000, "get"],
+        ["--unknown", "get"],
+        ["get", "store"],
+        ["get", "--timeout=5"],
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(argv: list[str]) -> None:
+    """A wrong command line is refused as a whole; nothing is guessed."""
+    with pytest.raises(UsageError):
+        parse_arguments(argv)
+
+
+def test_usage_error_exits_as_gits_helpers_do(kernel_home: Throwaway) -> None:
+    """Without an operation the exit code is 129, and a program that listens hears nothing."""
+    for program in ("git-credential-keylease",):
+        done = kernel_home.run(program)
+
+        assert (129, "", "") == (done.returncode, done.stdout, done.stderr)
+    assert not kernel_home.state.exists()
+
+
+@pytest.mark.parametrize("operation", ["future-operation", "GET", "", "list"])
+def test_unknown_operation_is_ignored_without_a_word(
+    kernel_home: Throwaway, operation: str
+) -> None:
+    """What a later git may ask is ignored: exit 0, no output, no state."""
+    done = kernel_home.run("git-credential-keylease", operation, stdin="whatever\0\r")
+
+    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_capabilities_are_announced(kernel_home: Throwaway) -> None:
+    """`capability` answers without waiting for a message, in the form that git documents."""
+    done = kernel_home.run("keylease", "capability")
+
+    assert "version 0\ncapability authtype\ncapability state\n" == done.stdout
+
+
+def test_keylease_is_the_same_helper(kernel_home: Throwaway) -> None:
+    """`keylease get` answers as `git-credential-keylease get` does, with options too."""
+    kernel_home.run("keylease", "--timeout", "60", "store", stdin=STORE)
+
+    answers = [
+        kernel_home.run("keylease", "get", stdin=GET).stdout,
+        kernel_home.run("git-credential-keylease", "get", stdin=GET).stdout,
+    ]
+
+    assert ["username=alice\npassword=secret\n"] * 2 == answers
+
+
+def test_store_and_erase_print_nothing(kernel_home: Throwaway) -> None:
+    """git throws their output away, so there is none that could show a secret."""
+    for operation in ("store", "erase"):
+        done = kernel_home.run("git-credential-keylease", operation, stdin=STORE)
+
+        assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "\n",
+        "host=example.com\n",
+        "protocol=https\n",
+        "protocol=https\nhost=\n",
+        "protocol=https\nhost=evil\rhost=example.com\n",
+        "protocol=https\nhost=evil\nhost=example.com\n",
+        "protocol=https\nhost=example.com\0.evil\n",
+        "no equals sign\n",
+        "protocol=https\nhost=" + "a" * 65_536 + "\n",
+    ],
+)
+def test_message_that_git_would_not_send_is_refused(kernel_home: Throwaway, message: str) -> None:
+    """Whatever is wrong with a message, nothing is released and the refusal is on record."""
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+
+    done = kernel_home.run("git-credential-keylease", "get", stdin=message)
+
+    assert (1, "", "") == (done.returncode, done.stdout, done.stderr)
+    assert ("request.refused", "malformed") == (
+        kernel_home.audit()[-1]["event"],
+        kernel_home.audit()[-1]["reason"],
+    )
+
+
+def test_answer_comes_before_the_peer_closes_its_end(kernel_home: Throwaway) -> None:
+    """A blank line ends the question; a peer that then keeps the pipe open is answered."""
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+    helper = subprocess.Popen(
+        [kernel_home.find("git-credential-keylease") or "", "get"],
+        env=kernel_home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with helper:
+        assert helper.stdin is not None
+        assert helper.stdout is not None
+        helper.stdin.write(GET.encode() + b"\n")
+        helper.stdin.flush()
+        answer = helper.stdout.read()
+
+    assert b"username=alice\npassword=secret\n" == answer
+
+
+def test_endless_message_is_refused(kernel_home: Throwaway) -> None:
+    """A stream that never ends is read up to the limit and refused, not kept."""
+    helper = subprocess.Popen(
+        [kernel_home.find("git-credential-keylease") or "", "get"],
+        env=kernel_home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with helper:
+        assert helper.stdin is not None
+        written = 0
+        with pytest.raises(BrokenPipeError):
+            for _ in range(160):
+                written += os.write(helper.stdin.fileno(), b"a" * 65_536)
+        helper.stdin.close()
+        helper.stdin = None
+        answer, said = helper.communicate()
+
+    assert (1, b"", b"") == (helper.returncode, answer, said)
+    assert 10 * 1024 * 1024 > written
+
+
+@pytest.mark.parametrize("descriptor", [0, 1])
+def test_closed_stream_is_a_refusal_not_a_traceback(
+    kernel_home: Throwaway, descriptor: int
+) -> None:
+    """Started without stdin or stdout, the helper refuses in its own way."""
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+    program = kernel_home.find("git-credential-keylease")
+    closing = "<&-" if descriptor == 0 else ">&-"
+
+    done = kernel_home.run("sh", "-c", f'exec "$0" get {closing}', str(program), stdin=GET)
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+def test_reader_that_went_away_is_no_traceback(kernel_home: Throwaway) -> None:
+    """A peer that dies before the answer leaves no noise behind."""
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+    program = kernel_home.find("git-credential-keylease")
+    assert program is not None
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [program, "get"],
+            input=GET.encode(),
+            env=kernel_home.environment,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(write)
+
+    assert (1, b"") == (done.returncode, done.stderr)
+
+
+def test_person_at_a_terminal_is_told_why(kernel_home: Throwaway) -> None:
+    """On a terminal a miss explains itself; the same miss says nothing to a program."""
+    main, terminal = os.openpty()
+    try:
+        program = kernel_home.find("git-credential-keylease")
+        assert program is not None
+        done = subprocess.run(
+            [program, "get"],
+            input=GET.encode(),
+            env=kernel_home.environment,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            check=False,
+        )
+        said = os.read(main, 4096).decode()
+    finally:
+        os.close(main)
+        os.close(terminal)
+    silent = kernel_home.run("git-credential-keylease", "get", stdin=GET)
+
+    assert (0, b"") == (done.returncode, done.stdout)
+    assert "keylease: error: " in said
+    assert "keylease: hint: start one with: keylease login URL" in said
+    assert (0, "", "") == (silent.returncode, silent.stdout, silent.stderr)
+
+
+def test_longest_values_come_back_whole(kernel_home: Throwaway) -> None:
+    """A line of 65,535 bytes goes in and comes out in one piece."""
+    password = "p" * (65_535 - len("password=\n"))
+    kernel_home.run("keylease", "store", stdin=f"{GET}username=alice\npassword={password}\n")
+
+    answer = kernel_home.run("keylease", "get", stdin=GET)
+
+    assert f"username=alice\npassword={password}\n" == answer.stdout
+
+
+def test_pinned_keychain_is_not_passed_over(kernel_home: Throwaway) -> None:
+    """A vault in one keychain is never looked for in another: both are named, nothing is lost."""
+    kernel_home.run("keylease", "store", stdin=STORE)
+
+    other = kernel_home.run("keylease", "--keychain", "secret-service", "get", stdin=GET)
+
+    assert (1, "") == (other.returncode, other.stdout)
+    assert "keychain_unavailable" == kernel_home.audit()[-1]["reason"]
+    assert "password=secret\n" in kernel_home.run("keylease", "get", stdin=GET).stdout
