@@ -1,14 +1,16 @@
 """git's protocol against what nobody thought of.
 
-The long run is `KEYLEASE_FUZZ_EXAMPLES=1000000`.
+A long run is `KEYLEASE_FUZZ_EXAMPLES=25000`: a million messages are held against the model of git.
 """
 
+import secrets
 from collections import Counter
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fuzz import FUZZ
-from support.git_messages import git_reads, messages
+from support.fuzz import EXAMPLES, FUZZ
+from support.git_messages import any_message, git_reads, messages
 
 from keylease.clock import Moment
 from keylease.errors import RequestError
@@ -112,6 +114,26 @@ def test_what_is_understood_is_what_git_understood():
     assert seen[True, True]
     assert seen[False, True]
     assert seen[False, False]
+
+
+def test_a_crowd_of_messages_is_understood_as_git_does():
+    """The same for forty times as many messages, which are drawn fast and not made smaller."""
+    seed = secrets.randbits(32)
+    random = Random(seed)
+    seen = Counter()
+
+    for _ in range(40 * EXAMPLES):
+        message = any_message(random)
+        understood = git_reads(message)
+        request = parsed("get", message)
+        if request is None:
+            seen["refused" if understood else "neither"] += 1
+        else:
+            assert understood, (seed, message)
+            assert agrees(request, understood), (seed, message)
+            seen["same"] += 1
+
+    assert min(seen[word] for word in ("same", "refused", "neither")) > EXAMPLES, seen
 
 
 def test_what_is_not_read_any_more_would_change_nothing():
