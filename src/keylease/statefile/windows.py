@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # ERROR_ACCESS_DENIED, which is also what a real refusal is called. Only time can tell these apart.
 _BUSY_FOR_OPENING: Final = (32, 33)
 _BUSY: Final = (5, *_BUSY_FOR_OPENING)
+_LOCKED: Final = 33
 _BUSY_SECONDS: Final = 1.0
 _BUSY_PAUSE: Final = 0.01
 
@@ -57,7 +58,13 @@ if sys.platform == "win32":
     _OPEN_EXISTING = 3
     _OPEN_REPARSE_POINT = 0x00200000
     _INVALID = wintypes.HANDLE(-1).value
-    _CreateFileW = ctypes.WinDLL("kernel32", use_last_error=True).CreateFileW
+    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    _LockFile = _kernel32.LockFile
+    _UnlockFile = _kernel32.UnlockFile
+    for _function in (_LockFile, _UnlockFile):
+        _function.restype = wintypes.BOOL
+        _function.argtypes = (wintypes.HANDLE, *(wintypes.DWORD,) * 4)
+    _CreateFileW = _kernel32.CreateFileW
     _CreateFileW.restype = wintypes.HANDLE
     _CreateFileW.argtypes = (
         wintypes.LPCWSTR,
@@ -161,17 +168,18 @@ if sys.platform == "win32":
             """Do nothing: Windows has no such call."""
 
         def _try_lock(self, fd: int) -> bool:
-            os.lseek(fd, 0, os.SEEK_SET)
-            try:
-                # The byte need not exist; nobody ever reads or writes this file.
-                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-            except PermissionError:
+            # The byte need not exist; nobody ever reads or writes this file. msvcrt.locking would
+            # do the same, but what it raises depends on the C library.
+            if _LockFile(msvcrt.get_osfhandle(fd), 0, 0, 1, 0):
+                return True
+            code = ctypes.get_last_error()
+            if code == _LOCKED:
                 return False
-            return True
+            raise ctypes.WinError(code)
 
         def _unlock(self, fd: int) -> None:
-            os.lseek(fd, 0, os.SEEK_SET)
-            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+            if not _UnlockFile(msvcrt.get_osfhandle(fd), 0, 0, 1, 0):
+                raise ctypes.WinError(ctypes.get_last_error())
 
         def _removal(self, name: str) -> str:
             return f'find out who put it there, then move it away: "{printable(self._at(name))}"'
