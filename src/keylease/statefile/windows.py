@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-# System error codes of Windows: ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION; and
-# ERROR_ACCESS_DENIED, which is also what a real refusal is called. Only time can tell these apart.
-_BUSY_FOR_OPENING: Final = (32, 33)
-_BUSY: Final = (5, *_BUSY_FOR_OPENING)
+# System error codes of Windows: ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+# The first is also what a real refusal is called. Only time can tell these apart.
+_BUSY: Final = (5, 32, 33)
 _LOCKED: Final = 33
 _BUSY_SECONDS: Final = 1.0
 _BUSY_PAUSE: Final = 0.01
@@ -112,7 +111,17 @@ if sys.platform == "win32":
 
         def _open_file(self, name: str, flags: int) -> int:
             path = self._at(name)
-            return _patiently(lambda: _open(path, flags), _BUSY_FOR_OPENING)
+
+            def attempt() -> int:
+                try:
+                    return _open(path, flags)
+                except PermissionError:
+                    # A file that is being removed is denied for a moment, a directory for ever.
+                    with suppress(OSError):
+                        self._judge(name, os.lstat(path))
+                    raise
+
+            return _patiently(attempt)
 
         def _stat(self, name: str) -> os.stat_result:
             return os.lstat(self._at(name))
@@ -218,13 +227,13 @@ if sys.platform == "win32":
             raise ctypes.WinError(ctypes.get_last_error())
         return msvcrt.open_osfhandle(handle, flags & (os.O_APPEND | os.O_RDONLY) | os.O_NOINHERIT)
 
-    def _patiently(action: Callable[[], _T], busy: tuple[int, ...] = _BUSY) -> _T:
+    def _patiently(action: Callable[[], _T]) -> _T:
         """Do it, again and again while another program holds the file, within bounds."""
         end = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
                 return action()
             except PermissionError as error:
-                if error.winerror not in busy or time.monotonic() >= end:
+                if error.winerror not in _BUSY or time.monotonic() >= end:
                     raise
             time.sleep(_BUSY_PAUSE)
