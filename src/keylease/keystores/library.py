@@ -119,6 +119,7 @@ class LibraryKeyStore:
         self.title = f"keyring backend {backend}"
         self._path = backend
         self._deadline = deadline
+        self._known: _Known | None = None
         self._instance: KeyringBackend | None = None
         self._class = self._load()
         lineage = map(_path, self._class.__mro__)
@@ -198,7 +199,13 @@ class LibraryKeyStore:
     def _load(self) -> type[KeyringBackend]:
         """Import the class and judge it: by its name before, by what it is after."""
         _judge(self._path, self._path)
+        no_backend = UsageError(
+            f"{self._path} is no backend of the keyring library: expected MODULE.CLASS",
+            _NAME_ANOTHER,
+        )
         module, _, name = self._path.rpartition(".")
+        if not all(part.isidentifier() for part in (*module.split("."), name)):
+            raise no_backend
         outcome = self._run(lambda: (import_module("keyring.backend"), import_module(module)))
         if isinstance(outcome.error, ImportError):
             msg = f"{self._path} cannot be imported: no module {outcome.error.name}"
@@ -206,8 +213,7 @@ class LibraryKeyStore:
         library, imported = self._value(outcome)
         backend = getattr(imported, name, None)
         if not isinstance(backend, type) or not issubclass(backend, library.KeyringBackend):
-            msg = f"{self._path} is no backend of the keyring library: expected MODULE.CLASS"
-            raise UsageError(msg, _NAME_ANOTHER)
+            raise no_backend
         for ancestor in backend.__mro__:
             _judge(self._path, _path(ancestor))
         return backend
