@@ -98,7 +98,7 @@ def test_writers_and_readers_of_one_host(kernel_home: Throwaway) -> None:
 
 @pytest.mark.parametrize("operation", ["store", "get"])
 def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operation: str) -> None:
-    """`kill -9` in the middle: the next get answers with the old or the new secret, or not at all."""
+    """`kill -9` in the middle: the next get answers with the old or the new secret, whole."""
     chance = random.Random(11)
     kernel_home.run("keylease", "store", stdin=storing(0).decode())
     killed = 0

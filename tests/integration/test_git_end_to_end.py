@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,7 +89,7 @@ def delete_key(home: Throwaway) -> None:
 def test_login_then_clone_fetch_and_push_without_a_prompt(
     helped: Throwaway, server: GitServer
 ) -> None:
-    """After one login git needs nobody: clone, fetch and push work, and each release is on record."""
+    """After one login git needs nobody: clone, fetch, push, each release on record."""
     login(helped, server)
 
     cloned = helped.run("git", "clone", "--quiet", server.url("project.git"), "project")
@@ -330,7 +331,5 @@ def _git_credential(
 
 def _wait_past(boottime_ns: int) -> None:
     """Return when the machine's clock has passed that moment; there is nothing else to wait for."""
-    import time
-
     while time.clock_gettime_ns(time.CLOCK_BOOTTIME) <= boottime_ns:
         time.sleep(0.01)
