@@ -53,7 +53,8 @@ def open_keystore(name: str, deadline: Deadline) -> KeyStore:
     """
     kind, colon, backend = name.partition(":")
     module = KEYSTORES.get(kind)
-    if module is None or (kind == "library") != bool(colon and backend):
+    complete = backend if kind == "library" else not colon
+    if module is None or not complete:
         names = ", ".join(known for known in KEYSTORES if known != "library")
         msg = f"no keychain is called {name!a}: expected {names} or library:MODULE.CLASS"
         raise UsageError(msg)

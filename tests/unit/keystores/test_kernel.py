@@ -1,0 +1,108 @@
+"""The kernel keyring store's tables, and machines that have no such keyring."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from support.requirements import require
+
+from keylease.clock import Deadline
+from keylease.errors import KeychainMissingError, KeychainUnavailableError
+from keylease.keystores import open_keystore
+from keylease.keystores.base import Item
+from keylease.keystores.kernel import SYSCALLS, KernelKeyStore
+from keylease.secret import Secret
+
+ITEM = Item("0123456789abcdef", "session-key", 1)
+CALLS = {
+    "probe": lambda store: store.probe(),
+    "read": lambda store: store.read([ITEM]),
+    "add": lambda store: store.add(ITEM, Secret(bytes(32))),
+    "delete": lambda store: store.delete(ITEM),
+}
+
+
+@pytest.mark.parametrize(
+    ("machine", "header"),
+    [
+        (("aarch64", 64), "asm-generic/unistd.h"),
+        (("riscv64", 64), "asm-generic/unistd.h"),
+        (("loongarch64", 64), "asm-generic/unistd.h"),
+        (("x86_64", 64), "x86_64-linux-gnu/asm/unistd_64.h"),
+        (("i686", 32), "x86_64-linux-gnu/asm/unistd_32.h"),
+        (("x86_64", 32), "x86_64-linux-gnu/asm/unistd_32.h"),
+    ],
+)
+def test_the_numbers_are_those_of_the_kernels_headers(machine, header):
+    """A wrong number would be some other system call."""
+    path = Path("/usr/include", header)
+    require(path.exists(), "kernel-headers", f"{path} is not here (package linux-libc-dev)")
+
+    found = dict(re.findall(r"#define __NR_(add_key|keyctl)\s+(\d+)", path.read_text()))
+
+    assert {"add_key": str(SYSCALLS[machine].add_key), "keyctl": str(SYSCALLS[machine].keyctl)} == (
+        found
+    )
+
+
+def test_keyctl_comes_two_after_add_key_everywhere():
+    """Every table of the kernel has add_key, request_key and keyctl in this order."""
+    assert {2} == {numbers.keyctl - numbers.add_key for numbers in SYSCALLS.values()}
+
+
+def test_this_machine_is_in_the_table():
+    """The machines that the tests run on are known."""
+    require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
+
+    assert (platform.machine(), 64 if sys.maxsize > 2**32 else 32) in SYSCALLS
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_unknown_machine_has_no_keyring(monkeypatch, call):
+    """Where the numbers are not known nothing is called, and the next keychain is tried."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    told = os.uname_result(("Linux", "", "", "", "pdp11")) if hasattr(os, "uname_result") else None
+    monkeypatch.setattr(os, "uname", lambda: told, raising=False)
+    require(told, "kernel-keyring", "this platform has no uname")
+
+    with pytest.raises(KeychainMissingError, match=r"-bit pdp11 are not known to keylease"):
+        call(KernelKeyStore())
+
+
+@pytest.mark.parametrize("call", [*CALLS.values(), lambda store: store.instance()])
+def test_another_platform_has_no_keyring(monkeypatch, call):
+    """On macOS and Windows it is missing, not broken."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    with pytest.raises(KeychainMissingError, match=r"not on this platform \(darwin\)"):
+        call(KernelKeyStore())
+
+
+def test_without_proc_the_instance_cannot_be_told(monkeypatch):
+    """Where the user namespace is not known, no keyring is taken for the one of the vault."""
+    require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
+
+    def refuse(path):
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    monkeypatch.setattr(os, "stat", refuse)
+
+    with pytest.raises(KeychainUnavailableError, match="the user namespace cannot be told"):
+        KernelKeyStore().instance()
+
+
+def test_the_removal_command_is_keyctls():
+    """What status shows is the tool that belongs to the kernel's keys."""
+    expected = "keyctl invalidate %user:keylease:0123456789abcdef:session-key.1"
+
+    assert expected == open_keystore("kernel", Deadline(20)).removal_command(ITEM)
+
+
+def test_it_says_that_a_reboot_forgets_the_keys():
+    """Absence after a reboot is no revocation here, and the store says so."""
+    assert not KernelKeyStore().survives_reboot

@@ -1,0 +1,224 @@
+"""What is offered to other people's tests behaves like what it stands in for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keylease
+from keylease.errors import KeychainMissingError, KeychainUnavailableError
+from keylease.keystores.base import Item
+from keylease.secret import Secret
+from keylease.testing import FrozenClock, KeyStoreContract, MemoryKeyStore
+
+SECOND = 1_000_000_000
+ITEM = Item("0123456789abcdef", "session-key", 1)
+KEY = bytes(range(32))
+CALLS = {
+    "instance": lambda store: store.instance(),
+    "probe": lambda store: store.probe(),
+    "read": lambda store: store.read([ITEM]),
+    "add": lambda store: store.add(ITEM._replace(generation=2), Secret(KEY)),
+    "delete": lambda store: store.delete(ITEM),
+}
+
+
+@pytest.fixture
+def clock():
+    """Return a clock at its beginning."""
+    return FrozenClock()
+
+
+@pytest.fixture
+def store():
+    """Return a keychain with one key in it."""
+    store = MemoryKeyStore()
+    store.add(ITEM, Secret(KEY))
+    return store
+
+
+def test_the_clock_stands_still(clock):
+    """A test that takes long sees no time pass."""
+    assert clock.now() == clock.now()
+
+
+def test_advance_moves_both_clocks(clock):
+    """Time that passes is seen on the wall and since boot."""
+    before = clock.now()
+    clock.advance(0.5)
+    after = clock.now()
+
+    assert SECOND // 2 == after.wall_ns - before.wall_ns == after.boot_ns - before.boot_ns
+    assert before.boot == after.boot
+
+
+def test_suspend_counts_on_both_clocks(clock):
+    """A night's sleep is time that passed."""
+    before = clock.now()
+    clock.suspend(3600)
+
+    assert 3600 * SECOND == clock.now().boot_ns - before.boot_ns
+
+
+def test_set_wall_moves_the_wall_clock_alone(clock):
+    """Whoever sets the clock does not move the other one."""
+    before = clock.now()
+    clock.set_wall(0)
+
+    assert (0, before.boot_ns, before.boot) == clock.now()
+
+
+def test_reboot_is_another_boot_that_is_younger(clock):
+    """After a reboot nothing can be compared with what was before."""
+    before = clock.now()
+    clock.reboot(30)
+    after = clock.now()
+
+    assert before.boot != after.boot
+    assert after.boot_ns < before.boot_ns
+    assert 30 * SECOND == after.wall_ns - before.wall_ns
+    assert len(before.boot) == len(after.boot) == 32
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("lock", KeychainUnavailableError),
+        ("hang", KeychainUnavailableError),
+        ("vanish", KeychainMissingError),
+    ],
+)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_state_refuses_every_call_and_loses_nothing(store, state, kind, call):
+    """Locked, hung and missing are refusals; afterwards everything is as it was."""
+    getattr(store, state)()
+    with pytest.raises(KeychainUnavailableError) as caught:
+        call(store)
+    assert kind is type(caught.value)
+    assert (ITEM,) == store.items
+
+    store.recover()
+    assert store.read([ITEM])[0].matches(Secret(KEY))
+
+
+@pytest.mark.parametrize("survives", [True, False])
+def test_a_reboot_empties_what_does_not_survive_it(survives):
+    """A keychain in memory can play the kernel's part, or the desktop's."""
+    store = MemoryKeyStore(survives_reboot=survives)
+    store.add(ITEM, Secret(KEY))
+
+    store.reboot()
+
+    assert (ITEM,) * survives == store.items
+
+
+def test_an_instance_can_be_given():
+    """Two keychains of one kind can be told apart."""
+    assert "here" == MemoryKeyStore(instance="here").instance()
+
+
+def rules():
+    """Return the tests of the contract by name."""
+    return {name: rule for name, rule in vars(KeyStoreContract).items() if name[:5] == "test_"}
+
+
+class Forgetful(MemoryKeyStore):
+    """A keychain that takes keys and has none."""
+
+    def add(self, item, key):
+        """Do nothing."""
+
+
+class Overwriting(MemoryKeyStore):
+    """A keychain that puts one key in the place of another."""
+
+    def add(self, item, key):
+        """Delete first."""
+        self.delete(item)
+        super().add(item, key)
+
+
+class Sharing(MemoryKeyStore):
+    """A keychain that gives out the object that it keeps."""
+
+    def read(self, items):
+        """Return what is kept."""
+        return [self._keys.get(item) for item in items]
+
+
+class Prefixing(MemoryKeyStore):
+    """A keychain that finds what only begins like the name."""
+
+    def read(self, items):
+        """Return the first that fits."""
+        return [
+            next(
+                (Secret(k.reveal()) for i, k in self._keys.items() if i.service.startswith(s)), None
+            )
+            for s in (item.service for item in items)
+        ]
+
+
+class Sorting(MemoryKeyStore):
+    """A keychain that answers in an order of its own."""
+
+    def read(self, items):
+        """Return what was asked for, sorted by name."""
+        return super().read(sorted(items))
+
+
+class Sticky(MemoryKeyStore):
+    """A keychain that deletes nothing."""
+
+    def delete(self, item):
+        """Say yes."""
+        return item in self._keys
+
+
+class Shouting(MemoryKeyStore):
+    """A keychain that prints what it keeps."""
+
+    def __repr__(self):
+        """Show everything."""
+        return " ".join(bytes(key.reveal()).hex() for key in self._keys.values())
+
+
+@pytest.mark.parametrize(
+    "broken", [Forgetful, Overwriting, Sharing, Prefixing, Sorting, Sticky, Shouting]
+)
+def test_the_contract_catches_a_broken_keychain(broken):
+    """Each rule is there because somebody breaks it: a suite that cannot fail is worth nothing."""
+    failed = []
+    for name, rule in rules().items():
+        try:
+            rule(KeyStoreContract(), broken())
+        except (AssertionError, KeychainUnavailableError) as error:
+            failed.append(f"{name}: {error}")
+
+    assert failed
+    assert KEY.hex() not in "".join(failed)
+
+
+def test_the_contract_passes_a_good_keychain():
+    """The control: the broken ones above fail for their own fault."""
+    for rule in rules().values():
+        rule(KeyStoreContract(), MemoryKeyStore())
+
+
+def test_importing_it_needs_no_pytest():
+    """Somebody may use the clock with another test runner."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, keylease.testing; print(*sys.modules)"],
+        env=os.environ | {"PYTHONPATH": str(Path(keylease.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert "keylease.testing" in done.stdout.split()
+    assert "pytest" not in done.stdout.split()
