@@ -21,6 +21,7 @@ from keylease.store import SessionStore
 from keylease.vault import Vault
 
 if TYPE_CHECKING:
+    from keylease.auth import AuthenticationService
     from keylease.keystores.base import KeyStore
 
 ANSWER_SECONDS: Final = 1.7
@@ -74,3 +75,10 @@ class Wiring:
             audit=self.audit,
             limits=limits,
         )
+
+    @property
+    def auth(self) -> AuthenticationService:
+        """Login and logout. No helper asks for it, so none imports it."""
+        from keylease.auth import AuthenticationService
+
+        return AuthenticationService(self.session, self.audit, self.clock)

@@ -1,0 +1,85 @@
+"""The human commands: `keylease login`, `logout`, `status`, `extend`, `setup`.
+
+One module for each, named in a table and imported when it is called. A command raises what went
+wrong; here, and nowhere else, that becomes a message and an exit code (docs/cli.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease import __version__
+from keylease.cli.base import Group, Program, complain, see_help
+from keylease.errors import KeyleaseError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = {
+    "login": "keylease.cli.login",
+    "status": "keylease.cli.status",
+    "extend": "keylease.cli.extend",
+    "logout": "keylease.cli.logout",
+    "setup": "keylease.cli.setup",
+}
+"""Every command by its name, in the order of their use."""
+
+_INTERRUPTED_EXIT: Final = 130
+
+
+@click.group(cls=Group, modules=COMMANDS)
+@click.option(
+    "--keychain",
+    metavar="NAME",
+    help="Keep the key of a new vault in this keychain: secret-service, kernel, macos, windows or "
+    "library:MODULE.CLASS. A vault that exists stays where it is. The environment variable "
+    "KEYLEASE_KEYCHAIN does the same.",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def keylease(ctx: click.Context, keychain: str | None) -> None:
+    """Hold credentials in short sessions.
+
+    git and other tools ask keylease for a password or token and are answered from a session. A
+    session ends 15 minutes after its last use, and 8 hours after its start at the latest. It is
+    kept sealed on the disk under a key in the system's keychain. Whoever deletes that key ends
+    every session.
+
+    The first time:
+
+    \b
+        keylease setup git
+        keylease login https://git.example
+    """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
+    ctx.obj = Program(keychain)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code; never exit.
+
+    Args:
+        argv: The command line without the program's name.
+    """
+    try:
+        code = keylease.main(list(argv), "keylease", standalone_mode=False)
+    except KeyleaseError as error:
+        return complain(error)
+    except click.ClickException as error:
+        return complain(_translate(error))
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED_EXIT
+    except SystemExit as error:
+        # click's own way out where a reader of the help goes away.
+        code = error.code
+    return code if isinstance(code, int) else 0
+
+
+def _translate(error: click.ClickException) -> KeyleaseError:
+    """Return click's refusal in our form: one line, lower case, no full stop, and a hint."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    message = message[:1].lower() + message[1:]
+    if isinstance(error, click.UsageError):
+        return UsageError(message, see_help(error.ctx) if error.ctx else "see: keylease --help")
+    return KeyleaseError(message)

@@ -1,0 +1,30 @@
+"""`keylease extend`: use a session without handing out what it holds."""
+
+from __future__ import annotations
+
+import click
+
+from keylease.cli import address
+from keylease.cli.base import Command, Program, say
+from keylease.cli.table import duration
+from keylease.clock import NANOSECONDS
+
+
+@click.command(cls=Command)
+@click.argument("url")
+@address.username_option
+@click.pass_obj
+def extend(program: Program, url: str, username: str | None) -> None:
+    """Restart the idle timeout of the session for URL.
+
+    It is the newest session that git would be answered from, as if git had just used it. The cap
+    stays where it is: 8 hours after its start a session ends, however often it is extended.
+
+    The exit code is 3 if there is no live session; nothing revives one that has ended.
+    """
+    session, left = program.wiring().session.extend(*address.read(url, username))
+    say(f"extended the session for {address.describe(session.target, session.username)}")
+    say(
+        f"it ends after {duration(left.ns // NANOSECONDS)} without use,"
+        f" after {duration(left.cap_ns // NANOSECONDS)} at the latest"
+    )

@@ -1,0 +1,59 @@
+"""`keylease logout`: end sessions before their time."""
+
+from __future__ import annotations
+
+import click
+
+from keylease.cli import address
+from keylease.cli.base import Command, Program, say, see_help
+from keylease.errors import KeychainUnavailableError, SessionNotFoundError, UsageError
+
+
+@click.command(cls=Command)
+@click.argument("url", required=False)
+@address.username_option
+@click.option("--all", "everything", is_flag=True, help="End every session there is.")
+@click.pass_obj
+@click.pass_context
+def logout(
+    ctx: click.Context, program: Program, url: str | None, username: str | None, everything: bool
+) -> None:
+    """End the sessions for URL, or all of them.
+
+    Without a path, the URL stands for every session of that host; without a user name, for every
+    user's. What was sealed is removed from the disk. A password that a tool was given before is not
+    called back: change it at the server if that matters.
+
+    --all needs no keychain and works while it is locked. To end every session at once from outside,
+    delete the vault key from the keychain.
+
+    The exit code is 3 if there was no session to end.
+    """
+    if everything == (url is not None) or (everything and username is not None):
+        msg = "expected either a URL or --all"
+        raise UsageError(msg, see_help(ctx))
+    if url is None:
+        _end_all(program)
+    else:
+        _end(program, address.read(url, username))
+
+
+def _end(program: Program, wanted: address.Address) -> None:
+    try:
+        ended = program.wiring().auth.logout(*wanted)
+    except KeychainUnavailableError as error:
+        hint = f"{error.hint}; or end every session with: keylease logout --all"
+        raise type(error)(str(error), hint) from error
+    for session in ended:
+        say(f"ended the session for {address.describe(session.target, session.username)}")
+    if not ended:
+        msg = f"there is no session for {wanted}"
+        raise SessionNotFoundError(msg, "what there is, is told by: keylease status")
+
+
+def _end_all(program: Program) -> None:
+    ended = program.wiring().auth.logout_all()
+    if not ended:
+        msg = "there is no session"
+        raise SessionNotFoundError(msg, "nothing had to be done")
+    say(f"ended {len(ended)} session{'' if len(ended) == 1 else 's'}")

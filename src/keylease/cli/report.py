@@ -1,0 +1,111 @@
+"""What `keylease status` tells, before it is put into words.
+
+A survey uses no session and makes nothing on a machine that has nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from keylease.errors import (
+    KeychainUnavailableError,
+    KeyleaseError,
+    SessionNotFoundError,
+    VaultRevokedError,
+)
+from keylease.paths import state_directory
+
+if TYPE_CHECKING:
+    from keylease.cli.address import Address
+    from keylease.cli.base import Program
+    from keylease.model import Session
+    from keylease.rules import Remaining
+    from keylease.vault import VaultRecord
+    from keylease.wiring import Wiring
+
+State = Literal["none", "available", "unavailable", "revoked", "reset"]
+"""How it is with the vault key. `none`: no vault was made yet. `reset`: a restart of the machine
+emptied the keychain, as it always does with that kind, and that is no revocation."""
+
+
+class Keychain(NamedTuple):
+    """The vault key in its keychain."""
+
+    state: State = "none"
+    name: str | None = None
+    """As after `--keychain`."""
+    title: str | None = None
+    """As people call it."""
+    generation: int | None = None
+    created: str | None = None
+    """When this generation was made, RFC 3339 UTC."""
+    revoked: str | None = None
+    """When it was found to be deleted, RFC 3339 UTC."""
+
+
+class Line(NamedTuple):
+    """One live session."""
+
+    session: Session
+    left: Remaining
+
+
+class Report(NamedTuple):
+    """Everything that is told."""
+
+    keychain: Keychain = Keychain()
+    lines: tuple[Line, ...] = ()
+    sealed: int | None = None
+    """How many sealed files wait for a keychain that cannot be read now."""
+    end: Literal["erased", "policy"] | None = None
+    """Whether the platform itself sees to it that an ended session cannot be opened."""
+    error: KeyleaseError | None = None
+    """What is wrong, and decides the exit code."""
+
+
+def survey(program: Program, wanted: Address | None) -> Report:
+    """Look at every session, or at the one that a tool would be answered from.
+
+    Raises:
+        KeyleaseError: the state cannot be read at all.
+    """
+    # To open the state directory is to make it, so whether there is one is asked first.
+    wiring = program.wiring() if os.path.lexists(state_directory()) else None
+    record = wiring.vault.record() if wiring else None
+    if wiring is None or record is None:
+        missing = SessionNotFoundError(f"there is no session for {wanted}")
+        return Report(error=missing if wanted else None)
+    report = Report(end="erased" if wiring.store.erases else "policy")
+    state: State = "available"
+    try:
+        report = report._replace(lines=tuple(_look(wiring, wanted)))
+    except VaultRevokedError as error:
+        state, report = "revoked", report._replace(error=error)
+        record = wiring.vault.record() or record  # only now it says since when
+    except KeychainUnavailableError as error:
+        state = "unavailable"
+        report = report._replace(error=error, sealed=wiring.store.count())
+    except SessionNotFoundError as error:
+        report = report._replace(error=error if wanted else None)
+    return report._replace(keychain=_keychain(wiring, record, state))
+
+
+def _look(wiring: Wiring, wanted: Address | None) -> list[Line]:
+    if wanted is None:
+        return [Line(*each) for each in wiring.session.sessions()]
+    return [Line(*wiring.session.validate(*wanted))]
+
+
+def _keychain(wiring: Wiring, record: VaultRecord, state: State) -> Keychain:
+    try:
+        keystore = wiring.vault.keystore(record)
+        title, forgetful = keystore.title, not keystore.survives_reboot
+    except KeychainUnavailableError:
+        # That it cannot be reached is said already, and its name will do.
+        title, forgetful = record.keychain, False
+    if state == "available" and forgetful and record.boot != wiring.clock.now().boot:
+        state = "reset"
+    return Keychain(
+        state, record.keychain, title, record.generation, record.created, record.revoked
+    )

@@ -1,0 +1,208 @@
+"""`keylease setup git`: two lines in git's configuration, and what else is there about helpers.
+
+git tells every helper each password that worked, whichever of them knew it (`credential_approve` in
+credential.c). So keylease has to be the only one: an empty value first makes git forget the helpers
+named before (gitcredentials(7)). Nothing that is there is changed, so there is nothing to keep for
+`--undo`, which takes away the two lines and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sysconfig
+from difflib import ndiff
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease.cli.base import Command, Program, say, warn
+from keylease.cli.setup.gitconfig import GitConfig, find
+from keylease.errors import UsageError
+from keylease.model import IDLE_SECONDS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keylease.cli.setup.gitconfig import Scope, Value
+
+PROGRAM: Final = "git-credential-keylease"
+KEY: Final = "credential.helper"
+_KEYS: Final = r"^credential(\..*)?\.helper$"
+_SECTION, _VARIABLE = "credential", "helper"
+_RESET: Final = ""
+# One regular expression for Python and for git. It is what this command writes, with any options.
+_WRITTEN: Final = "^keylease( |$)"
+# What a person may have written instead, which is us as well.
+_OURS: Final = re.compile(r"(.*[/\\])?(git-credential-)?keylease(\.exe)?( |$)")
+_PLAIN_WORD: Final = re.compile(r"!?[\w./~\\:-]+")
+
+
+@click.command(cls=Command)
+@click.option("--undo", is_flag=True, help="Take the lines away again.")
+@click.option(
+    "--global",
+    "scope",
+    flag_value="global",
+    default="global",
+    help="In your own configuration, for every repository. It is meant if nothing is said.",
+)
+@click.option(
+    "--local", "scope", flag_value="local", help="In the configuration of this repository only."
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=int,
+    help="Sessions that git starts by itself end after so long without use; "
+    f"{IDLE_SECONDS} if not given.",
+)
+@click.pass_obj
+def git(program: Program, undo: bool, scope: Scope, timeout: int | None) -> None:
+    """Let git ask keylease, and nobody else, for passwords.
+
+    It writes two lines into git's configuration by git config, and shows them:
+
+    \b
+        [credential]
+            helper =
+            helper = keylease
+
+    The empty one makes git forget the helpers that are named before it. They stay where they are,
+    and --undo brings them back by taking the two lines away. git gives every helper it asks a copy
+    of each password that worked, so another one would keep what a session ends; those that git
+    still asks are named in a warning. To do this again changes nothing, or only the timeout.
+    """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
+    if undo and timeout is not None:
+        msg = "--undo takes the lines away, whatever their --timeout"
+        raise UsageError(msg, "leave --timeout out")
+    entry = _entry(program, timeout)
+    config = GitConfig()
+    before = config.values(scope, KEY)
+    if undo:
+        _take_away(config, scope)
+    elif not _in_place(before, entry):
+        _take_away(config, scope)
+        config.add(scope, KEY, _RESET)
+        config.add(scope, KEY, entry)
+    _show(before, config.values(scope, KEY), undo=undo)
+    if not undo:
+        _judge(config)
+
+
+def _entry(program: Program, timeout: int | None) -> str:
+    """Return the helper's value: a command line, for git gives it to a shell.
+
+    Raises:
+        UsageError: an option makes no sense. git would be silent about it at every command.
+    """
+    words = ["keylease"]
+    if timeout is not None:
+        limits = Limits()._replace(idle_seconds=timeout).check()
+        words += ["--timeout", str(limits.idle_seconds)]
+    if program.keychain is not None:
+        from keylease.clock import Deadline
+        from keylease.keystores import open_keystore
+
+        open_keystore(program.keychain, Deadline(0))
+        words += ["--keychain", program.keychain]
+    return shlex.join(words)
+
+
+def _in_place(values: Sequence[Value], entry: str) -> bool:
+    written = [value for _, _, value in values if re.search(_WRITTEN, value)]
+    return written == [entry] and [value for _, _, value in values[-2:]] == [_RESET, entry]
+
+
+def _take_away(config: GitConfig, scope: Scope) -> None:
+    """Remove what this command wrote: its values, and the reset before each of them."""
+    values = [value for _, _, value in config.values(scope, KEY)]
+    kept: list[str] = []
+    resets = 0
+    for value in values:
+        if not re.search(_WRITTEN, value):
+            kept.append(value)
+        elif kept[-1:] == [_RESET]:
+            kept.pop()
+            resets += 1
+    if kept == values:
+        return
+    config.remove(scope, KEY, _WRITTEN)
+    if resets == values.count(_RESET):
+        config.remove(scope, KEY, "^$")
+    elif resets:
+        # There are other resets. git config cannot say which of several equal values it is to
+        # remove, so what stays is written anew, in its order.
+        config.remove(scope, KEY, "")
+        for value in kept:
+            config.add(scope, KEY, value)
+
+
+def _show(before: Sequence[Value], after: Sequence[Value], *, undo: bool) -> None:
+    """Say what has changed, as a diff does. What stays is not shown: it may be private."""
+    old, new = ([value for _, _, value in values] for values in (before, after))
+    changes = [line for line in ndiff(old, new) if line[:1] in {"+", "-"}]
+    if not changes:
+        say("nothing to undo: keylease was not set up there" if undo else "nothing to change")
+        return
+    origin = (*before, *after)[-1].origin
+    say(f"changed in {origin.removeprefix('file:')}:")
+    say("  [credential]")
+    for line in changes:
+        say(f"{line[0]}     helper = {line[2:]}".rstrip())
+
+
+def _judge(config: GitConfig) -> None:
+    """Warn of everything for which a session would not be asked, or not end where it should."""
+    values = config.effective(_KEYS)
+    for value in _others(values):
+        where = "git" if value.key == KEY else f"for {_context(value)} git"
+        warn(
+            f"{where} also tells {_called(value)} each password that worked ({value.origin})",
+            "a copy that it keeps does not end with the session; remove it from there",
+        )
+    for value in _hiding(values):
+        where = "here git" if value.key == KEY else f"for {_context(value)} git"
+        warn(
+            f"{where} does not ask keylease: an empty helper makes it forget ({value.origin})",
+            "remove the empty value, or add keylease as a helper after it",
+        )
+    if config.find_helper(PROGRAM) is None:
+        scripts = sysconfig.get_path("scripts")
+        here = find(PROGRAM, [scripts])
+        hint = f"add {scripts} to PATH" if here else "install keylease where PATH leads"
+        warn(f"git finds no {PROGRAM} on PATH, so it cannot ask", hint)
+
+
+def _others(values: Sequence[Value]) -> list[Value]:
+    """Return the helpers beside keylease that git tells every password, for some URL at least."""
+    left: list[Value] = []
+    for value in values:
+        if value.value == _RESET:
+            # A reset for all URLs is one for each; that of one URL leaves the others as they are.
+            left = [each for each in left if value.key not in {KEY, each.key}]
+        elif not _OURS.match(value.value):
+            left.append(value)
+    return left
+
+
+def _hiding(values: Sequence[Value]) -> list[Value]:
+    """Return the resets after which keylease is not named again: for these it is not asked."""
+    hiding: dict[str, Value] = {}
+    for value in values:
+        if _OURS.match(value.value):
+            hiding = {} if value.key == KEY else hiding
+            hiding.pop(value.key, None)
+        elif value.value == _RESET:
+            hiding[value.key] = value
+    return list(hiding.values())
+
+
+def _context(value: Value) -> str:
+    return value.key.removeprefix(f"{_SECTION}.").removesuffix(f".{_VARIABLE}")
+
+
+def _called(value: Value) -> str:
+    """Return what to call a helper. A shell command is not repeated: it may have a password."""
+    first = value.value.split(" ", 1)[0]
+    return first if _PLAIN_WORD.fullmatch(first) else "a shell command"

@@ -1,0 +1,112 @@
+"""git's configuration, read and written by git itself.
+
+Nothing here parses a file of git's: where the files are, what includes what and which value counts
+last is git's to say (git-config(1)).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from keylease.errors import KeyleaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Scope = Literal["global", "local"]
+
+# git-config(1): it exits with 1 where the key is not found, with 5 where there is nothing to unset.
+_ABSENT: Final = (1, 5)
+
+
+class Value(NamedTuple):
+    """One value of one key, and where git read it."""
+
+    origin: str
+    """`file:/home/ada/.gitconfig`, `command line:`"""
+    key: str
+    """Section and variable are in small letters, what stands between them is as it was written."""
+    value: str
+
+
+class GitError(KeyleaseError):
+    """git is missing, or does not do what it is asked."""
+
+    hint = "nothing more was changed"
+
+
+class GitConfig:
+    """git's configuration as it is seen from the current directory.
+
+    Raises:
+        GitError: there is no git.
+    """
+
+    def __init__(self) -> None:
+        git = find("git", os.get_exec_path())
+        if git is None:
+            msg = "git is not on PATH"
+            raise GitError(msg, "install git, then try again")
+        self._git = git
+
+    def values(self, scope: Scope, key: str) -> list[Value]:
+        """Return the key's values in that scope, in their order."""
+        fields = self._run("config", f"--{scope}", "--null", "--show-origin", "--get-all", key)
+        pairs = zip(fields[::2], fields[1::2], strict=True)
+        return [Value(origin, key, value) for origin, value in pairs]
+
+    def effective(self, pattern: str) -> list[Value]:
+        """Return every value of every scope whose key matches, in the order that git reads them."""
+        fields = self._run("config", "--null", "--show-origin", "--get-regexp", pattern)
+        pairs = zip(fields[::2], (entry.partition("\n") for entry in fields[1::2]), strict=True)
+        return [Value(origin, key, value) for origin, (key, _, value) in pairs]
+
+    def add(self, scope: Scope, key: str, value: str) -> None:
+        """Add a value after those that are there."""
+        self._run("config", f"--{scope}", "--add", key, value)
+
+    def remove(self, scope: Scope, key: str, pattern: str) -> None:
+        """Remove the values that match the extended regular expression; none is no error."""
+        self._run("config", f"--{scope}", "--unset-all", key, pattern)
+
+    def find_helper(self, name: str) -> str | None:
+        """Return where git finds the program, or `None`. It looks into its own directory first."""
+        own = "".join(self._run("--exec-path")).strip()
+        return find(name, [own, *os.get_exec_path()])
+
+    def _run(self, *words: str) -> list[str]:
+        """Run git and return the fields of its answer, of which each ends in NUL."""
+        try:
+            done = subprocess.run(
+                [self._git, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                check=False,
+            )
+        except OSError as error:
+            msg = f"git cannot be run: {error.strerror}"
+            raise GitError(msg) from error
+        absent = done.returncode in _ABSENT and not done.stderr
+        if done.returncode != 0 and not absent:
+            said = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
+            msg = f"git {' '.join(words[:2])} failed: {said.removeprefix('fatal: ')}"
+            raise GitError(msg)
+        return done.stdout.removesuffix("\0").split("\0") if done.stdout else []
+
+
+def find(name: str, directories: Iterable[str]) -> str | None:
+    """Return the program's path in the first of the directories that has it, or `None`."""
+    # Not by `shutil.which`: on Windows it looks into the current directory first, which may be a
+    # repository that somebody else made.
+    suffix = ".exe" if sys.platform == "win32" else ""
+    candidates = [os.path.join(each, name + suffix) for each in directories if os.path.isabs(each)]
+    return next((each for each in candidates if _is_program(each)), None)
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)

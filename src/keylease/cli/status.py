@@ -1,0 +1,181 @@
+"""`keylease status`: the live sessions and their keychain, in words or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease.cli import address
+from keylease.cli.base import Command, Program, printable, say, see_help
+from keylease.cli.report import survey
+from keylease.cli.table import duration, lay_out, lay_out_block, time
+from keylease.clock import NANOSECONDS
+from keylease.errors import UsageError
+
+if TYPE_CHECKING:
+    from keylease.cli.report import Keychain, Line, Report
+
+FORMAT: Final = 1
+"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+
+_HEAD: Final = ("TARGET", "USER", "IDLE", "CAP", "END")
+_NO_VAULT: Final = "not made yet; the first login makes the vault and its key"
+_STATES: Final = {
+    "available": "available",
+    "unavailable": "locked or out of reach",
+    "revoked": "revoked, the vault key was deleted; found out at {}",
+    "reset": "emptied by a restart of the machine; the next login makes a new key",
+}
+_ENDS: Final = {
+    "erased": "erased: the system destroys a part of the key, and no copy can be opened",
+    "policy": "policy: keylease checks the time, refuses and removes the file",
+}
+# 64 KiB of a name fit on no screen, and nobody compares them by eye.
+_LONGEST_NAME: Final = 1024
+
+
+@click.command(cls=Command)
+@click.argument("url", required=False)
+@address.username_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@click.pass_obj
+@click.pass_context
+def status(
+    ctx: click.Context, program: Program, url: str | None, username: str | None, as_json: bool
+) -> None:
+    """Show the live sessions and their keychain, or the session for URL.
+
+    IDLE is how long a session lives if it is not used again, CAP how long it lives however often it
+    is used. END is how it ends: erased, by the system itself, which destroys a part of the key; or
+    policy, by a check of keylease. No session is used by being shown, and no secret is shown.
+
+    With URL it is the newest session that git would be answered from, in detail.
+
+    The exit code is 0 with or without sessions, 3 if there is none for URL, 4 if the keychain is
+    locked or cannot be reached, and 5 if the vault key was deleted.
+    """
+    if url is None and username is not None:
+        msg = "--username goes with a URL"
+        raise UsageError(msg, see_help(ctx))
+    wanted = None if url is None else address.read(url, username)
+    report = survey(program, wanted)
+    if as_json:
+        lines = _json(report)
+    elif wanted and report.lines:
+        lines = _detailed(report, report.lines[0])
+    else:
+        lines = _listed(report)
+    for line in lines:
+        say(line)
+    if report.error is not None:
+        raise report.error
+
+
+def _listed(report: Report) -> list[str]:
+    lines = []
+    if report.lines:
+        lines = [*lay_out(_HEAD, [_row(report, line) for line in report.lines]), ""]
+    elif report.sealed:
+        wait = (
+            "1 sealed session waits"
+            if report.sealed == 1
+            else f"{report.sealed} sealed sessions wait"
+        )
+        lines = [f"{wait} for the keychain; nothing was deleted"]
+    else:
+        lines = ["no live session"]
+    return [*lines, f"keychain: {_where(report.keychain)}"]
+
+
+def _row(report: Report, line: Line) -> tuple[str, ...]:
+    session, left = line
+    return (
+        _name(session.target.url),
+        _user(session.username),
+        duration(left.ns // NANOSECONDS),
+        duration(left.cap_ns // NANOSECONDS),
+        report.end or "",
+    )
+
+
+def _detailed(report: Report, line: Line) -> list[str]:
+    session, left = line
+    holds = (
+        "a password"
+        if session.authtype is None
+        else f"an Authorization header, {_name(session.authtype)}"
+    )
+    ends = [] if session.expires is None else [("expires", time(session.expires * NANOSECONDS))]
+    return lay_out_block(
+        (
+            ("target", _name(session.target.url)),
+            ("user", _user(session.username)),
+            ("holds", holds),
+            *ends,
+            ("session", session.id),
+            ("started", time(session.created.wall_ns)),
+            ("last used", time(session.used.wall_ns)),
+            ("handed out", "never" if session.released is None else time(session.released.wall_ns)),
+            ("idle", _of(left.ns, session.idle_seconds)),
+            ("cap", _of(left.cap_ns, session.cap_seconds)),
+            ("end", _ENDS.get(report.end or "", "")),
+            ("keychain", _where(report.keychain)),
+        )
+    )
+
+
+def _of(left_ns: int, seconds: int) -> str:
+    return f"{duration(left_ns // NANOSECONDS)} of {duration(seconds)}"
+
+
+def _where(keychain: Keychain) -> str:
+    if keychain.state == "none":
+        return _NO_VAULT
+    said = _STATES[keychain.state].format(keychain.revoked)
+    return f"{keychain.title} ({keychain.name}), key generation {keychain.generation}, {said}"
+
+
+def _user(username: str | None) -> str:
+    if not username:
+        return "(none)" if username is None else "(empty)"
+    return _name(username)
+
+
+def _name(text: str) -> str:
+    """Return a name that is safe to lay out; a monstrous one is cut, and says so."""
+    if len(text) > _LONGEST_NAME:
+        text = f"{text[:_LONGEST_NAME]}[cut, {len(text)} characters]"
+    return printable(text)
+
+
+def _json(report: Report) -> list[str]:
+    document = {
+        "format": FORMAT,
+        "keychain": report.keychain._asdict(),
+        "sealed": report.sealed,
+        "sessions": [_record(report, line) for line in report.lines],
+    }
+    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
+    return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
+
+
+def _record(report: Report, line: Line) -> dict[str, object]:
+    session, left = line
+    released = session.released
+    return {
+        "id": session.id,
+        "target": session.target._asdict(),
+        "username": session.username,
+        "authtype": session.authtype,
+        "expires": None if session.expires is None else time(session.expires * NANOSECONDS),
+        "created": time(session.created.wall_ns),
+        "used": time(session.used.wall_ns),
+        "released": None if released is None else time(released.wall_ns),
+        "idle_seconds": session.idle_seconds,
+        "idle_seconds_left": left.ns // NANOSECONDS,
+        "cap_seconds": session.cap_seconds,
+        "cap_seconds_left": left.cap_ns // NANOSECONDS,
+        "end": report.end,
+    }

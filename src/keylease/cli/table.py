@@ -1,0 +1,74 @@
+"""Words in columns, times and durations, as people read them."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from shutil import get_terminal_size
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Final
+
+from keylease.clock import NANOSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GAP: Final = "  "
+_SECONDS_A_MINUTE, _MINUTES_AN_HOUR = 60, 60
+
+
+def lay_out(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows under their heads, each in one line, or in a block where a line is too long.
+
+    Nothing is cut: the end of a host's name is what tells it from another's. Words are printable
+    already.
+    """
+    widths = [max(map(columns, column)) for column in zip(head, *rows, strict=True)]
+    lines = [_GAP.join(map(_padded, row, widths)).rstrip() for row in (head, *rows)]
+    if max(map(columns, lines)) <= _room():
+        return lines
+    blocks = [lay_out_block(list(zip(head[1:], row[1:], strict=True)), row[0]) for row in rows]
+    return [line for block in blocks for line in block]
+
+
+def lay_out_block(pairs: Sequence[tuple[str, str]], title: str = "") -> list[str]:
+    """Return one thing and what is to say about it, one pair a line."""
+    width = max(columns(key) for key, _ in pairs)
+    indent = _GAP if title else ""
+    lines = [f"{indent}{_padded(key, width)}{_GAP}{value}" for key, value in pairs]
+    return [title, *lines] if title else lines
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal the text takes, as nearly as Unicode tells.
+
+    Wide and full-width characters take two (UAX #11), combining marks none.
+    """
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in {"W", "F"})
+        for c in text
+    )
+
+
+def duration(seconds: int) -> str:
+    """Return a span of time as people say it, rounded down to two units at most."""
+    minutes, rest = divmod(max(0, seconds), _SECONDS_A_MINUTE)
+    hours, minutes = divmod(minutes, _MINUTES_AN_HOUR)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    said = [f"{count} {unit}" for count, unit in parts if count][:2]
+    return " ".join(said) or "0 s"
+
+
+def time(wall_ns: int) -> str:
+    """Return a time of the wall clock in RFC 3339 UTC, as the audit log has it."""
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(wall_ns // NANOSECONDS))
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns(text))
+
+
+def _room() -> float:
+    # What reads a pipe or a file has no width, and wants one line for each session.
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return get_terminal_size().columns if terminal else float("inf")
