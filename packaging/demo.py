@@ -38,7 +38,9 @@ USERNAME = "ada.lovelace"
 REPOSITORY = "project.git"
 # How the user's keychain is reached, and which one the user wants.
 PASSED_ON = ("DBUS_SESSION_BUS_ADDRESS", "KEYLEASE_KEYCHAIN")
+# What the commands exit with when the answer is no.
 GIT_REFUSED = 128
+STATUS_REVOKED = 5
 
 
 class UnexpectedError(Exception):
@@ -202,7 +204,7 @@ class Demo:
 
     def status_after_revocation(self) -> None:
         """Show what the user reads now."""
-        done = self._command("keylease", "status", code=None)
+        done = self._command("keylease", "status", code=STATUS_REVOKED)
         expect("revoked" in done.stdout + done.stderr, "it says revoked")
         events = [line["event"] for line in self._home.audit()]
         expect("vault.revoked" in events, "so does the audit log")
@@ -223,25 +225,25 @@ class Demo:
         return seen
 
     def _shell(
-        self, line: str, *, stdin: str = "", said: str = "", code: int | None = 0
+        self, line: str, *, stdin: str = "", said: str = "", code: int = 0
     ) -> subprocess.CompletedProcess[str]:
         return self._run(["sh", "-c", line], line, stdin, said, code)
 
     def _command(
-        self, *words: str, stdin: str = "", said: str = "", code: int | None = 0
+        self, *words: str, stdin: str = "", said: str = "", code: int = 0
     ) -> subprocess.CompletedProcess[str]:
         return self._run(list(words), shlex.join(words), stdin, said, code)
 
     def _run(
-        self, words: list[str], shown: str, stdin: str, said: str, code: int | None
+        self, words: list[str], shown: str, stdin: str, said: str, code: int
     ) -> subprocess.CompletedProcess[str]:
-        """Run it and show it. `said` stands for what goes to stdin; no `code` takes any exit."""
+        """Run it, show it and judge its exit. `said` is shown for what goes to stdin."""
         pipe = f"printf '%s\\n' {said} | " if said else ""
         say(f"$ {pipe}{shown}")
         done = self._home.run(*words, stdin=f"{stdin}\n" if stdin else "")
         for line in (done.stdout + done.stderr).splitlines():
             say(line)
-        if code is not None and done.returncode != code:
+        if done.returncode != code:
             msg = f"expected: exit code {code}; it was {done.returncode}"
             raise UnexpectedError(msg)
         return done
