@@ -155,8 +155,13 @@ class BaseDirectory(ABC):
             StateError: the system refuses.
         """
         with self._doing("read", name):
-            found = self._stat_if_there(name)
-            return None if found is None else found.st_size
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return None
+            try:
+                return os.fstat(fd).st_size
+            finally:
+                let_go(fd)
 
     def create(self, name: str, data: Data) -> None:
         """Make the file `name`, whole and on the disk, or not at all.
@@ -186,7 +191,9 @@ class BaseDirectory(ABC):
             StateError: the system refuses.
         """
         with self._doing("written", name):
-            self._stat_if_there(name)
+            self._judge_name(name)
+            with suppress(FileNotFoundError):
+                self._judge(name, self._stat(name))
             self._put(name, data, self._move)
             self._sync_directory()
 
@@ -483,15 +490,6 @@ class BaseDirectory(ABC):
                 with suppress(FileExistsError):
                     return self._open_new(name, flags), True
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    def _stat_if_there(self, name: str) -> os.stat_result | None:
-        self._judge_name(name)
-        try:
-            found = self._stat(name)
-        except FileNotFoundError:
-            return None
-        self._judge(name, found)
-        return found
 
     def _put(
         self, name: str, data: Data, move: Callable[[str, str], None], *, sync: bool = True

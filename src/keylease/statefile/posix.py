@@ -93,7 +93,8 @@ if sys.platform != "win32":
 
         def _is_still(self, name: str, fd: int) -> bool:
             # A file of the user's that was linked here for a moment has one name again when it is
-            # judged. A file that has one name, and this one, is ours.
+            # judged. One that has one name, and this one, is ours. Only a program of the same user
+            # could exchange it twice within these two calls.
             found = self._stat(name)
             self._judge(name, found)
             return os.path.samestat(found, os.fstat(fd))
