@@ -235,7 +235,8 @@ class LibraryKeyStore:
     def _text(self, item: Item) -> object:
         """Return what the keychain has under the item's name, or `None` if it has nothing."""
         outcome = self._run(lambda: self._backend().get_password(item.service, USERNAME))
-        if outcome.error and self._known and self._known.not_found in _codes(outcome.error):
+        error = outcome.error
+        if error is not None and self._known and self._known.not_found in _codes(error):
             return None
         return self._value(outcome)
 

@@ -108,7 +108,7 @@ class SecretServiceKeyStore:
             KeychainMissingError: there is no bus, no service, or no default collection.
             KeychainUnavailableError: it is locked, or hung.
         """
-        with _Bus(self._deadline) as bus:
+        with _Bus(self._deadline, KeychainMissingError) as bus:
             default = _default(bus)
             if _locked(bus, [default]):
                 _refuse(f"its collection {default} is locked")
@@ -121,13 +121,8 @@ class SecretServiceKeyStore:
         """
         if not items:
             return []
-        try:
-            with _Bus(self._deadline) as bus:
-                return _read(bus, items)
-        except KeychainMissingError as error:
-            # A vault that is pinned to this keychain has its key here: without the bus or the
-            # service nothing is known about it.
-            raise KeychainUnavailableError(str(error)) from error
+        with _Bus(self._deadline) as bus:
+            return _read(bus, items)
 
     def add(self, item: Item, key: Secret) -> None:
         """Put a new item into the default collection, and read it back.
@@ -157,7 +152,7 @@ class SecretServiceKeyStore:
                 f"{ITEM}.Label": ("s", item.label),
                 f"{ITEM}.Attributes": ("a{ss}", attributes),
             }
-            secret = (_session(bus), b"", value, "text/plain")
+            secret = (bus.session, b"", value, "text/plain")
             body = (properties, secret, False)  # False: do not replace what has these attributes
             create = _call(default, COLLECTION, "CreateItem", "a{sv}(oayays)b", body)
             (created,) = bus.ask((create, "oo"))
@@ -193,13 +188,12 @@ def _default(bus: _Bus) -> str:
     """Return the default collection.
 
     Raises:
-        KeychainMissingError: there is none: nobody ever made a keyring in this account.
+        KeychainUnavailableError: there is none: nobody ever made a keyring in this account.
     """
     (answer,) = bus.ask((_call(ROOT, SERVICE, "ReadAlias", "s", ("default",)), "o"))
     default = str(answer[0])
     if default == NOTHING:
-        msg = "the Secret Service has no default collection: no keyring was ever made"
-        raise KeychainMissingError(msg)
+        bus.refuse_missing("the Secret Service has no default collection: no keyring was ever made")
     return default
 
 
@@ -276,7 +270,7 @@ def _read(bus: _Bus, items: Sequence[Item]) -> list[Secret | None]:
     wanted = [path for paths in found.paths for path in paths]
     if not wanted:
         return [None for _ in items]
-    request = _call(ROOT, SERVICE, "GetSecrets", "aoo", (wanted, _session(bus)))
+    request = _call(ROOT, SERVICE, "GetSecrets", "aoo", (wanted, bus.session))
     (answer,) = bus.ask((request, "a{o(oayays)}"))
     secrets = answer[0]
     return [
@@ -315,12 +309,6 @@ def _decoded(item: Item, value: bytes) -> Secret:
         wipe(key)
 
 
-def _session(bus: _Bus) -> str:
-    """Open a session in which secrets are sent as they are. It ends with the connection."""
-    (answer,) = bus.ask((_call(ROOT, SERVICE, "OpenSession", "sv", ("plain", ("s", ""))), "vo"))
-    return str(answer[1])
-
-
 def _demand_no_prompt(bus: _Bus, prompt: str) -> None:
     """Refuse if the service wants to ask the user before it does what it was told.
 
@@ -355,25 +343,37 @@ class _Bus:
     jeepney has connections of its own. Their first call has no time limit, so a hung bus would hang
     the helper; and they wait for each answer before the next question.
 
+    Args:
+        deadline: When every wait has to have ended.
+        missing: What is raised where there is no bus or nobody provides the service. For a vault
+            that is pinned to this keychain that is *unavailable*: nothing is known about its key.
+
     Raises:
-        KeychainMissingError: there is no session bus, or nobody listens on its socket.
-        KeychainUnavailableError: the bus does not answer, or does not answer as a bus does.
+        KeychainUnavailableError: the bus or the service does not answer, or not as it should.
     """
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        deadline: Deadline,
+        missing: type[KeychainUnavailableError] = KeychainUnavailableError,
+    ) -> None:
         from jeepney import Parser
         from jeepney.bus_messages import message_bus
 
         self._deadline = deadline
+        self._missing = missing
         self._serial = 0
         self._parser = Parser()
         self._socket = self._connect()
+        # The first message on a bus is Hello. The service's session, in which secrets are sent as
+        # they are, is opened in the same breath; it ends with the connection.
+        session = _call(ROOT, SERVICE, "OpenSession", "sv", ("plain", ("s", "")))
         try:
-            # D-Bus Specification, "Message Bus Messages": Hello comes before anything else.
-            self.ask((message_bus.Hello(), "s"))
+            _, opened = self.ask((message_bus.Hello(), "s"), (session, "vo"))
         except KeychainUnavailableError:
             self._socket.close()
             raise
+        self.session = str(opened[1])
 
     def __enter__(self) -> Self:
         """Return the connection; it is closed when the block is left."""
@@ -391,20 +391,40 @@ class _Bus:
     def _connect(self) -> socket.socket:
         from jeepney.io.blocking import prep_socket
 
-        address = _address()
+        address = self._address()
         try:
             connected: socket.socket = prep_socket(address, timeout=self._time_left())
         except TimeoutError:
             _refuse("the session bus gave no answer in time")
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            msg = f"nobody listens on the session bus: {error.strerror}"
-            raise KeychainMissingError(msg) from error
+            self.refuse_missing(f"nobody listens on the session bus: {error.strerror}")
         except OSError as error:
             _refuse(f"the session bus cannot be reached: {error.strerror or error}")
         except ValueError:
             # jeepney's AuthenticationError is one.
             _refuse("the session bus does not let this user in")
         return connected
+
+    def _address(self) -> str:
+        """Return where the session bus listens.
+
+        D-Bus Specification, "Well-known Message Bus Instances"; without the variable, systemd's
+        place for it, as libdbus and sd-bus have it.
+        """
+        from jeepney.bus import get_connectable_addresses
+
+        listed = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
+        if not listed:
+            path = os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), "bus")
+            if os.path.isabs(path) and os.path.exists(path):
+                return path
+            self.refuse_missing(
+                "this login has no session bus: DBUS_SESSION_BUS_ADDRESS is not set"
+            )
+        try:
+            return str(next(get_connectable_addresses(listed)))
+        except (ValueError, RuntimeError, StopIteration):
+            self.refuse_missing("DBUS_SESSION_BUS_ADDRESS names no Unix socket")
 
     def ask(self, *questions: tuple[Message, str]) -> list[tuple[Any, ...]]:
         """Send every question at once and return the answers in the same order.
@@ -414,7 +434,6 @@ class _Bus:
                 unpacked without looking.
 
         Raises:
-            KeychainMissingError: nobody provides the service.
             KeychainUnavailableError: an answer is late, an error, or not of that signature.
         """
         waiting = {}
@@ -432,7 +451,7 @@ class _Bus:
                 serial = _field(reply, "reply_serial")
                 if serial in waiting:
                     place, signature = waiting.pop(serial)
-                    answers[place] = _body(reply, signature)
+                    answers[place] = self._body(reply, signature)
         except TimeoutError:
             _refuse("it gave no answer in time")
         except OSError as error:
@@ -443,6 +462,20 @@ class _Bus:
         finally:
             wipe(sent)
         return answers
+
+    def _body(self, reply: Message, signature: str) -> tuple[Any, ...]:
+        """Return what the reply says, if it is of that signature and no error."""
+        from jeepney import MessageType
+
+        if reply.header.message_type is MessageType.error:
+            error = str(_field(reply, "error_name"))
+            if error in NOBODY:
+                self.refuse_missing("there is no Secret Service on the session bus")
+            # The service's own words are left out: they can repeat what was sent to it.
+            _refuse(REASONS.get(error, f"it answered {error}"))
+        if _field(reply, "signature") != (signature or None):
+            _refuse("it gave an answer that is not in the specification")
+        return tuple(reply.body)
 
     def _receive(self) -> Message:
         while True:
@@ -462,57 +495,15 @@ class _Bus:
             raise TimeoutError
         return remaining
 
-
-def _address() -> str:
-    """Return where the session bus listens.
-
-    D-Bus Specification, "Well-known Message Bus Instances"; without the variable, systemd's place
-    for it, as libdbus and sd-bus have it.
-
-    Raises:
-        KeychainMissingError: this login has no session bus, or none on a Unix socket.
-    """
-    from jeepney.bus import get_connectable_addresses
-
-    listed = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-    if not listed:
-        path = os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), "bus")
-        if os.path.isabs(path) and os.path.exists(path):
-            return path
-        msg = "this login has no session bus: DBUS_SESSION_BUS_ADDRESS is not set"
-        raise KeychainMissingError(msg)
-    try:
-        return str(next(get_connectable_addresses(listed)))
-    except (ValueError, RuntimeError, StopIteration) as error:
-        msg = "DBUS_SESSION_BUS_ADDRESS names no Unix socket"
-        raise KeychainMissingError(msg) from error
+    def refuse_missing(self, message: str) -> NoReturn:
+        """Say that there is no such keychain, in the way that the operation has to say it."""
+        raise self._missing(message) from None
 
 
 def _field(message: Message, name: str) -> Any:  # noqa: ANN401 - each field has a type of its own
     from jeepney import HeaderFields
 
     return message.header.fields.get(HeaderFields[name])
-
-
-def _body(reply: Message, signature: str) -> tuple[Any, ...]:
-    """Return what the reply says.
-
-    Raises:
-        KeychainMissingError: nobody provides the service.
-        KeychainUnavailableError: it is an error, or it has another signature.
-    """
-    from jeepney import MessageType
-
-    if reply.header.message_type is MessageType.error:
-        error = str(_field(reply, "error_name"))
-        if error in NOBODY:
-            msg = "there is no Secret Service on the session bus"
-            raise KeychainMissingError(msg)
-        # The service's own words are left out: they can repeat what was sent to it.
-        _refuse(REASONS.get(error, f"it answered {error}"))
-    if _field(reply, "signature") != (signature or None):
-        _refuse("it gave an answer that is not in the specification")
-    return tuple(reply.body)
 
 
 def open_keystore(name: str, deadline: Deadline) -> KeyStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -13,7 +14,7 @@ from support.requirements import require
 
 from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
-from keylease.keystores import open_keystore
+from keylease.keystores import kernel, open_keystore
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import SYSCALLS, KernelKeyStore
 from keylease.secret import Secret
@@ -106,3 +107,95 @@ def test_the_removal_command_is_keyctls():
 def test_it_says_that_a_reboot_forgets_the_keys():
     """Absence after a reboot is no revocation here, and the store says so."""
     assert not KernelKeyStore().survives_reboot
+
+
+# What a kernel does not do on request: each call's result is made up, an `OSError` or a number.
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Return a function that sets the results of the system calls, in their order."""
+    require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
+
+    def scripted(*results):
+        left = list(results)
+
+        def call(_calls, *_arguments):
+            result = left.pop(0)
+            if isinstance(result, OSError):
+                raise result
+            return result
+
+        monkeypatch.setattr(kernel._Calls, "_call", call)
+
+    return scripted
+
+
+def failure(name):
+    """Return the error of that name."""
+    number = getattr(errno, name)
+    return OSError(number, os.strerror(number))
+
+
+LINKED, SERIAL, DONE = 0, 4711, 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("ENOSYS", KeychainMissingError, "this kernel, or the sandbox, has no key management"),
+        ("EPERM", KeychainMissingError, "a sandbox forbids the calls of key management"),
+        ("EOPNOTSUPP", KeychainMissingError, "this kernel's key management is too old"),
+        ("EDQUOT", KeychainUnavailableError, "the user's quota of keys is used up"),
+        ("EACCES", KeychainUnavailableError, "the permissions of the key do not let this process"),
+        ("EIO", KeychainUnavailableError, "Input/output error"),
+    ],
+)
+def test_where_nothing_can_be_put_the_reason_is_said(scripted, name, kind, reason):
+    """A sandbox without keys is passed over; a full or broken keyring is not."""
+    scripted(LINKED, failure(name))
+
+    with pytest.raises(KeychainUnavailableError) as caught:
+        KernelKeyStore().probe()
+
+    assert kind is type(caught.value)
+    assert f"the Linux kernel keyring cannot be used: {reason}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ENOSYS", "EPERM", "EDQUOT", "EACCES", "EIO"])
+@pytest.mark.parametrize("calls_before", [0, 1, 2])
+@pytest.mark.parametrize("operation", ["read", "add", "delete"])
+def test_a_failing_call_is_never_absent(scripted, operation, name, calls_before):
+    """Whichever call fails, nothing is concluded from it."""
+    found = failure("ENOKEY") if operation == "add" else SERIAL
+    scripted(*[LINKED, found][:calls_before], failure(name))
+
+    with pytest.raises(KeychainUnavailableError) as caught:
+        CALLS[operation](KernelKeyStore())
+
+    assert KeychainUnavailableError is type(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ENOKEY", "EKEYEXPIRED", "EKEYREVOKED"])
+@pytest.mark.parametrize("found", [[], [SERIAL]], ids=["at the search", "after the search"])
+def test_a_key_that_has_ended_is_absent(scripted, name, found):
+    """Deleted, expired and revoked are the same answer, also a moment before the key is read."""
+    scripted(LINKED, *found, failure(name))
+
+    assert all(key is None for key in KernelKeyStore().read([ITEM]))
+
+
+def test_a_key_that_is_not_read_back_was_not_added(scripted):
+    """A kernel that takes a key and has it not is not believed."""
+    scripted(LINKED, failure("ENOKEY"), SERIAL, DONE, failure("ENOKEY"))
+
+    with pytest.raises(KeychainUnavailableError, match="is not read back as it was"):
+        KernelKeyStore().add(ITEM, Secret(bytes(range(32))))
+
+
+def test_a_key_that_is_still_there_was_not_deleted(scripted):
+    """A kernel that says yes and keeps the key is not believed."""
+    scripted(LINKED, SERIAL, DONE, SERIAL)
+
+    with pytest.raises(KeychainUnavailableError, match=r"was deleted .* and is still there"):
+        KernelKeyStore().delete(ITEM)

@@ -199,6 +199,15 @@ def test_a_call_that_hangs_is_left_behind_at_the_deadline(operation):
     assert str(error).endswith("cannot be used: it gave no answer in time")
 
 
+def test_no_time_left_is_unavailable_without_asking():
+    """A deadline that has passed while the class was loaded is not waited for again."""
+    store = opened("Dictionary", 0.05)
+    while store._deadline.remaining():
+        pass
+
+    assert "no answer in time" in str(refused(lambda: store.read([SESSION])))
+
+
 HANG = """
 from keylease.clock import Deadline
 from keylease.errors import KeychainUnavailableError
@@ -464,6 +473,7 @@ class CredentialManager:
     def __init__(self):
         self.kept = {}
         self.winerror = 0
+        self.function = "CredRead"
 
     def _raise(self, winerror, funcname):
         if winerror:
@@ -472,7 +482,7 @@ class CredentialManager:
     def CredRead(self, Type, TargetName):  # noqa: N802, N803 - Windows' names
         """Return it, UTF-16 as Windows keeps it."""
         del Type
-        self._raise(self.winerror or (0 if TargetName in self.kept else 1168), "CredRead")
+        self._raise(self.winerror or (0 if TargetName in self.kept else 1168), self.function)
         kept = self.kept[TargetName]
         return {**kept, "CredentialBlob": kept["CredentialBlob"].encode("utf-16")}
 
@@ -539,9 +549,11 @@ def test_an_error_of_windows_is_unavailable(credential_manager, winerror, reason
     assert f"the Windows Credential Manager cannot be used: {reason}" == str(error)
 
 
-def test_not_found_is_absent_on_windows(credential_manager):
-    """ERROR_NOT_FOUND is what a deleted key looks like."""
+@pytest.mark.parametrize("function", ["CredRead", "CredReadW"])
+def test_not_found_is_absent_on_windows(credential_manager, function):
+    """ERROR_NOT_FOUND is what a deleted key looks like, whichever function reports it."""
     credential_manager.winerror = 1168
+    credential_manager.function = function
 
     (found,) = LibraryKeyStore("windows", WINDOWS, Deadline(20)).read([SESSION])
 

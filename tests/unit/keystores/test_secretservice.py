@@ -14,7 +14,7 @@ from support.secret_service import LOGIN, ROOT, GnomeKeyring
 
 from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
-from keylease.keystores import open_keystore
+from keylease.keystores import open_keystore, secretservice
 from keylease.keystores.base import Item
 from keylease.keystores.secretservice import SecretServiceKeyStore
 from keylease.keystores.unavailable import UnavailableKeyStore
@@ -126,7 +126,7 @@ def test_reading_never_asks_the_service_to_search_unlock_or_prompt(served, store
     with served(**FOUND) as service:
         store.read([SESSION, AUDIT])
 
-    allowed = ["ReadAlias", "Collections", "Locked", "SearchItems", "OpenSession", "GetSecrets"]
+    allowed = ["OpenSession", "ReadAlias", "Collections", "Locked", "SearchItems", "GetSecrets"]
     assert allowed == list(dict.fromkeys(service.asked))
 
 
@@ -236,6 +236,11 @@ def test_a_lock_that_is_not_said_to_be_open_is_locked(served, store, locked):
     with served(Locked=Answer("v", (locked,))):
         assert "is locked" in refused(lambda: store.read([SESSION]))
         assert "is locked" in refused(store.probe)
+
+
+def test_a_path_that_is_none_is_unavailable():
+    """jeepney lets every text through that a service gives as an object's path."""
+    assert "not in the specification" in refused(lambda: secretservice._call("no path", "a.b", "C"))
 
 
 def test_an_empty_question_asks_nobody(monkeypatch, store):
