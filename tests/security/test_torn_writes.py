@@ -405,10 +405,8 @@ def write(state):
         number += 1
         if operation == "replace":
             state.replace("file", record(number))
-        elif operation == "create":
-            state.remove("file"); state.create("file", record(number))
         else:
-            state.append("file", record(number), sync=False); state.remove("file")
+            state.remove("file"); state.create("file", record(number))
 
 result = {"kills": 0, "torn": 0, "seen": 0, "orphans": 0, "refused": 0}
 with Directory.open(place, create=True) as state:

@@ -1,5 +1,6 @@
 """Private files as their users see them; the attacks on them are in tests/security."""
 
+import errno
 import os
 import random
 import stat
@@ -87,6 +88,34 @@ def test_state_directory_that_was_never_made_is_missing(place):
         Directory.open(str(place))
 
     assert not place.exists()
+
+
+def test_nothing_above_the_state_directory_is_made_unasked(tmp_path):
+    """Looking for a session on a new machine leaves no trace."""
+    with pytest.raises(StateMissingError):
+        Directory.open(str(tmp_path / "home" / "state" / "keylease"))
+
+    assert [] == listed(tmp_path)
+
+
+@POSIX
+def test_directory_above_that_another_program_makes_meanwhile_is_used(tmp_path, mocker):
+    """The first login on a new machine does not fail because another program starts too."""
+    mkdir = os.mkdir
+
+    def be_late(name, mode, *, dir_fd):
+        mocker.stopall()
+        mkdir(name, 0o755, dir_fd=dir_fd)
+        mkdir(name, mode, dir_fd=dir_fd)
+
+    mocker.patch("os.mkdir", side_effect=be_late)
+    with Directory.open(str(tmp_path / "state" / "keylease"), create=True) as state:
+        state.create("file", DATA)
+
+    assert (0o755, 0o700) == (
+        mode_of(tmp_path / "state"),
+        mode_of(tmp_path / "state" / "keylease"),
+    )
 
 
 def test_child_that_was_never_made_is_missing(state, place):
@@ -333,6 +362,34 @@ def test_append_adds_at_the_end(state, sync):
     assert b"one\ntwo\nthree\n" == state.read("log", 99)
 
 
+def test_write_that_goes_on_after_a_pause_is_whole(state, mocker):
+    """A system that takes a record in two pieces gets both."""
+    state.rewrite("file", b"first")
+    write = os.write
+    mocker.patch("os.write", side_effect=lambda fd, data: write(fd, memoryview(data)[:3]))
+
+    state.rewrite("file", b"again")
+    state.append("file", b"and more", sync=True)
+
+    assert b"againand more" == state.read("file", 99)
+
+
+@POSIX
+def test_file_system_that_cannot_sync_a_directory_will_do(state, mocker):
+    """A network file system without that call is no broken disk."""
+    fsync = os.fsync
+
+    def refuse_directories(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(fd)
+
+    mocker.patch("os.fsync", side_effect=refuse_directories)
+    state.create("file", DATA)
+
+    assert DATA == state.read("file", len(DATA))
+
+
 def test_bytes_are_written_as_they_are(state):
     """No platform turns a line feed into something else."""
     data = b"\n\r\n\x1a\0end"
@@ -423,6 +480,40 @@ def test_sweep_removes_old_orphans_only(state, place):
 # Errors
 
 
+def test_file_is_no_child(state):
+    """Tidying up never removes a file in the belief that it is a directory."""
+    state.create("child", DATA)
+
+    with pytest.raises(StateError, match="child cannot be removed"):
+        state.remove_child("child")
+
+    assert ["child"] == state.names()
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("method", "outcome", "operation"),
+    [
+        ("_is_still", {"return_value": False}, lambda state: state.read("file", 9)),
+        (
+            "_open_new",
+            {"side_effect": FileExistsError},
+            lambda state: state.append("new", b"", sync=False),
+        ),
+    ],
+)
+def test_file_that_never_stands_still_is_given_up(state, mocker, method, outcome, operation):
+    """A file that is exchanged all the time cannot keep a request busy for ever."""
+    state.create("file", b"data")
+    mocker.patch.object(state, method, **outcome)
+    before = listed(DESCRIPTORS) if DESCRIPTORS.is_dir() else None
+
+    with pytest.raises(StateError, match="temporarily unavailable"):
+        operation(state)
+
+    assert before == (listed(DESCRIPTORS) if DESCRIPTORS.is_dir() else None)
+
+
 def test_error_is_ours_and_names_the_file_below_the_state_directory(state, place):
     """The message fits on a line and says which file, not where somebody's home is."""
     with state.child("sessions", create=True) as child:
@@ -506,6 +597,21 @@ def test_lock_waits_for_its_turn(state, mocker):
     thread.join()
 
     assert ["first", "second"] == order
+
+
+def test_who_had_to_queue_lets_others_go_first(state, mocker):
+    """A process that needs the lock again at once does not take it from under those who wait."""
+    answers = iter([False, True])
+    mocker.patch.object(state, "_try_lock", side_effect=lambda _fd: next(answers, True))
+    mocker.patch.object(state, "_unlock")
+    sleep = mocker.patch("keylease.statefile.base.time.sleep")
+
+    pauses = []
+    for _ in range(3):
+        with state.lock("lock", Deadline(1)):
+            pauses.append(sleep.call_count)
+
+    assert [1, 2, 2] == pauses
 
 
 @POSIX

@@ -156,10 +156,11 @@ if sys.platform != "win32":
             above, name = os.path.split(path)
             parent = _open_parent(above, create=True)
             try:
-                # Another process that makes the same directory is as good.
-                return _open_in(parent, name, path, create=True)
+                _make_directory(parent, name)
             finally:
                 let_go(parent)
+            # Another program may have made it in this moment, and not as private as we would.
+            fd = os.open(path, _DIRECTORY_FLAGS)
         try:
             _judge_parent(path, os.fstat(fd))
         except BaseException:
