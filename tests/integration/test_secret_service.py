@@ -30,6 +30,9 @@ SHORT = 0.4
 """Seconds until a hung keychain is given up here. Nothing is compared with it."""
 
 
+pytest.importorskip("jeepney", reason="secret-service: jeepney is not installed")
+
+
 @pytest.fixture
 def log_in(monkeypatch):
     """Log this process in to a desktop: its environment names the bus."""

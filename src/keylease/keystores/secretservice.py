@@ -5,7 +5,8 @@ messages. One connection for each operation, and questions that do not depend on
 answers travel together.
 
 Never a prompt: nothing is ever asked that could raise one, and a prompt that a service offers all
-the same is dismissed. Never a wait beyond the deadline, whoever is hung: the service or the bus.
+the same is dismissed. So KeePassXC, which answers every addition and every deletion with a prompt,
+can be read from and no more. Never a wait beyond the deadline, whoever is hung: the service or the bus.
 Never "absent" from a service that is locked, or that has no default collection: see `_search`.
 
 The transport of the secret is `plain`. Only the two ends and the bus see it, they all run as the
@@ -215,8 +216,8 @@ def _locked(bus: _Bus, collections: Sequence[str]) -> list[str]:
 def _search(bus: _Bus, items: Sequence[Item]) -> _Found:
     """Search every unlocked collection for the items.
 
-    NOTE: not Service.SearchItems, which covers all collections in one call. With it KeePassXC asks
-    the user to unlock its databases, and then waits.
+    NOTE: not Service.SearchItems, which covers all collections in one call. On a locked database
+    KeePassXC 2.7 lets it wait until the user has unlocked.
     """
     alias, listed = bus.ask(
         (_call(ROOT, SERVICE, "ReadAlias", "s", ("default",)), "o"),
@@ -316,12 +317,13 @@ def _demand_no_prompt(bus: _Bus, prompt: str) -> None:
     """
     if prompt != NOTHING:
         bus.ask((_call(prompt, PROMPT, "Dismiss"), ""))
-        _refuse("it wants to ask the user first, and keylease never raises a prompt")
+        hint = "change the item with the service's own tools, or name another keychain"
+        _refuse("it wants to ask the user first, and keylease never raises a prompt", hint)
 
 
-def _refuse(reason: str) -> NoReturn:
+def _refuse(reason: str, hint: str | None = None) -> NoReturn:
     msg = f"the Secret Service cannot be used: {reason}"
-    raise KeychainUnavailableError(msg) from None
+    raise KeychainUnavailableError(msg, hint) from None
 
 
 def _call(
