@@ -21,6 +21,7 @@ MAGIC: Final = b"KLSF"
 VERSION: Final = 1
 DIGEST_BYTES: Final = 32
 MAC_BYTES: Final = 32
+_EXPIRES_BYTES: Final = 8
 
 # magic, version, share, session id, boot, generation, created (wall, boot), idle, cap, salt,
 # commitment
@@ -58,8 +59,8 @@ class Header(NamedTuple):
             MAGIC,
             VERSION,
             self.shared,
-            bytes.fromhex(self.id),
-            bytes.fromhex(self.created.boot),
+            _sixteen_bytes(self.id),
+            _sixteen_bytes(self.created.boot),
             self.generation,
             self.created.wall_ns,
             self.created.boot_ns,
@@ -101,7 +102,10 @@ class Label(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the label's bytes. There is no secret in them."""
-        expires = None if self.expires is None else self.expires.to_bytes(8)
+        if self.expires is not None and not 0 <= self.expires < 1 << 64:
+            msg = f"an expiry of {self.expires}, expected Unix seconds in {_EXPIRES_BYTES} bytes"
+            raise ValueError(msg)
+        expires = None if self.expires is None else self.expires.to_bytes(_EXPIRES_BYTES)
         fields = (
             (_NAMESPACE, encode(self.target.namespace)),
             (_PROTOCOL, encode(self.target.protocol)),
@@ -129,6 +133,11 @@ class Label(NamedTuple):
             msg = "a label with fields that are missing, doubled, out of order or unknown"
             raise UnknownFormatError(msg)
         expires = fields.get(_EXPIRES)
+        if len(fields[_ECHO]) != DIGEST_BYTES or (
+            expires is not None and len(expires) != _EXPIRES_BYTES
+        ):
+            msg = "a label with an expiry or an echo of the wrong length"
+            raise UnknownFormatError(msg)
         return cls(
             Target(
                 _decode(fields[_NAMESPACE]),
@@ -158,8 +167,8 @@ class Touch(NamedTuple):
         released = self.released or Moment(0, 0, self.used.boot)
         return _TOUCH.pack(
             VERSION,
-            bytes.fromhex(self.id),
-            bytes.fromhex(self.used.boot),
+            _sixteen_bytes(self.id),
+            _sixteen_bytes(self.used.boot),
             self.used.wall_ns,
             self.used.boot_ns,
             released.wall_ns,
@@ -181,7 +190,7 @@ class Touch(NamedTuple):
         if version != VERSION:
             msg = f"a touch record of version {version}, expected {VERSION}"
             raise UnknownFormatError(msg)
-        moment = Moment(released_wall, released, boot.hex()) if released_wall else None
+        moment = Moment(released_wall, released, boot.hex()) if released_wall or released else None
         return cls(session.hex(), Moment(wall, since, boot.hex()), moment, digest, echo)
 
 
@@ -238,6 +247,15 @@ def encode(name: str) -> bytes:
 def encode_optional(name: str | None) -> bytes | None:
     """Return a name's own bytes; absent stays absent."""
     return None if name is None else encode(name)
+
+
+def _sixteen_bytes(digits: str) -> bytes:
+    """Return an id's bytes. `struct` would pad or cut another length without a word."""
+    value = bytes.fromhex(digits)
+    if len(value) != 16:  # noqa: PLR2004 - it stands in the function's name
+        msg = f"{digits!a} is not 32 hexadecimal digits"
+        raise ValueError(msg)
+    return value
 
 
 def _decode(name: bytes) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from keylease.errors import SealError, TamperedError, WrongKeyError
+from keylease.errors import TamperedError, WrongKeyError
 from keylease.record import (
     HEADER_BYTES,
     MAC_BYTES,
@@ -35,7 +34,7 @@ from keylease.record import (
     pack_credential,
     unpack_credential,
 )
-from keylease.secret import wipe
+from keylease.secret import random_bytes, wipe
 
 if TYPE_CHECKING:
     from keylease.model import Credential, Target
@@ -49,6 +48,8 @@ _COMMITMENT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
+BUCKET_DIGITS: Final = 32
+"""How long a bucket's name is, in lower-case hexadecimal digits."""
 _SMALLEST_BOX: Final = _LENGTH_BYTES + _NONCE_BYTES + _TAG_BYTES
 
 Purpose = Literal["commitment", "label", "credential", "bucket", "touch", "echo"]
@@ -79,8 +80,11 @@ def seal(keys: Keys, header: Header, label: Label, credential: Credential) -> by
         header: Its share flag, salt and commitment are set here, whatever it brings.
         label: What the session is for.
         credential: What it holds.
+
+    Raises:
+        StateError: the system's random generator does not answer.
     """
-    salt = _random(_SALT_BYTES)
+    salt = random_bytes(_SALT_BYTES)
     header = header._replace(
         shared=keys.share is not None, salt=salt, commitment=_commitment(keys, salt)
     )
@@ -128,7 +132,7 @@ def open_credential(keys: Keys, opened: Opened) -> Credential:
 def bucket(vault_key: Secret, target: Target) -> str:
     """Return the name of the directory for the target's namespace, protocol and host."""
     names = (encode(target.namespace), encode(target.protocol), encode(target.host))
-    return _mac(vault_key, "bucket", b"".join(length_prefixed(names)))[:16].hex()
+    return _mac(vault_key, "bucket", b"".join(length_prefixed(names))).hex()[:BUCKET_DIGITS]
 
 
 def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
@@ -139,11 +143,13 @@ def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret
     """
     names = (target.namespace, target.protocol, target.host, username)
     key = _derive(Keys(vault_key), "echo")
-    mac = hmac.new(key, digestmod=hashlib.sha256)
-    for part in length_prefixed((*map(encode_optional, names), secret.reveal())):
-        mac.update(part)
-    wipe(key)
-    return mac.digest()
+    try:
+        mac = hmac.new(key, digestmod=hashlib.sha256)
+        for part in length_prefixed((*map(encode_optional, names), secret.reveal())):
+            mac.update(part)
+        return mac.digest()
+    finally:
+        wipe(key)
 
 
 def header_digest(sealed: bytes) -> bytes:
@@ -175,9 +181,12 @@ def _derive(
     keys: Keys, purpose: Purpose, salt: bytes = b"", header: bytes = b"", length: int = KEY_BYTES
 ) -> bytearray:
     """Derive a key (RFC 5869). Two purposes, headers, salts or shares never give the same one."""
-    material = bytearray(keys.vault.reveal())
-    if keys.share is not None:
-        material += keys.share.reveal()
+    parts = [each.reveal() for each in keys if each is not None]
+    # A wiped key is all zeros, and what is sealed under that can be opened by everybody.
+    if not all(len(part) == KEY_BYTES and any(part) for part in parts):
+        msg = f"a key that is not {KEY_BYTES} bytes long, or that was wiped before its use"
+        raise ValueError(msg)
+    material = bytearray().join(parts)
     key = bytearray(length)
     info = b"keylease sealed file 1: " + purpose.encode() + b"\0" + header
     try:
@@ -201,8 +210,8 @@ def _mac(vault_key: Secret, purpose: Purpose, message: bytes) -> bytes:
 
 def _box(key: bytearray, plaintext: bytes | bytearray, authenticated: bytes) -> bytes:
     """Encrypt under `key`, which is wiped: no key seals twice."""
-    nonce = _random(_NONCE_BYTES)
     try:
+        nonce = random_bytes(_NONCE_BYTES)
         sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, authenticated)
     finally:
         wipe(key)
@@ -242,11 +251,3 @@ def _box_bytes(sealed: bytes, at: int) -> int:
         raise TamperedError(msg)
     return size
 
-
-def _random(length: int) -> bytes:
-    """Return `length` bytes of the system's generator, or refuse."""
-    value = secrets.token_bytes(length)
-    if len(value) != length:
-        msg = f"the system's random generator gave {len(value)} bytes, expected {length}"
-        raise SealError(msg)
-    return value

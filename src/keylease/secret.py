@@ -10,7 +10,10 @@ is only that the buffer owned here is overwritten.
 from __future__ import annotations
 
 import hmac
+import os
 from typing import TYPE_CHECKING, NoReturn, Self
+
+from keylease.errors import StateError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,7 +29,9 @@ class Secret:
     __slots__ = ("_buffer",)
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._buffer = bytearray(data)
+        self._buffer = bytearray()
+        # By way of a view, which neither an `int` nor a `str` has: `bytearray(5)` is five zeros.
+        self._buffer = bytearray(memoryview(data))
 
     def reveal(self) -> memoryview:
         """Return a view of the bytes. The view dies with the secret: do not keep it."""
@@ -83,6 +88,24 @@ class Secret:
     __deepcopy__ = _refuse
     __reduce_ex__ = _refuse
     __reduce__ = _refuse
+
+
+def random_bytes(length: int) -> bytes:
+    """Return `length` bytes of the system's generator.
+
+    Raises:
+        StateError: it gave none, or fewer; there is no second source.
+    """
+    try:
+        # NOTE: not `secrets`, which does the same after importing the whole of `random`.
+        value = os.urandom(length)
+    except (OSError, NotImplementedError) as error:
+        msg = f"the system's random generator gave no bytes: {error}"
+        raise StateError(msg) from error
+    if len(value) != length:
+        msg = f"the system's random generator gave {len(value)} bytes, expected {length}"
+        raise StateError(msg)
+    return value
 
 
 def wipe(buffer: bytearray | memoryview) -> None:

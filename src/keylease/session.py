@@ -313,14 +313,14 @@ class SessionService:
             self._destroy(
                 "reboot", now, lambda header: header is None or header.created.boot != now.boot
             )
-        if keys is None or (keys.audit is None and revive):
-            if not create:
-                msg = "no session was ever started, or none since the machine was"
-                raise SessionNotFoundError(msg)
+        if create and (keys is None or (keys.audit is None and revive)):
             keys = self._vault.create(now, revive=revive)
-            self._audit.key = keys.audit
-            self._audit.log(Entry("vault.created"), now)
+        if keys is None:
+            msg = "no session was ever started, or none since the machine was"
+            raise SessionNotFoundError(msg)
         self._audit.key = keys.audit
+        if keys.made:
+            self._audit.log(Entry("vault.created"), now)
         return keys
 
     def _revoke(self, now: Moment) -> bool:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.errors import SealError, StateMissingError
+from keylease.errors import SealError, StateError, StateMissingError, UnsafeStateError
 from keylease.model import Session
 from keylease.record import TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
+    BUCKET_DIGITS,
     Keys,
     Opened,
     bucket,
@@ -41,6 +42,7 @@ LONGEST_SEALED: Final = 4 * 1024 * 1024
 _SEALED: Final = ".sealed"
 _TOUCH: Final = ".touch"
 _LOCK: Final = "lock"
+_DIGITS: Final = frozenset("0123456789abcdef")
 _ORPHAN_SECONDS: Final = 60.0
 
 
@@ -115,25 +117,60 @@ class SessionStore:
             return len(list(_sealed(directory)))
 
     def destroy(
-        self, doomed: Callable[[Header | None], bool], announce: Callable[[str], None]
+        self,
+        doomed: Callable[[Header | None], bool],
+        announce: Callable[[str], None],
+        *,
+        keep_touches: bool = False,
     ) -> list[str]:
-        """Remove sealed files and touch records without a key, and return the sessions' ids.
+        """Remove sealed files without a key, and return the sessions' ids.
 
         Args:
             doomed: Judges a file by its header, which is a claim; `None` if it has none.
             announce: Called with the session's id before its file is removed.
+            keep_touches: Whether the touch records stay, because an echo may still come. They are
+                good for nothing once the vault key is gone.
+
+        Raises:
+            StateError: something could not be removed; whatever could be is removed all the same.
         """
-        ended = []
+        ended: list[str] = []
+        failures: list[StateError] = []
         with self._locked() as directory:
-            for name, session in list(_sealed(directory)):
-                with directory.child(name) as inside:
-                    if doomed(_header(inside.read(session + _SEALED, LONGEST_SEALED))):
-                        announce(session)
-                        inside.remove(session + _SEALED)
-                        inside.remove(session + _TOUCH)
-                        self._shares.destroy(session)
-                        ended.append(session)
-                directory.remove_child(name)
+            for name in _buckets(directory):
+                # One file that cannot be removed does not keep the others alive.
+                try:
+                    with directory.child(name) as inside:
+                        ended += self._destroy_in(inside, doomed, announce)
+                        if not keep_touches:
+                            for session in _ids(inside, _TOUCH, without=_SEALED):
+                                inside.remove(session + _TOUCH)
+                        inside.sweep(_ORPHAN_SECONDS)
+                    directory.remove_child(name)
+                except StateError as error:
+                    failures.append(error)
+        for failure in failures:
+            raise failure
+        return ended
+
+    def _destroy_in(
+        self,
+        inside: Directory,
+        doomed: Callable[[Header | None], bool],
+        announce: Callable[[str], None],
+    ) -> list[str]:
+        ended = []
+        for session in _ids(inside, _SEALED):
+            try:
+                sealed = inside.read(session + _SEALED, LONGEST_SEALED)
+            except UnsafeStateError:
+                # What others could have written is no session, and nothing is read from it.
+                sealed = None
+            if doomed(_header(sealed)):
+                announce(session)
+                inside.remove(session + _SEALED)
+                self._shares.destroy(session)
+                ended.append(session)
         return ended
 
     @contextmanager
@@ -159,7 +196,12 @@ class Sessions:
     def of(self, target: Target) -> list[Found]:
         """Return what is in the target's bucket: same namespace, protocol and host, any path."""
         name = bucket(self._key, target)
-        return [self._find(name, session) for session in _names(self._directory, name, _SEALED)]
+        try:
+            with self._directory.child(name) as inside:
+                sessions = _ids(inside, _SEALED)
+        except StateMissingError:
+            return []
+        return [self._find(name, session) for session in sessions]
 
     def all(self) -> list[Found]:
         """Return every session file."""
@@ -168,8 +210,11 @@ class Sessions:
     def ended(self, target: Target) -> list[Touch]:
         """Return the touch records that outlived their sessions in the target's bucket."""
         name = bucket(self._key, target)
-        live = set(_names(self._directory, name, _SEALED))
-        gone = [each for each in _names(self._directory, name, _TOUCH) if each not in live]
+        try:
+            with self._directory.child(name) as inside:
+                gone = _ids(inside, _TOUCH, without=_SEALED)
+        except StateMissingError:
+            return []
         touches = (self._touch(name, session) for session in gone)
         return [touch for touch in touches if touch is not None]
 
@@ -196,8 +241,9 @@ class Sessions:
         name = bucket(self._key, session.target)
         with self._directory.child(name, create=True) as inside:
             inside.sweep(_ORPHAN_SECONDS)
-            inside.create(session.id + _SEALED, sealed)
+            # Before the session is there: a use can then be written down when the disk is full.
             inside.rewrite(session.id + _TOUCH, mac_touch(self._key, touch))
+            inside.create(session.id + _SEALED, sealed)
 
     def roll(self, found: Found, used: Moment, *, released: bool, seconds: int) -> None:
         """Write down a use.
@@ -287,18 +333,24 @@ def _header(sealed: bytes | None) -> Header | None:
 
 def _sealed(directory: Directory) -> Iterator[tuple[str, str]]:
     """Yield the bucket and the id of every sealed file."""
-    for name in directory.names():
-        if name != _LOCK:
-            for session in _names(directory, name, _SEALED):
-                yield name, session
-
-
-def _names(directory: Directory, name: str, suffix: str) -> list[str]:
-    """Return the ids for which the bucket has a file with that suffix."""
-    try:
+    for name in _buckets(directory):
         with directory.child(name) as inside:
-            return [
-                each[: -len(suffix)] for each in sorted(inside.names()) if each.endswith(suffix)
-            ]
-    except StateMissingError:
-        return []
+            sessions = _ids(inside, _SEALED)
+        for session in sessions:
+            yield name, session
+
+
+def _buckets(directory: Directory) -> list[str]:
+    """Return the names of the buckets. What else lies there (`.DS_Store`) is not ours."""
+    return [
+        name
+        for name in sorted(directory.names())
+        if len(name) == BUCKET_DIGITS and _DIGITS.issuperset(name)
+    ]
+
+
+def _ids(inside: Directory, suffix: str, *, without: str | None = None) -> list[str]:
+    """Return the ids with a file of one suffix, and with none of the other if it is given."""
+    names = set(inside.names())
+    ids = [name.removesuffix(suffix) for name in sorted(names) if name.endswith(suffix)]
+    return [each for each in ids if without is None or each + without not in names]

@@ -8,14 +8,13 @@ would read as *revoked*.
 from __future__ import annotations
 
 import json
-import secrets
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from keylease.clock import NANOSECONDS
 from keylease.errors import KeychainUnavailableError, StateError, VaultRevokedError
 from keylease.keystores.base import KEY_BYTES, Item
-from keylease.secret import Secret
+from keylease.secret import Secret, random_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +29,7 @@ _LOCK: Final = "lock"
 _FORMAT: Final = 1
 _LONGEST_FILE: Final = 4096
 _ID_BYTES: Final = 8
+_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 class VaultRecord(NamedTuple):
@@ -41,7 +41,7 @@ class VaultRecord(NamedTuple):
     instance: str
     """Which keychain of that kind; see `KeyStore.instance`."""
     generation: int
-    """The generation of the session key."""
+    """The generation of the session key; 0 while the first one is being made."""
     audit_generation: int
     created: str
     """When this generation was made, RFC 3339 UTC."""
@@ -68,6 +68,8 @@ class VaultKeys(NamedTuple):
     session: Secret
     audit: Secret | None
     """`None` if the audit key was deleted from the keychain while the session key was not."""
+    made: bool = False
+    """Whether this very call made one of them."""
 
     def __enter__(self) -> Self:
         """Return the keys; the session key is wiped when the block is left."""
@@ -116,7 +118,8 @@ class Vault:
             StateError: the file is there, but is not one of keylease's.
         """
         with self._state() as state:
-            return _read(state)
+            record = _read(state)
+            return record if record is not None and record.generation else None
 
     def keystore(self, record: VaultRecord) -> KeyStore:
         """Return the keychain that the vault is pinned to.
@@ -159,8 +162,10 @@ class Vault:
             raise _revoked(record)
         return VaultKeys(record.generation, session, audit)
 
-    def create(self, now: Moment, *, revive: bool) -> VaultKeys:
+    def create(self, now: Moment, *, revive: bool) -> VaultKeys | None:
         """Make what is missing of the vault and return its keys.
+
+        `None` if another process made it at the same time and it is gone again already.
 
         Args:
             now: The clock reading.
@@ -172,28 +177,55 @@ class Vault:
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = _read(state)
-            keystore = self._choose_keystore() if record is None else self.keystore(record)
-            record = record or VaultRecord(
-                secrets.token_hex(_ID_BYTES), keystore.name, keystore.instance(), 0, 0, "", now.boot
+            if record is None or not record.generation:
+                # Its id is on the disk before any key is in the keychain: whatever fails on the way
+                # to the first generation, the next try finds the same items and replaces them.
+                keystore = self._choose_keystore()
+                vault = record.vault if record else random_bytes(_ID_BYTES).hex()
+                instance = keystore.instance()
+                record = VaultRecord(vault, keystore.name, instance, 0, 0, "", now.boot)
+                _write(state, record)
+            else:
+                keystore = self.keystore(record)
+            if not revive and _usable(record, keystore, now):
+                # Another process made it while this one waited. The keychain is asked without the
+                # lock, or forty first stores at once would queue for a daemon one by one.
+                made = None
+            else:
+                made = self._make(state, record, keystore, now, revive=revive)
+        return made or self.open(now)
+
+    def _make(
+        self,
+        state: Directory,
+        record: VaultRecord,
+        keystore: KeyStore,
+        now: Moment,
+        *,
+        revive: bool,
+    ) -> VaultKeys:
+        before = record.session_item
+        session, audit = self._existing(record, keystore, now, revive=revive)
+        # A new generation is a new item; no item is ever overwritten. The record that names it
+        # is written after it: a crash in between leaves a key that nothing refers to.
+        if session is None:
+            session = Secret(random_bytes(KEY_BYTES))
+            record = record._replace(
+                generation=record.generation + 1,
+                created=_rfc3339(now),
+                boot=now.boot,
+                revoked=None,
             )
-            session, audit = self._existing(record, keystore, now, revive=revive)
-            # A new generation is a new item; no item is ever overwritten. The record is written
-            # last: a crash before it leaves keys that nothing refers to, and no half-made vault.
-            if session is None:
-                session = Secret(secrets.token_bytes(KEY_BYTES))
-                record = record._replace(
-                    generation=record.generation + 1,
-                    created=_rfc3339(now),
-                    boot=now.boot,
-                    revoked=None,
-                )
-                _put(keystore, record.session_item, session)
-            if audit is None:
-                audit = Secret(secrets.token_bytes(KEY_BYTES))
-                record = record._replace(audit_generation=record.audit_generation + 1)
-                _put(keystore, record.audit_item, audit)
-            _write(state, record)
-            return VaultKeys(record.generation, session, audit)
+            _put(keystore, record.session_item, session)
+        if audit is None:
+            audit = Secret(random_bytes(KEY_BYTES))
+            record = record._replace(audit_generation=record.audit_generation + 1)
+            _put(keystore, record.audit_item, audit)
+        _write(state, record)
+        if 0 < before.generation < record.generation:
+            # Mostly it is gone; somebody may have put a copy back since it was deleted.
+            keystore.delete(before)
+        return VaultKeys(record.generation, session, audit, made=True)
 
     def mark_revoked(self, now: Moment) -> tuple[int, bool] | None:
         """Write down that the session key is gone, after a second look with the lock held.
@@ -204,7 +236,7 @@ class Vault:
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = _read(state)
-            if record is None:
+            if record is None or not record.generation:
                 return None
             if record.revoked is not None:
                 return record.generation, False
@@ -218,7 +250,7 @@ class Vault:
     def _existing(
         self, record: VaultRecord, keystore: KeyStore, now: Moment, *, revive: bool
     ) -> tuple[Secret | None, Secret | None]:
-        if record.generation == 0 or _forgotten(record, keystore, now):
+        if not record.generation or _forgotten(record, keystore, now):
             return None, None
         session, audit = keystore.read((record.session_item, record.audit_item))
         if record.revoked is not None or session is None:
@@ -226,6 +258,11 @@ class Vault:
                 raise _revoked(record)
             return None, audit
         return session, audit
+
+
+def _usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
+    made = record.generation > 0 and record.revoked is None
+    return made and not _forgotten(record, keystore, now)
 
 
 def _put(keystore: KeyStore, item: Item, key: Secret) -> None:
@@ -251,12 +288,24 @@ def _read(state: Directory) -> VaultRecord | None:
         fields = json.loads(packed)
         known = fields.pop("format") == _FORMAT
         record = VaultRecord(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         known = False
-    if not known:
+    if not known or not _sound(record):
         msg = f"{FILE} is not a vault record of format {_FORMAT}"
         raise StateError(msg, "restore it, or move the state directory away to start afresh")
     return record
+
+
+def _sound(record: VaultRecord) -> bool:
+    """Return whether every field is of its type and range."""
+    texts: tuple[object, ...] = (*record[:3], record.created, record.boot, record.revoked or "")
+    numbers = (record.generation, record.audit_generation)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and len(record.vault) == 2 * _ID_BYTES
+        and _DIGITS.issuperset(record.vault)
+    )
 
 
 def _write(state: Directory, record: VaultRecord) -> None:
