@@ -6,8 +6,10 @@ answers travel together.
 
 Never a prompt: nothing is ever asked that could raise one, and a prompt that a service offers all
 the same is dismissed. So KeePassXC, which answers every addition and every deletion with a prompt,
-can be read from and no more. Never a wait beyond the deadline, whoever is hung: the service or the bus.
-Never "absent" from a service that is locked, or that has no default collection: see `_search`.
+can be read from and no more.
+
+Never a wait beyond the deadline, whoever is hung: the service or the bus. Never "absent" from a
+service that is locked, or that has no default collection: see `_search`.
 
 The transport of the secret is `plain`. Only the two ends and the bus see it, they all run as the
 same user, and whoever can read that socket's traffic can read the process that holds the key.
