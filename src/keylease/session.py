@@ -11,7 +11,6 @@ decision is a line in the audit log before its effect.
 from __future__ import annotations
 
 import hmac
-import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +34,7 @@ from keylease.rules import (
     ended_unopened,
     remaining,
 )
+from keylease.secret import random_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -233,7 +233,7 @@ class SessionService:
             reason = ended(session, now)
             if reason is not None:
                 raise _ended_error(session.target, reason)
-            session = session._replace(id=secrets.token_hex(_ID_BYTES))
+            session = session._replace(id=random_bytes(_ID_BYTES).hex())
             self._persist(sessions, session, credential, now)
             return session
 
@@ -428,7 +428,7 @@ class SessionService:
 
     def _new(self, target: Target, credential: Credential, now: Moment) -> Session:
         return Session(
-            id=secrets.token_hex(_ID_BYTES),
+            id=random_bytes(_ID_BYTES).hex(),
             target=target,
             username=credential.username,
             authtype=credential.authtype,
