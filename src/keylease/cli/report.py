@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from keylease import keystores
+from keylease.clock import Deadline
 from keylease.errors import (
     KeychainUnavailableError,
     KeyleaseError,
@@ -98,14 +100,17 @@ def _look(wiring: Wiring, wanted: Address | None) -> list[Line]:
 
 
 def _keychain(wiring: Wiring, record: VaultRecord, state: State) -> Keychain:
+    title = record.keychain
     try:
-        keystore = wiring.vault.keystore(record)
-        title, forgetful = keystore.title, not keystore.survives_reboot
+        # Nothing is asked of it, so a locked one has its title, too.
+        keystore = keystores.open_keystore(record.keychain, Deadline(0))
+        title = keystore.title
+        restarted = record.boot != wiring.clock.now().boot
+        if state == "available" and restarted and not keystore.survives_reboot:
+            state = "reset"
     except KeychainUnavailableError:
-        # That it cannot be reached is said already, and its name will do.
-        title, forgetful = record.keychain, False
-    if state == "available" and forgetful and record.boot != wiring.clock.now().boot:
-        state = "reset"
+        # This machine does not have it any more. That is said already, and its name will do.
+        pass
     return Keychain(
         state, record.keychain, title, record.generation, record.created, record.revoked
     )

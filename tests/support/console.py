@@ -1,0 +1,103 @@
+"""The program `keylease`, called in this process, with a clock and a keychain that tests move."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from keylease import keystores, wiring
+from keylease.cli import main
+from keylease.testing import FrozenClock, MemoryKeyStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+
+
+class Said(NamedTuple):
+    """What one command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Console:
+    """Commands on one state directory, each with a wiring of its own, as processes have.
+
+    Args:
+        state: Where the state is to be; it is not made.
+        monkeypatch: Puts the clock and the keychain into the wiring.
+        capsys: Catches what is said.
+    """
+
+    def __init__(
+        self, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.state = state
+        self.clock = FrozenClock()
+        self.keystore = MemoryKeyStore()
+        self._capsys = capsys
+        monkeypatch.setenv("KEYLEASE_STATE_DIR", str(state))
+        monkeypatch.delenv("KEYLEASE_KEYCHAIN", raising=False)
+        monkeypatch.setattr(wiring, "BootClock", lambda: self.clock)
+        monkeypatch.setattr(keystores, "choose", lambda _: self.keystore)
+        monkeypatch.setattr(keystores, "open_keystore", lambda *_: self.keystore)
+
+    def run(self, *words: str, stdin: bytes = b"") -> Said:
+        """Run one command and return what it said."""
+        with _stdin(stdin):
+            code = main(words)
+        return Said(code, *self._capsys.readouterr())
+
+    def login(
+        self, url: str = "https://git.example", username: str = "ada", password: bytes = b"pass"
+    ) -> None:
+        """Start a session, or fail."""
+        words = ("login", url, "--username", username, "--password-stdin")
+        said = self.run(*words, stdin=password)
+        assert (0, "") == (said.code, said.err)
+
+    def status(self, *words: str) -> dict[str, Any]:
+        """Return what `status --json` says."""
+        document: dict[str, Any] = json.loads(self.run("status", "--json", *words).out)
+        return document
+
+    def urls(self) -> list[str]:
+        """Return what the live sessions are for, oldest first."""
+        targets = [session["target"] for session in self.status()["sessions"]]
+        paths = ["" if each["path"] is None else f"/{each['path']}" for each in targets]
+        return [
+            f"{t['protocol']}://{t['host']}{path}" for t, path in zip(targets, paths, strict=True)
+        ]
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return every audit line, oldest first."""
+        days = sorted((self.state / "audit").glob("*.jsonl"))
+        return [json.loads(line) for day in days for line in day.read_text("ascii").splitlines()]
+
+    def revoke(self) -> None:
+        """Delete the vault key from the keychain, as an admin does."""
+        for item in self.keystore.items:
+            if item.kind == "session-key":
+                self.keystore.delete(item)
+
+
+@contextmanager
+def _stdin(data: bytes) -> Iterator[None]:
+    """Put a pipe in the place of the process's stdin."""
+    read, write = os.pipe()
+    before = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        os.close(read)
+        os.write(write, data)  # little enough for a pipe to hold
+        os.close(write)
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)

@@ -1,0 +1,138 @@
+"""The command line as a whole: what is refused, how, and with which exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+import keylease
+from keylease.cli import COMMANDS, main
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (
+            ("statsu",),
+            "there is no command statsu: expected login, status, extend, logout, setup",
+            "see: keylease --help",
+        ),
+        (
+            ("setup", "svn"),
+            "there is no command svn: expected git",
+            "see: keylease setup --help",
+        ),
+        (("login",), "missing argument 'URL'", "see: keylease login --help"),
+        (
+            ("status", "https://a.example", "b", "c"),
+            "there are more words than expected, 2 too many",
+            "see: keylease status --help",
+        ),
+        (
+            ("login", "x", "--timeout", "soon"),
+            "invalid value for '--timeout': 'soon' is not a valid integer",
+            "see: keylease login --help",
+        ),
+    ],
+)
+def test_usage_error_is_one_line_and_a_hint(console, words, error, hint):
+    """Whatever finds it, click or keylease, a slip looks the same."""
+    said = console.run(*words)
+
+    assert (2, "") == (said.code, said.out)
+    assert [f"keylease: error: {error}", f"keylease: hint: {hint}"] == said.err.splitlines()
+
+
+@pytest.mark.parametrize("option", ["--password", "--nope"])
+def test_unknown_option_is_a_usage_error(console, option):
+    """click's wording differs between versions, its form here does not."""
+    said = console.run("login", "https://git.example", option)
+
+    error, hint = said.err.splitlines()
+    assert 2 == said.code
+    assert error.startswith(f"keylease: error: no such option: {option}") or option in error
+    assert not error.endswith(".")
+    assert "keylease: hint: see: keylease login --help" == hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("https://ada:hunter2@git.example",),
+        ("login", "https://git.example", "hunter2"),
+        ("login", "https://ada:hunter2@git.example", "hunter2"),
+        ("login", "https://git.example", "--password=hunter2"),
+        ("login", "ada:hunter2@git.example"),
+        ("logout", "https://ada:hunter2@git.example"),
+        ("status", "https://ada:hunter2@git.example"),
+        ("extend", "https://ada:hunter2@git.example"),
+    ],
+)
+def test_password_in_the_wrong_place_is_not_repeated(console, words):
+    """Whoever types a password where none belongs does not read it again on the screen."""
+    said = console.run(*words)
+
+    assert (2, "") == (said.code, said.out)
+    assert said.err.startswith("keylease: error: ")
+    assert "hunter2" not in said.err
+
+
+@pytest.mark.parametrize("words", [(), ("setup",)])
+def test_no_command_shows_the_help(console, words):
+    """Whoever types just the name learns what there is, and a script sees that it did nothing."""
+    said = console.run(*words)
+
+    assert (2, "") == (said.code, said.out)
+    assert said.err.startswith("Usage: keylease")
+
+
+def test_help_lists_every_command(console):
+    """Everything there is can be found."""
+    said = console.run("--help")
+
+    assert (0, "") == (said.code, said.err)
+    for name in COMMANDS:
+        assert f"\n  {name} " in said.out
+
+
+def test_version(console):
+    """A bug report can say which version."""
+    assert (0, f"keylease {keylease.__version__}\n", "") == console.run("--version")
+
+
+def test_escaped_in_errors_too(console):
+    """A name on the command line, pasted from anywhere, does not colour the error."""
+    said = console.run("status", "https://git.example/\u202e")
+
+    assert "\\u202e" in said.err
+    assert all(line.isprintable() for line in said.err.splitlines())
+
+
+def test_interrupt_has_the_shells_code(monkeypatch):
+    """Ctrl-C ends a command as it ends any other."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keylease.cli.report.survey", interrupt)
+    monkeypatch.setattr("keylease.cli.status.survey", interrupt)
+
+    assert 130 == main(["status"])
+
+
+def test_relative_state_directory_is_refused(console, monkeypatch):
+    """The state never depends on where a command is typed."""
+    monkeypatch.setenv("KEYLEASE_STATE_DIR", "here")
+
+    assert 2 == console.run("status").code
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("logout", "--all")])
+def test_unusable_state_has_its_own_code(console, words):
+    """A state directory that others can write to is not used, and not repaired in silence."""
+    console.login()
+    console.state.chmod(0o777)
+
+    said = console.run(*words)
+
+    assert 6 == said.code
+    assert said.err.startswith("keylease: error: ")
