@@ -125,22 +125,13 @@ class Vault:
         """Return the keychain that the vault is pinned to.
 
         Raises:
-            KeychainUnavailableError: the user named another one, or this is another instance.
+            KeychainUnavailableError: the user named another one.
         """
         if self._wanted not in {None, record.keychain}:
             msg = f"the vault is pinned to the keychain {record.keychain}, not to {self._wanted}"
             hint = "unset KEYLEASE_KEYCHAIN and --keychain to use it"
             raise KeychainUnavailableError(msg, hint)
-        keystore = self._open_keystore(record.keychain)
-        instance = keystore.instance()
-        if instance != record.instance:
-            # Seen in containers: their kernel keyring is another one, in which nothing is found.
-            msg = (
-                f"the vault is pinned to {keystore.title} {record.instance}, "
-                f"and this process sees {instance}"
-            )
-            raise KeychainUnavailableError(msg, "run keylease outside the container")
-        return keystore
+        return self._open_keystore(record.keychain)
 
     def open(self, now: Moment) -> VaultKeys | None:
         """Return the keys; `None` if there is no vault, or a reboot has taken its keys.
@@ -156,9 +147,11 @@ class Vault:
             raise _revoked(record)
         keystore = self.keystore(record)
         if _forgotten(record, keystore, now):
+            _check_instance(record, keystore)
             return None
         session, audit = keystore.read((record.session_item, record.audit_item))
         if session is None:
+            _check_instance(record, keystore)
             raise _revoked(record)
         return VaultKeys(record.generation, session, audit)
 
@@ -211,6 +204,7 @@ class Vault:
         if session is None:
             session = Secret(random_bytes(KEY_BYTES))
             record = record._replace(
+                instance=keystore.instance(),
                 generation=record.generation + 1,
                 created=_rfc3339(now),
                 boot=now.boot,
@@ -240,24 +234,46 @@ class Vault:
                 return None
             if record.revoked is not None:
                 return record.generation, False
-            (session,) = self.keystore(record).read((record.session_item,))
+            keystore = self.keystore(record)
+            (session,) = keystore.read((record.session_item,))
             if session is not None:
                 session.wipe()
                 return None
+            _check_instance(record, keystore)
             _write(state, record._replace(revoked=_rfc3339(now)))
             return record.generation, True
 
     def _existing(
         self, record: VaultRecord, keystore: KeyStore, now: Moment, *, revive: bool
     ) -> tuple[Secret | None, Secret | None]:
-        if not record.generation or _forgotten(record, keystore, now):
+        if not record.generation:
+            return None, None
+        if _forgotten(record, keystore, now):
+            _check_instance(record, keystore)
             return None, None
         session, audit = keystore.read((record.session_item, record.audit_item))
+        if session is None and record.revoked is None:
+            _check_instance(record, keystore)
         if record.revoked is not None or session is None:
             if not revive:
                 raise _revoked(record)
             return None, audit
         return session, audit
+
+
+def _check_instance(record: VaultRecord, keystore: KeyStore) -> None:
+    """Raise if a key that was not found was looked for in another keychain of the same kind.
+
+    Seen in containers: their kernel keyring is another one, in which nothing is found.
+    """
+    instance = keystore.instance()
+    if instance != record.instance:
+        msg = (
+            f"the vault is pinned to {keystore.title} ({record.instance}), "
+            f"and this process sees another one ({instance})"
+        )
+        hint = "run keylease where the vault was made, or move its state directory away"
+        raise KeychainUnavailableError(msg, hint)
 
 
 def _usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
@@ -298,7 +314,9 @@ def _read(state: Directory) -> VaultRecord | None:
 
 def _sound(record: VaultRecord) -> bool:
     """Return whether every field is of its type and range."""
-    texts: tuple[object, ...] = (*record[:3], record.created, record.boot, record.revoked or "")
+    texts: tuple[object, ...] = (*record[:3], record.created, record.boot)
+    if record.revoked is not None:
+        texts += (record.revoked,)
     numbers = (record.generation, record.audit_generation)
     return (
         all(isinstance(text, str) for text in texts)

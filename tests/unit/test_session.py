@@ -605,3 +605,20 @@ def test_key_that_is_deleted_and_made_anew_meanwhile_is_not_revoked(rig: Rig) ->
     rig.keystore.read = read_late  # type: ignore[assignment,method-assign]
 
     assert text(late.session.get(EXAMPLE).credential.secret) == b"new"
+
+
+def test_absence_in_another_keychain_of_the_kind_is_no_revocation(rig: Rig) -> None:
+    """A container sees another kernel keyring: what is not there was not deleted."""
+    rig.session.store(bring())
+    elsewhere = MemoryKeyStore()
+    elsewhere.instance = lambda: "another"  # type: ignore[method-assign]
+
+    late = rig.again(keystore=elsewhere)
+    with pytest.raises(KeychainUnavailableError, match="another"):
+        late.session.get(EXAMPLE)
+    with pytest.raises(KeychainUnavailableError, match="another"):
+        late.session.store(bring())
+    with pytest.raises(KeychainUnavailableError, match="another"):
+        late.session.create(EXAMPLE, credential())
+
+    assert get_password(rig) == PASSWORD
