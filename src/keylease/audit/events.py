@@ -31,7 +31,6 @@ Outcome = Literal["ok", "refused"]
 
 RefusalReason = Literal[
     "not_found",
-    "no_vault",
     "revoked",
     "keychain_unavailable",
     "state",
