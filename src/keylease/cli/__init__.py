@@ -33,7 +33,7 @@ _INTERRUPTED_EXIT: Final = 130
 @click.option(
     "--keychain",
     metavar="NAME",
-    help="Keep the key of a new vault in this keychain: secret-service, kernel, macos, windows or "
+    help="The keychain for the key of a new vault: secret-service, kernel, macos, windows or "
     "library:MODULE.CLASS. A vault that exists stays where it is. The environment variable "
     "KEYLEASE_KEYCHAIN does the same.",
 )

@@ -140,13 +140,14 @@ def say(line: str = "") -> None:
     """
     try:
         _write(line, sys.stdout)
-    except BrokenPipeError:
-        # `keylease status | head` has read what it wanted. What follows goes nowhere, and so does
-        # what Python writes when it exits ("Note on SIGPIPE" in the documentation of `signal`).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
-        raise OutputError(msg) from error
+        # What follows goes nowhere, and so does what Python writes when it exits: it would fail
+        # again, with a traceback ("Note on SIGPIPE" in the documentation of `signal`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # `keylease status | head` has read what it wanted.
+        if not isinstance(error, BrokenPipeError):
+            msg = f"the answer cannot be written to stdout: {error.strerror}"
+            raise OutputError(msg) from error
 
 
 def warn(message: str, hint: str = "") -> None:

@@ -1,0 +1,83 @@
+"""docs/cli.md has the help of every command, word for word.
+
+To put the present help into the document: python tests/test_help_is_documented.py
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+import click
+import pytest
+
+from keylease.cli import keylease, main
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "cli.md"
+BLOCK = re.compile(
+    r"^```console\n\$ keylease ((?:[a-z]+ )*)--help\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+REFRESH = f"refresh it with: python {Path(__file__).name}, in the directory tests"
+
+
+def commands(command=keylease, path=()):
+    """Yield the words of every command, groups too."""
+    yield path
+    if isinstance(command, click.Group):
+        with click.Context(command) as context:
+            for name in command.list_commands(context):
+                yield from commands(command.get_command(context, name), (*path, name))
+
+
+COMMANDS = list(commands())
+
+
+def help_of(path):
+    """Return what the program prints for `--help` on a terminal of the usual width."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), mock.patch.dict(os.environ, {"COLUMNS": "80"}):
+        assert main([*path, "--help"]) == 0
+    return printed.getvalue()
+
+
+def documented():
+    """Return the help of each command as the document has it."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    return {tuple(words.split()): said for words, said in BLOCK.findall(text)}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(("keylease", *path)))
+def test_help_is_documented(path):
+    """Whoever reads the page reads what the program says."""
+    assert help_of(path) == documented().get(path), REFRESH
+
+
+def test_every_documented_command_exists():
+    """The page describes no command that is gone."""
+    assert set(COMMANDS) == set(documented()), REFRESH
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(("keylease", *path)))
+def test_help_fits_a_terminal(path):
+    """No line of the help is broken by the terminal."""
+    assert [] == [line for line in help_of(path).splitlines() if len(line) > 80]
+
+
+def refresh():
+    """Put the present help into the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+
+    def block(found):
+        said = help_of(tuple(found[1].split()))
+        return f"```console\n$ keylease {found[1]}--help\n{said}```"
+
+    DOCUMENT.write_text(BLOCK.sub(block, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(refresh())
