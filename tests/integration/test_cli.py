@@ -94,7 +94,7 @@ def test_every_git_is_answered_with_and_without_its_path(home, git):
 
 
 def test_login_asks_on_the_terminal_without_echo(home, terminal):
-    """Both questions come on the terminal though stdin and stdout are none, and one answer shows."""
+    """Both questions come on the terminal though stdin is none, and one of the answers shows."""
     program = home.find("keylease")
     process = terminal.start([program, "login", URL], home.environment)
     terminal.wait_for(f"Username for {URL}: ")
