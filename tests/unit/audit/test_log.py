@@ -1,0 +1,415 @@
+"""The log: numbered, linked, dated lines that outlive crashes and clocks."""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import sys
+
+import pytest
+from support.rig import EXAMPLE, Rig, bring
+
+from keylease.audit.events import Entry
+from keylease.audit.log import LONGEST_NAME, AuditLog
+from keylease.clock import Deadline
+from keylease.errors import AuditError, LockTimeoutError
+from keylease.secret import Secret
+from keylease.statefile import Directory
+from keylease.testing import FrozenClock
+
+KEY = b"k" * 32
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
+DAY = 86_400
+
+
+class Place:
+    """A log and its files."""
+
+    def __init__(self, path):
+        self.path = path
+        self.clock = FrozenClock()
+
+    def log(self, *, key=KEY, seconds=2.0):
+        """Return the log as the next process has it."""
+        log = AuditLog(self.state, Deadline(seconds))
+        log.key = Secret(key) if key else None
+        return log
+
+    def state(self):
+        """Open the state directory."""
+        return Directory.open(str(self.path), create=True)
+
+    def write(self, event="session.released", **more):
+        """Append a line as a process of its own."""
+        self.clock.advance(1)
+        self.log().log(Entry(event, **more), self.clock.now())
+
+    def files(self):
+        """Return the names in the audit directory, without the lock."""
+        return sorted(path.name for path in (self.path / "audit").iterdir() if path.name != "lock")
+
+    def raw(self):
+        """Return every line as it stands, by number."""
+        lines = [
+            line
+            for path in (self.path / "audit").glob("*.jsonl")
+            for line in path.read_bytes().splitlines(keepends=True)
+        ]
+        return sorted(lines, key=lambda line: json.loads(line)["seq"])
+
+    def records(self):
+        """Return every record, by number."""
+        return [json.loads(line) for line in self.raw()]
+
+    def verify(self, key=KEY):
+        """Check every number, link and MAC, and return how many lines there are."""
+        prev = "0" * 64
+        for number, line in enumerate(self.raw(), 1):
+            record = json.loads(line)
+            covered = line[: line.rindex(b',"mac":')]
+            assert number == record["seq"]
+            assert prev == record["prev"], number
+            assert record["mac"] in {None, hmac.digest(key, covered, "sha256").hex()}
+            prev = hashlib.sha256(line).hexdigest()
+        return len(self.raw())
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return an empty state directory with a log in it."""
+    return Place(tmp_path / "keylease")
+
+
+def test_a_line_tells_what_happened_when_and_to_whom(place):
+    """An admin can answer who used which credential for what, and when."""
+    at = place.clock.now()
+    entry = Entry("session.ended", "ok", "idle", "ab" * 16, EXAMPLE._replace(path="a.git"), "bob")
+    place.log().log_or_gap(entry, at)
+
+    (record,) = place.records()
+    caller = record.pop("caller")
+    assert os.getppid() == caller["pid"]
+    assert {"pid", "executable", "parent"} == caller.keys()
+    assert re.fullmatch("[0-9a-f]{64}", record.pop("mac"))
+    assert {
+        "seq": 1,
+        "time": "2026-09-21T14:13:20.000000Z",
+        "boottime_ns": 3_600_000_000_000,
+        "event": "session.ended",
+        "outcome": "ok",
+        "reason": "idle",
+        "session": "ab" * 16,
+        "target": {"namespace": "web", "protocol": "https", "host": "example.com", "path": "a.git"},
+        "username": "bob",
+        "prev": "0" * 64,
+    } == record
+    assert ["2026-09-21.jsonl"] == place.files()
+
+
+def test_lines_are_numbered_and_linked_across_processes(place):
+    """Nobody can take a line out, or change one, without a trace."""
+    for _ in range(5):
+        place.write()
+
+    assert 5 == place.verify()
+
+
+def test_the_chain_goes_on_at_midnight(place):
+    """A new day is a new file, not a new chain."""
+    place.write()
+    place.clock.advance(DAY)
+    place.write()
+    place.write()
+
+    assert ["2026-09-21.jsonl", "2026-09-22.jsonl"] == place.files()
+    assert 3 == place.verify()
+
+
+@pytest.mark.parametrize(
+    "days",
+    [(0, 1, 0, 1, 0), (0, -1, 0, 0, -1), (0, 27_000, 0, 27_000), (5, 4, 3, 4, 5), (0, 0, -20)],
+)
+def test_the_chain_goes_on_when_the_wall_clock_jumps(place, days):
+    """A clock that is set back and forward neither forks the chain nor gives a number twice."""
+    start = place.clock.now().wall_ns // 10**9
+    for count, day in enumerate(days, 1):
+        place.clock.set_wall(start + day * DAY)
+        place.write()
+        place.write()
+
+        assert 2 * count == place.verify()
+
+
+def test_microseconds_and_the_boot_clock_are_told(place):
+    """Lines can be ordered, whatever was done to the wall clock."""
+    place.clock.advance(1.000_001_9)
+    place.log().log(Entry("login"), place.clock.now())
+
+    (record,) = place.records()
+    assert "2026-09-21T14:13:21.000001Z" == record["time"]
+    assert 3_601_000_001_900 == record["boottime_ns"]
+
+
+def test_a_release_without_the_audit_key_is_refused(place):
+    """A line that nobody can vouch for is none."""
+    with pytest.raises(AuditError, match="audit key was deleted") as caught:
+        place.log(key=None).log(Entry("session.released"), place.clock.now())
+
+    assert "login" in caught.value.hint
+    assert not (place.path / "audit").exists()
+
+
+def test_an_end_without_the_audit_key_is_written_and_vouched_for_by_the_next_line(place):
+    """Ending goes on without the keychain, and the chain holds."""
+    place.log(key=None).log_or_gap(Entry("session.ended", "ok", "logout"), place.clock.now())
+    place.write()
+
+    first, second = place.records()
+    assert first["mac"] is None
+    assert second["mac"] is not None
+    assert 2 == place.verify()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "line\nfeed",
+        "carriage\rreturn",
+        "escape\x1b[2J",
+        "delete\x7f",
+        "nul\0",
+        "separators\u2028\u2029\x85",
+        "not utf-8 \udcff\udc80",
+        'quote"back\\slash',
+        "\u202egnirts",
+        "\U0001f511" * 2000,
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("field", ["host", "path", "protocol", "namespace", "username", "session"])
+def test_a_name_is_one_line_of_printable_ascii(place, name, field):
+    """Whatever somebody is called, the log is one line an event, and a terminal stays as it is."""
+    target = EXAMPLE._replace(**{field: name}) if field in EXAMPLE._fields else EXAMPLE
+    more = {} if field in EXAMPLE._fields else {field: name}
+    place.log().log_or_gap(Entry("login", target=target, **more), place.clock.now())
+
+    (line,) = place.raw()
+    assert line.endswith(b"}\n")
+    assert all(0x20 <= byte < 0x7F for byte in line[:-1])
+    record = json.loads(line)
+    told = record["target"][field] if field in EXAMPLE._fields else record[field]
+    assert told.startswith(name[:LONGEST_NAME])
+
+
+@pytest.mark.parametrize("character", ["a", "\x01", "\u00e9", "\U0001f511", "\udcff"])
+def test_a_mebibyte_of_name_is_cut_and_said_to_be(place, character):
+    """No name fills the disk, and the line after the longest one still finds the chain's end."""
+    long = character * (1 << 20)
+    target = type(EXAMPLE)(long, long, long, long)
+    entry = Entry("login", session=long, target=target, username=long)
+    place.log().log_or_gap(entry, place.clock.now())
+    place.write()
+
+    first, second = place.records()
+    expected = character * LONGEST_NAME + "[cut, 1048576 characters]"
+    assert [expected] * 6 == [*first["target"].values(), first["username"], first["session"]]
+    assert 2 == second["seq"]
+    assert 2 == place.verify()
+
+
+@pytest.mark.parametrize("way", ["log", "log_or_gap"])
+@pytest.mark.parametrize("entry", [Entry("session.stolen"), Entry("login", "ok", "because")])
+def test_what_is_not_in_the_lists_is_no_line(place, way, entry):
+    """A mistake in the program is told to the programmer and leaves the log as it is."""
+    with pytest.raises(ValueError, match="lists"):
+        getattr(place.log(), way)(entry, place.clock.now())
+
+    assert not (place.path / "audit").exists()
+
+
+def test_what_a_crash_cut_off_is_set_aside_once_and_recorded(place):
+    """A power cut leaves a trace in the log, and nothing of what it left is thrown away."""
+    place.write()
+    path = place.path / "audit" / "2026-09-21.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:40])
+    place.write()
+    place.write()
+
+    assert ["session.released", "audit.recovered"] + ["session.released"] * 2 == [
+        record["event"] for record in place.records()
+    ]
+    assert 4 == place.verify()
+    (aside,) = [name for name in place.files() if ".torn-" in name]
+    assert whole[:40] == (place.path / "audit" / aside).read_bytes()
+
+
+def test_a_crash_while_setting_aside_is_recovered_from(place, monkeypatch):
+    """Crashing twice in a row does not shut the log for ever."""
+    place.write()
+    path = place.path / "audit" / "2026-09-21.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"seq":2')
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "truncate", crash)
+        with pytest.raises(KeyboardInterrupt):
+            place.write()
+    place.write()
+
+    assert ["session.released", "audit.recovered", "session.released"] == [
+        record["event"] for record in place.records()
+    ]
+    assert 1 == len([name for name in place.files() if ".torn-" in name])
+
+
+def test_two_different_pieces_cut_off_at_the_same_place_are_both_kept(place, monkeypatch):
+    """What the second crash leaves does not overwrite what the first one left."""
+    place.write()
+    path = place.path / "audit" / "2026-09-21.jsonl"
+    whole = path.read_bytes()
+
+    def crash(*_args, **_more):
+        raise KeyboardInterrupt
+
+    for piece in (b'{"seq":2,"a', b'{"seq":2,"b'):
+        path.write_bytes(whole + piece)
+        with monkeypatch.context() as patch:
+            patch.setattr(Directory, "append", crash)
+            with pytest.raises(KeyboardInterrupt):
+                place.write()
+    place.write()
+
+    assert 2 == len([name for name in place.files() if ".torn-" in name])
+    assert 2 == place.verify()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"not json\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"seq":"2"}\n',
+        b'{"seq":1e999}\n',
+        b'{"seq":true}\n',
+        b"[" * 100_000 + b"\n",
+        b"\n",
+        b"\xff\xfe\n",
+        b"x" * 200_000 + b"\n",
+    ],
+    ids=lambda last: repr(last[:16]),
+)
+def test_a_last_line_that_is_not_ours_refuses_with_advice(place, last):
+    """A log that somebody wrote into is not continued by guess."""
+    place.write()
+    path = place.path / "audit" / "2026-09-21.jsonl"
+    path.write_bytes(path.read_bytes() + last)
+
+    with pytest.raises(AuditError, match=r"last line of audit/2026-09-21\.jsonl is not one of"):
+        place.write()
+
+
+def test_other_files_in_the_directory_do_no_harm(place):
+    """A copy that an admin made is left alone."""
+    place.write()
+    copy = place.path / "audit" / "2026-09-21.jsonl.bak"
+    copy.write_bytes(b"anything")
+    place.write()
+
+    assert b"anything" == copy.read_bytes()
+    assert 2 == place.verify()
+
+
+def test_a_log_that_waits_too_long_refuses(place):
+    """A stopped process that holds the lock does not hang git."""
+    place.write()
+    with (
+        place.state() as state,
+        state.child("audit") as directory,
+        directory.lock("lock", Deadline(1)),
+    ):
+        with pytest.raises(AuditError, match="held by another process") as caught:
+            place.log(seconds=0.05).log(Entry("login"), place.clock.now())
+        assert isinstance(caught.value.__cause__, LockTimeoutError)
+        place.log(seconds=0.05).log_or_gap(Entry("logout"), place.clock.now())
+    place.write()
+
+    assert [("audit.gap", 1)] == [
+        (record["event"], record["lost"]) for record in place.records() if "lost" in record
+    ]
+
+
+@POSIX
+def test_lost_lines_are_told_once_and_before_the_next_line(place):
+    """The log says where it has a hole, and how large it is."""
+    place.write()
+    (place.path / "audit").chmod(0o755)
+    for _ in range(3):
+        place.log().log_or_gap(Entry("session.ended", "ok", "logout"), place.clock.now())
+    (place.path / "audit").chmod(0o700)
+    place.write("session.extended")
+    place.write("session.extended")
+
+    told = [(record["event"], record.get("lost")) for record in place.records()]
+    assert [
+        ("session.released", None),
+        ("audit.gap", 3),
+        ("session.extended", None),
+        ("session.extended", None),
+    ] == told
+    assert 4 == place.verify()
+
+
+@pytest.mark.parametrize("count", [b"", b"x" * 20, b"-0000000000000000001", b" 1"])
+def test_a_damaged_count_is_told_as_unknown(place, count):
+    """A number that is not known is not made up."""
+    place.write()
+    (place.path / "audit.gap").write_bytes(count)
+    place.write()
+    place.write()
+
+    assert [None] == [record["lost"] for record in place.records() if "lost" in record]
+    assert 4 == place.verify()
+
+
+def test_the_place_for_the_count_is_there_before_it_is_needed(place):
+    """A full disk has no room for a new file."""
+    place.write()
+
+    assert b"0" * 20 == (place.path / "audit.gap").read_bytes()
+
+
+def test_the_first_line_of_a_day_brings_the_files_name_to_the_disk(place, monkeypatch):
+    """A power cut after a release does not take the whole day's file with it."""
+    synced = []
+    monkeypatch.setattr(Directory, "_sync_directory", lambda self: synced.append(self._label))
+    place.log().log_or_gap(Entry("session.refused", "refused", "not_found"), place.clock.now())
+    assert "audit" in synced
+
+    synced.clear()
+    place.write()
+    assert [] == synced, "the control: the later lines need no such sync"
+
+
+def test_a_release_is_on_the_disk_on_return(place, monkeypatch):
+    """The line is synced before anything is handed out; an end does not wait for the disk."""
+    place.write()
+    synced = []
+    monkeypatch.setattr(Directory, "_sync_data", lambda _self, fd: synced.append(fd))
+    place.log().log_or_gap(Entry("session.ended", "ok", "idle"), place.clock.now())
+    assert [] == synced
+
+    place.write()
+    assert 1 == len(synced)
+
+
+def test_a_service_gives_the_log_its_key(tmp_path):
+    """Every line of a normal day has its MAC, the vault's own first one included."""
+    rig = Rig(tmp_path / "keylease")
+    rig.session.store(bring())
+
+    assert all(line["mac"] for line in rig.lines())

@@ -1,0 +1,21 @@
+"""Where no platform forgets a share, there is none, and nothing pretends that there is."""
+
+from keylease.shares.policy import PolicyShares
+
+
+def test_there_is_no_share():
+    """The session key hangs on the vault key alone, and `status` can say so."""
+    shares = PolicyShares()
+
+    assert shares.create("ab" * 16, 900) is None
+    assert shares.read("ab" * 16) is None
+    assert not shares.erases
+
+
+def test_prolonging_and_destroying_nothing_is_no_error():
+    """A session's life takes the same steps with and without shares."""
+    shares = PolicyShares()
+    shares.prolong("ab" * 16, 900)
+    shares.destroy("ab" * 16)
+
+    assert shares.read("ab" * 16) is None
