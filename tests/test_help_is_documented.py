@@ -16,6 +16,7 @@ from unittest import mock
 import click
 import pytest
 
+from keylease import errors
 from keylease.cli import keylease, main
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "cli.md"
@@ -66,6 +67,26 @@ def test_every_documented_command_exists():
 def test_help_fits_a_terminal(path):
     """No line of the help is broken by the terminal."""
     assert [] == [line for line in help_of(path).splitlines() if len(line) > 80]
+
+
+def exit_codes():
+    """Yield the exit code of every refusal there is."""
+    kinds = [errors.KeyleaseError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        yield kind.exit_code
+
+
+@pytest.mark.parametrize(
+    "document", [DOCUMENT, DOCUMENT.parent.parent / "README.md"], ids=lambda path: path.name
+)
+def test_every_exit_code_is_documented(document):
+    """Whoever writes a script finds each code, and none that never comes."""
+    section = document.read_text(encoding="utf-8").split("## Exit codes")[1].split("\n## ")[0]
+    documented_codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+
+    assert {0, *exit_codes()} == documented_codes - {130}
 
 
 def refresh():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import keylease
@@ -126,6 +128,7 @@ def test_relative_state_directory_is_refused(console, monkeypatch):
     assert 2 == console.run("status").code
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("logout", "--all")])
 def test_unusable_state_has_its_own_code(console, words):
     """A state directory that others can write to is not used, and not repaired in silence."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 from support.gits import GITS, MISSING
 
 if not GITS:
     pytest.skip("; ".join(MISSING), allow_module_level=True)
+if sys.platform == "win32":
+    pytest.skip("the programs of these tests are shell scripts", allow_module_level=True)
 
 TWO_LINES = ["", "keylease"]
 
