@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from keylease import keystores
+from keylease.errors import KeychainMissingError
 from keylease.model import Credential, Target
 from keylease.secret import Secret
 from keylease.wiring import Wiring
@@ -154,6 +156,24 @@ def test_locked_keychain_says_what_waits(console):
     assert "error: the keychain in memory is locked\n" in said.err
     console.keystore.recover()
     assert {"https://one.example", "https://two.example"} == set(console.urls())
+
+
+def test_keychain_that_this_machine_lost_is_called_by_its_name(console, monkeypatch):
+    """A backend that was uninstalled is no reason to say less."""
+    console.login()
+
+    def missing(*_):
+        msg = "the backend is not installed"
+        raise KeychainMissingError(msg)
+
+    monkeypatch.setattr(keystores, "open_keystore", missing)
+
+    said = console.run("status")
+
+    assert 4 == said.code
+    assert "keychain: memory (memory), key generation 1, locked or out of reach\n" in said.out
+    assert "1 sealed session waits for the keychain; nothing was deleted\n" in said.out
+    assert "keylease: error: the backend is not installed\n" in said.err
 
 
 def test_locked_keychain_with_nothing_behind_it(console):

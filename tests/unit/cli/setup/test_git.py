@@ -196,6 +196,15 @@ def test_line_that_was_written_by_hand_gets_its_reset(console, config):
     assert TWO_LINES == config.helpers()
 
 
+def test_line_behind_the_users_own_reset_is_taken_away_alone(console, config):
+    """A reset that does not stand right before keylease is the user's."""
+    config.write('[credential]\n\thelper = ""\n\thelper = cache\n\thelper = keylease\n')
+
+    console.run("setup", "git", "--undo")
+
+    assert ["", "cache"] == config.helpers()
+
+
 def test_local_is_this_repository_only(console, config):
     """One repository can be tried first."""
     config.git("init", "--quiet", ".")
@@ -324,6 +333,19 @@ def test_missing_git_is_a_clear_error(console, tmp_path, monkeypatch):
         "keylease: error: git is not on PATH",
         "keylease: hint: install git, then try again",
     ] == said.err.splitlines()
+
+
+def test_git_that_cannot_run_is_a_clear_error(console, tmp_path, monkeypatch):
+    """A half-installed git gives one line, too."""
+    program = tmp_path / "git"
+    program.write_bytes(b"\x7fELF, but not really")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    said = console.run("setup", "git")
+
+    assert (1, "") == (said.code, said.out)
+    assert "keylease: error: git cannot be run: Exec format error\n" in said.err
 
 
 def test_git_of_the_current_directory_is_not_run(console, tmp_path, monkeypatch):
