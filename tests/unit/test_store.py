@@ -1,0 +1,591 @@
+"""The store: what is found is what was put, exactly there; everything else is not opened."""
+
+import shutil
+import sys
+
+import pytest
+from support.rig import EXAMPLE, PASSWORD, credential, text
+
+from keylease import store as module
+from keylease.clock import Deadline
+from keylease.errors import LockTimeoutError, StateError, UnsafeStateError
+from keylease.model import Session
+from keylease.secret import Secret
+from keylease.shares.policy import PolicyShares
+from keylease.statefile import Directory
+from keylease.statefile.base import TEMPORARY
+from keylease.store import SessionStore
+from keylease.testing import FrozenClock
+from keylease.vault import VaultKeys
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are those of POSIX")
+KEY = b"v" * 32
+OTHER = EXAMPLE._replace(host="other.example")
+
+
+class Shares:
+    """Shares in memory, which a test can let die."""
+
+    erases = True
+
+    def __init__(self):
+        self.held = {}
+        self.prolonged = []
+
+    def create(self, session, seconds):
+        """Make a share."""
+        self.held[session] = bytes([len(self.held) + 1]) * 32
+        self.prolonged.append((session, seconds))
+        return self.read(session)
+
+    def read(self, session):
+        """Return the share if it lives."""
+        share = self.held.get(session)
+        return None if share is None else Secret(share)
+
+    def prolong(self, session, seconds):
+        """Write down that it was prolonged."""
+        self.prolonged.append((session, seconds))
+
+    def destroy(self, session):
+        """Let it die."""
+        self.held.pop(session, None)
+
+
+class Place:
+    """A store and its files."""
+
+    def __init__(self, path, shares=None):
+        self.path = path
+        self.clock = FrozenClock()
+        self.shares = shares or PolicyShares()
+        self.made = 0
+
+    def state(self):
+        """Open the state directory."""
+        return Directory.open(str(self.path), create=True)
+
+    def store(self, seconds=2.0):
+        """Return the store as the next process has it."""
+        return SessionStore(self.state, self.shares, Deadline(seconds))
+
+    def keys(self, key=KEY, generation=1):
+        """Return the vault's keys, not yet wiped."""
+        return VaultKeys(generation, Secret(key), None)
+
+    def sessions(self, **more):
+        """Return the sessions, under the lock."""
+        return self.store().exclusive(self.keys(**more))
+
+    def session(self, target=EXAMPLE, username="alice", **more):
+        """Return a new session's facts."""
+        self.made += 1
+        now = self.clock.now()
+        fields = {
+            "id": f"{self.made:032x}",
+            "target": target,
+            "username": username,
+            "authtype": None,
+            "expires": None,
+            "generation": 1,
+            "created": now,
+            "used": now,
+            "released": None,
+            "idle_seconds": 900,
+            "cap_seconds": 28_800,
+        }
+        return Session(**{**fields, **more})
+
+    def put(self, target=EXAMPLE, password=PASSWORD, **more):
+        """Seal a session and return its facts."""
+        session = self.session(target, **more)
+        with self.sessions() as sessions:
+            sessions.put(session, credential(password, session.username))
+        return session
+
+    def find(self, target=EXAMPLE, **more):
+        """Return what is found for a target."""
+        with self.sessions(**more) as sessions:
+            return sessions.of(target)
+
+    def file(self, session, suffix=".sealed"):
+        """Return the path of a session's file."""
+        (path,) = self.path.glob(f"sessions/*/{session.id}{suffix}")
+        return path
+
+    def names(self):
+        """Return every name below the sessions, without the lock."""
+        found = (self.path / "sessions").rglob("*")
+        return sorted(path.name for path in found if path.is_file() and path.name != "lock")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return an empty state directory with a store in it."""
+    return Place(tmp_path / "keylease")
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """Return one with volatile shares."""
+    return Place(tmp_path / "keylease", Shares())
+
+
+def test_what_was_put_is_found_and_opened(place):
+    """A session comes back with every fact, and its credential when it is asked for."""
+    session = place.put(EXAMPLE._replace(path="a.git"), expires=2_000_000_000, authtype="Basic")
+
+    with place.sessions() as sessions:
+        (found,) = sessions.of(EXAMPLE)
+        assert session == found.session
+        assert PASSWORD == text(sessions.open(found).secret)
+
+
+def test_a_host_that_has_no_session_has_none(place):
+    """Nothing is found for a host that merely looks alike, or in another namespace."""
+    place.put()
+
+    for changed in (
+        {"host": "example.com.attacker.example"},
+        {"host": "EXAMPLE.COM"},
+        {"host": "example.com:443"},
+        {"host": "example.com."},
+        {"host": "ex\u0430mple.com"},
+        {"protocol": "http"},
+        {"namespace": "docker"},
+    ):
+        assert [] == place.find(EXAMPLE._replace(**changed)), changed
+    assert 1 == len(place.find()), "the control: it is there"
+
+
+def test_every_session_of_a_host_is_found_whatever_its_path(place):
+    """A question may leave the path and the user open."""
+    paths = {place.put(EXAMPLE._replace(path=path)).id for path in (None, "", "a", "b")}
+
+    assert paths == {found.id for found in place.find(EXAMPLE._replace(path="c"))}
+
+
+def test_all_sessions_are_listed(place):
+    """`status` shows every host."""
+    expected = {place.put(target).id for target in (EXAMPLE, OTHER, OTHER)}
+
+    with place.sessions() as sessions:
+        assert expected == {found.id for found in sessions.all()}
+    assert 3 == place.store().count()
+
+
+def test_the_disk_shows_no_names(place):
+    """Who finds the directory does not learn which hosts or users there are."""
+    place.put()
+    everything = b"".join(
+        str(path).encode() + (path.read_bytes() if path.is_file() else b"")
+        for path in place.path.rglob("*")
+    )
+
+    for needle in (b"example", b"alice", b"https", PASSWORD):
+        assert needle not in everything
+    assert b"KLSF" in everything, "the control: the sealed file was looked at"
+
+
+def test_a_use_is_written_down(place):
+    """The next process knows when the session was last used and handed out."""
+    session = place.put()
+    place.clock.advance(60)
+    now = place.clock.now()
+    with place.sessions() as sessions:
+        sessions.roll(sessions.of(EXAMPLE)[0], now, released=True, seconds=900)
+    (found,) = place.find()
+    assert (now, now) == (found.session.used, found.session.released)
+
+    place.clock.advance(60)
+    later = place.clock.now()
+    with place.sessions() as sessions:
+        sessions.roll(sessions.of(EXAMPLE)[0], later, released=False, seconds=900)
+    (found,) = place.find()
+    assert (later, now) == (found.session.used, found.session.released)
+    assert session.created == found.session.created
+
+
+@pytest.mark.parametrize(
+    "damage", ["gone", "torn", "empty", "flipped", "older header", "another's"]
+)
+def test_a_lost_touch_record_makes_a_session_older_never_younger(place, damage):
+    """Whatever happens to the record, the session is then as old as on its creation."""
+    other = place.put(OTHER)
+    session = place.put()
+    place.clock.advance(60)
+    with place.sessions() as sessions:
+        for target in (EXAMPLE, OTHER):
+            sessions.roll(sessions.of(target)[0], place.clock.now(), released=True, seconds=900)
+    path = place.file(session, ".touch")
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "older header":
+        # The same session sealed anew has another header: an old record is not for it.
+        place.file(session).unlink()
+        with place.sessions() as sessions:
+            sessions.put(session, credential())
+        path.write_bytes(whole)
+    else:
+        path.write_bytes(
+            {
+                "torn": whole[:80] + bytes(len(whole) - 80),
+                "empty": b"",
+                "flipped": whole[:40] + bytes([whole[40] ^ 1]) + whole[41:],
+                "another's": place.file(other, ".touch").read_bytes(),
+            }[damage]
+        )
+
+    (found,) = place.find()
+    assert (session.created, None) == (found.session.used, found.session.released)
+    (kept,) = place.find(OTHER)
+    assert kept.session.used > session.created, "the control: the other one was used"
+
+
+def test_a_touch_record_from_a_backup_makes_a_session_older(place):
+    """Restoring a record restores an earlier use, which ends the session earlier."""
+    session = place.put()
+    old = place.file(session, ".touch").read_bytes()
+    place.clock.advance(60)
+    with place.sessions() as sessions:
+        sessions.roll(sessions.of(EXAMPLE)[0], place.clock.now(), released=True, seconds=900)
+    place.file(session, ".touch").write_bytes(old)
+
+    (found,) = place.find()
+    assert session.used == found.session.used
+
+
+def test_removing_leaves_nothing(place):
+    """An ended session's files are gone, and its bucket with them."""
+    place.put()
+    with place.sessions() as sessions:
+        sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=False)
+
+    assert [] == place.find()
+    assert ["lock"] == [path.name for path in (place.path / "sessions").iterdir()]
+
+
+def test_a_touch_record_can_outlive_its_session(place):
+    """A credential that comes back is recognised after the end, until it is forgotten."""
+    session = place.put()
+    with place.sessions() as sessions:
+        sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=True)
+        (touch,) = sessions.ended(EXAMPLE)
+        assert session.id == touch.id
+        assert touch.echo == sessions.echo(EXAMPLE, "alice", Secret(PASSWORD))
+        assert [] == sessions.ended(OTHER)
+        sessions.forget(EXAMPLE, touch)
+        assert [] == sessions.ended(EXAMPLE)
+
+    assert [] == place.names()
+
+
+def test_the_touch_record_of_a_live_session_is_not_of_an_ended_one(place):
+    """An echo to a live session is that session's business."""
+    place.put()
+    with place.sessions() as sessions:
+        assert [] == sessions.ended(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda sessions, found: sessions.open(found),
+        lambda sessions, found: sessions.roll(
+            found, found.header.created, released=True, seconds=1
+        ),
+    ],
+)
+def test_what_could_not_be_opened_is_neither_released_nor_rolled(place, misuse):
+    """Skipping the judgement is a mistake in the program, and is told as one."""
+    place.put()
+    with place.sessions(key=b"w" * 32) as sessions:
+        (found,) = sessions.all()
+        with pytest.raises(ValueError, match="opened"):
+            misuse(sessions, found)
+
+
+def test_a_former_generation_is_found_but_not_opened(place):
+    """The header tells which generation it was of, so the reason can be told."""
+    place.put()
+    with place.sessions(key=b"w" * 32, generation=2) as sessions:
+        (found,) = sessions.all()
+
+    assert found.session is None
+    assert found.opened is None
+    assert 1 == found.header.generation
+
+
+def test_keys_that_were_wiped_are_not_used(place):
+    """Sessions that are used after their block has ended seal nothing under a key of zeros."""
+    keys = place.keys()
+    with keys, place.store().exclusive(keys) as sessions:
+        pass
+
+    with pytest.raises(ValueError, match="wiped"):
+        sessions.put(place.session(), credential())
+    assert [] == place.names()
+
+
+# Shares
+
+
+def test_a_share_is_half_of_the_key(shared):
+    """When the platform forgets the share nobody can open the file, whoever has the vault key."""
+    session = shared.put()
+    (found,) = shared.find()
+    assert found.header.shared
+    assert found.session is not None, "the control: with its share it opens"
+
+    shared.shares.destroy(session.id)
+
+    (found,) = shared.find()
+    assert found.session is None
+    assert found.header is not None
+
+
+def test_another_sessions_share_does_not_open(shared):
+    """Shares are not interchangeable."""
+    one, other = shared.put(), shared.put(OTHER)
+    held = shared.shares.held
+    held[one.id], held[other.id] = held[other.id], held[one.id]
+
+    assert [None, None] == [found.session for found in shared.find() + shared.find(OTHER)]
+
+
+def test_a_share_lives_as_long_as_its_session(shared):
+    """It is made for the shorter of the two limits, prolonged at each use, destroyed at the end."""
+    session = shared.put(idle_seconds=900, cap_seconds=600)
+    with shared.sessions() as sessions:
+        (found,) = sessions.of(EXAMPLE)
+        sessions.roll(found, shared.clock.now(), released=True, seconds=42)
+        sessions.remove(found, keep_touch=True)
+
+    assert [(session.id, 600), (session.id, 42)] == shared.shares.prolonged
+    assert {} == shared.shares.held
+
+
+def test_whether_the_platform_erases_is_told(place, shared):
+    """`status` says `policy` or `erased`, and it is the shares that know."""
+    assert not place.store().erases
+    assert shared.store().erases
+
+
+# Destroying without a key
+
+
+def test_destroying_needs_no_key(place):
+    """After a revocation, and with a locked keychain, sessions can be ended."""
+    ids = [place.put(target).id for target in (EXAMPLE, OTHER)]
+    announced = []
+
+    def announce(session):
+        announced.append((session, len([name for name in place.names() if session in name])))
+
+    assert sorted(ids) == sorted(place.store().destroy(lambda _: True, announce))
+    assert sorted((session, 2) for session in ids) == sorted(announced), "told before it is done"
+    assert [] == place.names()
+
+
+def test_destroying_is_by_the_header(place):
+    """What is of the current boot and generation stays."""
+    kept = place.put()
+    place.put(OTHER, created=place.clock.now()._replace(boot="ff" * 16))
+    store = place.store()
+
+    store.destroy(lambda header: header is None or header.created.boot == "ff" * 16, lambda _: None)
+
+    assert [f"{kept.id}.sealed", f"{kept.id}.touch"] == place.names()
+
+
+def test_destroying_takes_what_is_no_sealed_file(place):
+    """A file that has no header is judged, and removed, as such."""
+    session = place.put()
+    place.file(session).write_bytes(b"garbage")
+    judged = []
+
+    place.store().destroy(lambda header: judged.append(header) or True, lambda _: None)
+
+    assert [None] == judged
+    assert [] == place.names()
+
+
+def test_destroying_can_leave_the_touch_records_for_an_echo(place):
+    """What a tool was given can still come back after `logout --all`."""
+    session = place.put()
+    place.store().destroy(lambda _: True, lambda _: None, keep_touches=True)
+    with place.sessions() as sessions:
+        assert [session.id] == [touch.id for touch in sessions.ended(EXAMPLE)]
+
+    place.store().destroy(lambda _: True, lambda _: None)
+    assert [] == place.names(), "and without the key they are of no use, so they go"
+
+
+@POSIX
+@pytest.mark.parametrize("way", ["mode", "link", "directory", "symbolic link", "too long"])
+def test_one_bad_file_does_not_keep_the_others_alive(place, tmp_path, way):
+    """Ending every session ends every session that can be ended, and says what could not."""
+    sessions = [place.put(EXAMPLE._replace(host=f"{count}.example")) for count in range(5)]
+    path = place.file(sessions[2])
+    if way == "mode":
+        path.chmod(0o644)
+    elif way == "link":
+        (tmp_path / "second").hardlink_to(path)
+    elif way == "directory":
+        path.unlink()
+        path.mkdir(0o700)
+    elif way == "symbolic link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.write_bytes(bytes(module.LONGEST_SEALED + 1))
+
+    if way == "directory":
+        with pytest.raises(StateError, match=f"{sessions[2].id}.sealed cannot be removed"):
+            place.store().destroy(lambda _: True, lambda _: None)
+        assert {sessions[2].id} == {name.partition(".")[0] for name in place.names()}
+    else:
+        assert 5 == len(place.store().destroy(lambda _: True, lambda _: None))
+        assert [] == place.names()
+    if way in {"link", "symbolic link"}:
+        elsewhere = [each for each in tmp_path.iterdir() if each != place.path]
+        assert 1 == len(elsewhere), "what a link points to is left alone"
+
+
+def test_what_killed_writers_left_is_swept(place, monkeypatch):
+    """A temporary of a minute ago is an orphan, and goes with the bucket."""
+    session = place.put()
+    orphan = place.file(session).with_name(TEMPORARY + "0123")
+    orphan.write_bytes(b"half a file")
+    orphan.chmod(0o600)
+    monkeypatch.setattr(module, "_ORPHAN_SECONDS", -1.0)
+    place.put()
+    assert not orphan.exists()
+
+    orphan.write_bytes(b"half a file")
+    place.store().destroy(lambda _: True, lambda _: None)
+    assert [] == place.names()
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "desktop.ini", "x" * 32, "AB" * 16, "ab" * 15])
+def test_what_other_programs_put_beside_the_buckets_is_left_alone(place, name):
+    """A file manager's own file neither blocks `status` nor `logout --all`."""
+    place.put()
+    stray = place.path / "sessions" / name
+    stray.write_bytes(b"anything")
+    with place.sessions() as sessions:
+        assert 1 == len(sessions.all())
+    place.store().destroy(lambda _: True, lambda _: None)
+
+    assert b"anything" == stray.read_bytes()
+    assert 0 == place.store().count()
+
+
+# Files in the wrong place
+
+
+def test_a_file_under_another_name_is_not_opened(place):
+    """A session is found under its own id only, so it cannot be listed or ended as another."""
+    session = place.put()
+    path = place.file(session)
+    path.rename(path.with_name("ab" * 16 + ".sealed"))
+
+    (found,) = place.find()
+    assert (None, None) == (found.session, found.header)
+
+
+def test_a_file_in_another_hosts_bucket_is_not_opened(place):
+    """Moving a file does not make its secret another host's."""
+    one, other = place.put(), place.put(OTHER)
+    shutil.move(place.file(one), place.file(other).parent)
+
+    assert [] == place.find()
+    assert {one.id: None, other.id: other} == {
+        found.id: found.session for found in place.find(OTHER)
+    }
+
+
+def test_a_file_in_both_buckets_is_a_session_in_its_own_only(place):
+    """A copy is no second session."""
+    one, other = place.put(), place.put(OTHER)
+    shutil.copy2(place.file(one), place.file(other).parent)
+
+    assert [one] == [found.session for found in place.find()]
+    assert [None, other] == [found.session for found in place.find(OTHER)]
+
+
+def test_two_files_exchanged_are_no_session_any_more(place):
+    """Neither answers for the other."""
+    one, other = place.put(username="one"), place.put(username="two")
+    paths = [place.file(each) for each in (one, other)]
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, reversed(contents), strict=True):
+        path.write_bytes(content)
+
+    assert [None, None] == [found.session for found in place.find()]
+
+
+# Writing
+
+
+def test_a_put_that_fails_leaves_no_session(place, monkeypatch):
+    """A full disk gives an error and no half of anything."""
+    for step in ("create", "rewrite"):
+
+        def refuse(*_args, **_more):
+            raise StateError("no space left on device")  # noqa: EM101, TRY003 - as the disk says it
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Directory, step, refuse)
+            with pytest.raises(StateError):
+                place.put()
+        assert [] == place.find()
+        with place.sessions() as sessions:
+            assert all(touch.released is None for touch in sessions.ended(EXAMPLE))
+    place.put()
+    assert 1 == len(place.find())
+
+
+@pytest.mark.parametrize("source", [lambda _: b"", lambda size: bytes(size - 1)])
+def test_nothing_is_written_without_randomness(place, monkeypatch, source):
+    """A generator that gives too little is no reason to seal with less."""
+    with monkeypatch.context() as patch:
+        patch.setattr("keylease.secret.os.urandom", source)
+        with place.sessions() as sessions, pytest.raises(StateError, match="random generator"):
+            sessions.put(place.session(), credential())
+
+    assert [] == place.names()
+
+
+def test_a_store_that_waits_too_long_refuses(place):
+    """A stopped process that holds the lock does not hang git."""
+    with place.sessions(), pytest.raises(LockTimeoutError):
+        place.store(0.05).count()
+
+
+@POSIX
+def test_an_unsafe_file_is_refused_not_opened(place):
+    """What others could have written is not read, and the advice names it."""
+    place.file(place.put()).chmod(0o644)
+
+    with pytest.raises(UnsafeStateError) as caught:
+        place.find()
+    assert "chmod 600" in caught.value.hint
+
+
+def test_finding_costs_the_same_with_many_sessions_of_other_hosts(place, monkeypatch):
+    """A lookup reads the files of one host, however many others there are."""
+    for count in range(20):
+        place.put(EXAMPLE._replace(host=f"{count}.example"))
+    place.put()
+    read = []
+    original = Directory.read
+    monkeypatch.setattr(
+        Directory,
+        "read",
+        lambda self, name, limit: read.append(name) or original(self, name, limit),
+    )
+    place.find()
+
+    assert 2 == len(read)
