@@ -226,7 +226,8 @@ class Vault:
 
         Returns:
             The newest generation that is over, and whether this call was the one that wrote it
-            down. `None` if the key is there: another process has made a new generation meanwhile.
+            down. `None` if the key is there, for another process has made a new generation
+            meanwhile; or if a reboot has taken it.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = _read(state)
@@ -235,6 +236,8 @@ class Vault:
             if record.revoked is not None:
                 return record.generation, False
             keystore = self.keystore(record)
+            if _forgotten(record, keystore, now):
+                return None
             (session,) = keystore.read((record.session_item,))
             if session is not None:
                 session.wipe()
