@@ -8,19 +8,27 @@ OPERATIONS = frozenset({"get", "store", "erase", "capability"})
 
 
 def main() -> int:
-    """Run the command line and return the exit code.
-
-    An operation is the last word, after nothing but options: so git calls a helper. It goes to
-    `keylease.helper` without click, which would cost more than the whole answer.
-    """
+    """Run the command line and return the exit code."""
     argv = sys.argv[1:]
-    if argv and argv[-1] in OPERATIONS and (len(argv) == 1 or argv[0].startswith("--")):
+    if names_operation(argv):
         from keylease.helper import run
 
         return run("git", argv)
     from keylease.cli import main as commands
 
     return commands(argv)
+
+
+def names_operation(argv: list[str]) -> bool:
+    """Return whether this is a helper's command line: options, then one operation, as git calls it.
+
+    It goes to `keylease.helper` without click, which would cost more than the whole answer.
+    """
+    rest = list(argv)
+    while rest and rest[0].startswith("--"):
+        _, equals, _ = rest.pop(0).partition("=")
+        del rest[: 0 if equals else 1]
+    return len(rest) == 1 and rest[0] in OPERATIONS
 
 
 if __name__ == "__main__":

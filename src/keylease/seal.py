@@ -250,4 +250,3 @@ def _box_bytes(sealed: bytes, at: int) -> int:
         msg = "a sealed file that is cut off or whose lengths were changed"
         raise TamperedError(msg)
     return size
-

@@ -149,7 +149,7 @@ class SessionService:
             ):
                 self._refuse("credential_expired", target, username)
             else:
-                session = self._new(target, credential, now)
+                session = self._new(sessions, target, credential, now)
                 self._persist(sessions, session, credential, now)
                 return session
             return None
@@ -174,7 +174,7 @@ class SessionService:
         """
         username = credential.username
         with self._operation(target, username, create=True, revive=True) as (sessions, now):
-            session = self._new(target, credential, now)
+            session = self._new(sessions, target, credential, now)
             self._persist(sessions, session, credential, now)
             return session
 
@@ -426,14 +426,16 @@ class SessionService:
         finally:
             held.wipe()
 
-    def _new(self, target: Target, credential: Credential, now: Moment) -> Session:
+    def _new(
+        self, sessions: Sessions, target: Target, credential: Credential, now: Moment
+    ) -> Session:
         return Session(
             id=random_bytes(_ID_BYTES).hex(),
             target=target,
             username=credential.username,
             authtype=credential.authtype,
             expires=credential.expires,
-            generation=0,
+            generation=sessions.generation,
             created=now,
             used=now,
             released=None,
