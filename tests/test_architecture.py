@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("secret", "paths"),
     ("clock",),
     ("model",),
-    ("record",),
+    ("record", "keyctl"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit",),
     ("vault",),

@@ -118,6 +118,9 @@ class Session(NamedTuple):
     """The last time that the secret was handed out."""
     idle_seconds: int
     cap_seconds: int
+    erased: bool = False
+    """Whether the platform itself destroys what opens the session when it ends; else the end is a
+    check that this program makes."""
 
 
 class Request(NamedTuple):

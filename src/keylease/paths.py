@@ -46,6 +46,31 @@ def config_directory() -> str:
 
 if sys.platform == "linux":
 
+    def runtime_directory() -> str:
+        """Return the absolute path of the login's runtime directory, if it is in memory.
+
+        XDG Base Directory Specification: `$XDG_RUNTIME_DIR` is the user's, and ends with the login.
+
+        Raises:
+            StateError: there is none, or it is on a disk.
+        """
+        path = os.environ.get("XDG_RUNTIME_DIR", "")
+        if not os.path.isabs(path):
+            msg = "there is no runtime directory: XDG_RUNTIME_DIR is not set"
+            raise StateError(msg)
+        try:
+            device = os.stat(path).st_dev
+            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+                # proc(5): the third field is the device, the first after the dash the file system.
+                kinds = {line.split()[2]: line.partition(" - ")[2].split()[0] for line in mounts}
+        except OSError as error:
+            msg = f"the runtime directory cannot be used: {error.strerror}"
+            raise StateError(msg) from error
+        if kinds.get(f"{os.major(device)}:{os.minor(device)}") != "tmpfs":
+            msg = "the runtime directory is not in memory, so a share in it could be kept"
+            raise StateError(msg)
+        return path
+
     def _state_directory() -> str:
         return _xdg("XDG_STATE_HOME", ".local/state")
 

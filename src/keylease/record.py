@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"KLSF"
 VERSION: Final = 1
+SHARES: Final = range(4)
+"""Where a share can be: 0 nowhere, 1 kernel keyring, 2 runtime directory, 3 Credential Manager."""
 DIGEST_BYTES: Final = 32
 MAC_BYTES: Final = 32
 _EXPIRES_BYTES: Final = 8
@@ -43,8 +45,8 @@ _SECRET, _NAME, _VALUE = range(1, 4)
 class Header(NamedTuple):
     """What stands in the clear at the start of a sealed file. All of it is authenticated."""
 
-    shared: bool
-    """Whether a volatile share is part of the session key."""
+    share: int
+    """Where the volatile share is that is part of the session key; see `SHARES`."""
     id: str
     generation: int
     created: Moment
@@ -58,7 +60,7 @@ class Header(NamedTuple):
         return _HEADER.pack(
             MAGIC,
             VERSION,
-            self.shared,
+            self.share,
             _sixteen_bytes(self.id),
             _sixteen_bytes(self.created.boot),
             self.generation,
@@ -83,11 +85,12 @@ class Header(NamedTuple):
         _, version, share, session, boot, generation, wall, since, idle, cap, salt, commitment = (
             _HEADER.unpack_from(sealed)
         )
-        if version != VERSION or share > 1:
-            msg = f"a sealed file of version {version}.{share}, expected {VERSION}.0 or {VERSION}.1"
+        if version != VERSION or share not in SHARES:
+            last = f"{VERSION}.{max(SHARES)}"
+            msg = f"a sealed file of version {version}.{share}, expected {VERSION}.0 to {last}"
             raise UnknownFormatError(msg)
         created = Moment(wall, since, boot.hex())
-        return cls(bool(share), session.hex(), generation, created, idle, cap, salt, commitment)
+        return cls(share, session.hex(), generation, created, idle, cap, salt, commitment)
 
 
 class Label(NamedTuple):

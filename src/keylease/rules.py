@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.clock import NANOSECONDS
+from keylease.model import Session, Target
 
 if TYPE_CHECKING:
     from keylease.clock import Moment
-    from keylease.model import Reason, Session, Target
-    from keylease.record import Header
+    from keylease.model import Reason
+    from keylease.record import Header, Touch
 
 ECHO_SECONDS: Final = 120
 """How long after its release a credential of an ended session is still taken for an echo."""
@@ -59,16 +60,35 @@ def ended(session: Session, now: Moment) -> Reason | None:
     return "credential_expired" if expired else "cap"
 
 
-def ended_unopened(header: Header | None, generation: int, now: Moment) -> Reason:
+def ended_unopened(
+    header: Header | None, touch: Touch | None, generation: int, now: Moment
+) -> Reason:
     """Return why a file that could not be opened is no session.
 
-    The header is only a claim then, and it only chooses the word: nothing is released from it.
+    Its share may have died with it, and then only its times tell why. The header is a claim, unless
+    the touch record vouches for it; all of this only chooses a word, nothing is released from it.
     """
     if header is None:
         return "tampered"
     if header.created.boot != now.boot:
         return "reboot"
-    return "tampered" if header.generation == generation else "revoked"
+    if header.generation != generation:
+        return "revoked"
+    session = Session(
+        id=header.id,
+        target=Target("", "", ""),
+        username=None,
+        authtype=None,
+        expires=None,
+        generation=header.generation,
+        created=header.created,
+        used=touch.used if touch else header.created,
+        released=touch.released if touch else None,
+        idle_seconds=header.idle_seconds,
+        cap_seconds=header.cap_seconds,
+    )
+    # A share that is gone before its time was destroyed with its session: this file was put back.
+    return ended(session, now) or "tampered"
 
 
 def answers(session: Session, target: Target, username: str | None) -> bool:

@@ -77,17 +77,18 @@ def seal(keys: Keys, header: Header, label: Label, credential: Credential) -> by
 
     Args:
         keys: What the session key is derived from.
-        header: Its share flag, salt and commitment are set here, whatever it brings.
+        header: Its salt and commitment are set here, whatever it brings.
         label: What the session is for.
         credential: What it holds.
 
     Raises:
         StateError: the system's random generator does not answer.
     """
+    if (keys.share is None) != (header.share == 0):
+        msg = "the header names a share exactly if there is one"
+        raise ValueError(msg)
     salt = random_bytes(_SALT_BYTES)
-    header = header._replace(
-        shared=keys.share is not None, salt=salt, commitment=_commitment(keys, salt)
-    )
+    header = header._replace(salt=salt, commitment=_commitment(keys, salt))
     clear = header.pack()
     packed = pack_credential(credential)
     try:

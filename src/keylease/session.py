@@ -343,7 +343,7 @@ class SessionService:
         for each in found:
             session = each.session
             reason = (
-                ended_unopened(each.header, sessions.generation, now)
+                ended_unopened(each.header, each.touch, sessions.generation, now)
                 if session is None
                 else ended(session, now)
             )
@@ -448,7 +448,7 @@ class SessionService:
     ) -> None:
         live, _ = self._sort(sessions, sessions.of(session.target), now)
         self._audit.log(_entry("session.created", session), now)
-        sessions.put(session, credential)
+        sessions.put(session, credential, seconds=_whole_seconds(session, now))
         for found, old in live:
             if (old.target, old.username) == (session.target, session.username):
                 self._end(sessions, found, "replaced", now)
@@ -457,8 +457,7 @@ class SessionService:
         self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool
     ) -> Session:
         used = session._replace(used=now, released=now if released else session.released)
-        seconds = max(1, remaining(used, now).ns // NANOSECONDS)
-        sessions.roll(found, now, released=released, seconds=seconds)
+        sessions.roll(found, now, released=released, seconds=_whole_seconds(used, now))
         return used
 
     def _end_answering(
@@ -504,6 +503,11 @@ class SessionService:
     ) -> None:
         entry = Entry("session.refused", "refused", reason, None, target, username)
         self._audit.log_or_gap(entry, self._clock.now())
+
+
+def _whole_seconds(session: Session, now: Moment) -> int:
+    """Return for how long the session's share has to live, not a second less."""
+    return max(1, -(-remaining(session, now).ns // NANOSECONDS))
 
 
 def _entry(event: Event, session: Session) -> Entry:

@@ -7,7 +7,7 @@ bucket's name is only a digest.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import SealError, StateError, StateMissingError, UnsafeStateError
@@ -26,9 +26,10 @@ from keylease.seal import (
     open_label,
     seal,
 )
+from keylease.shares.base import ShareUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from keylease.clock import Deadline, Moment
     from keylease.model import Credential, Target
@@ -57,6 +58,8 @@ class Found(NamedTuple):
     opened: Opened | None
     """`None` if the file could not be opened with the vault's key."""
     keys: Keys | None
+    erases: bool = False
+    """Whether the platform itself destroys what opens the file when the session ends."""
 
     @property
     def session(self) -> Session | None:
@@ -77,6 +80,7 @@ class Found(NamedTuple):
             released=self.touch.released if self.touch else None,
             idle_seconds=header.idle_seconds,
             cap_seconds=header.cap_seconds,
+            erased=self.erases,
         )
 
 
@@ -85,21 +89,16 @@ class SessionStore:
 
     Args:
         state: Opens the state directory.
-        shares: Where the volatile shares live.
+        shares: Where the volatile shares can live, best first; the last one always works.
         deadline: How long the store may wait for its lock.
     """
 
     def __init__(
-        self, state: Callable[[], Directory], shares: ShareStore, deadline: Deadline
+        self, state: Callable[[], Directory], shares: Sequence[ShareStore], deadline: Deadline
     ) -> None:
         self._state = state
-        self._shares = shares
+        self._shares = _Shares(shares)
         self._deadline = deadline
-
-    @property
-    def erases(self) -> bool:
-        """Whether the platform itself destroys what an ended session needs to be opened."""
-        return self._shares.erases
 
     @contextmanager
     def exclusive(self, keys: VaultKeys) -> Iterator[Sessions]:
@@ -166,10 +165,11 @@ class SessionStore:
             except UnsafeStateError:
                 # What others could have written is no session, and nothing is read from it.
                 sealed = None
-            if doomed(_header(sealed)):
+            header = _header(sealed)
+            if doomed(header):
                 announce(session)
                 inside.remove(session + _SEALED)
-                self._shares.destroy(session)
+                self._shares.destroy(header, session)
                 ended.append(session)
         return ended
 
@@ -186,7 +186,7 @@ class SessionStore:
 class Sessions:
     """The sessions, with the lock held and the keys at hand."""
 
-    def __init__(self, directory: Directory, keys: VaultKeys, shares: ShareStore) -> None:
+    def __init__(self, directory: Directory, keys: VaultKeys, shares: _Shares) -> None:
         self.generation: Final = keys.generation
         """The generation of the vault key; a file of another one is of a revoked vault."""
         self._directory = directory
@@ -222,12 +222,18 @@ class Sessions:
         """Return the digest by which a secret that comes back is recognised."""
         return echo(self._key, target, username, secret)
 
-    def put(self, session: Session, credential: Credential) -> None:
-        """Seal a new session. It is on the disk on return, whole, or not at all."""
-        seconds = min(session.idle_seconds, session.cap_seconds)
-        keys = Keys(self._key, self._shares.create(session.id, seconds))
+    def put(self, session: Session, credential: Credential, *, seconds: int) -> None:
+        """Seal a new session. It is on the disk on return, whole, or not at all.
+
+        Args:
+            session: What it is for.
+            credential: What it holds.
+            seconds: For how long it lives from now if it is not used.
+        """
+        kind, share = self._shares.create(session.id, seconds)
+        keys = Keys(self._key, share)
         header = Header(
-            shared=keys.share is not None,
+            share=kind,
             id=session.id,
             generation=self.generation,
             created=session.created,
@@ -265,7 +271,7 @@ class Sessions:
             header_digest(found.opened.sealed),
             found.opened.label.echo,
         )
-        self._shares.prolong(found.id, seconds)
+        self._shares.prolong(found.header, found.id, seconds)
         with self._directory.child(found.bucket) as inside:
             inside.rewrite(found.id + _TOUCH, mac_touch(self._key, touch))
 
@@ -282,7 +288,7 @@ class Sessions:
             inside.remove(found.id + _SEALED)
             if not keep_touch:
                 inside.remove(found.id + _TOUCH)
-        self._shares.destroy(found.id)
+        self._shares.destroy(found.header, found.id)
         self._directory.remove_child(found.bucket)
 
     def forget(self, target: Target, touch: Touch) -> None:
@@ -301,7 +307,7 @@ class Sessions:
         touch = self._touch(name, session)
         if touch is not None and touch.header_digest != header_digest(sealed):
             touch = None
-        keys = Keys(self._key, self._shares.read(session) if header.shared else None)
+        keys = Keys(self._key, self._shares.read(header, session))
         try:
             opened = open_label(keys, sealed)
         except SealError:
@@ -309,7 +315,7 @@ class Sessions:
             return Found(name, session, header, touch, None, None)
         if bucket(self._key, opened.label.target) != name:
             return Found(name, session, header, touch, None, None)
-        return Found(name, session, header, touch, opened, keys)
+        return Found(name, session, header, touch, opened, keys, self._shares.erases(header))
 
     def _touch(self, name: str, session: str) -> Touch | None:
         with self._directory.child(name) as inside:
@@ -322,6 +328,47 @@ class Sessions:
             # A record that was torn or forged counts as lost, and a lost one makes a session older.
             return None
         return touch if touch.id == session else None
+
+
+class _Shares:
+    """The share stores of this process, by the kind that a header names."""
+
+    def __init__(self, stores: Sequence[ShareStore]) -> None:
+        self._stores = {store.kind: store for store in stores}
+
+    def create(self, session: str, seconds: int) -> tuple[int, Secret | None]:
+        """Make a share in the first store that can keep one."""
+        *others, last = self._stores.values()
+        for store in others:
+            try:
+                return store.kind, store.create(session, seconds)
+            except ShareUnavailableError:
+                # The next one is weaker, and `status` says of each session how it will end.
+                continue
+        return last.kind, last.create(session, seconds)
+
+    def erases(self, header: Header) -> bool:
+        return self._of(header).erases
+
+    def read(self, header: Header, session: str) -> Secret | None:
+        return self._of(header).read(session)
+
+    def prolong(self, header: Header | None, session: str, seconds: int) -> None:
+        if header is not None:
+            self._of(header).prolong(session, seconds)
+
+    def destroy(self, header: Header | None, session: str) -> None:
+        """Destroy the share. If it cannot be reached it dies by itself, or with the login."""
+        with suppress(ShareUnavailableError):
+            if header is not None:
+                self._of(header).destroy(session)
+
+    def _of(self, header: Header) -> ShareStore:
+        store = self._stores.get(header.share)
+        if store is None:
+            msg = f"the session's share is in a store of kind {header.share}, which is not here"
+            raise ShareUnavailableError(msg)
+        return store
 
 
 def _header(sealed: bytes | None) -> Header | None:

@@ -6,7 +6,9 @@ Nothing is opened or made before it is used.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 from keylease import keystores
@@ -23,6 +25,7 @@ from keylease.vault import Vault
 if TYPE_CHECKING:
     from keylease.auth import AuthenticationService
     from keylease.keystores.base import KeyStore
+    from keylease.shares.base import ShareStore
 
 ANSWER_SECONDS: Final = 1.7
 """What keychains and locks may take together. The helper answers within 2 s, its start included."""
@@ -60,7 +63,7 @@ class Wiring:
 
         self.clock = BootClock()
         self.audit = AuditLog(open_state, deadline)
-        self.store = SessionStore(open_state, PolicyShares(), deadline)
+        self.store = SessionStore(open_state, _shares(), deadline)
         self.vault = Vault(
             open_state,
             open_keystore=lambda name: keystores.open_keystore(name, deadline),
@@ -82,3 +85,28 @@ class Wiring:
         from keylease.auth import AuthenticationService
 
         return AuthenticationService(self.session, self.audit, self.clock)
+
+
+def _shares() -> tuple[ShareStore, ...]:
+    """Return where volatile shares can live on this platform, best first."""
+    if sys.platform == "linux":
+        from keylease.shares.kernel import KernelShares
+        from keylease.shares.runtimedir import RuntimeDirShares
+
+        return (KernelShares(), RuntimeDirShares(_open_runtime), PolicyShares())
+    if sys.platform == "win32":
+        from keylease.shares.windows import WindowsShares
+
+        return (WindowsShares(), PolicyShares())
+    return (PolicyShares(),)
+
+
+if sys.platform == "linux":
+    from keylease.paths import runtime_directory
+
+    def _open_runtime() -> Directory:
+        # One directory for each state directory, so that none sweeps the shares of another.
+        name = hashlib.sha256(state_directory().encode("utf-8", "surrogateescape")).hexdigest()
+        return Directory.open(
+            os.path.join(runtime_directory(), f"keylease-{name[:16]}"), create=True
+        )

@@ -17,9 +17,11 @@ from keylease.testing import FrozenClock, MemoryKeyStore
 from keylease.vault import Vault
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from keylease.keystores.base import KeyStore
+    from keylease.shares.base import ShareStore
 
 EXAMPLE = Target("web", "https", "example.com")
 PASSWORD = b"correct horse battery staple"
@@ -35,8 +37,10 @@ class Rig:
         clock: FrozenClock | None = None,
         keystore: KeyStore | None = None,
         limits: Limits | None = None,
+        shares: Sequence[ShareStore] | None = None,
     ) -> None:
         self.path = path
+        self.shares = shares or (PolicyShares(),)
         self.clock = clock or FrozenClock()
         self.keystore = keystore or MemoryKeyStore()
         deadline = Deadline(60)
@@ -45,7 +49,7 @@ class Rig:
             return Directory.open(str(path), create=True)
 
         self.audit = AuditLog(state, deadline)
-        self.store = SessionStore(state, PolicyShares(), deadline)
+        self.store = SessionStore(state, self.shares, deadline)
         self.vault = Vault(
             state,
             open_keystore=lambda _: self.keystore,
@@ -63,7 +67,10 @@ class Rig:
 
     def again(self, **changes: Any) -> Rig:
         """Return what the next process on the same state has."""
-        return Rig(self.path, **{"clock": self.clock, "keystore": self.keystore, **changes})
+        return Rig(
+            self.path,
+            **{"clock": self.clock, "keystore": self.keystore, "shares": self.shares, **changes},
+        )
 
     def lines(self) -> list[dict[str, Any]]:
         """Return every audit line, oldest first."""

@@ -52,6 +52,11 @@ class Line(NamedTuple):
     session: Session
     left: Remaining
 
+    @property
+    def end(self) -> Literal["erased", "policy"]:
+        """Whether the platform itself sees to it that the ended session cannot be opened."""
+        return "erased" if self.session.erased else "policy"
+
 
 class Report(NamedTuple):
     """Everything that is told."""
@@ -60,8 +65,6 @@ class Report(NamedTuple):
     lines: tuple[Line, ...] = ()
     sealed: int | None = None
     """How many sealed files wait for a keychain that cannot be read now."""
-    end: Literal["erased", "policy"] | None = None
-    """Whether the platform itself sees to it that an ended session cannot be opened."""
     error: KeyleaseError | None = None
     """What is wrong, and decides the exit code."""
 
@@ -78,7 +81,7 @@ def survey(program: Program, wanted: Address | None) -> Report:
     if wiring is None or record is None:
         missing = SessionNotFoundError(f"there is no session for {wanted}")
         return Report(error=missing if wanted else None)
-    report = Report(end="erased" if wiring.store.erases else "policy")
+    report = Report()
     state: State = "available"
     try:
         report = report._replace(lines=tuple(_look(wiring, wanted)))

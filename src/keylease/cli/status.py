@@ -76,7 +76,7 @@ def status(
 def _listed(report: Report) -> list[str]:
     lines = []
     if report.lines:
-        lines = [*lay_out(_HEAD, [_row(report, line) for line in report.lines]), ""]
+        lines = [*lay_out(_HEAD, [_row(line) for line in report.lines]), ""]
     elif report.sealed:
         wait = (
             "1 sealed session waits"
@@ -89,14 +89,14 @@ def _listed(report: Report) -> list[str]:
     return [*lines, f"keychain: {_where(report.keychain)}"]
 
 
-def _row(report: Report, line: Line) -> tuple[str, ...]:
+def _row(line: Line) -> tuple[str, ...]:
     session, left = line
     return (
         _name(session.target.url),
         _user(session.username),
         duration(left.ns // NANOSECONDS),
         duration(left.cap_ns // NANOSECONDS),
-        report.end or "",
+        line.end,
     )
 
 
@@ -120,7 +120,7 @@ def _detailed(report: Report, line: Line) -> list[str]:
             ("handed out", "never" if session.released is None else time(session.released.wall_ns)),
             ("idle", _of(left.ns, session.idle_seconds)),
             ("cap", _of(left.cap_ns, session.cap_seconds)),
-            ("end", _ENDS.get(report.end or "", "")),
+            ("end", _ENDS[line.end]),
             ("keychain", _where(report.keychain)),
         )
     )
@@ -155,13 +155,13 @@ def _json(report: Report) -> list[str]:
         "format": FORMAT,
         "keychain": report.keychain._asdict(),
         "sealed": report.sealed,
-        "sessions": [_record(report, line) for line in report.lines],
+        "sessions": [_record(line) for line in report.lines],
     }
     # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
     return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
 
 
-def _record(report: Report, line: Line) -> dict[str, object]:
+def _record(line: Line) -> dict[str, object]:
     session, left = line
     released = session.released
     return {
@@ -177,5 +177,5 @@ def _record(report: Report, line: Line) -> dict[str, object]:
         "idle_seconds_left": left.ns // NANOSECONDS,
         "cap_seconds": session.cap_seconds,
         "cap_seconds_left": left.cap_ns // NANOSECONDS,
-        "end": report.end,
+        "end": line.end,
     }

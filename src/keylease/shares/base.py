@@ -1,32 +1,60 @@
 """What a volatile store must do for the shares that live in it.
 
 A share is the half of a session's key that is not in the keychain. Where a platform can forget
-something by itself (a kernel time-out, a reboot), the share is what it forgets, and the sealed file
-can then be opened by nobody. Where it cannot, there is no share, and the session's end is a check.
+something by itself (a kernel time-out, a logout, a reboot), the share is what it forgets, and the
+sealed file can then be opened by nobody, whoever kept a copy of it and of the vault key.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from keylease.errors import StateError
 
 if TYPE_CHECKING:
     from keylease.secret import Secret
 
+SHARE_BYTES: Final = 32
+
+
+class ShareUnavailableError(StateError):
+    """This store cannot keep a share now; the next one may."""
+
 
 class ShareStore(Protocol):
-    """Where the shares of this machine live."""
+    """One place where shares live."""
 
+    kind: int
+    """How the header of a sealed file names it, 0 to 255; docs/format.md has the list."""
     erases: bool
-    """Whether an ended session's share is destroyed by the platform, not by this program."""
+    """Whether the platform itself destroys the share when the session ends, not this program."""
 
     def create(self, session: str, seconds: int) -> Secret | None:
-        """Make the share of a new session, to die in `seconds`; `None` if there are no shares."""
+        """Make the share of a new session, to die in `seconds`.
+
+        `None` is the answer of the store of no shares.
+
+        Raises:
+            ShareUnavailableError: it cannot be kept here.
+        """
 
     def read(self, session: str) -> Secret | None:
-        """Return the session's share; `None` if it is dead, or if there are no shares."""
+        """Return the session's share; `None` if it is dead, or was never here.
+
+        Raises:
+            ShareUnavailableError: nothing can be said.
+        """
 
     def prolong(self, session: str, seconds: int) -> None:
-        """Let the share die in `seconds` from now instead."""
+        """Let the share die in `seconds` from now instead. It is no error if it is dead.
+
+        Raises:
+            ShareUnavailableError: it cannot be prolonged, and so will die as it was to.
+        """
 
     def destroy(self, session: str) -> None:
-        """Destroy the share now. It is no error if it is dead already."""
+        """Destroy the share now. It is no error if it is dead already.
+
+        Raises:
+            ShareUnavailableError: it may still be there.
+        """

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class PolicyShares:
     """Shares that do not exist."""
 
+    kind = 0
     erases = False
 
     def create(self, session: str, seconds: int) -> Secret | None:

@@ -14,9 +14,10 @@ from support.requirements import require
 
 from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
-from keylease.keystores import kernel, open_keystore
+from keylease.keyctl import SYSCALLS, Calls
+from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
-from keylease.keystores.kernel import SYSCALLS, KernelKeyStore
+from keylease.keystores.kernel import KernelKeyStore
 from keylease.secret import Secret
 
 ITEM = Item("0123456789abcdef", "session-key", 1)
@@ -126,7 +127,7 @@ def scripted(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(kernel._Calls, "_call", call)
+        monkeypatch.setattr(Calls, "_call", call)
 
     return scripted
 

@@ -1,0 +1,97 @@
+"""Shares in the Linux kernel keyring, each with the kernel's own time-out.
+
+keyctl_set_timeout(3): when it is over the key cannot be read by anybody, root included, whether or
+not this program ever runs again. The kernel collects the expired key a little later (300 s, see
+/proc/sys/kernel/keys/gc_delay).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from keylease.keyctl import (
+    KEYCTL_INVALIDATE,
+    KEYCTL_LINK,
+    KEYCTL_SET_TIMEOUT,
+    KEYCTL_SETPERM,
+    KEYCTL_UNLINK,
+    PERMISSIONS,
+    PROCESS_KEYRING,
+    USER_KEYRING,
+    Calls,
+)
+from keylease.secret import Secret, random_bytes
+from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The kernel counts whole seconds of the wall clock and cuts off the rest of the one that runs, so
+# a share would die up to a second before its session. The rules are exact; this is the wall behind.
+_ROUNDING_SECONDS: Final = 1
+# PROC_USER_INIT_INO of linux/proc_ns.h. Every other user namespace has keyrings of its own: a share
+# that is not found there has not died, and a session must not be ended for it.
+_FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
+
+
+class KernelShares:
+    """The shares of this user in the kernel's user keyring."""
+
+    kind = 1
+    erases = True
+
+    def create(self, session: str, seconds: int) -> Secret | None:
+        """Make a share that is never without a time-out, not even if this process dies half-way."""
+        share = Secret(random_bytes(SHARE_BYTES))
+        with _kernel() as calls:
+            # In the process keyring it dies with the process. Only a key that is set to die is
+            # linked to where other processes find it.
+            serial = calls.add(_name(session), share.reveal(), PROCESS_KEYRING)
+            calls.keyctl(KEYCTL_SETPERM, serial, PERMISSIONS)
+            calls.keyctl(KEYCTL_SET_TIMEOUT, serial, seconds + _ROUNDING_SECONDS)
+            calls.keyctl(KEYCTL_LINK, serial, USER_KEYRING)
+            calls.keyctl(KEYCTL_UNLINK, serial, PROCESS_KEYRING)
+        return share
+
+    def read(self, session: str) -> Secret | None:
+        """Return the share; `None` if the kernel has let it die."""
+        with _kernel() as calls:
+            return calls.read(_name(session), SHARE_BYTES)
+
+    def prolong(self, session: str, seconds: int) -> None:
+        """Set the kernel's time-out anew."""
+        with _kernel() as calls:
+            serial = calls.find(_name(session))
+            if serial is not None:
+                calls.keyctl(KEYCTL_SET_TIMEOUT, serial, seconds + _ROUNDING_SECONDS)
+
+    def destroy(self, session: str) -> None:
+        """Invalidate the share, so that it is gone at once."""
+        with _kernel() as calls:
+            serial = calls.find(_name(session))
+            if serial is None:
+                # It may be expired and not yet collected: then it can be displaced, not found.
+                serial = calls.add(_name(session), bytearray(1), USER_KEYRING)
+            calls.keyctl(KEYCTL_INVALIDATE, serial)
+
+
+def _name(session: str) -> str:
+    return f"keylease:share:{session}"
+
+
+@contextmanager
+def _kernel() -> Iterator[Calls]:
+    """Return the system calls, and turn what they raise into ours."""
+    try:
+        if os.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE:
+            msg = "this process is in a container with a kernel keyring of its own"
+            raise ShareUnavailableError(msg)
+        calls = Calls()
+        calls.possess()
+        yield calls
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"the share cannot be kept in the kernel keyring: {reason}"
+        raise ShareUnavailableError(msg) from error

@@ -1,0 +1,76 @@
+"""Shares in files of the login's runtime directory, where that is memory and not a disk.
+
+The platform forgets them at logout and at reboot, not at the session's end: that is a check of this
+program, as without shares. So they do not erase; but no copy of the disk, and no backup, can be
+opened in another login.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from keylease.errors import StateError
+from keylease.secret import Secret, random_bytes
+from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from keylease.statefile import Directory
+
+_SUFFIX: Final = ".share"
+
+
+class RuntimeDirShares:
+    """The shares of this login.
+
+    Args:
+        directory: Opens the directory for shares, or raises `StateError`.
+    """
+
+    kind = 2
+    erases = False
+
+    def __init__(self, directory: Callable[[], Directory]) -> None:
+        self._directory = directory
+
+    def create(self, session: str, seconds: int) -> Secret | None:
+        """Write a share. `seconds` is nothing that a file could keep to."""
+        del seconds
+        share = Secret(random_bytes(SHARE_BYTES))
+        with self._open() as directory:
+            directory.create(session + _SUFFIX, share.reveal())
+        return share
+
+    def read(self, session: str) -> Secret | None:
+        """Return the share; `None` if it is not of this login."""
+        with self._open() as directory:
+            share = directory.read(session + _SUFFIX, SHARE_BYTES)
+        return None if share is None else Secret(share)
+
+    def prolong(self, session: str, seconds: int) -> None:
+        """Do nothing: the file does not die by itself."""
+
+    def destroy(self, session: str) -> None:
+        """Remove the share."""
+        with self._open() as directory:
+            directory.remove(session + _SUFFIX)
+
+    def sweep(self, live: set[str]) -> int:
+        """Remove the shares of sessions that are not in `live`; return how many those were."""
+        swept = 0
+        with self._open() as directory:
+            for name in directory.names():
+                if name.endswith(_SUFFIX) and name.removesuffix(_SUFFIX) not in live:
+                    swept += directory.remove(name)
+        return swept
+
+    @contextmanager
+    def _open(self) -> Iterator[Directory]:
+        try:
+            with self._directory() as directory:
+                yield directory
+        except StateError as error:
+            msg = f"the share cannot be kept in the runtime directory: {error}"
+            raise ShareUnavailableError(msg) from error

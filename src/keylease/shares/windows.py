@@ -1,0 +1,112 @@
+"""Shares in Windows Credential Manager, for the length of the logon session.
+
+CREDENTIALW, CRED_PERSIST_SESSION: "The credential persists for the life of the logon session. It
+will not be visible to other logon sessions of this same user." It is in no file, and a logoff or a
+reboot ends it; the session's own end is a check of this program, so it does not erase.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from keylease.secret import Secret, random_bytes, wipe
+from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
+
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
+
+    _GENERIC = 1
+    _PERSIST_SESSION = 1
+    _NOT_FOUND = 1168
+
+    class _Credential(ctypes.Structure):
+        """CREDENTIALW of wincred.h."""
+
+        _fields_ = (
+            ("flags", wintypes.DWORD),
+            ("type", wintypes.DWORD),
+            ("target", wintypes.LPWSTR),
+            ("comment", wintypes.LPWSTR),
+            ("last_written", wintypes.FILETIME),
+            ("blob_size", wintypes.DWORD),
+            ("blob", ctypes.c_void_p),
+            ("persist", wintypes.DWORD),
+            ("attribute_count", wintypes.DWORD),
+            ("attributes", ctypes.c_void_p),
+            ("target_alias", wintypes.LPWSTR),
+            ("username", wintypes.LPWSTR),
+        )
+
+    class WindowsShares:
+        """The shares of this logon session."""
+
+        kind = 3
+        erases = False
+
+        def create(self, session: str, seconds: int) -> Secret | None:
+            """Write a share. `seconds` is nothing that the store could keep to."""
+            del seconds
+            share = Secret(random_bytes(SHARE_BYTES))
+            blob = (ctypes.c_char * SHARE_BYTES).from_buffer(share.reveal())
+            credential = _Credential(
+                type=_GENERIC,
+                target=_name(session),
+                blob_size=SHARE_BYTES,
+                blob=ctypes.addressof(blob),
+                persist=_PERSIST_SESSION,
+                username="keylease",
+            )
+            if not _advapi().CredWriteW(ctypes.byref(credential), 0):
+                _refuse("written")
+            return share
+
+        def read(self, session: str) -> Secret | None:
+            """Return the share; `None` if it is not of this logon session."""
+            found = ctypes.POINTER(_Credential)()
+            advapi = _advapi()
+            if not advapi.CredReadW(_name(session), _GENERIC, 0, ctypes.byref(found)):
+                if ctypes.get_last_error() == _NOT_FOUND:
+                    return None
+                _refuse("read")
+            try:
+                credential = found.contents
+                size = credential.blob_size
+                blob = (ctypes.c_char * size).from_address(credential.blob or 0) if size else b""
+                if size != SHARE_BYTES:
+                    msg = f"the share in Credential Manager has {size} bytes, not {SHARE_BYTES}"
+                    raise ShareUnavailableError(msg)
+                view = memoryview(blob).cast("B")
+                share = Secret(view)
+                wipe(view)
+                return share
+            finally:
+                advapi.CredFree(found)
+
+        def prolong(self, session: str, seconds: int) -> None:
+            """Do nothing: it does not die before the logon session."""
+
+        def destroy(self, session: str) -> None:
+            """Delete the share."""
+            deleted = _advapi().CredDeleteW(_name(session), _GENERIC, 0)
+            if not deleted and ctypes.get_last_error() != _NOT_FOUND:
+                _refuse("deleted")
+
+    def _name(session: str) -> str:
+        return f"keylease:share:{session}"
+
+    def _advapi() -> ctypes.WinDLL:
+        advapi = ctypes.WinDLL("advapi32", use_last_error=True)
+        advapi.CredReadW.argtypes = (
+            wintypes.LPCWSTR,
+            wintypes.DWORD,
+            wintypes.DWORD,
+            ctypes.c_void_p,
+        )
+        advapi.CredFree.argtypes = (ctypes.c_void_p,)
+        return advapi
+
+    def _refuse(done: str) -> None:
+        error = ctypes.WinError(ctypes.get_last_error())
+        msg = f"the share cannot be {done} in Credential Manager: {error.strerror}"
+        raise ShareUnavailableError(msg) from error

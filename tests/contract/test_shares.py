@@ -1,0 +1,173 @@
+"""What every volatile store must do, held against each real one that this machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.kernel_keyring import require_kernel_keyring
+from support.requirements import require
+
+from keylease.secret import random_bytes
+from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
+from keylease.shares.kernel import KernelShares
+from keylease.shares.runtimedir import RuntimeDirShares
+from keylease.statefile import Directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.shares.base import ShareStore
+
+MEMORY = (
+    "/dev/shm"  # noqa: S108 - a file system in memory, in which each test has its own directory
+)
+
+
+@pytest.fixture
+def session() -> str:
+    """Return the id of a session that nobody has."""
+    return random_bytes(16).hex()
+
+
+@pytest.fixture
+def kernel(session: str) -> Iterator[KernelShares]:
+    """Return the kernel's keyring; the test's share is destroyed afterwards."""
+    require_kernel_keyring()
+    shares = KernelShares()
+    yield shares
+    shares.destroy(session)
+
+
+@pytest.fixture
+def runtime() -> Iterator[RuntimeDirShares]:
+    """Return a directory in memory."""
+    require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
+    root = Path(tempfile.mkdtemp(dir=MEMORY))
+    yield RuntimeDirShares(lambda: Directory.open(str(root / "shares"), create=True))
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def windows(session: str) -> Iterator[ShareStore]:
+    """Return Windows Credential Manager; the test's share is deleted afterwards."""
+    if sys.platform != "win32":
+        pytest.skip("Credential Manager is Windows' own")
+    from keylease.shares.windows import WindowsShares  # noqa: PLC0415 - it is nowhere else
+
+    shares = WindowsShares()
+    yield shares
+    shares.destroy(session)
+
+
+@pytest.fixture(params=["kernel", "runtime", "windows"])
+def shares(request: pytest.FixtureRequest) -> ShareStore:
+    """Return each store of this machine."""
+    found: ShareStore = request.getfixturevalue(request.param)
+    return found
+
+
+def test_share_is_read_as_it_was_made(shares: ShareStore, session: str) -> None:
+    """Another process, with an object of its own, gets the same half of the key."""
+    made = shares.create(session, 60)
+    read = shares.read(session)
+
+    assert made is not None
+    assert read is not None
+    assert made.matches(read)
+    assert SHARE_BYTES == len(bytes(read.reveal()))
+
+
+def test_no_two_sessions_have_one_share(shares: ShareStore, session: str) -> None:
+    """What opens one session opens no other."""
+    other = random_bytes(16).hex()
+    made, another = shares.create(session, 60), shares.create(other, 60)
+    shares.destroy(other)
+
+    assert made is not None
+    assert another is not None
+    assert not made.matches(another)
+    assert shares.read(session) is not None
+
+
+def test_destroyed_share_is_gone(shares: ShareStore, session: str) -> None:
+    """After a logout the share is read by nobody; to destroy it twice is no error."""
+    shares.create(session, 60)
+
+    shares.destroy(session)
+    shares.destroy(session)
+
+    assert shares.read(session) is None
+
+
+def test_share_that_never_was_is_absent(shares: ShareStore, session: str) -> None:
+    """A session of another boot has no share, and nothing breaks."""
+    shares.prolong(session, 60)
+
+    assert shares.read(session) is None
+
+
+def test_kernel_destroys_the_share_by_itself(kernel: KernelShares, session: str) -> None:
+    """With nobody there to end the session, its share cannot be read once its time is over."""
+    kernel.create(session, 1)
+    made = time.monotonic()
+    alive = kernel.read(session) is not None
+    while kernel.read(session) is not None:
+        assert time.monotonic() - made < 30, "it was to die by itself"
+
+    assert alive
+
+
+def test_prolonged_share_outlives_its_first_time(kernel: KernelShares, session: str) -> None:
+    """A use gives the share a new time, from then on."""
+    sibling = random_bytes(16).hex()
+    kernel.create(session, 1)
+    kernel.create(sibling, 1)
+    kernel.prolong(session, 60)
+    while kernel.read(sibling) is not None:
+        pass
+
+    assert kernel.read(session) is not None
+
+
+def test_expired_share_leaves_the_list_of_keys_when_destroyed(
+    kernel: KernelShares, session: str
+) -> None:
+    """The kernel lists an expired key for minutes; a session that is ended takes it away."""
+    kernel.create(session, 1)
+    while kernel.read(session) is not None:
+        pass
+
+    kernel.destroy(session)
+
+    started = time.monotonic()
+    while session in Path("/proc/keys").read_text("utf-8"):
+        assert time.monotonic() - started < 30, "the kernel collects what nothing refers to"
+
+
+def test_sweep_removes_what_no_session_has(runtime: RuntimeDirShares, session: str) -> None:
+    """Shares in files do not die by themselves, so those without a session are swept."""
+    other = random_bytes(16).hex()
+    runtime.create(session, 60)
+    runtime.create(other, 60)
+
+    assert 1 == runtime.sweep({session})
+
+    assert runtime.read(session) is not None
+    assert runtime.read(other) is None
+
+
+def test_store_that_cannot_be_reached_is_not_an_empty_one(session: str) -> None:
+    """Where nothing can be said about a share, its session is not taken for ended."""
+
+    def closed() -> Directory:
+        return Directory.open("/nonexistent/place")
+
+    with pytest.raises(ShareUnavailableError):
+        RuntimeDirShares(closed).read(session)
