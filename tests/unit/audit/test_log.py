@@ -1,13 +1,12 @@
 """The log: numbered, linked, dated lines that outlive crashes and clocks."""
 
-import hashlib
-import hmac
 import json
 import os
 import re
 import sys
 
 import pytest
+from support import audit_chain
 from support.rig import EXAMPLE, Rig, bring
 
 from keylease.audit.events import Entry
@@ -51,28 +50,15 @@ class Place:
 
     def raw(self):
         """Return every line as it stands, by number."""
-        lines = [
-            line
-            for path in (self.path / "audit").glob("*.jsonl")
-            for line in path.read_bytes().splitlines(keepends=True)
-        ]
-        return sorted(lines, key=lambda line: json.loads(line)["seq"])
+        return audit_chain.raw_lines(self.path)
 
     def records(self):
         """Return every record, by number."""
-        return [json.loads(line) for line in self.raw()]
+        return audit_chain.records(self.path)
 
-    def verify(self, key=KEY):
+    def verify(self):
         """Check every number, link and MAC, and return how many lines there are."""
-        prev = "0" * 64
-        for number, line in enumerate(self.raw(), 1):
-            record = json.loads(line)
-            covered = line[: line.rindex(b',"mac":')]
-            assert number == record["seq"]
-            assert prev == record["prev"], number
-            assert record["mac"] in {None, hmac.digest(key, covered, "sha256").hex()}
-            prev = hashlib.sha256(line).hexdigest()
-        return len(self.raw())
+        return audit_chain.verify(self.path, KEY)
 
 
 @pytest.fixture
