@@ -105,6 +105,21 @@ def failing(name, number, *, half=False):
 
 
 @contextlib.contextmanager
+def unopenable(number):
+    """Let the system refuse to open the log's files, as it does where there is no right to."""
+    original = Directory._open_file
+
+    def refuse(self, name, flags):
+        if self._label == "audit":
+            raise OSError(number, os.strerror(number))
+        return original(self, name, flags)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Directory, "_open_file", refuse)
+        yield
+
+
+@contextlib.contextmanager
 def of_mode(path, mode):
     """Give a directory or file another mode for a while."""
     before = path.stat().st_mode
@@ -160,6 +175,9 @@ FAULTS = {
     "write EIO": lambda _: failing("write", errno.EIO),
     "write EDQUOT": lambda _: failing("write", errno.EDQUOT),
     "write stops half-way": lambda _: failing("write", errno.ENOSPC, half=True),
+    "open EACCES": lambda _: unopenable(errno.EACCES),
+    "open EROFS": lambda _: unopenable(errno.EROFS),
+    "open EMFILE": lambda _: unopenable(errno.EMFILE),
     "directory of another mode": lambda rig: of_mode(rig.path / "audit", 0o755),
     "file of another mode": lambda rig: of_mode(log_file(rig), 0o644),
     "directory is a file": lambda rig: moved_away(rig.path / "audit", lambda path, _: path.touch()),
