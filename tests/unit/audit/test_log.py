@@ -231,6 +231,21 @@ def test_what_a_crash_cut_off_is_set_aside_once_and_recorded(place):
     assert whole[:40] == (place.path / "audit" / aside).read_bytes()
 
 
+@pytest.mark.parametrize("left", [b"", b'{"seq":2,"time"'])
+def test_a_day_without_a_whole_line_does_not_end_the_chain(place, left):
+    """A crash within the first line of a day leaves the chain where the day before ended."""
+    place.write()
+    path = place.path / "audit" / "2026-09-22.jsonl"
+    path.write_bytes(left)
+    path.chmod(0o600)
+    place.clock.advance(DAY)
+    place.write()
+
+    expected = ["session.released"] + ["audit.recovered"] * bool(left) + ["session.released"]
+    assert expected == [record["event"] for record in place.records()]
+    assert len(expected) == place.verify()
+
+
 def test_a_crash_while_setting_aside_is_recovered_from(place, monkeypatch):
     """Crashing twice in a row does not shut the log for ever."""
     place.write()
