@@ -217,7 +217,7 @@ class SessionService:
 
         It needs no key, so a locked keychain holds it up as little as the audit log does.
         """
-        return self._destroy("logout", self._clock.now(), lambda _: True)
+        return self._destroy("logout", self._clock.now(), lambda _: True, keep_touches=True)
 
     def persist(self, session: Session, credential: Credential) -> Session:
         """Seal a live session as it stands, in place of any for the same path and username.
@@ -491,12 +491,17 @@ class SessionService:
         sessions.remove(found, keep_touch=echo_may_come(released, now))
 
     def _destroy(
-        self, reason: Reason, now: Moment, doomed: Callable[[Header | None], bool]
+        self,
+        reason: Reason,
+        now: Moment,
+        doomed: Callable[[Header | None], bool],
+        *,
+        keep_touches: bool = False,
     ) -> list[str]:
         def announce(session_id: str) -> None:
             self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
 
-        return self._store.destroy(doomed, announce)
+        return self._store.destroy(doomed, announce, keep_touches=keep_touches)
 
     def _refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None

@@ -216,7 +216,7 @@ def test_echo_without_path_is_one_though_the_session_has_a_path(rig: Rig) -> Non
     assert len(rig.sealed()) == 1
 
 
-@pytest.mark.parametrize("end", ["idle", "logout", "erased"])
+@pytest.mark.parametrize("end", ["idle", "logout", "logout of all", "erased"])
 def test_echo_does_not_revive_an_ended_session(rig: Rig, end: str) -> None:
     """A slow request that outlives its session does not bring the session back."""
     rig = rig.again(limits=Limits(idle_seconds=60))
@@ -228,6 +228,8 @@ def test_echo_does_not_revive_an_ended_session(rig: Rig, end: str) -> None:
             rig.session.get(EXAMPLE)
     elif end == "logout":
         rig.session.terminate(EXAMPLE)
+    elif end == "logout of all":
+        rig.session.terminate_all()
     else:
         rig.session.erase(EXAMPLE)
 

@@ -281,6 +281,18 @@ def test_a_touch_record_can_outlive_its_session(place):
     assert [] == place.names()
 
 
+def test_a_touch_record_under_another_name_is_none(place):
+    """A record speaks for the session whose name it has, or for nobody."""
+    session = place.put()
+    with place.sessions() as sessions:
+        sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=True)
+    path = place.file(session, ".touch")
+    path.rename(path.with_name("ab" * 16 + ".touch"))
+
+    with place.sessions() as sessions:
+        assert [] == sessions.ended(EXAMPLE)
+
+
 def test_the_touch_record_of_a_live_session_is_not_of_an_ended_one(place):
     """An echo to a live session is that session's business."""
     place.put()

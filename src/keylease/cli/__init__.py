@@ -34,8 +34,8 @@ _INTERRUPTED_EXIT: Final = 130
     "--keychain",
     metavar="NAME",
     help="The keychain for the key of a new vault: secret-service, kernel, macos, windows or "
-    "library:MODULE.CLASS. A vault that exists stays where it is. The environment variable "
-    "KEYLEASE_KEYCHAIN does the same.",
+    "library:MODULE.CLASS. A vault that was made in another one stays there and refuses. The "
+    "environment variable KEYLEASE_KEYCHAIN does the same.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context

@@ -76,7 +76,7 @@ def survey(program: Program, wanted: Address | None) -> Report:
         KeyleaseError: the state cannot be read at all.
     """
     # To open the state directory is to make it, so whether there is one is asked first.
-    wiring = program.wiring() if os.path.lexists(state_directory()) else None
+    wiring = program.wiring() if _is_there(state_directory()) else None
     record = wiring.vault.record() if wiring else None
     if wiring is None or record is None:
         missing = SessionNotFoundError(f"there is no session for {wanted}")
@@ -94,6 +94,15 @@ def survey(program: Program, wanted: Address | None) -> Report:
     except SessionNotFoundError as error:
         report = report._replace(error=error if wanted else None)
     return report._replace(keychain=_keychain(wiring, record, state))
+
+
+def _is_there(path: str) -> bool:
+    """Return whether there is something; where nobody can tell, opening it will say why."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
 
 
 def _look(wiring: Wiring, wanted: Address | None) -> list[Line]:

@@ -24,7 +24,7 @@ _HEAD: Final = ("TARGET", "USER", "IDLE", "CAP", "END")
 _NO_VAULT: Final = "not made yet; the first login makes the vault and its key"
 _STATES: Final = {
     "available": "available",
-    "unavailable": "locked or out of reach",
+    "unavailable": "cannot be read now",
     "revoked": "revoked, the vault key was deleted; found out at {}",
     "reset": "emptied by a restart of the machine; the next login makes a new key",
 }

@@ -1,13 +1,12 @@
 """The log: numbered, linked, dated lines that outlive crashes and clocks."""
 
-import hashlib
-import hmac
 import json
 import os
 import re
 import sys
 
 import pytest
+from support import audit_chain
 from support.rig import EXAMPLE, Rig, bring
 
 from keylease.audit.events import Entry
@@ -51,28 +50,15 @@ class Place:
 
     def raw(self):
         """Return every line as it stands, by number."""
-        lines = [
-            line
-            for path in (self.path / "audit").glob("*.jsonl")
-            for line in path.read_bytes().splitlines(keepends=True)
-        ]
-        return sorted(lines, key=lambda line: json.loads(line)["seq"])
+        return audit_chain.raw_lines(self.path)
 
     def records(self):
         """Return every record, by number."""
-        return [json.loads(line) for line in self.raw()]
+        return audit_chain.records(self.path)
 
-    def verify(self, key=KEY):
+    def verify(self):
         """Check every number, link and MAC, and return how many lines there are."""
-        prev = "0" * 64
-        for number, line in enumerate(self.raw(), 1):
-            record = json.loads(line)
-            covered = line[: line.rindex(b',"mac":')]
-            assert number == record["seq"]
-            assert prev == record["prev"], number
-            assert record["mac"] in {None, hmac.digest(key, covered, "sha256").hex()}
-            prev = hashlib.sha256(line).hexdigest()
-        return len(self.raw())
+        return audit_chain.verify(self.path, KEY)
 
 
 @pytest.fixture
@@ -243,6 +229,21 @@ def test_what_a_crash_cut_off_is_set_aside_once_and_recorded(place):
     assert 4 == place.verify()
     (aside,) = [name for name in place.files() if ".torn-" in name]
     assert whole[:40] == (place.path / "audit" / aside).read_bytes()
+
+
+@pytest.mark.parametrize("left", [b"", b'{"seq":2,"time"'])
+def test_a_day_without_a_whole_line_does_not_end_the_chain(place, left):
+    """A crash within the first line of a day leaves the chain where the day before ended."""
+    place.write()
+    path = place.path / "audit" / "2026-09-22.jsonl"
+    path.write_bytes(left)
+    path.chmod(0o600)
+    place.clock.advance(DAY)
+    place.write()
+
+    expected = ["session.released"] + ["audit.recovered"] * bool(left) + ["session.released"]
+    assert expected == [record["event"] for record in place.records()]
+    assert len(expected) == place.verify()
 
 
 def test_a_crash_while_setting_aside_is_recovered_from(place, monkeypatch):

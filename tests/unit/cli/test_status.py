@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -42,6 +43,18 @@ def test_state_directory_without_a_vault_stays_empty(console):
 
     assert 0 == console.run("status").code
     assert [] == list(console.state.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
+def test_state_that_cannot_be_looked_at_is_not_taken_for_none(console, tmp_path, monkeypatch):
+    """Whoever may not look is not told that there is nothing."""
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setenv("KEYLEASE_STATE_DIR", str(tmp_path / "loop" / "state"))
+
+    said = console.run("status")
+
+    assert (6, "") == (said.code, said.out)
+    assert said.err.startswith("keylease: error: ")
 
 
 def test_live_sessions_are_listed_oldest_first(console):
@@ -150,7 +163,7 @@ def test_locked_keychain_says_what_waits(console):
     assert 4 == said.code
     assert "2 sealed sessions wait for the keychain; nothing was deleted\n" in said.out
     assert (
-        "keychain: memory of this process (memory), key generation 1, locked or out of reach\n"
+        "keychain: memory of this process (memory), key generation 1, cannot be read now\n"
         in said.out
     )
     assert "error: the keychain in memory is locked\n" in said.err
@@ -171,9 +184,21 @@ def test_keychain_that_this_machine_lost_is_called_by_its_name(console, monkeypa
     said = console.run("status")
 
     assert 4 == said.code
-    assert "keychain: memory (memory), key generation 1, locked or out of reach\n" in said.out
+    assert "keychain: memory (memory), key generation 1, cannot be read now\n" in said.out
     assert "1 sealed session waits for the keychain; nothing was deleted\n" in said.out
     assert "keylease: error: the backend is not installed\n" in said.err
+
+
+def test_keychain_that_is_not_the_vaults_is_not_called_locked(console):
+    """Whoever names another keychain is told of the name, and not to unlock anything."""
+    console.login()
+
+    said = console.run("--keychain", "kernel", "status")
+
+    assert 4 == said.code
+    assert "locked" not in said.out + said.err
+    assert "error: the vault is pinned to the keychain memory, not to kernel\n" in said.err
+    assert "hint: unset KEYLEASE_KEYCHAIN and --keychain to use it\n" in said.err
 
 
 def test_locked_keychain_with_nothing_behind_it(console):

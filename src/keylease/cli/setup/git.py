@@ -116,19 +116,13 @@ def _in_place(values: Sequence[Value], entry: str) -> bool:
 
 def _take_away(config: GitConfig, scope: Scope) -> None:
     """Remove what this command wrote: its values, and the reset before each of them."""
-    values = [value for _, _, value in config.values(scope, KEY)]
-    kept: list[str] = []
-    resets = 0
-    for value in values:
-        if not re.search(_WRITTEN, value):
-            kept.append(value)
-        elif kept[-1:] == [_RESET]:
-            kept.pop()
-            resets += 1
-    if kept == values:
+    values = config.values(scope, KEY)
+    written, kept = _split(values)
+    if not written:
         return
     config.remove(scope, KEY, _WRITTEN)
-    if resets == values.count(_RESET):
+    resets = written.count(_RESET)
+    if _RESET not in kept:
         config.remove(scope, KEY, "^$")
     elif resets:
         # There are other resets. git config cannot say which of several equal values it is to
@@ -138,13 +132,29 @@ def _take_away(config: GitConfig, scope: Scope) -> None:
             config.add(scope, KEY, value)
 
 
+def _split(values: Sequence[Value]) -> tuple[list[str], list[str]]:
+    """Return what this command wrote, each line with the reset before it, and what is not ours."""
+    written: list[str] = []
+    kept: list[str] = []
+    for _, _, value in values:
+        if not re.search(_WRITTEN, value):
+            kept.append(value)
+        elif kept[-1:] == [_RESET]:
+            written += [kept.pop(), value]
+        else:
+            written.append(value)
+    return written, kept
+
+
 def _show(before: Sequence[Value], after: Sequence[Value], *, undo: bool) -> None:
-    """Say what has changed, as a diff does. What stays is not shown: it may be private."""
-    old, new = ([value for _, _, value in values] for values in (before, after))
-    changes = [line for line in ndiff(old, new) if line[:1] in {"+", "-"}]
-    if not changes:
+    """Say what has changed, as a diff does. What is not ours is not shown: it may be private."""
+    if [value.value for value in before] == [value.value for value in after]:
         say("nothing to undo: keylease was not set up there" if undo else "nothing to change")
         return
+    (old, _), (new, _) = _split(before), _split(after)
+    changes = [line for line in ndiff(old, new) if line[:1] in {"+", "-"}]
+    if not changes:  # the same lines, but behind another helper now
+        changes = [f"- {value}" for value in old] + [f"+ {value}" for value in new]
     origin = (*before, *after)[-1].origin
     say(f"changed in {origin.removeprefix('file:')}:")
     say("  [credential]")

@@ -94,7 +94,8 @@ class GitConfig:
         absent = done.returncode in _ABSENT and not done.stderr
         if done.returncode != 0 and not absent:
             said = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
-            msg = f"git {' '.join(words[:2])} failed: {said.removeprefix('fatal: ')}"
+            said = said.removeprefix("fatal: ").removeprefix("error: ")
+            msg = f"git {' '.join(words[:2])} failed: {said}"
             raise GitError(msg)
         return done.stdout.removesuffix("\0").split("\0") if done.stdout else []
 

@@ -182,9 +182,39 @@ def test_setup_after_another_helper_was_added_puts_it_right(console, config):
     """The two lines come last again, so that git forgets the other one."""
     console.run("setup", "git")
     config.git("config", "--global", "--add", "credential.helper", "store")
-    assert 0 == console.run("setup", "git").code
+    said = console.run("setup", "git")
 
+    assert (0, "") == (said.code, said.err)
     assert ["store", "", "keylease"] == config.helpers()
+    # Moved, and not the other one around them: that may be private.
+    assert [
+        "-     helper =",
+        "-     helper = keylease",
+        "+     helper =",
+        "+     helper = keylease",
+    ] == said.out.splitlines()[2:]
+
+
+def test_shell_command_that_was_added_later_is_not_shown(console, config):
+    """People write passwords into helpers, and what is shown is only what keylease wrote."""
+    secret = "!f() { echo username=ada; echo password=hunter2; }; f"
+    for words in ((), ("--timeout", "7"), ("--undo",)):
+        console.run("setup", "git")
+        config.git("config", "--global", "--add", "credential.helper", secret)
+
+        said = console.run("setup", "git", *words)
+
+        assert "keylease" in said.out
+        assert "hunter2" not in said.out + said.err
+
+
+def test_own_reset_that_is_kept_is_not_shown_as_changed(console, config):
+    """The user's own reset is not ours to claim."""
+    config.write('[credential]\n\thelper = ""\n\thelper = cache\n\thelper = keylease\n')
+
+    said = console.run("setup", "git", "--undo")
+
+    assert ["-     helper = keylease"] == said.out.splitlines()[2:]
 
 
 def test_line_that_was_written_by_hand_gets_its_reset(console, config):
@@ -239,6 +269,17 @@ def test_broken_configuration_is_git_s_own_error(console, config):
     assert (1, "") == (said.code, said.out)
     assert "bad config line 1" in said.err
     assert "[broken\n" == config.path.read_text(encoding="utf-8")
+
+
+def test_file_that_cannot_be_written_is_git_s_own_error(console, config, monkeypatch):
+    """The user reads what is wrong with the file, and `error` only once."""
+    config.write("")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config.path / "below-a-file"))
+
+    said = console.run("setup", "git")
+
+    assert (1, "") == (said.code, said.out)
+    assert ": error: git config --global failed: could not lock config file " in said.err
 
 
 def test_helper_of_one_url_is_warned_of(console, config):
