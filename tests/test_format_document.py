@@ -34,7 +34,7 @@ def tables(heading):
 
 HEADER, *_ = tables("Header")
 BOX, _ = tables("Box")
-LETTERS, PURPOSES = tables("Keys")
+LETTERS, PURPOSES, _STORES = tables("Keys")
 REFUSALS, *_ = tables("Refusals")
 LABEL, *_ = tables("Label")
 CREDENTIAL, *_ = tables("Credential")
@@ -113,7 +113,7 @@ def open_label(vector):
         len(sealed) < HEADER_BYTES
         or header["magic"] != b"KLSF"
         or header["version"] != b"\1"
-        or header["shared"] not in {b"\0", b"\1"}
+        or header["share"] not in {b"\0", b"\1", b"\2", b"\3"}
     ):
         raise step(1)
     clear = sealed[:HEADER_BYTES]

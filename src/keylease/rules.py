@@ -65,8 +65,8 @@ def ended_unopened(
 ) -> Reason:
     """Return why a file that could not be opened is no session.
 
-    Its share may have died with it, and then only its times tell why. The header is a claim, unless
-    the touch record vouches for it; all of this only chooses a word, nothing is released from it.
+    Its share may have died with it, and then only its times tell why: those that the touch record
+    vouches for. Without one the header is a claim, and only chooses the word.
     """
     if header is None:
         return "tampered"
@@ -74,6 +74,8 @@ def ended_unopened(
         return "reboot"
     if header.generation != generation:
         return "revoked"
+    if touch is None:
+        return "tampered"
     session = Session(
         id=header.id,
         target=Target("", "", ""),
@@ -82,8 +84,8 @@ def ended_unopened(
         expires=None,
         generation=header.generation,
         created=header.created,
-        used=touch.used if touch else header.created,
-        released=touch.released if touch else None,
+        used=touch.used,
+        released=touch.released,
         idle_seconds=header.idle_seconds,
         cap_seconds=header.cap_seconds,
     )

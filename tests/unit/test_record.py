@@ -42,7 +42,7 @@ LABELS = st.builds(
     DIGESTS,
 )
 HEADER = Header(
-    shared=False, id=ID, generation=1, created=Moment(1, 2, BOOT), idle_seconds=3, cap_seconds=4
+    share=0, id=ID, generation=1, created=Moment(1, 2, BOOT), idle_seconds=3, cap_seconds=4
 )
 LABEL = Label(Target("web", "https", "h"), "bob", None, None, bytes(32))
 

@@ -11,6 +11,7 @@ from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError, StateError, UnsafeStateError
 from keylease.model import Session
 from keylease.secret import Secret
+from keylease.shares.base import ShareUnavailableError
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
 from keylease.statefile.base import TEMPORARY
@@ -26,6 +27,7 @@ OTHER = EXAMPLE._replace(host="other.example")
 class Shares:
     """Shares in memory, which a test can let die."""
 
+    kind = 1
     erases = True
 
     def __init__(self):
@@ -58,7 +60,8 @@ class Place:
     def __init__(self, path, shares=None):
         self.path = path
         self.clock = FrozenClock()
-        self.shares = shares or PolicyShares()
+        self.shares = shares
+        self.stores = (shares, PolicyShares()) if shares else (PolicyShares(),)
         self.made = 0
 
     def state(self):
@@ -67,7 +70,7 @@ class Place:
 
     def store(self, seconds=2.0):
         """Return the store as the next process has it."""
-        return SessionStore(self.state, self.shares, Deadline(seconds))
+        return SessionStore(self.state, self.stores, Deadline(seconds))
 
     def keys(self, key=KEY, generation=1):
         """Return the vault's keys, not yet wiped."""
@@ -100,7 +103,8 @@ class Place:
         """Seal a session and return its facts."""
         session = self.session(target, **more)
         with self.sessions() as sessions:
-            sessions.put(session, credential(password, session.username))
+            seconds = min(session.idle_seconds, session.cap_seconds)
+            sessions.put(session, credential(password, session.username), seconds=seconds)
         return session
 
     def find(self, target=EXAMPLE, **more):
@@ -347,7 +351,7 @@ def test_a_share_is_half_of_the_key(shared):
     """When the platform forgets the share nobody can open the file, whoever has the vault key."""
     session = shared.put()
     (found,) = shared.find()
-    assert found.header.shared
+    assert 1 == found.header.share
     assert found.session is not None, "the control: with its share it opens"
 
     shared.shares.destroy(session.id)
@@ -379,9 +383,37 @@ def test_a_share_lives_as_long_as_its_session(shared):
 
 
 def test_whether_the_platform_erases_is_told(place, shared):
-    """`status` says `policy` or `erased`, and it is the shares that know."""
-    assert not place.store().erases
-    assert shared.store().erases
+    """`status` says `policy` or `erased` of each session, by where its share is."""
+    place.put()
+    shared.put(OTHER)
+
+    assert [False] == [found.session.erased for found in place.find()]
+    assert [True] == [found.session.erased for found in shared.find(OTHER)]
+
+
+def test_a_store_that_cannot_keep_a_share_is_passed_over(place):
+    """Where the kernel takes no share, the session is made without one, and says so."""
+    full = Shares()
+    full.create = lambda *_: _raise(ShareUnavailableError("the quota is used up"))
+    place.stores = (full, PolicyShares())
+
+    place.put()
+
+    assert [False] == [found.session.erased for found in place.find()]
+
+
+def test_a_share_that_cannot_be_asked_for_ends_nothing(shared):
+    """In a container the kernel has other keys: a session is not taken for dead there."""
+    session = shared.put()
+    shared.stores = (PolicyShares(),)
+
+    with pytest.raises(ShareUnavailableError):
+        shared.find()
+    assert shared.file(session).exists()
+
+
+def _raise(error):
+    raise error
 
 
 # Destroying without a key

@@ -38,7 +38,7 @@ BOOT = fixed("boot", 16).hex()
 TARGET = Target("web", "https", "example.com:8443", "team/project.git")
 SECRET = b"correct horse battery staple"
 HEADER = Header(
-    shared=False,
+    share=0,
     id=SESSION,
     generation=3,
     created=Moment(1_790_000_000_123_456_789, 3_600_000_000_001, BOOT),
@@ -70,6 +70,7 @@ def make(
     """Return a sealed file as keylease makes it, with fixed salt and nonces."""
     held = credential or Credential("alice", Secret(SECRET))
     with fixed_generator(name):
+        header = header._replace(share=int(shared))
         return seal.seal(keys(shared=shared), header, make_label(target, held), held)
 
 
@@ -134,7 +135,7 @@ def good(what: str, sealed: bytes, *, shared: bool = False) -> dict[str, object]
         "bucket": seal.bucket(Secret(VAULT_KEY), label.target),
         "opens": {
             "header": {
-                "shared": int(header.shared),
+                "share": header.share,
                 "id": header.id,
                 "boot": header.created.boot,
                 "generation": header.generation,
@@ -297,7 +298,7 @@ def of_unknown_format(sealed: bytes) -> dict[str, dict[str, object]]:
         "magic": ("another magic", b"KLSE" + sealed[4:]),
         "version-0": ("an older version", sealed[:4] + b"\0" + sealed[5:]),
         "version-2": ("a later version", sealed[:4] + b"\2" + sealed[5:]),
-        "shared-2": ("a share flag that is neither 0 nor 1", sealed[:5] + b"\2" + sealed[6:]),
+        "share-4": ("a share in a store that is not in the list", sealed[:5] + b"\4" + sealed[6:]),
     }
     vectors = {
         name: bad(what, changed, "UnknownFormatError") for name, (what, changed) in outside.items()
