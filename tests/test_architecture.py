@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("record", "keyctl"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
-    ("audit",),
+    ("audit", "address"),
     ("vault",),
     ("store",),
     ("session",),

@@ -1,4 +1,4 @@
-"""URLs on the command line mean what they mean to git."""
+"""URLs mean here what they mean to git."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.gits import GITS, MISSING
 
-from keylease.cli import address
+from keylease import address
 from keylease.errors import UsageError
 from keylease.model import Target
 
@@ -50,7 +50,7 @@ def test_session_is_for_what_git_asks_for(git, url, tmp_path):
     said = dict(line.split("=", 1) for line in asked.read_bytes().decode().splitlines())
 
     expected = Target("web", said["protocol"], said["host"], said.get("path") or None)
-    assert (expected, said.get("username")) == address.read(url)
+    assert (expected, said.get("username")) == address.parse_url(url)
 
 
 def test_gits_to_compare_with_are_here():
@@ -61,23 +61,25 @@ def test_gits_to_compare_with_are_here():
 
 def test_bytes_of_another_encoding_are_kept():
     """A host in Latin-1 is the host whose bytes git sends, not a question mark."""
-    found = address.read(os.fsdecode(b"https://h\xe4ste.example"), os.fsdecode(b"\xff"))
+    found = address.parse_url(os.fsdecode(b"https://h\xe4ste.example"), os.fsdecode(b"\xff"))
 
     assert ("h\udce4ste.example", "\udcff") == (found.target.host, found.username)
 
 
 def test_people_read_what_it_is_for():
     """The empty user name is not shown as nothing."""
-    assert "https://a.example/p" == str(address.read("https://a.example/p"))
-    assert "https://a.example as ada" == str(address.read("https://ada@a.example"))
-    assert "https://a.example as the empty user name" == str(address.read("https://@a.example"))
+    assert "https://a.example/p" == str(address.parse_url("https://a.example/p"))
+    assert "https://a.example as ada" == str(address.parse_url("https://ada@a.example"))
+    assert "https://a.example as the empty user name" == str(
+        address.parse_url("https://@a.example")
+    )
 
 
 @pytest.mark.parametrize("url", ["https://ada:hunter2@a.example", "ada:hunter2@a.example"])
 def test_url_with_a_password_is_never_repeated(url):
     """Neither the message nor what caused it has the password."""
     with pytest.raises(UsageError) as raised:
-        address.read(url)
+        address.parse_url(url)
 
     assert "hunter2" not in f"{raised.value} {raised.value.hint}"
     assert raised.value.__cause__ is None
