@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "status": "keylease.cli.status",
     "extend": "keylease.cli.extend",
     "logout": "keylease.cli.logout",
+    "exec": "keylease.cli.exec",
     "setup": "keylease.cli.setup",
 }
 """Every command by its name, in the order of their use."""

@@ -15,7 +15,7 @@ from keylease.cli import COMMANDS, main
     [
         (
             ("statsu",),
-            "there is no command statsu: expected login, status, extend, logout, setup",
+            f"there is no command statsu: expected {', '.join(COMMANDS)}",
             "see: keylease --help",
         ),
         (

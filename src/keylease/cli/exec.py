@@ -1,0 +1,300 @@
+"""`keylease exec`: run a command with a credential, for tools that have no helper protocol.
+
+The credential goes into a pipe that the command inherits, or into its environment; never into its
+arguments, which every user of the machine can read. Everything that can be refused is refused
+before the session is asked, so a slip in the command line releases nothing.
+
+On POSIX this process becomes the command. Signals, job control and the exit code are then the
+command's own, and no process of keylease's is left that still has the secret in its memory. Windows
+has no such call: there the command is a child, and this process waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import click
+
+from keylease.cli import address
+from keylease.cli.base import Command, Program, see_help
+from keylease.errors import KeyleaseError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keylease.model import Credential
+
+_WORDS: Final = "keylease.cli.exec.words"
+"""Under this name click's context keeps what stands after `--`."""
+# POSIX.1-2024, XBD 8.1: what a shell can have as a variable. Others reach no script.
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FIELD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PASSWORD: Final = "password"  # noqa: S105 - the name of a field
+_USERNAME: Final = "username"
+
+
+class NotFoundError(KeyleaseError):
+    """There is no such command. The shell's exit code for it (POSIX.1-2024, XCU 2.8.2)."""
+
+    exit_code = 127
+    hint = "nothing was released"
+
+
+class NotRunnableError(KeyleaseError):
+    """The command is there and cannot be run. The shell's exit code for it."""
+
+    exit_code = 126
+    hint = "nothing was released"
+
+
+class Handover(NamedTuple):
+    """One value of the credential, and where the command finds it."""
+
+    way: Literal["env", "fd"]
+    name: str
+    """The environment variable."""
+    field: str
+    """`password`, `username`, or the name of an extra field."""
+
+
+class _Exec(Command):
+    """A command line in two halves: ours before `--`, the command's own after it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take our half apart. The other half is not looked at: its options are its own."""
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_WORDS] = args[at + 1 :]
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return what the usage line says after the command's name."""
+        return [*super().collect_usage_pieces(ctx), "-- CMD [ARGS]..."]
+
+
+@click.command(cls=_Exec)
+@click.argument("url")
+@address.username_option
+@click.option(
+    "--fd",
+    "pipes",
+    metavar="NAME[=FIELD]",
+    multiple=True,
+    help="Let CMD inherit a pipe with the value in it. Its number is in the environment variable "
+    "NAME, and takes the place of {NAME} in CMD's words. Not on Windows.",
+)
+@click.option(
+    "--env",
+    "variables",
+    metavar="NAME[=FIELD]",
+    multiple=True,
+    help="Put the value into CMD's environment variable NAME.",
+)
+@click.pass_obj
+@click.pass_context
+def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's arguments
+    ctx: click.Context,
+    program: Program,
+    url: str,
+    username: str | None,
+    pipes: Sequence[str],
+    variables: Sequence[str],
+) -> None:
+    """Run CMD with the credential of the session for URL.
+
+    \b
+        keylease exec https://ci.example --fd FD -- tool --token-file /dev/fd/{FD}
+        keylease exec https://ci.example --env CI_TOKEN -- tool deploy
+
+    FIELD is password if nothing is said, username, or the name of an extra field of the session.
+    Both options can be given several times.
+
+    --fd is safer than --env. What is in a pipe can be read once, by CMD or by what it lets inherit
+    the pipe. What is in the environment goes to every process that CMD starts, may be written
+    into logs and crash reports, and stays readable in /proc for as long as CMD runs.
+
+    It counts as a use of the session, like git's, and is one line in the audit log. CMD's exit code
+    is passed on. It is 127 if there is no CMD and 126 if it cannot be run; nothing is released
+    then. The codes before that are keylease's own.
+    """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
+    words: list[str] = ctx.meta[_WORDS]
+    handovers = _handovers(ctx, pipes, variables)
+    if not words:
+        msg = "there is no command to run"
+        raise UsageError(msg, "put it after two dashes: keylease exec URL --fd NAME -- CMD ARGS")
+    wanted = address.read(url, username)
+    path = find(words[0])
+    reply = program.wiring().session.get(*wanted)
+    try:
+        values = [_value(reply.credential, each.field) for each in handovers]
+        ctx.exit(_run(path, words, list(zip(handovers, values, strict=True))))
+    finally:
+        reply.credential.wipe()
+
+
+def _handovers(
+    ctx: click.Context, pipes: Sequence[str], variables: Sequence[str]
+) -> list[Handover]:
+    """Return what is to be handed over, and how.
+
+    Raises:
+        UsageError: nothing is, or a name makes no sense.
+    """
+    found = [_handover("fd", each) for each in pipes]
+    found += [_handover("env", each) for each in variables]
+    if not found:
+        msg = "it is not said how the command gets the credential"
+        raise UsageError(msg, f"give --fd NAME or --env NAME; {see_help(ctx)}")
+    if pipes and sys.platform == "win32":
+        msg = "--fd is not on Windows, where no descriptor is inherited by its number"
+        raise UsageError(msg, "use --env")
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        msg = "two values would go under one name"
+        raise UsageError(msg, "give each --fd and --env a name of its own")
+    return found
+
+
+def _handover(way: Literal["env", "fd"], text: str) -> Handover:
+    name, equals, field = text.partition("=")
+    # The text is not repeated: who misreads the form puts the password itself there.
+    if not _NAME.fullmatch(name):
+        msg = f"--{way} has a name that no environment variable can have"
+        raise UsageError(msg, "expected letters, digits and underscores, and no digit first")
+    if equals and not _FIELD.fullmatch(field):
+        msg = f"--{way} {name} has something after the equals sign that names no field"
+        raise UsageError(msg, "expected password, username or the name of a field")
+    return Handover(way, name, field or _PASSWORD)
+
+
+def find(name: str) -> str:
+    """Return the path of the command, found as a shell finds it (POSIX.1-2024, XCU 2.9.1.4).
+
+    Raises:
+        NotFoundError: there is none.
+        NotRunnableError: there is something, and it is no program.
+    """
+    if sys.platform == "win32":
+        from shutil import which
+
+        found = which(name)
+        candidates = [] if found is None else [found]
+    elif "/" in name:
+        candidates = [name]
+    else:
+        # An empty element of PATH is the current directory.
+        candidates = [os.path.join(each or ".", name) for each in os.get_exec_path() if name]
+    present = [each for each in candidates if os.path.exists(each)]
+    for each in present:
+        if os.path.isfile(each) and os.access(each, os.X_OK):
+            return each
+    # A word with a line end or an escape is printed as an escape, like all that is said.
+    if present:
+        msg = f"{name} is not a program that can be run"
+        raise NotRunnableError(msg)
+    msg = f"there is no command {name}" + ("" if "/" in name else " on PATH")
+    raise NotFoundError(msg)
+
+
+def _value(credential: Credential, field: str) -> bytes:
+    """Return one value of the credential. It has to be `bytes`: so the system takes it.
+
+    Raises:
+        KeyleaseError: there is none, or no program could be told it.
+    """
+    if field == _USERNAME:
+        if credential.username is None:
+            msg = "the session has no user name"
+            raise KeyleaseError(msg, "leave username out")
+        return credential.username.encode("utf-8", "surrogateescape")
+    secret = credential.secret if field == _PASSWORD else credential.field(field)
+    if secret is None:
+        names = ", ".join([_PASSWORD, _USERNAME, *(name for name, _ in credential.fields)])
+        msg = f"the session has no field {field}"
+        raise KeyleaseError(msg, f"what it has: {names}")
+    value = bytes(secret.reveal())
+    if b"\0" in value:
+        msg = f"the field {field} has a NUL inside, which no environment variable can have"
+        raise KeyleaseError(msg, "")
+    return value
+
+
+if sys.platform == "win32":
+    import subprocess
+
+    def _run(path: str, words: Sequence[str], values: Sequence[tuple[Handover, bytes]]) -> int:
+        """Run the command as a child and return its exit code.
+
+        Ctrl-C goes to every process of the console, so the child gets it without our help; this
+        process only must not end before it.
+        """
+        import signal
+
+        environment = dict(os.environ)
+        for handover, value in values:
+            environment[handover.name] = value.decode("utf-8", "surrogateescape")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return subprocess.run([path, *words[1:]], env=environment, check=False).returncode
+        except (OSError, ValueError) as error:
+            raise _refusal(words[0], error) from None
+
+else:
+    import signal
+
+    # Python ignores these when it starts, and what is ignored stays so in the command: it would
+    # miss that its reader has gone away ("Note on SIGPIPE" in the documentation of `signal`).
+    _IGNORED: Final = ("SIGPIPE", "SIGXFSZ")
+
+    def _run(path: str, words: Sequence[str], values: Sequence[tuple[Handover, bytes]]) -> int:
+        """Become the command. It returns only by an exception.
+
+        Raises:
+            NotRunnableError: the system refuses to run it.
+        """
+        environment = dict(os.environb)
+        words = list(words)
+        for handover, value in values:
+            told = value
+            if handover.way == "fd":
+                number = str(_pipe(value))
+                told = number.encode("ascii")
+                words[1:] = [word.replace(f"{{{handover.name}}}", number) for word in words[1:]]
+            environment[handover.name.encode("ascii")] = told
+        for name in _IGNORED:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            os.execve(path, words, environment)  # noqa: S606  # nosec B606 - no shell is meant
+        except (OSError, ValueError) as error:
+            # Out of memory for arguments, a format that is not executable, a name too long.
+            # Never with the cause: its traceback has the environment.
+            raise _refusal(words[0], error) from None
+
+    def _pipe(value: bytes) -> int:
+        """Return the readable end of a pipe that has the value in it, to be inherited.
+
+        Nobody is left who would write the rest, so it is written before there is a reader.
+        """
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        try:
+            written = os.write(writer, value)
+        except BlockingIOError:
+            written = 0
+        finally:
+            os.close(writer)
+        if written < len(value):
+            msg = "the value is longer than what a pipe of this system holds"
+            raise KeyleaseError(msg, "use --env")
+        os.set_inheritable(reader, True)  # noqa: FBT003 - it takes no keyword
+        return reader
+
+
+def _refusal(name: str, error: OSError | ValueError) -> NotRunnableError:
+    reason = error.strerror if isinstance(error, OSError) else "a word has a NUL inside"
+    msg = f"{name} cannot be run: {reason}"
+    return NotRunnableError(msg, "the release is in the audit log, and the command had nothing")

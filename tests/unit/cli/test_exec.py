@@ -1,0 +1,246 @@
+"""`keylease exec`: what is refused, and that nothing is released then."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from keylease.cli.exec import find
+from keylease.model import Credential, Target
+from keylease.secret import Secret
+from keylease.wiring import Wiring
+
+URL = "https://git.example"
+CANARY = b"hunter2-canary"
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="there a command is a child")
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Return a program that exists."""
+    path = tmp_path / "program"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def become(monkeypatch):
+    """Return a list with what the system was asked to run; it refuses, so the test goes on."""
+    asked = []
+
+    def execve(path, words, environment):
+        asked.append((path, words, environment))
+        raise OSError(7, os.strerror(7))
+
+    monkeypatch.setattr(os, "execve", execve)
+    return asked
+
+
+def releases(console):
+    """Return how many times the log says that a secret was handed out."""
+    return [line["event"] for line in console.audit()].count("session.released")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--env", "A"), "there is no command to run"),
+        (("--env", "A", "--"), "there is no command to run"),
+        (("--", "true"), "it is not said how the command gets the credential"),
+        (("--env", "A", "--fd", "A", "--", "true"), "two values would go under one name"),
+        (("--env", "1A", "--", "true"), "no environment variable can have"),
+        (("--env", "=password", "--", "true"), "no environment variable can have"),
+        (("--env", "A=", "--", "true"), "names no field"),
+        (("--env", "A=s p", "--", "true"), "names no field"),
+        (("--env", "A\n", "--", "true"), "no environment variable can have"),
+        (("--env", "A", "true"), "there are more words than expected, 1 too many"),
+        (("--env", "A", "true", "--", "true"), "there are more words than expected"),
+    ],
+)
+def test_slip_in_the_command_line_releases_nothing(console, words, error):
+    """Whatever is wrong with the words is found before the session is used."""
+    console.login()
+
+    said = console.run("exec", URL, *words)
+
+    assert (2, "") == (said.code, said.out)
+    assert error in said.err
+    assert 0 == releases(console)
+
+
+def test_what_may_be_a_password_is_not_repeated(console):
+    """Who takes NAME=FIELD for NAME=VALUE does not read the password on the screen again."""
+    said = console.run("exec", URL, "--env", "TOKEN=hunter2 canary!", "--", "true")
+
+    assert 2 == said.code
+    assert "hunter2" not in said.err
+
+
+def test_command_that_does_not_exist_is_127(console):
+    """A script sees the code that a shell would give, and nothing was released."""
+    console.login()
+
+    said = console.run("exec", URL, "--env", "A", "--", "no-such-command-here")
+
+    assert 127 == said.code
+    assert "keylease: error: there is no command no-such-command-here on PATH\n" in said.err
+    assert 0 == releases(console)
+
+
+@posix
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_what_is_no_program_is_126(console, tmp_path, kind):
+    """A directory and a file without the right to run it are told from nothing at all."""
+    console.login()
+    if kind == "directory":
+        (tmp_path / "thing").mkdir()
+    else:
+        (tmp_path / "thing").write_text("no program")
+
+    said = console.run("exec", URL, "--env", "A", "--", str(tmp_path / "thing"))
+
+    assert 126 == said.code
+    assert 0 == releases(console)
+
+
+@posix
+def test_name_with_escapes_is_escaped(console):
+    """A name from somewhere writes nothing but itself to the terminal."""
+    said = console.run("exec", URL, "--env", "A", "--", "\x1b]0;x\x07\n")
+
+    assert 127 == said.code
+    assert "\\x1b]0;x\\x07\\n" in said.err
+    assert "\x1b" not in said.err
+
+
+def test_without_a_session_nothing_runs(console, program, become):
+    """No session, no command: the code is that of every command."""
+    console.login("https://other.example")
+
+    said = console.run("exec", URL, "--env", "A", "--", program)
+
+    assert (3, []) == (said.code, become)
+
+
+@posix
+def test_command_gets_the_values_in_its_environment(console, program, become):
+    """Each name has its value, as bytes; the words are the user's own, and without a secret."""
+    console.login(URL, "ada", b"p=\xc3\xa4\xff " + CANARY)
+
+    words = ("--env", "USER_NAME=username", "--env", "TOKEN", "--", program, "--x", "{TOKEN}", "--")
+    said = console.run("exec", URL, *words)
+
+    [(path, words, environment)] = become
+    assert (program, [program, "--x", "{TOKEN}", "--"]) == (path, words)
+    assert b"ada" == environment[b"USER_NAME"]
+    assert b"p=\xc3\xa4\xff " + CANARY == environment[b"TOKEN"]
+    assert 126 == said.code
+    assert "cannot be run: " in said.err
+    assert CANARY.decode() not in said.out + said.err
+    assert 1 == releases(console)
+
+
+@posix
+def test_command_gets_a_pipe_with_the_value_in_it(console, program, become):
+    """The number stands in the environment and in the words, and the pipe ends after the value."""
+    console.login(password=CANARY)
+
+    console.run("exec", URL, "--fd", "FD", "--", program, "/dev/fd/{FD}", "x{FD}{FD}", "{OTHER}")
+
+    [(_, words, environment)] = become
+    number = int(environment[b"FD"])
+    with os.fdopen(number, "rb") as pipe:
+        assert os.get_inheritable(number)
+        assert CANARY == pipe.read()
+    assert [f"/dev/fd/{number}", f"x{number}{number}", "{OTHER}"] == words[1:]
+    assert CANARY not in b"".join(environment.values())
+
+
+@posix
+def test_longest_password_fits_a_pipe(console, program, become):
+    """Whatever login takes, exec can hand over."""
+    from keylease.cli.login import LONGEST_PASSWORD  # noqa: PLC0415 - only here
+
+    wiring = Wiring()
+    secret = Secret(b"x" * LONGEST_PASSWORD)
+    wiring.session.create(Target("web", "https", "git.example"), Credential("ada", secret))
+
+    console.run("exec", URL, "--fd", "FD", "--", program)
+
+    [(_, _, environment)] = become
+    with os.fdopen(int(environment[b"FD"]), "rb") as pipe:
+        assert LONGEST_PASSWORD == len(pipe.read())
+
+
+@posix
+def test_extra_field_can_be_handed_over(console, program, become):
+    """A refresh token goes where the user says, under its own name."""
+    fields = (("oauth_refresh_token", Secret(CANARY)),)
+    credential = Credential("ada", Secret(b"x"), fields=fields)
+    Wiring().session.create(Target("web", "https", "git.example"), credential)
+
+    console.run("exec", URL, "--env", "REFRESH=oauth_refresh_token", "--", program)
+
+    [(_, _, environment)] = become
+    assert CANARY == environment[b"REFRESH"]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("field", "error"),
+    [
+        ("username", "keylease: error: the session has no user name"),
+        ("other", "keylease: error: the session has no field other"),
+        ("nul", "keylease: error: the field nul has a NUL inside"),
+    ],
+)
+def test_what_the_session_does_not_have_is_said(console, program, become, field, error):
+    """A command is not started with half of what it needs."""
+    credential = Credential(None, Secret(b"x"), fields=(("nul", Secret(b"a\0b")),))
+    Wiring().session.create(Target("web", "https", "git.example"), credential)
+
+    said = console.run("exec", URL, "--env", f"A={field}", "--", program)
+
+    assert (1, []) == (said.code, become)
+    assert said.err.startswith(error)
+
+
+@posix
+def test_authorization_header_is_not_handed_over_as_a_password(console, program, become):
+    """What only a tool that knows its form can use is not mistaken for a password."""
+    credential = Credential("ada", Secret(CANARY), authtype="Bearer")
+    Wiring().session.create(Target("web", "https", "git.example"), credential)
+
+    said = console.run("exec", URL, "--env", "A", "--", program)
+
+    assert (3, []) == (said.code, become)
+
+
+@posix
+def test_exec_uses_the_session(console, program, become):
+    """It restarts the idle timeout, as every use does."""
+    console.login()
+    console.clock.advance(600)
+
+    console.run("exec", URL, "--env", "A", "--", program)
+
+    assert 1 == len(become)
+    assert 900 == console.status()["sessions"][0]["idle_seconds_left"]
+
+
+@posix
+def test_command_is_found_as_a_shell_finds_it(tmp_path, monkeypatch):
+    """The first on PATH that can be run, past one that cannot; a name with a slash is a path."""
+    for directory, mode in (("a", 0o644), ("b", 0o755), ("c", 0o755)):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "tool").write_text("#!/bin/sh\n")
+        (tmp_path / directory / "tool").chmod(mode)
+    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / each) for each in "abc"))
+    monkeypatch.chdir(tmp_path)
+
+    assert str(tmp_path / "b" / "tool") == find("tool")
+    assert "c/tool" == find("c/tool")
