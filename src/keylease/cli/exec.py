@@ -268,7 +268,8 @@ else:
         sys.stdout.flush()
         sys.stderr.flush()
         try:
-            os.execve(path, words, environment)  # noqa: S606  # nosec B606 - no shell is meant
+            # Without a shell, which would read meaning into the words.
+            os.execve(path, words, environment)  # noqa: S606  # nosec B606
         except (OSError, ValueError) as error:
             # Out of memory for arguments, a format that is not executable, a name too long.
             # Never with the cause: its traceback has the environment.
