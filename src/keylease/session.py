@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.audit.events import Entry, RefusalReason
 from keylease.clock import NANOSECONDS
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from keylease.audit.log import AuditLog
     from keylease.clock import Clock, Moment
     from keylease.model import Credential, Reason, Request, Target
-    from keylease.record import Header
+    from keylease.record import Header, Touch
     from keylease.secret import Secret
+    from keylease.shares.base import ShareUnavailableError
     from keylease.store import Found, Sessions, SessionStore
     from keylease.vault import Vault, VaultKeys
 
@@ -61,7 +62,21 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
 _ID_BYTES: Final = 16
 
 _Live = tuple["Found", Session]
-_Over = tuple[Session | None, "Reason"]
+
+
+class _Sorted(NamedTuple):
+    """What was found, by what it is."""
+
+    live: list[_Live]
+    over: list[tuple[Session | None, Reason]]
+    """What has ended, and was removed."""
+    unknown: list[ShareUnavailableError]
+    """Why nothing can be said about a session that may be live."""
+
+    def demand_certainty(self) -> None:
+        """Raise if there is a session about which nothing can be said."""
+        for error in self.unknown:
+            raise error
 
 
 class SessionService:
@@ -138,7 +153,7 @@ class SessionService:
             self._refuse("incomplete", target, username)
             return None
         with self._operation(target, username, create=not request.ephemeral) as (sessions, now):
-            live, _ = self._sort(sessions, sessions.of(target), now)
+            live = self._sort(sessions, sessions.of(target), now).live
             confirmed = self._echo(sessions, live, request, now)
             if confirmed is not None:
                 self._audit.log_or_gap(confirmed, now)
@@ -217,7 +232,8 @@ class SessionService:
 
         It needs no key, so a locked keychain holds it up as little as the audit log does.
         """
-        return self._destroy("logout", self._clock.now(), lambda _: True, keep_touches=True)
+        now = self._clock.now()
+        return self._destroy("logout", now, lambda _: True, _echo_at(now))
 
     def persist(self, session: Session, credential: Credential) -> Session:
         """Seal a live session as it stands, in place of any for the same path and username.
@@ -246,10 +262,11 @@ class SessionService:
         """
         with self._operation(None, None) as (sessions, now):
             found = [each for each in sessions.all() if each.id == session_id]
-            live, over = self._sort(sessions, found, now)
-            for _, session in live:
+            judged = self._sort(sessions, found, now)
+            judged.demand_certainty()
+            for _, session in judged.live:
                 return session
-            for ended_session, reason in over:
+            for ended_session, reason in judged.over:
                 raise _ended_error(ended_session and ended_session.target, reason)
             msg = "no session of that id"
             raise SessionNotFoundError(msg)
@@ -261,8 +278,9 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(None, None) as (sessions, now):
-            live, _ = self._sort(sessions, sessions.all(), now)
-            ordered = sorted((session for _, session in live), key=_age)
+            judged = self._sort(sessions, sessions.all(), now)
+            judged.demand_certainty()
+            ordered = sorted((session for _, session in judged.live), key=_age)
             return [(session, remaining(session, now)) for session in ordered]
 
     # How a decision is taken.
@@ -334,12 +352,9 @@ class SessionService:
         self._destroy("revoked", now, lambda header: not header or header.generation <= generation)
         return True
 
-    def _sort(
-        self, sessions: Sessions, found: Iterable[Found], now: Moment
-    ) -> tuple[list[_Live], list[_Over]]:
+    def _sort(self, sessions: Sessions, found: Iterable[Found], now: Moment) -> _Sorted:
         """Return what is live, and what is over after having removed it."""
-        live: list[_Live] = []
-        over: list[_Over] = []
+        judged = _Sorted([], [], [])
         for each in found:
             session = each.session
             reason = (
@@ -347,12 +362,15 @@ class SessionService:
                 if session is None
                 else ended(session, now)
             )
-            if reason is not None:
+            if each.unknown is not None and reason == "tampered":
+                # Its times do not end it, and that it cannot be opened here proves nothing.
+                judged.unknown.append(each.unknown)
+            elif reason is not None:
                 self._end(sessions, each, reason, now)
-                over.append((session, reason))
+                judged.over.append((session, reason))
             elif session is not None:
-                live.append((each, session))
-        return live, over
+                judged.live.append((each, session))
+        return judged
 
     def _newest(
         self,
@@ -363,15 +381,16 @@ class SessionService:
         *,
         preencoded: bool = True,
     ) -> _Live:
-        live, over = self._sort(sessions, sessions.of(target), now)
+        judged = self._sort(sessions, sessions.of(target), now)
         fitting = [
             (found, session)
-            for found, session in live
+            for found, session in judged.live
             if answers(session, target, username) and (preencoded or session.authtype is None)
         ]
         if fitting:
             return max(fitting, key=lambda each: _age(each[1]))
-        for session, reason in over:
+        judged.demand_certainty()
+        for session, reason in judged.over:
             if session is None or answers(session, target, username):
                 raise _ended_error(target, reason)
         msg = f"there is no session for {target.url}" + (f" as {username}" if username else "")
@@ -446,7 +465,7 @@ class SessionService:
     def _persist(
         self, sessions: Sessions, session: Session, credential: Credential, now: Moment
     ) -> None:
-        live, _ = self._sort(sessions, sessions.of(session.target), now)
+        live = self._sort(sessions, sessions.of(session.target), now).live
         self._audit.log(_entry("session.created", session), now)
         sessions.put(session, credential, seconds=_whole_seconds(session, now))
         for found, old in live:
@@ -464,15 +483,16 @@ class SessionService:
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason
     ) -> list[Session]:
         with self._operation(target, username) as (sessions, now):
-            live, _ = self._sort(sessions, sessions.of(target), now)
+            judged = self._sort(sessions, sessions.of(target), now)
             doomed = [
                 (found, session)
-                for found, session in live
+                for found, session in judged.live
                 if answers(session, target, username)
                 and (secret is None or self._holds(sessions, found, session, secret))
             ]
             for found, _ in doomed:
                 self._end(sessions, found, reason, now)
+            judged.demand_certainty()
             if not doomed:
                 self._refuse("not_found", target, username)
             return [session for _, session in doomed]
@@ -495,19 +515,26 @@ class SessionService:
         reason: Reason,
         now: Moment,
         doomed: Callable[[Header | None], bool],
-        *,
-        keep_touches: bool = False,
+        keep: Callable[[Touch], bool] = lambda _: False,
     ) -> list[str]:
         def announce(session_id: str) -> None:
             self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
 
-        return self._store.destroy(doomed, announce, keep_touches=keep_touches)
+        destroyed = self._store.destroy(doomed, announce, keep=keep)
+        for failure in destroyed.failures:
+            raise failure
+        return destroyed.sessions
 
     def _refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None
     ) -> None:
         entry = Entry("session.refused", "refused", reason, None, target, username)
         self._audit.log_or_gap(entry, self._clock.now())
+
+
+def _echo_at(now: Moment) -> Callable[[Touch], bool]:
+    """Return what judges whether a touch record without a session can be of use."""
+    return lambda touch: echo_may_come(touch.released, now)
 
 
 def _whole_seconds(session: Session, now: Moment) -> int:

@@ -7,12 +7,13 @@ bucket's name is only a digest.
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import SealError, StateError, StateMissingError, UnsafeStateError
 from keylease.model import Session
-from keylease.record import TOUCH_BYTES, Header, Label, Touch
+from keylease.record import MAC_BYTES, TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
     BUCKET_DIGITS,
     Keys,
@@ -60,6 +61,8 @@ class Found(NamedTuple):
     keys: Keys | None
     erases: bool = False
     """Whether the platform itself destroys what opens the file when the session ends."""
+    unknown: ShareUnavailableError | None = None
+    """Why nothing can be said about its share, so that it is neither opened nor dead."""
 
     @property
     def session(self) -> Session | None:
@@ -82,6 +85,25 @@ class Found(NamedTuple):
             cap_seconds=header.cap_seconds,
             erased=self.erases,
         )
+
+
+class Destroyed(NamedTuple):
+    """What became of the sessions that were destroyed without a key."""
+
+    sessions: list[str]
+    """The ids of those whose file is gone."""
+    shares: list[str]
+    """The ids of those whose share may still live; it dies by itself, or with the login."""
+    failures: list[StateError]
+    """What could not be removed."""
+
+
+class Tidied(NamedTuple):
+    """How much was removed that is of no use to anybody."""
+
+    touches: int = 0
+    temporaries: int = 0
+    shares: int = 0
 
 
 class SessionStore:
@@ -120,58 +142,82 @@ class SessionStore:
         doomed: Callable[[Header | None], bool],
         announce: Callable[[str], None],
         *,
-        keep_touches: bool = False,
-    ) -> list[str]:
-        """Remove sealed files without a key, and return the sessions' ids.
+        keep: Callable[[Touch], bool] = lambda _: False,
+    ) -> Destroyed:
+        """Remove sealed files and their shares without a key. What fails keeps nothing else alive.
 
         Args:
             doomed: Judges a file by its header, which is a claim; `None` if it has none.
             announce: Called with the session's id before its file is removed.
-            keep_touches: Whether the touch records stay, because an echo may still come. They are
-                good for nothing once the vault key is gone.
+            keep: Judges a touch record without a session, which is a claim, too: it is good for
+                something only while the vault key is there and an echo may come.
 
         Raises:
-            StateError: something could not be removed; whatever could be is removed all the same.
+            StateError: the directory itself cannot be used.
         """
-        ended: list[str] = []
-        failures: list[StateError] = []
+        done = Destroyed([], [], [])
         with self._locked() as directory:
             for name in _buckets(directory):
-                # One file that cannot be removed does not keep the others alive.
-                try:
-                    with directory.child(name) as inside:
-                        ended += self._destroy_in(inside, doomed, announce)
-                        if not keep_touches:
-                            for session in _ids(inside, _TOUCH, without=_SEALED):
-                                inside.remove(session + _TOUCH)
-                        inside.sweep(_ORPHAN_SECONDS)
+                with _collecting(done.failures), directory.child(name) as inside:
+                    for session in _ids(inside, _SEALED):
+                        with _collecting(done.failures):
+                            self._destroy(inside, session, doomed, announce, done)
+                    _tidy(inside, keep)
+                with _collecting(done.failures):
                     directory.remove_child(name)
-                except StateError as error:
-                    failures.append(error)
-        for failure in failures:
-            raise failure
-        return ended
+        return done
 
-    def _destroy_in(
+    def tidy(self, keep: Callable[[Touch], bool]) -> Tidied:
+        """Remove what killed writers, ended sessions and old logins left. It needs no key.
+
+        Args:
+            keep: Judges a touch record without a session, as in `destroy`.
+
+        Raises:
+            StateError: something cannot be removed; the rest is removed all the same.
+        """
+        touches, live = 0, set()
+        failures: list[StateError] = []
+        with self._locked() as directory, self._state() as state:
+            temporaries = state.sweep(_ORPHAN_SECONDS) + directory.sweep(_ORPHAN_SECONDS)
+            for name in _buckets(directory):
+                with _collecting(failures):
+                    with directory.child(name) as inside:
+                        live.update(_ids(inside, _SEALED))
+                        tidied = _tidy(inside, keep)
+                    touches += tidied.touches
+                    temporaries += tidied.temporaries
+                    directory.remove_child(name)
+            for failure in failures:
+                # A bucket that could not be looked into may have a session for any share.
+                raise failure
+            # A share is made before its session's file, and both under this lock.
+            return Tidied(touches, temporaries, self._shares.sweep(live))
+
+    def _destroy(
         self,
         inside: Directory,
+        session: str,
         doomed: Callable[[Header | None], bool],
         announce: Callable[[str], None],
-    ) -> list[str]:
-        ended = []
-        for session in _ids(inside, _SEALED):
-            try:
-                sealed = inside.read(session + _SEALED, LONGEST_SEALED)
-            except UnsafeStateError:
-                # What others could have written is no session, and nothing is read from it.
-                sealed = None
-            header = _header(sealed)
-            if doomed(header):
-                announce(session)
-                inside.remove(session + _SEALED)
-                self._shares.destroy(header, session)
-                ended.append(session)
-        return ended
+        done: Destroyed,
+    ) -> None:
+        try:
+            sealed = inside.read(session + _SEALED, LONGEST_SEALED)
+        except UnsafeStateError:
+            # What others could have written is no session, and nothing is read from it.
+            sealed = None
+        header = _header(sealed)
+        if not doomed(header):
+            return
+        announce(session)
+        try:
+            inside.remove(session + _SEALED)
+            done.sessions.append(session)
+        finally:
+            # On a disk that takes no change, a share that is gone ends the session all the same.
+            if not self._shares.destroy(header, session):
+                done.shares.append(session)
 
     @contextmanager
     def _locked(self) -> Iterator[Directory]:
@@ -195,17 +241,36 @@ class Sessions:
 
     def of(self, target: Target) -> list[Found]:
         """Return what is in the target's bucket: same namespace, protocol and host, any path."""
-        name = bucket(self._key, target)
         try:
-            with self._directory.child(name) as inside:
-                sessions = _ids(inside, _SEALED)
+            return self.within(bucket(self._key, target))
         except StateMissingError:
             return []
-        return [self._find(name, session) for session in sessions]
 
     def all(self) -> list[Found]:
         """Return every session file."""
         return [self._find(name, session) for name, session in _sealed(self._directory)]
+
+    def buckets(self) -> list[str]:
+        """Return the name of every bucket, from any one on, so that each comes first some day."""
+        names = _buckets(self._directory)
+        # The random module costs more than it is worth here, and a bias does no harm.
+        start = int.from_bytes(os.urandom(4)) % len(names) if names else 0
+        return names[start:] + names[:start]
+
+    def within(self, name: str) -> list[Found]:
+        """Return every session file of one bucket."""
+        with self._directory.child(name) as inside:
+            sessions = _ids(inside, _SEALED)
+        return [self._find(name, session) for session in sessions]
+
+    def tidy(self, name: str, keep: Callable[[Touch], bool]) -> None:
+        """Remove from one bucket what is of no use to anybody; see `SessionStore.tidy`."""
+        try:
+            with self._directory.child(name) as inside:
+                _tidy(inside, keep)
+        except StateMissingError:
+            return  # with its last session the bucket went
+        self._directory.remove_child(name)
 
     def ended(self, target: Target) -> list[Touch]:
         """Return the touch records that outlived their sessions in the target's bucket."""
@@ -231,7 +296,13 @@ class Sessions:
             seconds: For how long it lives from now if it is not used.
         """
         kind, share = self._shares.create(session.id, seconds)
-        keys = Keys(self._key, share)
+        try:
+            self._put(session, credential, kind, Keys(self._key, share))
+        except BaseException:
+            self._shares.destroy(None, session.id)
+            raise
+
+    def _put(self, session: Session, credential: Credential, kind: int, keys: Keys) -> None:
         header = Header(
             share=kind,
             id=session.id,
@@ -283,12 +354,18 @@ class Sessions:
         return open_credential(found.keys, found.opened)
 
     def remove(self, found: Found, *, keep_touch: bool) -> None:
-        """Remove the session's file, and its touch record unless an echo may still come."""
-        with self._directory.child(found.bucket) as inside:
-            inside.remove(found.id + _SEALED)
-            if not keep_touch:
-                inside.remove(found.id + _TOUCH)
-        self._shares.destroy(found.header, found.id)
+        """Remove the session's file, and its touch record unless an echo may still come.
+
+        Raises:
+            StateError: something could not be removed; the share is destroyed all the same.
+        """
+        try:
+            with self._directory.child(found.bucket) as inside:
+                inside.remove(found.id + _SEALED)
+                if not keep_touch:
+                    inside.remove(found.id + _TOUCH)
+        finally:
+            self._shares.destroy(found.header, found.id)
         self._directory.remove_child(found.bucket)
 
     def forget(self, target: Target, touch: Touch) -> None:
@@ -307,7 +384,10 @@ class Sessions:
         touch = self._touch(name, session)
         if touch is not None and touch.header_digest != header_digest(sealed):
             touch = None
-        keys = Keys(self._key, self._shares.read(header, session))
+        try:
+            keys = Keys(self._key, self._shares.read(header, session))
+        except ShareUnavailableError as error:
+            return Found(name, session, header, touch, None, None, unknown=error)
         try:
             opened = open_label(keys, sealed)
         except SealError:
@@ -357,11 +437,27 @@ class _Shares:
         if header is not None:
             self._of(header).prolong(session, seconds)
 
-    def destroy(self, header: Header | None, session: str) -> None:
-        """Destroy the share. If it cannot be reached it dies by itself, or with the login."""
-        with suppress(ShareUnavailableError):
-            if header is not None:
-                self._of(header).destroy(session)
+    def destroy(self, header: Header | None, session: str) -> bool:
+        """Destroy the share, wherever it is if there is no header, and return whether it is gone.
+
+        If it cannot be reached it dies by itself, or with the login.
+        """
+        wanted = self._stores.keys() if header is None else {header.share}
+        gone = wanted <= self._stores.keys()
+        for kind in wanted & self._stores.keys():
+            try:
+                self._stores[kind].destroy(session)
+            except ShareUnavailableError:
+                gone = False
+        return gone
+
+    def sweep(self, live: set[str]) -> int:
+        """Destroy the shares that no live session has, where they do not die by themselves."""
+        swept = 0
+        for store in self._stores.values():
+            with suppress(ShareUnavailableError):
+                swept += store.sweep(live)
+        return swept
 
     def _of(self, header: Header) -> ShareStore:
         store = self._stores.get(header.share)
@@ -369,6 +465,34 @@ class _Shares:
             msg = f"the session's share is in a store of kind {header.share}, which is not here"
             raise ShareUnavailableError(msg)
         return store
+
+
+@contextmanager
+def _collecting(failures: list[StateError]) -> Iterator[None]:
+    """Keep what went wrong for later, so that the rest is done now."""
+    try:
+        yield
+    except StateError as error:
+        failures.append(error)
+
+
+def _tidy(inside: Directory, keep: Callable[[Touch], bool]) -> Tidied:
+    """Remove touch records that outlived their use, and unfinished files, from one bucket."""
+    removed = 0
+    for session in _ids(inside, _TOUCH, without=_SEALED):
+        claim = _claimed(inside, session + _TOUCH)
+        if claim is None or not keep(claim):
+            removed += inside.remove(session + _TOUCH)
+    return Tidied(removed, inside.sweep(_ORPHAN_SECONDS))
+
+
+def _claimed(inside: Directory, name: str) -> Touch | None:
+    """Return what a touch record says, unproved: whoever could forge it could remove it as well."""
+    try:
+        record = inside.read(name, TOUCH_BYTES) or b""
+        return Touch.unpack(record[:-MAC_BYTES]) if len(record) == TOUCH_BYTES else None
+    except (SealError, UnsafeStateError):
+        return None
 
 
 def _header(sealed: bytes | None) -> Header | None:

@@ -93,7 +93,11 @@ def _shares() -> tuple[ShareStore, ...]:
         from keylease.shares.kernel import KernelShares
         from keylease.shares.runtimedir import RuntimeDirShares
 
-        return (KernelShares(), RuntimeDirShares(_open_runtime), PolicyShares())
+        return (
+            KernelShares(),
+            RuntimeDirShares(lambda: _open_runtime(create=True), _open_runtime),
+            PolicyShares(),
+        )
     if sys.platform == "win32":
         from keylease.shares.windows import WindowsShares
 
@@ -104,9 +108,8 @@ def _shares() -> tuple[ShareStore, ...]:
 if sys.platform == "linux":
     from keylease.paths import runtime_directory
 
-    def _open_runtime() -> Directory:
+    def _open_runtime(*, create: bool = False) -> Directory:
         # One directory for each state directory, so that none sweeps the shares of another.
         name = hashlib.sha256(state_directory().encode("utf-8", "surrogateescape")).hexdigest()
-        return Directory.open(
-            os.path.join(runtime_directory(), f"keylease-{name[:16]}"), create=True
-        )
+        path = os.path.join(runtime_directory(), f"keylease-{name[:16]}")
+        return Directory.open(path, create=create)

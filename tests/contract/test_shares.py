@@ -50,7 +50,8 @@ def runtime() -> Iterator[RuntimeDirShares]:
     """Return a directory in memory."""
     require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
     root = Path(tempfile.mkdtemp(dir=MEMORY))
-    yield RuntimeDirShares(lambda: Directory.open(str(root / "shares"), create=True))
+    path = str(root / "shares")
+    yield RuntimeDirShares(lambda: Directory.open(path, create=True), lambda: Directory.open(path))
     shutil.rmtree(root)
 
 
@@ -108,9 +109,15 @@ def test_destroyed_share_is_gone(shares: ShareStore, session: str) -> None:
 
 def test_share_that_never_was_is_absent(shares: ShareStore, session: str) -> None:
     """A session of another boot has no share, and nothing breaks."""
-    shares.prolong(session, 60)
+    other = random_bytes(16).hex()
+    shares.destroy(session)
+    shares.create(other, 60)
 
-    assert shares.read(session) is None
+    shares.prolong(session, 60)
+    read = shares.read(session)
+    shares.destroy(other)
+
+    assert read is None
 
 
 def test_kernel_destroys_the_share_by_itself(kernel: KernelShares, session: str) -> None:
@@ -157,6 +164,7 @@ def test_sweep_removes_what_no_session_has(runtime: RuntimeDirShares, session: s
     runtime.create(session, 60)
     runtime.create(other, 60)
 
+    assert 0 == runtime.sweep({session, other})
     assert 1 == runtime.sweep({session})
 
     assert runtime.read(session) is not None
@@ -170,4 +178,16 @@ def test_store_that_cannot_be_reached_is_not_an_empty_one(session: str) -> None:
         return Directory.open("/nonexistent/place")
 
     with pytest.raises(ShareUnavailableError):
-        RuntimeDirShares(closed).read(session)
+        RuntimeDirShares(closed, closed).read(session)
+
+
+def test_login_without_a_directory_for_shares_proves_nothing(
+    runtime: RuntimeDirShares, session: str
+) -> None:
+    """A program with another XDG_RUNTIME_DIR does not end what it cannot see, and makes nothing."""
+    for _ in range(2):
+        with pytest.raises(ShareUnavailableError):
+            runtime.read(session)
+    runtime.destroy(session)
+
+    assert 0 == runtime.sweep(set())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keylease import keystores, wiring
 from keylease.cli import main
+from keylease.shares.policy import PolicyShares
 from keylease.testing import FrozenClock, MemoryKeyStore
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from keylease.shares.base import ShareStore
 
 
 class Said(NamedTuple):
@@ -41,10 +44,12 @@ class Console:
         self.state = state
         self.clock = FrozenClock()
         self.keystore = MemoryKeyStore()
+        self.shares: tuple[ShareStore, ...] = (PolicyShares(),)
         self._capsys = capsys
         monkeypatch.setenv("KEYLEASE_STATE_DIR", str(state))
         monkeypatch.delenv("KEYLEASE_KEYCHAIN", raising=False)
         monkeypatch.setattr(wiring, "BootClock", lambda: self.clock)
+        monkeypatch.setattr(wiring, "_shares", lambda: self.shares)
         monkeypatch.setattr(keystores, "choose", lambda _: self.keystore)
         monkeypatch.setattr(keystores, "open_keystore", lambda *_: self.keystore)
 

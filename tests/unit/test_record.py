@@ -68,9 +68,9 @@ def test_records_have_the_documented_sizes():
         (b"", "not a sealed file"),
         (HEADER.pack()[:-1], "not a sealed file"),
         (b"\x7fELF" + HEADER.pack()[4:], "not a sealed file"),
-        (b"KLSF\x00" + HEADER.pack()[5:], r"version 0\.0, expected 1\.0 or 1\.1"),
-        (b"KLSF\x02" + HEADER.pack()[5:], r"version 2\.0, expected 1\.0 or 1\.1"),
-        (b"KLSF\x01\x02" + HEADER.pack()[6:], r"version 1\.2, expected 1\.0 or 1\.1"),
+        (b"KLSF\x00" + HEADER.pack()[5:], r"version 0\.0, expected 1\.0 to 1\.3"),
+        (b"KLSF\x02" + HEADER.pack()[5:], r"version 2\.0, expected 1\.0 to 1\.3"),
+        (b"KLSF\x01\x04" + HEADER.pack()[6:], r"version 1\.4, expected 1\.0 to 1\.3"),
     ],
 )
 def test_what_is_no_header_is_refused(packed, told):

@@ -132,7 +132,7 @@ def test_sealing_leaves_the_caller_its_secret():
     """What was sealed can still be handed out; wiping is the caller's business."""
     held = Credential("alice", Secret(SECRET))
     read = keys(shared=True)
-    seal.seal(read, HEADER, make_label(), held)
+    seal.seal(read, HEADER._replace(share=1), make_label(), held)
 
     assert SECRET == bytes(held.secret.reveal())
     assert VAULT_KEY == bytes(read.vault.reveal())
@@ -154,8 +154,9 @@ def test_sealing_leaves_the_caller_its_secret():
 def test_a_wiped_or_short_key_is_never_used(wrong):
     """What is sealed under a key that everybody knows would be open to everybody."""
     held = Credential("alice", Secret(SECRET))
+    header = HEADER._replace(share=0 if wrong.share is None else 1)
     with pytest.raises(ValueError, match="wiped"):
-        seal.seal(wrong, HEADER, make_label(), held)
+        seal.seal(wrong, header, make_label(), held)
     with pytest.raises(ValueError, match="wiped"):
         seal.open_label(wrong, sealed_with())
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
+from support.shares import MemoryShares
 
 from keylease.errors import (
     AuditError,
@@ -17,7 +18,9 @@ from keylease.errors import (
 )
 from keylease.model import CAP_SECONDS, IDLE_SECONDS, Limits, Request
 from keylease.secret import Secret
-from keylease.testing import MemoryKeyStore
+from keylease.shares.base import ShareUnavailableError
+from keylease.shares.policy import PolicyShares
+from keylease.testing import FrozenClock, MemoryKeyStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -624,3 +627,106 @@ def test_absence_in_another_keychain_of_the_kind_is_no_revocation(rig: Rig) -> N
         late.session.create(EXAMPLE, credential())
 
     assert get_password(rig) == PASSWORD
+
+
+# Shares
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Rig:
+    """Return a process whose sessions have shares, which die by the test's clock."""
+    clock = FrozenClock()
+    return Rig(tmp_path / "shared", clock=clock, shares=(MemoryShares(clock), PolicyShares()))
+
+
+def shares_of(rig: Rig) -> MemoryShares:
+    """Return the shares that a test can let die."""
+    shares = rig.shares[0]
+    assert isinstance(shares, MemoryShares)
+    return shares
+
+
+def test_share_lives_exactly_as_long_as_its_session(shared: Rig) -> None:
+    """Each use gives the share the time that the session has, and never more than to the cap."""
+    shared = shared.again(limits=Limits(600, 900))
+    shared.session.handle(bring())
+    shared.clock.advance(500)
+    shared.session.get(EXAMPLE)
+    shared.clock.advance(300.5)
+    shared.session.extend(EXAMPLE)
+    shared.session.validate(EXAMPLE)
+
+    assert [600, 400, 100] == [seconds for _, seconds in shares_of(shared).given]
+
+
+def test_session_whose_share_has_died_is_told_by_its_times(shared: Rig) -> None:
+    """Nobody asked while the kernel let the share die; the log has the true reason all the same."""
+    shared.session.handle(bring())
+    shared.clock.advance(901)
+
+    with pytest.raises(SessionEndedError) as caught:
+        shared.session.get(EXAMPLE)
+
+    assert "idle" == caught.value.reason
+    assert ("session.ended", "idle") in shared.events()
+    assert [] == shared.sealed()
+
+
+def test_file_that_is_put_back_after_a_logout_opens_nothing(shared: Rig) -> None:
+    """Whoever kept a copy of the file, and has the vault key, gets nothing; and it is on record."""
+    shared.session.handle(bring())
+    (file,) = shared.sealed()
+    (touch,) = shared.touches()
+    kept = file.read_bytes(), touch.read_bytes()
+    shared.session.terminate(EXAMPLE)
+    file.parent.mkdir(mode=0o700)
+    for path, data in zip((file, touch), kept, strict=True):
+        path.write_bytes(data)
+        path.chmod(0o600)
+
+    with pytest.raises(SessionEndedError) as caught:
+        shared.session.get(EXAMPLE)
+
+    assert "tampered" == caught.value.reason
+    assert ("session.ended", "tampered") in shared.events()
+    assert [] == shared.sealed()
+
+
+def test_share_that_cannot_be_asked_for_ends_nothing(shared: Rig) -> None:
+    """In a container the kernel has other keys: nothing is released there, and nothing ended."""
+    shared.session.handle(bring())
+    shares_of(shared).refusing = "this process is in a container"
+
+    for ask in (shared.session.get, shared.session.terminate):
+        with pytest.raises(ShareUnavailableError):
+            ask(EXAMPLE)
+    with pytest.raises(ShareUnavailableError):
+        shared.session.sessions()
+
+    assert 1 == len(shared.sealed())
+    shares_of(shared).refusing = None
+    assert PASSWORD == text(shared.session.get(EXAMPLE).credential.secret)
+
+
+def test_session_beside_an_unreachable_share_answers(shared: Rig) -> None:
+    """A login inside the container works there, whatever the host has for the same server."""
+    shared.session.handle(bring())
+    shares_of(shared).refusing = "this process is in a container"
+    shared.clock.advance(1)
+
+    shared.session.handle(bring(password=b"another"))
+
+    assert b"another" == text(shared.session.get(EXAMPLE).credential.secret)
+    assert 2 == len(shared.sealed())
+
+
+def test_time_ends_a_session_whose_share_cannot_be_asked_for(shared: Rig) -> None:
+    """What is over by its own record does not wait for a kernel that never answers."""
+    shared.session.handle(bring())
+    shares_of(shared).refusing = "this process is in a container"
+    shared.clock.advance(901)
+
+    with pytest.raises(SessionEndedError):
+        shared.session.get(EXAMPLE)
+
+    assert [] == shared.sealed()

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from support.rig import EXAMPLE, PASSWORD, credential, text
+from support.shares import MemoryShares
 
 from keylease import store as module
 from keylease.clock import Deadline
@@ -24,44 +25,14 @@ KEY = b"v" * 32
 OTHER = EXAMPLE._replace(host="other.example")
 
 
-class Shares:
-    """Shares in memory, which a test can let die."""
-
-    kind = 1
-    erases = True
-
-    def __init__(self):
-        self.held = {}
-        self.prolonged = []
-
-    def create(self, session, seconds):
-        """Make a share."""
-        self.held[session] = bytes([len(self.held) + 1]) * 32
-        self.prolonged.append((session, seconds))
-        return self.read(session)
-
-    def read(self, session):
-        """Return the share if it lives."""
-        share = self.held.get(session)
-        return None if share is None else Secret(share)
-
-    def prolong(self, session, seconds):
-        """Write down that it was prolonged."""
-        self.prolonged.append((session, seconds))
-
-    def destroy(self, session):
-        """Let it die."""
-        self.held.pop(session, None)
-
-
 class Place:
     """A store and its files."""
 
-    def __init__(self, path, shares=None):
+    def __init__(self, path, *, shared=False):
         self.path = path
         self.clock = FrozenClock()
-        self.shares = shares
-        self.stores = (shares, PolicyShares()) if shares else (PolicyShares(),)
+        self.shares = MemoryShares(self.clock)
+        self.stores = (self.shares, PolicyShares()) if shared else (PolicyShares(),)
         self.made = 0
 
     def state(self):
@@ -132,7 +103,7 @@ def place(tmp_path):
 @pytest.fixture
 def shared(tmp_path):
     """Return one with volatile shares."""
-    return Place(tmp_path / "keylease", Shares())
+    return Place(tmp_path / "keylease", shared=True)
 
 
 def test_what_was_put_is_found_and_opened(place):
@@ -229,7 +200,7 @@ def test_a_lost_touch_record_makes_a_session_older_never_younger(place, damage):
         # The same session sealed anew has another header: an old record is not for it.
         place.file(session).unlink()
         with place.sessions() as sessions:
-            sessions.put(session, credential())
+            sessions.put(session, credential(), seconds=900)
         path.write_bytes(whole)
     else:
         path.write_bytes(
@@ -340,7 +311,7 @@ def test_keys_that_were_wiped_are_not_used(place):
         pass
 
     with pytest.raises(ValueError, match="wiped"):
-        sessions.put(place.session(), credential())
+        sessions.put(place.session(), credential(), seconds=900)
     assert [] == place.names()
 
 
@@ -378,7 +349,7 @@ def test_a_share_lives_as_long_as_its_session(shared):
         sessions.roll(found, shared.clock.now(), released=True, seconds=42)
         sessions.remove(found, keep_touch=True)
 
-    assert [(session.id, 600), (session.id, 42)] == shared.shares.prolonged
+    assert [(session.id, 600), (session.id, 42)] == shared.shares.given
     assert {} == shared.shares.held
 
 
@@ -393,9 +364,8 @@ def test_whether_the_platform_erases_is_told(place, shared):
 
 def test_a_store_that_cannot_keep_a_share_is_passed_over(place):
     """Where the kernel takes no share, the session is made without one, and says so."""
-    full = Shares()
-    full.create = lambda *_: _raise(ShareUnavailableError("the quota is used up"))
-    place.stores = (full, PolicyShares())
+    place.shares.refusing = "the quota is used up"
+    place.stores = (place.shares, PolicyShares())
 
     place.put()
 
@@ -407,13 +377,48 @@ def test_a_share_that_cannot_be_asked_for_ends_nothing(shared):
     session = shared.put()
     shared.stores = (PolicyShares(),)
 
-    with pytest.raises(ShareUnavailableError):
-        shared.find()
+    (found,) = shared.find()
+    assert isinstance(found.unknown, ShareUnavailableError)
+    assert found.session is None
     assert shared.file(session).exists()
 
 
-def _raise(error):
-    raise error
+def test_share_that_cannot_be_prolonged_is_said(shared):
+    """A use that gave the session no more time is not reported as one that did."""
+    shared.put()
+    (found,) = shared.find()
+    shared.shares.refusing = "the quota is used up"
+
+    with shared.sessions() as sessions, pytest.raises(ShareUnavailableError):
+        sessions.roll(found, shared.clock.now(), released=True, seconds=900)
+
+
+def test_session_that_was_not_made_leaves_no_share(shared):
+    """Where the file cannot be written, no half of a key is left behind."""
+    session = shared.put()
+    with shared.sessions() as sessions, pytest.raises(StateError):
+        sessions.put(session, credential(), seconds=900)
+
+    assert {} == shared.shares.held
+
+
+@POSIX
+def test_share_is_destroyed_though_the_file_stays(shared):
+    """On a disk that takes no change, an ended session cannot be opened all the same."""
+    session = shared.put()
+    (found,) = shared.find()
+    file = shared.file(session)
+    kept = file.read_bytes()
+    file.unlink()
+    file.mkdir()
+    with shared.sessions() as sessions, pytest.raises(StateError):
+        sessions.remove(found, keep_touch=False)
+    file.rmdir()
+    file.write_bytes(kept)
+    file.chmod(0o600)
+
+    assert {} == shared.shares.held
+    assert [None] == [each.session for each in shared.find()]
 
 
 # Destroying without a key
@@ -427,7 +432,7 @@ def test_destroying_needs_no_key(place):
     def announce(session):
         announced.append((session, len([name for name in place.names() if session in name])))
 
-    assert sorted(ids) == sorted(place.store().destroy(lambda _: True, announce))
+    assert sorted(ids) == sorted(place.store().destroy(lambda _: True, announce).sessions)
     assert sorted((session, 2) for session in ids) == sorted(announced), "told before it is done"
     assert [] == place.names()
 
@@ -456,9 +461,12 @@ def test_destroying_takes_what_is_no_sealed_file(place):
 
 
 def test_destroying_can_leave_the_touch_records_for_an_echo(place):
-    """What a tool was given can still come back after `logout --all`."""
+    """What a tool was given can still come back after `logout --all`; the rest is of no use."""
     session = place.put()
-    place.store().destroy(lambda _: True, lambda _: None, keep_touches=True)
+    place.put(username="bob")
+    with place.sessions() as sessions:
+        sessions.roll(sessions.of(EXAMPLE)[0], place.clock.now(), released=True, seconds=900)
+    place.store().destroy(lambda _: True, lambda _: None, keep=lambda touch: touch.released)
     with place.sessions() as sessions:
         assert [session.id] == [touch.id for touch in sessions.ended(EXAMPLE)]
 
@@ -471,6 +479,7 @@ def test_destroying_can_leave_the_touch_records_for_an_echo(place):
 def test_one_bad_file_does_not_keep_the_others_alive(place, tmp_path, way):
     """Ending every session ends every session that can be ended, and says what could not."""
     sessions = [place.put(EXAMPLE._replace(host=f"{count}.example")) for count in range(5)]
+    place.put(sessions[2].target, username="zoe")  # in the same directory, after the bad one
     path = place.file(sessions[2])
     if way == "mode":
         path.chmod(0o644)
@@ -486,11 +495,14 @@ def test_one_bad_file_does_not_keep_the_others_alive(place, tmp_path, way):
         path.write_bytes(bytes(module.LONGEST_SEALED + 1))
 
     if way == "directory":
-        with pytest.raises(StateError, match=f"{sessions[2].id}.sealed cannot be removed"):
-            place.store().destroy(lambda _: True, lambda _: None)
+        destroyed = place.store().destroy(lambda _: True, lambda _: None)
+        (failure,) = destroyed.failures
+        assert f"{sessions[2].id}.sealed cannot be removed" in str(failure)
+        assert 5 == len(destroyed.sessions)
         assert {sessions[2].id} == {name.partition(".")[0] for name in place.names()}
     else:
-        assert 5 == len(place.store().destroy(lambda _: True, lambda _: None))
+        destroyed = place.store().destroy(lambda _: True, lambda _: None)
+        assert (6, []) == (len(destroyed.sessions), destroyed.failures)
         assert [] == place.names()
     if way in {"link", "symbolic link"}:
         elsewhere = [each for each in tmp_path.iterdir() if each != place.path]
@@ -597,7 +609,7 @@ def test_nothing_is_written_without_randomness(place, monkeypatch, source):
     with monkeypatch.context() as patch:
         patch.setattr("keylease.secret.os.urandom", source)
         with place.sessions() as sessions, pytest.raises(StateError, match="random generator"):
-            sessions.put(place.session(), credential())
+            sessions.put(place.session(), credential(), seconds=900)
 
     assert [] == place.names()
 

@@ -18,7 +18,9 @@ SHARE_BYTES: Final = 32
 
 
 class ShareUnavailableError(StateError):
-    """This store cannot keep a share now; the next one may."""
+    """This store cannot keep a share, or tell of one, now; another one may."""
+
+    hint = "run keylease where the session was started, or wait for its end; nothing was deleted"
 
 
 class ShareStore(Protocol):
@@ -50,6 +52,15 @@ class ShareStore(Protocol):
 
         Raises:
             ShareUnavailableError: it cannot be prolonged, and so will die as it was to.
+        """
+
+    def sweep(self, live: set[str]) -> int:
+        """Destroy the shares of sessions that are not in `live`, and return how many those were.
+
+        Only where they can be listed and do not die by themselves.
+
+        Raises:
+            ShareUnavailableError: one of them may still be there.
         """
 
     def destroy(self, session: str) -> None:

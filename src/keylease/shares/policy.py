@@ -29,3 +29,8 @@ class PolicyShares:
 
     def destroy(self, session: str) -> None:
         """Do nothing: there is nothing to destroy."""
+
+    def sweep(self, live: set[str]) -> int:
+        """Do nothing: there is nothing to sweep."""
+        del live
+        return 0

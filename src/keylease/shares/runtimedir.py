@@ -7,10 +7,10 @@ opened in another login.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from keylease.errors import StateError
+from keylease.errors import StateError, StateMissingError
 from keylease.secret import Secret, random_bytes
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
@@ -20,32 +20,39 @@ if TYPE_CHECKING:
     from keylease.statefile import Directory
 
 _SUFFIX: Final = ".share"
+_ORPHAN_SECONDS: Final = 60.0
 
 
 class RuntimeDirShares:
     """The shares of this login.
 
     Args:
-        directory: Opens the directory for shares, or raises `StateError`.
+        make: Opens the directory for shares, made if need be, or raises `StateError`.
+        find: Opens it if it is there, or raises `StateMissingError`.
     """
 
     kind = 2
     erases = False
 
-    def __init__(self, directory: Callable[[], Directory]) -> None:
-        self._directory = directory
+    def __init__(self, make: Callable[[], Directory], find: Callable[[], Directory]) -> None:
+        self._make = make
+        self._find = find
 
     def create(self, session: str, seconds: int) -> Secret | None:
         """Write a share. `seconds` is nothing that a file could keep to."""
         del seconds
         share = Secret(random_bytes(SHARE_BYTES))
-        with self._open() as directory:
+        with _refusing(), self._make() as directory:
             directory.create(session + _SUFFIX, share.reveal())
         return share
 
     def read(self, session: str) -> Secret | None:
-        """Return the share; `None` if it is not of this login."""
-        with self._open() as directory:
+        """Return the share; `None` if it is not there any more.
+
+        Where there is no directory for shares at all, this is another login, or another place for
+        what runs in it, and nothing can be said.
+        """
+        with _refusing(), self._find() as directory:
             share = directory.read(session + _SUFFIX, SHARE_BYTES)
         return None if share is None else Secret(share)
 
@@ -54,23 +61,24 @@ class RuntimeDirShares:
 
     def destroy(self, session: str) -> None:
         """Remove the share."""
-        with self._open() as directory:
+        with _refusing(), suppress(StateMissingError), self._find() as directory:
             directory.remove(session + _SUFFIX)
 
     def sweep(self, live: set[str]) -> int:
         """Remove the shares of sessions that are not in `live`; return how many those were."""
         swept = 0
-        with self._open() as directory:
+        with _refusing(), suppress(StateMissingError), self._find() as directory:
+            swept += directory.sweep(_ORPHAN_SECONDS)
             for name in directory.names():
                 if name.endswith(_SUFFIX) and name.removesuffix(_SUFFIX) not in live:
                     swept += directory.remove(name)
         return swept
 
-    @contextmanager
-    def _open(self) -> Iterator[Directory]:
-        try:
-            with self._directory() as directory:
-                yield directory
-        except StateError as error:
-            msg = f"the share cannot be kept in the runtime directory: {error}"
-            raise ShareUnavailableError(msg) from error
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except StateError as error:
+        msg = f"the share cannot be kept in the runtime directory: {error}"
+        raise ShareUnavailableError(msg) from error

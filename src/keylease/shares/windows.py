@@ -92,6 +92,11 @@ if sys.platform == "win32":
             if not deleted and ctypes.get_last_error() != _NOT_FOUND:
                 _refuse("deleted")
 
+        def sweep(self, live: set[str]) -> int:
+            """Do nothing: whose they are, of all state directories, cannot be told from a list."""
+            del live
+            return 0
+
     def _name(session: str) -> str:
         return f"keylease:share:{session}"
 

@@ -6,11 +6,13 @@ import json
 import sys
 
 import pytest
+from support.shares import MemoryShares
 
 from keylease import keystores
 from keylease.errors import KeychainMissingError
 from keylease.model import Credential, Target
 from keylease.secret import Secret
+from keylease.shares.policy import PolicyShares
 from keylease.wiring import Wiring
 
 CANARY = "hunter2-canary"
@@ -115,6 +117,37 @@ def test_one_session_in_detail(console):
         "end": "policy: keylease checks the time, refuses and removes the file",
         "keychain": "memory of this process (memory), key generation 1, available",
     } == {key: value.strip() for key, value in lines.items()}
+
+
+def test_how_each_session_ends_is_told_of_each(console):
+    """One has a share that the system lets die, and one was made where there was none."""
+    shares = MemoryShares(console.clock)
+    console.shares = (shares, PolicyShares())
+    console.login("https://one.example")
+    shares.refusing = "the quota is used up"
+    console.clock.advance(1)
+    console.login("https://two.example")
+    shares.refusing = None
+
+    said = console.run("status")
+
+    assert ["erased", "policy"] == [line.split()[-1] for line in said.out.splitlines()[1:3]]
+    assert ["erased", "policy"] == [session["end"] for session in console.status()["sessions"]]
+    assert "erased: the system destroys a part" in console.run("status", "https://one.example").out
+
+
+def test_share_that_cannot_be_asked_for_is_an_error_of_its_own(console):
+    """In a container nobody is told that there is no session."""
+    shares = MemoryShares(console.clock)
+    console.shares = (shares, PolicyShares())
+    console.login()
+    shares.refusing = "this process is in a container"
+
+    said = console.run("status")
+
+    assert (6, "") == (said.code, said.out)
+    assert "keylease: error: this process is in a container\n" in said.err
+    assert 1 == len(list(console.state.glob("sessions/*/*.sealed")))
 
 
 def test_end_of_the_credential_is_shown(console):

@@ -1,0 +1,82 @@
+"""Shares in memory: the real interface, with a clock that tests move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keylease.secret import Secret
+from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
+
+if TYPE_CHECKING:
+    from keylease.clock import Clock
+    from keylease.shares.base import ShareStore
+
+
+class MemoryShares:
+    """Shares that die by a clock, as those of the kernel do, and that a test can let die.
+
+    Args:
+        clock: By which they die.
+        kind: As which store they are named in a header.
+        erases: What the store is to claim.
+    """
+
+    def __init__(self, clock: Clock, *, kind: int = 1, erases: bool = True) -> None:
+        self.kind = kind
+        self.erases = erases
+        self.held: dict[str, bytes] = {}
+        """Every share that was made and not destroyed, dead or not."""
+        self.given: list[tuple[str, int]] = []
+        """Each time that a share was given, in seconds, in order."""
+        self.refusing: str | None = None
+        """Why every call is refused; `None` if none is."""
+        self._clock = clock
+        self._ends: dict[str, int] = {}
+        self._made = 0
+
+    def create(self, session: str, seconds: int) -> Secret | None:
+        """Make a share."""
+        self._answer()
+        self._made += 1
+        self.held[session] = bytes([self._made]) * SHARE_BYTES
+        self._give(session, seconds)
+        return self.read(session)
+
+    def read(self, session: str) -> Secret | None:
+        """Return the share if it lives."""
+        self._answer()
+        share = self.held.get(session)
+        alive = share is not None and self._clock.now().boot_ns < self._ends[session]
+        return Secret(share) if share is not None and alive else None
+
+    def prolong(self, session: str, seconds: int) -> None:
+        """Give it a new time."""
+        if self.read(session) is not None:
+            self._give(session, seconds)
+
+    def destroy(self, session: str) -> None:
+        """Let it die."""
+        self._answer()
+        self.held.pop(session, None)
+
+    def sweep(self, live: set[str]) -> int:
+        """Destroy what is of no live session."""
+        self._answer()
+        doomed = self.held.keys() - live
+        for session in doomed:
+            del self.held[session]
+        return len(doomed)
+
+    def _give(self, session: str, seconds: int) -> None:
+        self._ends[session] = self._clock.now().boot_ns + seconds * 1_000_000_000
+        self.given.append((session, seconds))
+
+    def _answer(self) -> None:
+        if self.refusing is not None:
+            raise ShareUnavailableError(self.refusing)
+
+
+if TYPE_CHECKING:
+    from keylease.testing import FrozenClock
+
+    _CHECKED: ShareStore = MemoryShares(FrozenClock())
