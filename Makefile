@@ -43,8 +43,8 @@ bench: $(VENV)/.keylease
 docs: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)
 
-# A fixed date makes the same source give the same bytes.
-package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+# A fixed date makes the same source give the same bytes; without git it is hatchling's own.
+package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1580601600)
 package: $(VENV)/.test
 	@rm -rf dist
 	@$(BIN)/python -m build
