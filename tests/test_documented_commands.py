@@ -74,10 +74,6 @@ class Reader:
     def __init__(self, home, server):
         self._home = home
         self._host = f"http://{server.host}"
-        unattended = ("GIT_TERMINAL_PROMPT", "GIT_ASKPASS", "SSH_ASKPASS")
-        self._environment = {
-            name: value for name, value in home.environment.items() if name not in unattended
-        }
 
     def type(self, command, lines=()):
         """Type a command, answer what it asks, and return what the screen shows and its code."""
@@ -85,10 +81,12 @@ class Reader:
         if not questions and command.startswith("keylease login") and "-stdin" not in command:
             questions = ["Password for"]
         typed = command.replace(SHOWN_HOST, self._host)
+        # git may ask where the document says so; elsewhere it fails at once instead of waiting.
+        environment = self._home.environment | {"GIT_TERMINAL_PROMPT": str(len(questions))}
         with PseudoTerminal() as terminal:
             # In the home, and with everything on the screen, where git's questions are too.
             script = f'cd "$HOME"; exec >/dev/tty 2>&1; {typed}'
-            process = terminal.start(["sh", "-c", script], self._environment)
+            process = terminal.start(["sh", "-c", script], environment)
             for question in questions:
                 terminal.wait_for(question)
                 terminal.type(ANSWERS[question])
@@ -145,6 +143,7 @@ def test_documented_commands_do_what_is_shown(reader, path):
         "```console\n$ keylease logout --all\nended 2 sessions\n```\n",
         "```console\n$ keylease sattus\n```\n",
         "```console\n$ keylease setup git\nnothing to change\n```\n",
+        "```console\n$ git clone https://git.example/project.git\n```\n",
     ],
 )
 def test_a_document_that_is_wrong_is_found(reader, text):
