@@ -10,7 +10,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.errors import SealError, StateError, StateMissingError, UnsafeStateError
+from keylease.errors import (
+    LockTimeoutError,
+    SealError,
+    StateError,
+    StateMissingError,
+    UnsafeStateError,
+)
 from keylease.model import Session
 from keylease.record import TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
@@ -109,7 +115,8 @@ class SessionStore:
             LockTimeoutError: another process did not let go in time.
         """
         with self._locked() as directory:
-            yield Sessions(directory, keys, self._shares)
+            self._in_time()
+            yield Sessions(directory, keys, self._shares, self._in_time)
 
     def count(self) -> int:
         """Return how many sealed files there are. It needs no key."""
@@ -173,6 +180,15 @@ class SessionStore:
                 ended.append(session)
         return ended
 
+    def _in_time(self) -> None:
+        """Raise if the answer is late: the keys were read too long ago to be believed.
+
+        A process that was stopped and goes on would else answer from before a revocation.
+        """
+        if not self._deadline.remaining():
+            msg = "the answer took too long: this process was stopped, or the machine is too busy"
+            raise LockTimeoutError(msg)
+
     @contextmanager
     def _locked(self) -> Iterator[Directory]:
         with (
@@ -186,22 +202,45 @@ class SessionStore:
 class Sessions:
     """The sessions, with the lock held and the keys at hand."""
 
-    def __init__(self, directory: Directory, keys: VaultKeys, shares: ShareStore) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        keys: VaultKeys,
+        shares: ShareStore,
+        in_time: Callable[[], None],
+    ) -> None:
         self.generation: Final = keys.generation
         """The generation of the vault key; a file of another one is of a revoked vault."""
         self._directory = directory
         self._key = keys.session
         self._shares = shares
+        self._in_time = in_time
 
-    def of(self, target: Target) -> list[Found]:
-        """Return what is in the target's bucket: same namespace, protocol and host, any path."""
+    def of(self, target: Target, unsafe: list[StateError] | None = None) -> list[Found]:
+        """Return what is in the target's bucket: same namespace, protocol and host, any path.
+
+        Args:
+            target: What is looked for.
+            unsafe: Takes the refusals of files that cannot be used, and the rest is returned.
+
+        Raises:
+            StateError: a file cannot be used, and nobody takes the refusal.
+        """
         name = bucket(self._key, target)
         try:
             with self._directory.child(name) as inside:
                 sessions = _ids(inside, _SEALED)
         except StateMissingError:
             return []
-        return [self._find(name, session) for session in sessions]
+        found = []
+        for session in sessions:
+            try:
+                found.append(self._find(name, session))
+            except StateError as error:
+                if unsafe is None:
+                    raise
+                unsafe.append(error)
+        return found
 
     def all(self) -> list[Found]:
         """Return every session file."""
@@ -270,7 +309,12 @@ class Sessions:
             inside.rewrite(found.id + _TOUCH, mac_touch(self._key, touch))
 
     def open(self, found: Found) -> Credential:
-        """Return what the session holds. The caller wipes it."""
+        """Return what the session holds. The caller wipes it.
+
+        Raises:
+            LockTimeoutError: the answer is late.
+        """
+        self._in_time()
         if found.opened is None or found.keys is None:
             msg = "the label is opened before the credential"
             raise ValueError(msg)
