@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The interpreter's version and place. A virtual environment of another one is made again.
+INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(sys.version.split()[0], sys.base_prefix)')
 # What the installed package is made of. A change of any of it installs the package again.
 SOURCES := pyproject.toml README.md LICENSE $(shell find src -type f -not -name '*.pyc')
 
@@ -41,8 +43,8 @@ bench: $(VENV)/.keylease
 docs: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)
 
-# A fixed date makes the same source give the same bytes.
-package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+# A fixed date makes the same source give the same bytes; without git it is hatchling's own.
+package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1580601600)
 package: $(VENV)/.test
 	@rm -rf dist
 	@$(BIN)/python -m build
@@ -50,11 +52,14 @@ package: $(VENV)/.test
 clean:
 	@rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
+ifneq ($(shell cat $(VENV)/.made 2>/dev/null),$(INTERPRETER))
+.PHONY: $(VENV)/.made
+endif
 $(VENV)/.made: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed, PYTHON=$(PYTHON) is " + sys.version.split()[0])'
 	@echo "making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@touch $@
+	@echo "$(INTERPRETER)" >$@
 
 $(VENV)/.keylease: $(VENV)/.made $(SOURCES)
 	@echo "installing keylease"

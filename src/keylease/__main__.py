@@ -11,9 +11,9 @@ def main() -> int:
     """Run the command line and return the exit code."""
     argv = sys.argv[1:]
     if names_operation(argv):
-        from keylease.helper import run
+        from keylease.helper import main as helper
 
-        return run("git", argv)
+        return helper("git", argv)
     from keylease.cli import main as commands
 
     return commands(argv)

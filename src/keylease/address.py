@@ -16,7 +16,7 @@ from keylease.secret import wipe
 if TYPE_CHECKING:
     from keylease.model import Target
 
-_EXAMPLE: Final = "expected one like https://git.example"
+_EXAMPLE: Final = "write it as git takes it: https://git.example"
 
 
 class Address(NamedTuple):

@@ -54,7 +54,13 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self.seconds = seconds
+        """How long an answer may take, from the next `restart` on."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now again, for the next answer of the same process."""
+        self._end = time.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """Return the seconds that are left, never less than zero."""

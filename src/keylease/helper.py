@@ -12,26 +12,27 @@ from __future__ import annotations
 
 import io
 import os
+import select
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.audit.events import Entry
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
 from keylease.model import Limits
 from keylease.protocols import load
 from keylease.secret import wipe
-from keylease.wiring import Wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from keylease.model import Request
     from keylease.protocols.base import Protocol
+    from keylease.wiring import Wiring
 
 USAGE: Final = "usage: git-credential-keylease [--timeout SECONDS] [--keychain NAME] OPERATION"
 _USAGE_EXIT: Final = 129  # what git's own helpers exit with, see usage() in usage.c
-_INTERRUPTED_EXIT: Final = 130
-_STDIN, _STDOUT = 0, 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK: Final = 64 * 1024
 
 
@@ -45,7 +46,14 @@ class Arguments(NamedTuple):
 
 def git() -> int:
     """Be `git-credential-keylease`, which git runs for `credential.helper = keylease`."""
-    return run("git", sys.argv[1:])
+    return main("git", sys.argv[1:])
+
+
+def main(name: str, argv: Sequence[str]) -> int:
+    """Be a program that answers the peer called `name`. As `run`, and an interrupt just ends it."""
+    # Before anything heavy is imported: a traceback is noise to who pressed Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return run(name, argv)
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -93,32 +101,44 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
 def serve(protocol: Protocol, arguments: Arguments) -> int:
     """Answer one request and return the exit code; never exit itself."""
-    message, answer, request = bytearray(), bytearray(), None
+    message = bytearray()
     try:
-        _read(protocol, arguments.action, message)
-        # Here and not earlier: it starts the clock for the answer, and a peer may be slow to ask.
-        wiring = Wiring(keychain=arguments.keychain, limits=arguments.limits)
-        try:
-            request = protocol.parse(arguments.action, message)
-            answer = _answer(protocol, request, wiring)
-            _write(answer)
-        except RequestError:
-            entry = Entry("request.refused", "refused", "malformed")
-            wiring.audit.log_or_gap(entry, wiring.clock.now())
-            raise
-    except KeyleaseError as error:
+        with _undisturbed() as stdout:
+            try:
+                _read(protocol, arguments.action, message)
+                _handle(protocol, arguments, message, stdout)
+            except KeyleaseError as error:
+                refusal = protocol.refuse(error)
+                _write(refusal.reply, stdout)
+            else:
+                return 0
+    except StateError as error:
         refusal = protocol.refuse(error)
-        _write(refusal.reply)
-        _say(refusal.message)
-        return refusal.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED_EXIT
     finally:
         wipe(message)
+    _say(refusal.message)
+    return refusal.exit_code
+
+
+def _handle(protocol: Protocol, arguments: Arguments, message: bytearray, stdout: int) -> None:
+    """Parse, decide, render and write; wipe whatever was made of secrets on the way."""
+    from keylease.audit.events import Entry
+    from keylease.wiring import Wiring
+
+    wiring = Wiring(keychain=arguments.keychain, limits=arguments.limits)
+    request, answer = None, bytearray()
+    try:
+        request = protocol.parse(arguments.action, message)
+        answer = _answer(protocol, request, wiring)
+        _write(answer, stdout)
+    except RequestError:
+        entry = Entry("request.refused", "refused", "malformed")
+        wiring.audit.log_or_gap(entry, wiring.clock.now())
+        raise
+    finally:
         wipe(answer)
         if request is not None:
             request.wipe()
-    return 0
 
 
 def _answer(protocol: Protocol, request: Request, wiring: Wiring) -> bytearray:
@@ -137,6 +157,11 @@ def _read(protocol: Protocol, action: str, message: bytearray) -> None:
         stdin = io.FileIO(_STDIN, closefd=False)
         while len(message) <= protocol.MAX_REQUEST and not protocol.complete(action, message):
             count = stdin.readinto(chunk)
+            if count is None:
+                # Somebody made the pipe non-blocking: nothing yet is not the end. Half a message
+                # that is taken for a whole one can name another host.
+                select.select([_STDIN], [], [])
+                continue
             if not count:
                 return
             room = protocol.MAX_REQUEST + 1 - len(message)
@@ -148,12 +173,42 @@ def _read(protocol: Protocol, action: str, message: bytearray) -> None:
         wipe(chunk)
 
 
-def _write(answer: bytes | bytearray) -> None:
+@contextmanager
+def _undisturbed() -> Iterator[int]:
+    """Yield a descriptor for the answer that nobody else knows, and silence the usual ones.
+
+    git believes each line that it reads. A keychain library that prints, or a browser that is
+    started by one, would else name another host or add a line to the password.
+    """
+    try:
+        stdout = os.dup(_STDOUT)
+    except OSError as error:
+        msg = f"the answer cannot be written to stdout: {error.strerror}"
+        raise StateError(msg) from None
+    saved = {_STDOUT: stdout}
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if sys.stderr is not None and not _is_read_by_a_person():
+            saved[_STDERR] = os.dup(_STDERR)
+        for descriptor in saved:
+            os.dup2(null, descriptor)
+        yield stdout
+    finally:
+        for descriptor, original in saved.items():
+            os.dup2(original, descriptor)
+            os.close(original)
+        os.close(null)
+
+
+def _write(answer: bytes | bytearray, stdout: int) -> None:
     """Write the whole answer, in one call as far as the system lets it be one."""
     left = memoryview(answer)
     try:
         while left:
-            left = left[os.write(_STDOUT, left) :]
+            try:
+                left = left[os.write(stdout, left) :]
+            except BlockingIOError:
+                select.select([], [stdout], [])
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
         raise StateError(msg) from None
@@ -161,5 +216,9 @@ def _write(answer: bytes | bytearray) -> None:
 
 def _say(message: str) -> None:
     """Tell a person, if one looks. A program is told nothing: git's t0303 compares stderr too."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if _is_read_by_a_person():
         sys.stderr.write(message)
+
+
+def _is_read_by_a_person() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

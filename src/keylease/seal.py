@@ -1,7 +1,7 @@
-"""Seal and open what is kept on disk.
+"""All cryptography of keylease: what is on the disk is sealed, opened and vouched for here.
 
-Bytes in, bytes out: no files, no keychain, no clock. The format is docs/format.md, and
-tests/vectors/seal holds one file for each way it can be refused.
+It works on values alone and asks nobody: keys and plaintext come as arguments. docs/format.md
+describes each byte, and every refusal has its example among tests/vectors/seal.
 
 A sealed file is a header in the clear, a credential box and a label box. The label (target,
 username, expiry) is opened to find a session and to judge it; the credential only to release it,

@@ -1,11 +1,11 @@
-"""SessionService: what can be done with sessions. Read this first, and `keylease.rules` with it.
+"""SessionService: what can be done with sessions. Who reads one module reads this, then `rules`.
 
 A session lives for its idle timeout from its last use, and never longer than its cap from its
 creation. A `get` and an `extend` are uses; nothing else is. What has ended stays ended: a
 credential that comes back from a tool that was given it is an echo, and an echo revives nothing.
 
-This module decides. It touches no file, no key and no clock but through what it is given, and each
-decision is a line in the audit log before its effect.
+Everything is decided here and nothing is done here: files, keys and clocks are in the hands of the
+collaborators. What is decided is written down first and happens then.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from keylease.errors import (
     RequestError,
     SessionEndedError,
     SessionNotFoundError,
+    UsageError,
     VaultRevokedError,
 )
 from keylease.model import Limits, Reply, Session
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
 
     from keylease.audit.events import Event
     from keylease.audit.log import AuditLog
-    from keylease.clock import Clock, Moment
+    from keylease.clock import Clock, Deadline, Moment
+    from keylease.errors import StateError
     from keylease.model import Credential, Reason, Request, Target
     from keylease.record import Header, Touch
     from keylease.secret import Secret
-    from keylease.shares.base import ShareUnavailableError
     from keylease.store import Found, Sessions, SessionStore
-    from keylease.vault import Vault, VaultKeys
+    from keylease.vault import Revocation, Vault, VaultKeys
 
 # The first class that fits names the reason in the audit log.
 _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
@@ -55,6 +56,7 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (KeychainUnavailableError, "keychain_unavailable"),
     (SessionNotFoundError, "not_found"),
     (AuditError, "audit"),
+    (UsageError, "usage"),
     (RequestError, "malformed"),
     (KeyleaseError, "state"),
 )
@@ -70,7 +72,7 @@ class _Sorted(NamedTuple):
     live: list[_Live]
     over: list[tuple[Session | None, Reason]]
     """What has ended, and was removed."""
-    unknown: list[ShareUnavailableError]
+    unknown: list[StateError]
     """Why nothing can be said about a session that may be live."""
 
     def demand_certainty(self) -> None:
@@ -88,11 +90,20 @@ class SessionService:
         store: Where the sessions are.
         audit: Where each decision is written down.
         limits: How long new sessions live.
+        deadline: How long one operation may take; the collaborators wait by it.
     """
 
-    def __init__(
-        self, *, clock: Clock, vault: Vault, store: SessionStore, audit: AuditLog, limits: Limits
+    def __init__(  # noqa: PLR0913 - collaborators by name; an object around them would only hide them
+        self,
+        *,
+        clock: Clock,
+        vault: Vault,
+        store: SessionStore,
+        audit: AuditLog,
+        limits: Limits,
+        deadline: Deadline,
     ) -> None:
+        self._deadline = deadline
         self._clock = clock
         self._vault = vault
         self._store = store
@@ -108,11 +119,13 @@ class SessionService:
             KeyleaseError: what `get`, `store` and `erase` raise.
         """
         target, username, credential = request.target, request.username, request.credential
-        if request.action == "get" and target is not None:
+        if target is None:
+            return None
+        if request.action == "get":
             return self.get(target, username, preencoded="authtype" in request.capabilities)
-        if request.action == "store" and target is not None:
+        if request.action == "store":
             self.store(request)
-        if request.action == "erase" and target is not None:
+        elif request.action == "erase":
             self.erase(target, username, credential.secret if credential else None)
         return None
 
@@ -232,26 +245,29 @@ class SessionService:
 
         It needs no key, so a locked keychain holds it up as little as the audit log does.
         """
+        self._deadline.restart()
         now = self._clock.now()
         return self._destroy("logout", now, lambda _: True, _echo_at(now))
 
     def persist(self, session: Session, credential: Credential) -> Session:
-        """Seal a live session as it stands, in place of any for the same path and username.
+        """Seal another credential for a live session, which goes on as it stands.
 
-        Its creation, its cap and its last use stay; a sealed file is never changed, so it gets a
-        new id.
+        Its creation, its cap and its last use stay; a sealed file is never changed, so the session
+        gets a new id.
 
         Raises:
-            SessionEndedError: it is over already.
+            SessionNotFoundError: no such session lives.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
-        with self._operation(session.target, session.username, create=True) as (sessions, now):
-            reason = ended(session, now)
-            if reason is not None:
-                raise _ended_error(session.target, reason)
-            session = session._replace(id=random_bytes(_ID_BYTES).hex())
-            self._persist(sessions, session, credential, now)
-            return session
+        with self._operation(session.target, session.username) as (sessions, now):
+            live = self._sort(sessions, sessions.of(session.target), now).live
+            for _, held in live:
+                if held.id == session.id:
+                    kept = held._replace(id=random_bytes(_ID_BYTES).hex())
+                    self._persist(sessions, kept, credential, now)
+                    return kept
+            msg = f"the session for {session.target.url} does not live any more"
+            raise SessionNotFoundError(msg)
 
     def load(self, session_id: str) -> Session:
         """Return the live session of that id, without using it.
@@ -299,6 +315,7 @@ class SessionService:
         The clock that decides is read with the lock held: no use that another process wrote down
         is then later than it.
         """
+        self._deadline.restart()
         try:
             with (
                 self._keys(create=create, revive=revive) as keys,
@@ -314,23 +331,9 @@ class SessionService:
             raise
 
     def _keys(self, *, create: bool, revive: bool) -> VaultKeys:
-        """Return the vault's keys, after the consequences of what was found instead of them."""
+        """Return the vault's keys; make them if there are none and `create` says so."""
         now = self._clock.now()
-        keys, revoked = None, None
-        try:
-            keys = self._vault.open(now)
-        except VaultRevokedError as error:
-            if self._revoke(now):
-                revoked = error
-            else:
-                keys = self._vault.open(now)
-        if revoked is not None and not revive:
-            raise revoked
-        if keys is None and revoked is None:
-            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot.
-            self._destroy(
-                "reboot", now, lambda header: header is None or header.created.boot != now.boot
-            )
+        keys = self._found_keys(now, revive=revive)
         if create and (keys is None or (keys.audit is None and revive)):
             keys = self._vault.create(now, revive=revive)
         if keys is None:
@@ -341,20 +344,53 @@ class SessionService:
             self._audit.log(Entry("vault.created"), now)
         return keys
 
-    def _revoke(self, now: Moment) -> bool:
-        """Destroy what a deleted key leaves behind; return whether the key is deleted indeed."""
-        verdict = self._vault.mark_revoked(now)
-        if verdict is None:
-            return False
-        generation, first = verdict
-        if first:
+    def _found_keys(self, now: Moment, *, revive: bool) -> VaultKeys | None:
+        """Return the keys that the keychain has; take the consequences if it has none.
+
+        Raises:
+            VaultRevokedError: they were deleted, and this is nobody who may `revive` the vault.
+        """
+        try:
+            keys = self._vault.open(now)
+        except VaultRevokedError:
+            revocation = self._vault.find_revocation(now)
+            if revocation is None:
+                # Another process has made a new generation since.
+                return self._vault.open(now)
+            self._revoke(revocation, now)
+            if not revive:
+                raise
+            return None
+        if keys is None:
+            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot.
+            self._destroy(
+                "reboot", now, lambda header: not header or header.created.boot != now.boot
+            )
+        return keys
+
+    def _revoke(self, revocation: Revocation, now: Moment) -> None:
+        """Destroy what a deleted key leaves behind, and write down that it was deleted.
+
+        In this order: on a full disk there is no room to write, and files can be removed all the
+        same. Were the key put back before the mark is there, it would open nothing.
+        """
+        self._audit.key = revocation.audit
+        if revocation.first:
             self._audit.log_or_gap(Entry("vault.revoked"), now)
-        self._destroy("revoked", now, lambda header: not header or header.generation <= generation)
-        return True
+        last = revocation.generation
+        self._destroy("revoked", now, lambda header: not header or header.generation <= last)
+        if revocation.first:
+            self._vault.mark_revoked(revocation, now)
 
     def _sort(self, sessions: Sessions, found: Iterable[Found], now: Moment) -> _Sorted:
         """Return what is live, and what is over after having removed it."""
+        newest: dict[tuple[Target, str | None], _Live] = {}
         judged = _Sorted([], [], [])
+
+        def end(each: Found, reason: Reason) -> None:
+            self._end(sessions, each, reason, now)
+            judged.over.append((each.session, reason))
+
         for each in found:
             session = each.session
             reason = (
@@ -366,10 +402,16 @@ class SessionService:
                 # Its times do not end it, and that it cannot be opened here proves nothing.
                 judged.unknown.append(each.unknown)
             elif reason is not None:
-                self._end(sessions, each, reason, now)
-                judged.over.append((session, reason))
+                end(each, reason)
             elif session is not None:
-                judged.live.append((each, session))
+                # A crash between a new session and the end of the one that it replaces leaves both.
+                pair = (each, session)
+                other = newest.get((session.target, session.username))
+                if other is not None:
+                    older, pair = sorted((other, pair), key=_age_of)
+                    end(older[0], "replaced")
+                newest[session.target, session.username] = pair
+        judged.live.extend(newest.values())
         return judged
 
     def _newest(
@@ -388,7 +430,7 @@ class SessionService:
             if answers(session, target, username) and (preencoded or session.authtype is None)
         ]
         if fitting:
-            return max(fitting, key=lambda each: _age(each[1]))
+            return max(fitting, key=_age_of)
         judged.demand_certainty()
         for session, reason in judged.over:
             if session is None or answers(session, target, username):
@@ -483,7 +525,9 @@ class SessionService:
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason
     ) -> list[Session]:
         with self._operation(target, username) as (sessions, now):
-            judged = self._sort(sessions, sessions.of(target), now)
+            unsafe: list[StateError] = []
+            judged = self._sort(sessions, sessions.of(target, unsafe), now)
+            judged.unknown.extend(unsafe)
             doomed = [
                 (found, session)
                 for found, session in judged.live
@@ -492,6 +536,7 @@ class SessionService:
             ]
             for found, _ in doomed:
                 self._end(sessions, found, reason, now)
+            # One file that cannot be used does not keep the others alive.
             judged.demand_certainty()
             if not doomed:
                 self._refuse("not_found", target, username)
@@ -549,6 +594,10 @@ def _entry(event: Event, session: Session) -> Entry:
 def _age(session: Session) -> tuple[int, int, str]:
     """Order sessions by their creation; two of the same instant by their ids."""
     return (session.created.boot_ns, session.created.wall_ns, session.id)
+
+
+def _age_of(each: _Live) -> tuple[int, int, str]:
+    return _age(each[1])
 
 
 def _ended_error(target: Target | None, reason: Reason) -> SessionEndedError:

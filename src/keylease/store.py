@@ -11,7 +11,13 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.errors import SealError, StateError, StateMissingError, UnsafeStateError
+from keylease.errors import (
+    LockTimeoutError,
+    SealError,
+    StateError,
+    StateMissingError,
+    UnsafeStateError,
+)
 from keylease.model import Session
 from keylease.record import MAC_BYTES, TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
@@ -130,7 +136,8 @@ class SessionStore:
             LockTimeoutError: another process did not let go in time.
         """
         with self._locked() as directory:
-            yield Sessions(directory, keys, self._shares)
+            self._in_time()
+            yield Sessions(directory, keys, self._shares, self._in_time)
 
     def count(self) -> int:
         """Return how many sealed files there are. It needs no key."""
@@ -219,6 +226,15 @@ class SessionStore:
             if not self._shares.destroy(header, session):
                 done.shares.append(session)
 
+    def _in_time(self) -> None:
+        """Raise if the answer is late: the keys were read too long ago to be believed.
+
+        A process that was stopped and goes on would else answer from before a revocation.
+        """
+        if not self._deadline.remaining():
+            msg = "the answer took too long: this process was stopped, or the machine is too busy"
+            raise LockTimeoutError(msg)
+
     @contextmanager
     def _locked(self) -> Iterator[Directory]:
         with (
@@ -232,17 +248,32 @@ class SessionStore:
 class Sessions:
     """The sessions, with the lock held and the keys at hand."""
 
-    def __init__(self, directory: Directory, keys: VaultKeys, shares: _Shares) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        keys: VaultKeys,
+        shares: _Shares,
+        in_time: Callable[[], None],
+    ) -> None:
         self.generation: Final = keys.generation
         """The generation of the vault key; a file of another one is of a revoked vault."""
         self._directory = directory
         self._key = keys.session
         self._shares = shares
+        self._in_time = in_time
 
-    def of(self, target: Target) -> list[Found]:
-        """Return what is in the target's bucket: same namespace, protocol and host, any path."""
+    def of(self, target: Target, unsafe: list[StateError] | None = None) -> list[Found]:
+        """Return what is in the target's bucket: same namespace, protocol and host, any path.
+
+        Args:
+            target: What is looked for.
+            unsafe: Takes the refusals of files that cannot be used, and the rest is returned.
+
+        Raises:
+            StateError: a file cannot be used, and nobody takes the refusal.
+        """
         try:
-            return self.within(bucket(self._key, target))
+            return self.within(bucket(self._key, target), unsafe)
         except StateMissingError:
             return []
 
@@ -257,11 +288,19 @@ class Sessions:
         start = int.from_bytes(os.urandom(4)) % len(names) if names else 0
         return names[start:] + names[:start]
 
-    def within(self, name: str) -> list[Found]:
-        """Return every session file of one bucket."""
+    def within(self, name: str, unsafe: list[StateError] | None = None) -> list[Found]:
+        """Return every session file of one bucket; `unsafe` as for `of`."""
         with self._directory.child(name) as inside:
             sessions = _ids(inside, _SEALED)
-        return [self._find(name, session) for session in sessions]
+        found = []
+        for session in sessions:
+            try:
+                found.append(self._find(name, session))
+            except StateError as error:
+                if unsafe is None:
+                    raise
+                unsafe.append(error)
+        return found
 
     def tidy(self, name: str, keep: Callable[[Touch], bool]) -> None:
         """Remove from one bucket what is of no use to anybody; see `SessionStore.tidy`."""
@@ -347,7 +386,12 @@ class Sessions:
             inside.rewrite(found.id + _TOUCH, mac_touch(self._key, touch))
 
     def open(self, found: Found) -> Credential:
-        """Return what the session holds. The caller wipes it."""
+        """Return what the session holds. The caller wipes it.
+
+        Raises:
+            LockTimeoutError: the answer is late.
+        """
+        self._in_time()
         if found.opened is None or found.keys is None:
             msg = "the label is opened before the credential"
             raise ValueError(msg)

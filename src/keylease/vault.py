@@ -8,6 +8,7 @@ would read as *revoked*.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -29,6 +30,7 @@ _LOCK: Final = "lock"
 _FORMAT: Final = 1
 _LONGEST_FILE: Final = 4096
 _ID_BYTES: Final = 8
+_GENERATIONS: Final = 1 << 32  # the header of a sealed file has four bytes for it
 _DIGITS: Final = frozenset("0123456789abcdef")
 
 
@@ -83,6 +85,17 @@ class VaultKeys(NamedTuple):
     ) -> None:
         """Wipe, whatever happened. The audit key stays with the log: refusals are logged too."""
         self.session.wipe()
+
+
+class Revocation(NamedTuple):
+    """The vault key was deleted, and that is certain."""
+
+    generation: int
+    """The newest generation that is over."""
+    first: bool
+    """Whether it is not written down yet."""
+    audit: Secret | None
+    """The audit key, which outlives the vault key; `None` if it cannot be had."""
 
 
 class Vault:
@@ -217,34 +230,49 @@ class Vault:
             _put(keystore, record.audit_item, audit)
         _write(state, record)
         if 0 < before.generation < record.generation:
-            # Mostly it is gone; somebody may have put a copy back since it was deleted.
-            keystore.delete(before)
+            # Mostly it is gone; somebody may have put a copy back since it was deleted. If that
+            # cannot be told now, no harm is done: what it could open was destroyed before.
+            with suppress(KeychainUnavailableError):
+                keystore.delete(before)
         return VaultKeys(record.generation, session, audit, made=True)
 
-    def mark_revoked(self, now: Moment) -> tuple[int, bool] | None:
-        """Write down that the session key is gone, after a second look with the lock held.
+    def find_revocation(self, now: Moment) -> Revocation | None:
+        """Look a second time, with the lock held, for a key that was not found.
 
-        Returns:
-            The newest generation that is over, and whether this call was the one that wrote it
-            down. `None` if the key is there, for another process has made a new generation
-            meanwhile; or if a reboot has taken it.
+        `None` if the key is there, for another process has made a new generation meanwhile; or if
+        a reboot has taken it.
+
+        Raises:
+            KeychainUnavailableError: nothing can be said.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = _read(state)
             if record is None or not record.generation:
                 return None
-            if record.revoked is not None:
-                return record.generation, False
             keystore = self.keystore(record)
+            if record.revoked is not None:
+                return Revocation(
+                    record.generation, first=False, audit=_read_audit(record, keystore)
+                )
             if _forgotten(record, keystore, now):
                 return None
-            (session,) = keystore.read((record.session_item,))
+            session, audit = keystore.read((record.session_item, record.audit_item))
             if session is not None:
                 session.wipe()
                 return None
             _check_instance(record, keystore)
-            _write(state, record._replace(revoked=_rfc3339(now)))
-            return record.generation, True
+            return Revocation(record.generation, first=True, audit=audit)
+
+    def mark_revoked(self, revocation: Revocation, now: Moment) -> None:
+        """Write the revocation down, so that it stays one whatever becomes of the keychain.
+
+        Raises:
+            StateError: it cannot be written; the key is gone nevertheless.
+        """
+        with self._state() as state, state.lock(_LOCK, self._deadline):
+            record = _read(state)
+            if record is not None and record.generation == revocation.generation:
+                _write(state, record._replace(revoked=record.revoked or _rfc3339(now)))
 
     def _existing(
         self, record: VaultRecord, keystore: KeyStore, now: Moment, *, revive: bool
@@ -285,9 +313,22 @@ def _usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
 
 
 def _put(keystore: KeyStore, item: Item, key: Secret) -> None:
-    # Whatever bears the next generation's name was left by a crash before the record was written.
-    keystore.delete(item)
-    keystore.add(item, key)
+    try:
+        keystore.add(item, key)
+    except KeychainUnavailableError:
+        # What bears the name of a generation that is not in the record was left by a crash before
+        # that was written. If it is something else that refused, it refuses again.
+        keystore.delete(item)
+        keystore.add(item, key)
+
+
+def _read_audit(record: VaultRecord, keystore: KeyStore) -> Secret | None:
+    """Return the audit key of a revoked vault; nobody waits for it, lines can do without a MAC."""
+    try:
+        (audit,) = keystore.read((record.audit_item,))
+    except KeychainUnavailableError:
+        return None
+    return audit
 
 
 def _forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
@@ -323,7 +364,7 @@ def _sound(record: VaultRecord) -> bool:
     numbers = (record.generation, record.audit_generation)
     return (
         all(isinstance(text, str) for text in texts)
-        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(type(number) is int and 0 <= number < _GENERATIONS for number in numbers)
         and len(record.vault) == 2 * _ID_BYTES
         and _DIGITS.issuperset(record.vault)
     )

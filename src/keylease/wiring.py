@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from keylease.keystores.base import KeyStore
     from keylease.shares.base import ShareStore
 
-ANSWER_SECONDS: Final = 1.7
+ANSWER_SECONDS: Final = 1.9
 """What keychains and locks may take together. The helper answers within 2 s, its start included."""
 KEYCHAIN_VARIABLE: Final = "KEYLEASE_KEYCHAIN"
 
@@ -77,6 +77,7 @@ class Wiring:
             store=self.store,
             audit=self.audit,
             limits=limits,
+            deadline=deadline,
         )
 
     @property

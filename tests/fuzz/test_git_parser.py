@@ -54,7 +54,7 @@ def as_bytes(name):
 
 def agrees(request, understood):
     """Tell whether the request is about what git understood."""
-    path = understood.get(b"path", b"").lstrip(b"/") or None
+    path = understood[b"path"].lstrip(b"/") if b"path" in understood else None
     return (
         as_bytes(request.target.protocol) == understood[b"protocol"]
         and as_bytes(request.target.host) == understood[b"host"]

@@ -43,7 +43,7 @@ class Rig:
         self.shares = shares or (PolicyShares(),)
         self.clock = clock or FrozenClock()
         self.keystore = keystore or MemoryKeyStore()
-        deadline = Deadline(60)
+        deadline = self.deadline = Deadline(60)
 
         def state() -> Directory:
             return Directory.open(str(path), create=True)
@@ -63,6 +63,7 @@ class Rig:
             store=self.store,
             audit=self.audit,
             limits=limits or Limits(),
+            deadline=deadline,
         )
 
     def again(self, **changes: Any) -> Rig:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from support.throwaway import Throwaway
 
 from keylease.errors import UsageError
 from keylease.helper import parse_arguments
 from keylease.model import CAP_SECONDS, IDLE_SECONDS
-
-if TYPE_CHECKING:
-    from support.throwaway import Throwaway
 
 GET = "protocol=https\nhost=example.com\n"
 STORE = GET + "username=alice\npassword=secret\n"
@@ -216,30 +215,42 @@ def test_reader_that_went_away_is_no_traceback(kernel_home: Throwaway) -> None:
     assert (1, b"") == (done.returncode, done.stderr)
 
 
-def test_person_at_a_terminal_is_told_why(kernel_home: Throwaway) -> None:
-    """On a terminal a miss explains itself; the same miss says nothing to a program."""
+def test_person_at_a_terminal_is_told_why_a_session_is_over(kernel_home: Throwaway) -> None:
+    """On a terminal an end explains itself and a plain miss is silent; a program hears neither."""
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+    plain = _at_a_terminal(kernel_home, "protocol=https\nhost=other.example\n")
+    (sealed,) = kernel_home.state.rglob("*.sealed")
+    sealed.write_bytes(sealed.read_bytes()[:-1])
+    ended = _at_a_terminal(kernel_home, GET)
+    silent = kernel_home.run("git-credential-keylease", "get", stdin=GET)
+
+    assert "" == plain
+    assert "keylease: error: the session for https://example.com has ended: tampered" in ended
+    assert "keylease: hint: start one with: keylease login URL" in ended
+    assert (0, "", "") == (silent.returncode, silent.stdout, silent.stderr)
+
+
+def _at_a_terminal(home: Throwaway, message: str) -> str:
+    """Return what a helper that answers nothing says to the terminal that is its stderr."""
     main, terminal = os.openpty()
     try:
-        program = kernel_home.find("git-credential-keylease")
-        assert program is not None
         done = subprocess.run(
-            [program, "get"],
-            input=GET.encode(),
-            env=kernel_home.environment,
+            [home.find("git-credential-keylease") or "", "get"],
+            input=message.encode(),
+            env=home.environment,
             stdout=subprocess.PIPE,
             stderr=terminal,
             check=False,
         )
-        said = os.read(main, 4096).decode()
+        assert (0, b"") == (done.returncode, done.stdout)
+        os.write(terminal, b"end\n")
+        said = b""
+        while not said.endswith(b"end\r\n"):
+            said += os.read(main, 4096)
     finally:
         os.close(main)
         os.close(terminal)
-    silent = kernel_home.run("git-credential-keylease", "get", stdin=GET)
-
-    assert (0, b"") == (done.returncode, done.stdout)
-    assert "keylease: error: " in said
-    assert "keylease: hint: start one with: keylease login URL" in said
-    assert (0, "", "") == (silent.returncode, silent.stdout, silent.stderr)
+    return said.decode().replace("\r\n", "\n").removesuffix("end\n")
 
 
 def test_longest_values_come_back_whole(kernel_home: Throwaway) -> None:
@@ -261,3 +272,67 @@ def test_pinned_keychain_is_not_passed_over(kernel_home: Throwaway) -> None:
     assert (1, "") == (other.returncode, other.stdout)
     assert "keychain_unavailable" == kernel_home.audit()[-1]["reason"]
     assert "password=secret\n" in kernel_home.run("keylease", "get", stdin=GET).stdout
+
+
+def test_pipe_that_has_nothing_yet_is_not_at_its_end(kernel_home: Throwaway) -> None:
+    """On a non-blocking pipe the helper waits: half a message can name another host."""
+    kernel_home.run("keylease", "store", stdin=STORE)
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    helper = subprocess.Popen(
+        [kernel_home.find("git-credential-keylease") or "", "get"],
+        env=kernel_home.environment,
+        stdin=read,
+        stdout=subprocess.PIPE,
+    )
+    os.close(read)
+    with helper:
+        os.write(write, b"protocol=https\nhost=example.com")
+        _wait_until_it_waits(helper)
+        os.write(write, b".evil.example\n\n")
+        os.close(write)
+        answer, _ = helper.communicate()
+
+    assert (0, b"") == (helper.returncode, answer)
+    assert "example.com.evil.example" == kernel_home.audit()[-1]["target"]["host"]
+
+
+def test_interrupt_is_no_traceback(kernel_home: Throwaway) -> None:
+    """Ctrl-C while git asks ends the helper without a word."""
+    helper = subprocess.Popen(
+        [kernel_home.find("git-credential-keylease") or "", "get"],
+        env=kernel_home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with helper:
+        _wait_until_it_waits(helper)
+        helper.send_signal(signal.SIGINT)
+        answer, said = helper.communicate()
+
+    assert (-signal.SIGINT, b"", b"") == (helper.returncode, answer, said)
+
+
+def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
+    """A backend that prints an attribute on stdout cannot make git believe it."""
+    support = str(Path(__file__).parent.parent / "support")
+    chosen = {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy", "PYTHONPATH": support}
+    with Throwaway(tmp_path, chosen) as home:
+        home.run("git-credential-keylease", "store", stdin=STORE)
+
+        answer = home.run("git-credential-keylease", "get", stdin=GET)
+
+        assert "username=alice\npassword=secret\n" == answer.stdout
+        assert "" == answer.stderr
+        noise = (home.home / "noise").read_text("utf-8")
+    assert "host=evil.example" in noise, "the control: it did print"
+
+
+def _wait_until_it_waits(helper: subprocess.Popen[bytes]) -> None:
+    """Return when the helper sleeps in a system call that reads or waits for its stdin."""
+    waits = ("pipe_read", "anon_pipe_read", "poll_schedule_timeout", "do_select", "do_poll")
+    while helper.poll() is None:
+        wchan = Path(f"/proc/{helper.pid}/wchan").read_text("ascii")
+        if any(name in wchan for name in waits):
+            return

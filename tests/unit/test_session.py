@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
 from support.shares import MemoryShares
 
+from keylease.clock import Deadline
 from keylease.errors import (
     AuditError,
     KeychainUnavailableError,
+    LockTimeoutError,
     SessionEndedError,
     SessionNotFoundError,
+    StateError,
+    UnsafeStateError,
     UsageError,
     VaultRevokedError,
 )
@@ -20,6 +25,8 @@ from keylease.model import CAP_SECONDS, IDLE_SECONDS, Limits, Request
 from keylease.secret import Secret
 from keylease.shares.base import ShareUnavailableError
 from keylease.shares.policy import PolicyShares
+from keylease.statefile import Directory
+from keylease.store import Sessions
 from keylease.testing import FrozenClock, MemoryKeyStore
 
 if TYPE_CHECKING:
@@ -564,13 +571,121 @@ def test_load_and_persist_carry_a_session_over(rig: Rig) -> None:
     assert len(rig.sealed()) == 1
 
 
-def test_persist_refuses_what_is_over(rig: Rig) -> None:
-    """A session that has ended cannot be sealed again."""
+@pytest.mark.parametrize("end", ["idle", "logout"])
+def test_persist_refuses_what_is_over(rig: Rig, end: str) -> None:
+    """A session that has ended cannot be sealed again, by whoever still has its facts."""
     made = rig.session.create(EXAMPLE, credential())
-    rig.clock.advance(IDLE_SECONDS)
+    if end == "idle":
+        rig.clock.advance(IDLE_SECONDS)
+    else:
+        rig.session.terminate(EXAMPLE)
 
-    with pytest.raises(SessionEndedError):
+    with pytest.raises(SessionNotFoundError):
         rig.session.persist(made, credential())
+    assert rig.sealed() == []
+
+
+def test_crash_before_the_replaced_session_was_ended_brings_nothing_back(rig: Rig) -> None:
+    """A process that dies between a new session and the end of the old leaves both: one goes."""
+    rig.session.store(bring(password=b"old"))
+    rig.clock.advance(1)
+    remove = Sessions.remove
+    try:
+        Sessions.remove = _crash  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            rig.session.store(bring(password=b"new"))
+    finally:
+        Sessions.remove = remove  # type: ignore[method-assign]
+    assert len(rig.sealed()) == 2, "the control: both are there"
+
+    assert get_password(rig) == b"new"
+    assert len(rig.sealed()) == 1
+    rig.session.terminate(EXAMPLE)
+    with pytest.raises(SessionNotFoundError):
+        get_password(rig)
+
+
+def test_revocation_needs_no_room_on_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `vault.json` cannot be written the files go all the same: a key put back opens none."""
+    rig.session.store(bring())
+    record = rig.vault.record()
+    assert record is not None
+    (key,) = rig.keystore.read([record.session_item])
+    assert key is not None
+    rig.keystore.delete(record.session_item)
+    with monkeypatch.context() as full:
+        full.setattr(Directory, "replace", _no_room)
+        with pytest.raises(StateError):
+            get_password(rig)
+    assert rig.sealed() == []
+
+    rig.keystore.add(record.session_item, key)
+    with pytest.raises(SessionNotFoundError):
+        get_password(rig)
+
+
+def test_revocation_is_on_record_under_the_audit_key(rig: Rig) -> None:
+    """The lines about a revocation are vouched for: the audit key outlives the session key."""
+    rig.session.store(bring())
+    record = rig.vault.record()
+    assert record is not None
+    rig.keystore.delete(record.session_item)
+    for _ in range(2):
+        with pytest.raises(VaultRevokedError):
+            get_password(rig)
+
+    assert "vault.revoked" in [line["event"] for line in rig.lines()]
+    assert [] == [line for line in rig.lines() if line["mac"] is None]
+
+
+def test_file_that_cannot_be_used_does_not_keep_the_others_alive(rig: Rig) -> None:
+    """A logout ends what it can, and then says what it could not."""
+    rig.session.store(bring(username="alice"))
+    (spoiled,) = rig.sealed()
+    rig.session.store(bring(username="bob"))
+    spoiled.chmod(0o644)
+
+    with pytest.raises(UnsafeStateError):
+        rig.session.terminate(EXAMPLE)
+
+    assert [spoiled.name] == [path.name for path in rig.sealed()]
+
+
+def test_log_that_somebody_holds_does_not_hold_up_an_end(rig: Rig) -> None:
+    """A logout waits a moment for its line and then goes on; the lost lines are told later."""
+    rig.session.store(bring())
+    started = time.monotonic()
+    with (
+        Directory.open(str(rig.path)) as state,
+        state.child("audit") as audit,
+        audit.lock("lock", Deadline(1)),
+    ):
+        rig.session.terminate_all()
+
+    assert rig.sealed() == []
+    assert time.monotonic() - started < 30, "it may wait for 60 s here, and must not"
+    rig.session.store(bring(password=b"new"))
+    assert ("audit.gap", None) in rig.events()
+
+
+def test_answer_that_comes_too_late_is_none(rig: Rig) -> None:
+    """A process that was stopped between key and lock does not answer from before a revocation."""
+    rig.session.store(bring())
+    rig.deadline.seconds = 0
+
+    with pytest.raises(LockTimeoutError):
+        rig.session.get(EXAMPLE)
+    rig.deadline.seconds = 60
+    assert get_password(rig) == PASSWORD
+
+
+def _crash(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _no_room(*_: object) -> None:
+    msg = "no space left on device"
+    raise StateError(msg)
 
 
 def test_load_of_an_unknown_id_is_refused(rig: Rig) -> None:

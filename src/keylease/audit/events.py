@@ -36,6 +36,7 @@ RefusalReason = Literal[
     "state",
     "audit",
     "malformed",
+    "usage",
     "incomplete",
     "ephemeral",
     "credential_expired",

@@ -31,6 +31,8 @@ LONGEST_NAME: Final = 1024
 _LOCK: Final = "lock"
 _GAP: Final = "audit.gap"
 _GAP_LOCK: Final = "audit.gap.lock"
+_ENDING_SECONDS: Final = 0.5
+"""How long a line about an end may wait for its turn: the end waits with it."""
 _GAP_SECONDS: Final = 0.1
 """How long counting a lost line may wait, when everything else has used its time up."""
 _GAP_DIGITS: Final = 20
@@ -58,6 +60,7 @@ class AuditLog:
     def __init__(self, state: Callable[[], Directory], deadline: Deadline) -> None:
         self._state = state
         self._deadline = deadline
+        self._patience = _ENDING_SECONDS
         self.key: Secret | None = None
         """The audit key, once the keychain gave it. A line written without it has no `mac`; the
         next line that has one vouches for it through `prev`."""
@@ -76,7 +79,7 @@ class AuditLog:
         if self.key is None:
             msg = "the audit key was deleted from the keychain, so no line can be vouched for"
             raise AuditError(msg, "make a new one with: keylease login URL")
-        self._write(entry, at, sync=True)
+        self._write(entry, at, sync=True, deadline=self._deadline)
 
     def log_or_gap(self, entry: Entry, at: Moment) -> None:
         """Append one line about an end or a refusal, which nothing may hold up.
@@ -84,12 +87,15 @@ class AuditLog:
         If that cannot be done the lost lines are counted, and the next line that can be written
         is preceded by an `audit.gap` line with their number.
         """
+        deadline = Deadline(min(self._patience, self._deadline.remaining()))
         try:
-            self._write(entry, at, sync=False)
+            self._write(entry, at, sync=False, deadline=deadline)
         except AuditError:
+            # Who could not write one line will not wait for the next.
+            self._patience = 0.0
             self._count_lost()
 
-    def _write(self, entry: Entry, at: Moment, *, sync: bool) -> None:
+    def _write(self, entry: Entry, at: Moment, *, sync: bool, deadline: Deadline) -> None:
         entry.check()
         record = entry._asdict() | {
             "session": _cut(entry.session),
@@ -101,10 +107,10 @@ class AuditLog:
             with (
                 self._state() as state,
                 state.child("audit", create=True) as directory,
-                directory.lock(_LOCK, self._deadline),
+                directory.lock(_LOCK, deadline),
             ):
                 day = _Day(directory, at, self.key)
-                day.tell_gap(state, self._deadline)
+                day.tell_gap(state, deadline)
                 day.append(record, sync=sync)
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
@@ -187,12 +193,14 @@ class _Day:
         # The number decides, not the file's name: a wall clock that was set back for a while has
         # left its lines in an older file. Looking at 90 files takes 2 to 3 ms.
         for name in self._days:
-            end = self._directory.read_tail(name, _LONGEST_LINE) or b""
-            whole = end[: end.rfind(b"\n") + 1]
-            if whole != end:
+            # More than once where a power cut left a long run of zeros behind the last line.
+            while end := self._directory.read_tail(name, _LONGEST_LINE) or b"":
+                whole = end[: end.rfind(b"\n") + 1]
+                if whole == end:
+                    break
                 self._set_aside(name, end[len(whole) :])
                 torn += 1
-            if whole:
+            if end:
                 last = max(last, _tail(name, whole[whole.rfind(b"\n", 0, -1) + 1 :]))
         return last, torn
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # A person waits longer than git does, and may have to answer a window first: macOS shows one when a
 # program comes for an item for the first time, and a desktop may only now start its keychain.
 PERSON_SECONDS: Final = 20.0
+# What `keylease.__main__` takes for the helper's where it stands alone.
+_OPERATIONS: Final = frozenset({"get", "store", "erase", "capability"})
 _WORD: Final = re.compile(r"[a-z][a-z-]{0,30}")
 _USAGE_EXIT: Final = 2
 
@@ -104,6 +106,10 @@ class Group(click.Group):
             UsageError: there is none of that name.
         """
         name = args[0]
+        if ctx.parent is None and name in _OPERATIONS:
+            # Alone it had gone to the helper; "there is no such command" would be untrue.
+            msg = f"{name} is for tools, which ask on stdin: expected nothing after it"
+            raise UsageError(msg, "see: git help credentials")
         if name not in self._modules and not ctx.resilient_parsing:
             # What is not a word may be a URL with a password in it, and is not repeated.
             called = f" {name}" if _WORD.fullmatch(name) else " of that name"

@@ -33,7 +33,8 @@ PREFERENCE: Final = {
     "linux": (
         "secret-service",  # unlocked with the login, survives a reboot, has windows to look into
         "kernel",  # no daemon and no desktop needed; forgets everything at a reboot
-        "library:keyring.backends.kwallet.DBusKeyring",  # KDE before it spoke Secret Service
+        # Not KWallet by the keyring library, which asks for its password on the screen, at every
+        # git command: KDE's wallet of today is a Secret Service. Who wants it can name it.
     ),
     "darwin": ("macos",),  # the login keychain: unlocked with the login, survives a reboot
     "win32": ("windows",),  # Credential Manager: sealed under the login, survives a reboot

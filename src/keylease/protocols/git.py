@@ -144,8 +144,11 @@ def render(request: Request, reply: Reply | None) -> bytearray:
 def refuse(error: KeyleaseError) -> Refusal:
     """Return silence for git, and the reason for whoever looks at the terminal.
 
+    A plain miss has no reason to give: git goes on and asks its user, as it would without a helper.
     git ignores a helper's exit code; git's own helpers end a miss with 0.
     """
+    if type(error) is SessionNotFoundError:
+        return Refusal(b"", "", 0)
     lines = [f"keylease: error: {error}"]
     if error.hint:
         lines.append(f"keylease: hint: {error.hint}")
@@ -273,9 +276,10 @@ def _target(single: dict[bytes, memoryview]) -> Target:
     """Return what the request is for. No part of it may be missing, for missing would mean any."""
     # git trims the slashes before a URL's path (credential_from_url_1), so the login by URL has no
     # such path. One that was written by hand has to agree with it.
-    path = (_name(single, b"path") or "").lstrip("/")
+    # An empty one stays: to git's own helpers it is a path that no other path equals, not any path.
+    path = _name(single, b"path")
     protocol, host = _required(single, b"protocol"), _required(single, b"host")
-    return Target(NAMESPACE, protocol, host, path or None)
+    return Target(NAMESPACE, protocol, host, None if path is None else path.lstrip("/"))
 
 
 def _credential(

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import keylease
+from keylease.__main__ import OPERATIONS
 from keylease.cli import COMMANDS, main
 
 
@@ -22,6 +23,11 @@ from keylease.cli import COMMANDS, main
             ("setup", "svn"),
             "there is no command svn: expected git",
             "see: keylease setup --help",
+        ),
+        (
+            ("get", "--help"),
+            "get is for tools, which ask on stdin: expected nothing after it",
+            "see: git help credentials",
         ),
         (("login",), "missing argument 'URL'", "see: keylease login --help"),
         (
@@ -42,6 +48,15 @@ def test_usage_error_is_one_line_and_a_hint(console, words, error, hint):
 
     assert (2, "") == (said.code, said.out)
     assert [f"keylease: error: {error}", f"keylease: hint: {hint}"] == said.err.splitlines()
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_operation_with_a_word_too_many_is_not_called_unknown(console, operation):
+    """Nobody is told that an operation which the README names does not exist."""
+    said = console.run(operation, "more")
+
+    assert 2 == said.code
+    assert f"error: {operation} is for tools" in said.err
 
 
 @pytest.mark.parametrize("option", ["--password", "--nope"])

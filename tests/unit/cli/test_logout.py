@@ -73,7 +73,7 @@ def test_logout_all_needs_no_keychain(console):
     said = console.run("logout", "--all")
 
     assert (0, "ended 1 session\n") == (said.code, said.out)
-    assert [] == list(console.state.glob("sessions/*/*"))
+    assert [] == list(console.state.glob("sessions/*/*.sealed"))
 
 
 def test_logout_of_a_url_points_the_way_around_a_locked_keychain(console):

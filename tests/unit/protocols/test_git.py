@@ -355,8 +355,8 @@ def test_a_host_is_an_opaque_name_with_its_port(host):
     ("line", "expected"),
     [
         ("", None),
-        ("path=\n", None),
-        ("path=/\n", None),
+        ("path=\n", ""),
+        ("path=/\n", ""),
         ("path=a.git\n", "a.git"),
         ("path=/a.git\n", "a.git"),
         ("path=//a//b/\n", "a//b/"),
@@ -897,7 +897,6 @@ def test_the_credential_can_be_wiped_after_the_answer():
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (SessionNotFoundError("no session for https://example.com"), 0),
         (SessionEndedError("the session ended", "idle"), 0),
         (RequestError("the request has no host"), 1),
         (KeychainUnavailableError("the keychain is locked"), 1),
@@ -913,6 +912,13 @@ def test_a_refusal_says_nothing_to_git_and_the_reason_to_people(error, code):
     assert code == refused.exit_code
 
 
+def test_a_plain_miss_says_nothing_to_anybody():
+    """git asks its user next, as it would without a helper; there is nothing to explain."""
+    refused = git.refuse(SessionNotFoundError("there is no session for https://example.com"))
+
+    assert (b"", "", 0) == refused
+
+
 def test_an_error_without_a_hint_has_one_line():
     """No empty hint is printed."""
     assert "keylease: error: x\n" == git.refuse(RequestError("x", "")).message
@@ -922,7 +928,7 @@ def test_a_refusal_cannot_drive_a_terminal():
     """Host names come from strangers: whatever a terminal obeys is shown as an escape."""
     host = "a\x1b[2J\n\u202eb\udcff\x9bc"
 
-    refused = git.refuse(SessionNotFoundError(f"no session for {host}"))
+    refused = git.refuse(SessionEndedError(f"no session for {host}", "idle"))
 
     assert 2 == len(refused.message.splitlines())
     assert (

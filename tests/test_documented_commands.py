@@ -1,0 +1,180 @@
+"""Every command that the documents show is run here, and says what they say it says.
+
+Each document gets a home of its own, a git server on loopback that plays `https://git.example`, a
+private Secret Service and a terminal with the test at it; its blocks run from top to bottom. What
+is not run is in `ELSEWHERE`, with the reason. The help in docs/cli.md has
+tests/test_help_is_documented.py, the scripts of docs/audit.md have tests/test_audit_document.py.
+"""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from support.git_server import GitServer, find_git
+from support.requirements import require
+
+if sys.platform == "win32":
+    pytest.skip("the standard library has no terminal to test with here", allow_module_level=True)
+
+from support.pseudo_terminal import PseudoTerminal
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", ".github/*.md", "docs/**/*.md")
+    for path in ROOT.glob(pattern)
+    if BLOCK.search(path.read_text(encoding="utf-8"))
+)
+SHOWN_HOST = "https://git.example"
+PASSWORD = "correct horse battery staple"
+CTRL_C = b"\x03"
+# What a person answers, by how the question begins. Only revocation makes git ask in a document,
+# and there the reader is not told to go on.
+ANSWERS = {"Password for": PASSWORD.encode() + b"\n", "Username for": CTRL_C}
+ELSEWHERE = {
+    r"make (\w+ ?)+": "make runs these tests; what it needs is that the verbs exist",
+    r"PYTHON=\S+ make test": "the same",
+    r"pipx install keylease": "a released keylease comes from the network",
+    r"keylease ([a-z]+ )*--help": "test_help_is_documented.py compares it word for word",
+}
+# git tells a terminal how far it is: that depends on the machine, and no document repeats it.
+PROGRESS = re.compile(r"remote: |(Receiving|Resolving|Unpacking|Counting) ")
+
+
+def steps(text):
+    """Return each command of a document with the lines that it is said to print."""
+    found = []
+    for block in BLOCK.findall(text):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:].partition(" # ")[0].rstrip(), []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def elsewhere(command):
+    """Return whether a command is one of those that are not run here."""
+    return any(re.fullmatch(pattern, command) for pattern in ELSEWHERE)
+
+
+def comparable(lines):
+    """Return lines without what differs from run to run: seconds, columns, git's progress."""
+    kept = [line.rstrip() for line in lines if not PROGRESS.match(line)]
+    text = "\n".join(re.sub(" {2,}", "  ", line) for line in kept).strip()
+    return re.sub(r"\b14 min \d+ s\b", "14 min .. s", text)
+
+
+class Reader:
+    """Somebody who types what a document shows, in a fresh home."""
+
+    def __init__(self, home, server):
+        self._home = home
+        self._host = f"http://{server.host}"
+
+    def type(self, command, lines=()):
+        """Type a command, answer what it asks, and return what the screen shows and its code."""
+        questions = [begin for line in lines for begin in ANSWERS if line.startswith(begin)]
+        if not questions and command.startswith("keylease login") and "-stdin" not in command:
+            questions = ["Password for"]
+        typed = command.replace(SHOWN_HOST, self._host)
+        # git may ask where the document says so; elsewhere it fails at once instead of waiting.
+        environment = self._home.environment | {"GIT_TERMINAL_PROMPT": str(len(questions))}
+        with PseudoTerminal() as terminal:
+            # In the home, and with everything on the screen, where git's questions are too.
+            script = f'cd "$HOME"; exec >/dev/tty 2>&1; {typed}'
+            process = terminal.start(["sh", "-c", script], environment)
+            for question in questions:
+                terminal.wait_for(question)
+                terminal.type(ANSWERS[question])
+            code, _, _ = terminal.finish(process)
+            screen = terminal.shown.decode().replace("\r\n", "\n").replace("^C", "")
+        screen = screen.replace(self._host, SHOWN_HOST).replace(str(self._home.home), "/home/ada")
+        return screen.splitlines(), code
+
+    def differences(self, text):
+        """Type every command of a document and return where it says something else."""
+        found = []
+        for command, lines in steps(text):
+            if elsewhere(command):
+                continue
+            said, code = self.type(command, lines)
+            interrupted = any(line.startswith("Username for") for line in lines)
+            if code != 0 and not interrupted:
+                found.append((command, f"exit code {code}", said))
+            elif lines and comparable(lines) != comparable(said):
+                found.append((command, lines, said))
+        return found
+
+
+@pytest.fixture
+def reader(desktop, tmp_path):
+    """Return somebody at a desktop, with a server that lets ada in."""
+    require(find_git(), "git-http", "no git here can serve HTTP")
+    home = desktop.home
+    for program in ("keylease", "git-credential-keylease"):
+        require(home.find(program), "installed", f"{program} is not installed beside Python")
+    require(home.find("secret-tool"), "secret-tool", "it is not on PATH")
+    (tmp_path / "served").mkdir()
+    (home.home / "token").write_text(f"{PASSWORD}\n", encoding="utf-8")
+    with GitServer(tmp_path / "served") as server:
+        server.add_repository("project.git", {"README": "read me\n"})
+        server.allow("ada", PASSWORD)
+        yield Reader(home, server)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documented_commands_do_what_is_shown(reader, path):
+    """Whoever types what a document shows sees what it shows."""
+    text = path.read_text(encoding="utf-8")
+    if "$ keylease logout --all" in text:
+        # Something has to be left to end after the session of the document has been ended.
+        reader.type(f"keylease login {SHOWN_HOST}:8443 --username bob --password-stdin < token")
+
+    assert [] == reader.differences(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```console\n$ keylease logout --all\nended 2 sessions\n```\n",
+        "```console\n$ keylease sattus\n```\n",
+        "```console\n$ keylease setup git\nnothing to change\n```\n",
+        "```console\n$ git clone https://git.example/project.git\n```\n",
+    ],
+)
+def test_a_document_that_is_wrong_is_found(reader, text):
+    """The test above fails when it should."""
+    assert 1 == len(reader.differences(text))
+
+
+def test_verbs_of_make_exist():
+    """No document names a verb that the Makefile does not have."""
+    commands = [
+        command for path in DOCUMENTS for command, _ in steps(path.read_text(encoding="utf-8"))
+    ]
+    shown = {
+        verb
+        for command in commands
+        if "make " in command
+        for verb in command.partition("make ")[2].split()
+    }
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
+
+    assert {"demo", "test"} <= shown <= set(phony)
+
+
+def test_revoking_by_name_is_what_the_demo_does():
+    """The admin's commands for the other keychains are those that `make demo` really runs."""
+    specification = importlib.util.spec_from_file_location("demo", ROOT / "packaging" / "demo.py")
+    demo = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(demo)
+    guide = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+
+    for name, removal in demo.REMOVALS.items():
+        command = " ".join((removal.tool, *removal.words)).format("NAME")
+        assert name == "secret-service" or f"`{command}`" in guide

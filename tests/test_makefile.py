@@ -1,0 +1,54 @@
+"""`make` takes the interpreter that it is told, also where it took another one before."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.requirements import require
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return a directory in which `make` made its virtual environment a moment ago."""
+    if sys.platform == "win32":
+        pytest.skip("the interpreters of these tests are shell scripts")
+    require(shutil.which("make"), "make", "it is not on PATH")
+    for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "src").mkdir()
+    made = tmp_path / ".venv" / ".made"
+    made.parent.mkdir()
+    told = f"{sys.version.split()[0]} {sys.base_prefix}"
+    made.write_text(f"{told}\n", encoding="utf-8")
+    return tmp_path
+
+
+def plan(checkout, python):
+    """Return what `make demo` would do."""
+    done = subprocess.run(
+        ["make", "--dry-run", "demo", f"PYTHON={python}"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def test_same_interpreter_keeps_the_environment(checkout):
+    """A second `make demo` does not install everything again."""
+    assert "-m venv" not in plan(checkout, sys.executable)
+
+
+def test_other_interpreter_gets_an_environment_of_its_own(checkout):
+    """`make test PYTHON=python3.13` does not quietly run what 3.11 had made."""
+    other = checkout / "other"
+    other.write_text("#!/bin/sh\necho 3.99.0 /opt/other\n", encoding="utf-8")
+    other.chmod(0o755)
+
+    assert f"{other} -m venv --clear .venv" in plan(checkout, other)
