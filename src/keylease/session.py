@@ -88,6 +88,8 @@ class SessionService:
         store: Where the sessions are.
         audit: Where each decision is written down.
         limits: How long new sessions live.
+
+    New in version 0.2.0.
     """
 
     def __init__(
