@@ -1,5 +1,111 @@
-"""keylease: a credential helper that holds each credential in a short session."""
+"""keylease: a credential helper that holds each credential in a short session.
+
+The names in `__all__` are the public Python API, and docs/embedding.md shows their use. Each is
+imported when it is first asked for: a helper needs nothing of this module, and git starts one twice
+for every command.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keylease.address import Address, parse_url
+    from keylease.auth import AuthenticationService, LiveSession
+    from keylease.embedding import authentication_service, require_session, session_service
+    from keylease.errors import (
+        AuditError,
+        ConfigError,
+        KeychainUnavailableError,
+        KeyleaseError,
+        PolicyError,
+        SealError,
+        SessionEndedError,
+        SessionNotFoundError,
+        StateError,
+        UsageError,
+        VaultRevokedError,
+    )
+    from keylease.model import Credential, Limits, Reply, Session, Target
+    from keylease.rules import Remaining
+    from keylease.secret import Secret
+    from keylease.session import SessionService
+
+__all__ = [
+    "Address",
+    "AuditError",
+    "AuthenticationService",
+    "ConfigError",
+    "Credential",
+    "KeychainUnavailableError",
+    "KeyleaseError",
+    "Limits",
+    "LiveSession",
+    "PolicyError",
+    "Remaining",
+    "Reply",
+    "SealError",
+    "Secret",
+    "Session",
+    "SessionEndedError",
+    "SessionNotFoundError",
+    "SessionService",
+    "StateError",
+    "Target",
+    "UsageError",
+    "VaultRevokedError",
+    "authentication_service",
+    "parse_url",
+    "require_session",
+    "session_service",
+]
+
 __version__ = "0.1.0"
+
+# Where each name of the public API lives.
+_MODULES = {
+    "Address": "keylease.address",
+    "AuditError": "keylease.errors",
+    "AuthenticationService": "keylease.auth",
+    "ConfigError": "keylease.errors",
+    "Credential": "keylease.model",
+    "KeychainUnavailableError": "keylease.errors",
+    "KeyleaseError": "keylease.errors",
+    "Limits": "keylease.model",
+    "LiveSession": "keylease.auth",
+    "PolicyError": "keylease.errors",
+    "Remaining": "keylease.rules",
+    "Reply": "keylease.model",
+    "SealError": "keylease.errors",
+    "Secret": "keylease.secret",
+    "Session": "keylease.model",
+    "SessionEndedError": "keylease.errors",
+    "SessionNotFoundError": "keylease.errors",
+    "SessionService": "keylease.session",
+    "StateError": "keylease.errors",
+    "Target": "keylease.model",
+    "UsageError": "keylease.errors",
+    "VaultRevokedError": "keylease.errors",
+    "authentication_service": "keylease.embedding",
+    "parse_url": "keylease.address",
+    "require_session": "keylease.embedding",
+    "session_service": "keylease.embedding",
+}
+
+if not TYPE_CHECKING:  # which would take it for a promise that every name is there
+
+    def __getattr__(name: str) -> object:
+        """Import a name of the public API when it is first asked for (PEP 562)."""
+        module = _MODULES.get(name)
+        if module is None:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(module), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    """Return the public API, imported or not."""
+    return [*__all__, "__version__"]

@@ -41,6 +41,8 @@ class KeyleaseError(Exception):
     Args:
         message: What was found and what was expected, on one line, without a secret.
         hint: What to do next; the class's own hint if not given.
+
+    New in version 0.2.0.
     """
 
     exit_code = 1
@@ -53,7 +55,10 @@ class KeyleaseError(Exception):
 
 
 class UsageError(KeyleaseError):
-    """The caller asked for something that makes no sense."""
+    """The caller asked for something that makes no sense.
+
+    New in version 0.2.0.
+    """
 
     exit_code = 2
 
@@ -65,7 +70,10 @@ class RequestError(KeyleaseError):
 
 
 class SessionNotFoundError(KeyleaseError):
-    """There is no live session for the target."""
+    """There is no live session for the target.
+
+    New in version 0.2.0.
+    """
 
     exit_code = 3
     hint = "start one with: keylease login URL"
@@ -77,6 +85,8 @@ class SessionEndedError(SessionNotFoundError):
     Args:
         message: As in `KeyleaseError`.
         reason: One of `keylease.model.REASONS`.
+
+    New in version 0.2.0.
     """
 
     def __init__(self, message: str, reason: Reason) -> None:
@@ -88,6 +98,8 @@ class KeychainUnavailableError(KeyleaseError):
     """The keychain is locked, unreachable or too slow.
 
     It is never a reason to delete anything.
+
+    New in version 0.2.0.
     """
 
     exit_code = 4
@@ -101,14 +113,20 @@ class KeychainMissingError(KeychainUnavailableError):
 
 
 class VaultRevokedError(KeyleaseError):
-    """The vault key was deleted from the keychain, so every session is over."""
+    """The vault key was deleted from the keychain, so every session is over.
+
+    New in version 0.2.0.
+    """
 
     exit_code = 5
     hint = "start afresh with: keylease login URL"
 
 
 class StateError(KeyleaseError):
-    """A file or directory of the state cannot be used."""
+    """A file or directory of the state cannot be used.
+
+    New in version 0.2.0.
+    """
 
     exit_code = 6
 
@@ -128,7 +146,10 @@ class LockTimeoutError(StateError):
 
 
 class SealError(KeyleaseError):
-    """A sealed file cannot be opened."""
+    """A sealed file cannot be opened.
+
+    New in version 0.2.0.
+    """
 
     exit_code = 6
     hint = "the session is over; start a new one with: keylease login URL"
@@ -147,7 +168,10 @@ class TamperedError(SealError):
 
 
 class AuditError(KeyleaseError):
-    """The audit log cannot be written, so nothing is released."""
+    """The audit log cannot be written, so nothing is released.
+
+    New in version 0.2.0.
+    """
 
     exit_code = 7
     hint = "make room or repair the audit directory, then try again"

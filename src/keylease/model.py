@@ -37,7 +37,10 @@ Reason = Literal[
 
 
 class Limits(NamedTuple):
-    """How long new sessions live."""
+    """How long new sessions live.
+
+    New in version 0.2.0.
+    """
 
     idle_seconds: int = IDLE_SECONDS
     cap_seconds: int = CAP_SECONDS
@@ -58,7 +61,10 @@ class Limits(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a credential is for. All four must fit before a secret is released."""
+    """What a credential is for. All four must fit before a secret is released.
+
+    New in version 0.2.0.
+    """
 
     namespace: str
     """The family of tools: `web` for git and everything else that speaks HTTP to that host."""
@@ -76,7 +82,10 @@ class Target(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """What a session holds for its target."""
+    """What a session holds for its target.
+
+    New in version 0.2.0.
+    """
 
     username: str | None
     """Absent is not empty: an empty username is legal (single sign-on)."""
@@ -100,7 +109,10 @@ class Credential(NamedTuple):
 
 
 class Session(NamedTuple):
-    """A session without its secret: what `status` shows and the rules judge."""
+    """A session without its secret: what `status` shows and the rules judge.
+
+    New in version 0.2.0.
+    """
 
     id: str
     """32 lower-case hexadecimal digits, random, in no way derived from the secret."""
@@ -145,7 +157,10 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The answer to a `get`, in no peer's own words."""
+    """The answer to a `get`, in no peer's own words.
+
+    New in version 0.2.0.
+    """
 
     session: Session
     credential: Credential

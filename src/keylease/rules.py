@@ -21,7 +21,10 @@ ECHO_SECONDS: Final = 120
 
 
 class Remaining(NamedTuple):
-    """How long a session still lives, in nanoseconds; zero or less if it is over."""
+    """How long a session still lives, in nanoseconds; zero or less if it is over.
+
+    New in version 0.2.0.
+    """
 
     idle_ns: int
     """If it is not used again."""

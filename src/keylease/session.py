@@ -91,6 +91,8 @@ class SessionService:
         audit: Where each decision is written down.
         limits: How long new sessions live.
         deadline: How long one operation may take; the collaborators wait by it.
+
+    New in version 0.2.0.
     """
 
     def __init__(  # noqa: PLR0913 - collaborators by name; an object around them would only hide them

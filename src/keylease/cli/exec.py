@@ -265,8 +265,6 @@ else:
             environment[handover.name.encode("ascii")] = told
         for name in _IGNORED:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
-        sys.stdout.flush()
-        sys.stderr.flush()
         try:
             # Without a shell, which would read meaning into the words.
             os.execve(path, words, environment)  # noqa: S606  # nosec B606

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease.cli import address, terminal
-from keylease.cli.base import Command, Program, say
+from keylease.cli.base import Command, Program, say, warn
 from keylease.cli.table import duration
 from keylease.errors import UsageError
 from keylease.model import IDLE_SECONDS, Credential, Limits
@@ -38,9 +38,20 @@ LONGEST_PASSWORD: Final = git.MAX_LINE - len("password=\n")
     help=f"End the session after so long without use; {IDLE_SECONDS} if not given. The cap of "
     "8 hours stays.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Ask the server first whether it takes the password, as git would. Without it nobody is "
+    "asked.",
+)
 @click.pass_obj
-def login(
-    program: Program, url: str, username: str | None, password_stdin: bool, timeout: int
+def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
+    program: Program,
+    url: str,
+    username: str | None,
+    password_stdin: bool,
+    timeout: int,
+    verify: bool,
 ) -> None:
     """Start a session for URL.
 
@@ -59,11 +70,20 @@ def login(
 
     After the vault key was deleted from the keychain (see keylease status), login makes a new one.
     No other command does, and no tool can.
+
+    With --verify the exit code is 10 if the server refuses the password, and no session is started.
+    Any other answer, or none, is only a warning.
     """
     wanted = _checked(address.read(url, username))
     limits = Limits()._replace(idle_seconds=timeout).check()
+    if verify:
+        from keylease.cli.verify import check
+
+        check(wanted.target)
     wanted, password = _ask(wanted, password_stdin=password_stdin)
     with password:
+        if verify:
+            _verify(wanted, password)
         session = program.wiring(limits).auth.login(
             wanted.target, Credential(wanted.username, password)
         )
@@ -72,6 +92,23 @@ def login(
         f"it ends after {duration(session.idle_seconds)} without use,"
         f" after {duration(session.cap_seconds)} at the latest"
     )
+
+
+def _verify(wanted: Address, password: Secret) -> None:
+    """Ask the server, and say what it said.
+
+    Raises:
+        CredentialRefusedError: it does not take the password.
+        UsageError: it cannot be asked.
+    """
+    from keylease.cli.verify import verify
+
+    doubt = verify(wanted.target, wanted.username or "", password)
+    if doubt is None:
+        say(f"verified: {wanted.target.host} takes the password")
+    else:
+        hint = "name the URL of a repository that is not public, or see docs/cli.md"
+        warn(f"the password is not verified: {doubt}", hint)
 
 
 def _checked(wanted: Address) -> Address:

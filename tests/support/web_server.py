@@ -1,0 +1,126 @@
+"""A server on loopback that answers as a test says, by HTTP or HTTPS, and remembers what it saw."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Asked(NamedTuple):
+    """One request."""
+
+    path: str
+    """With the query."""
+    authorization: str | None
+    agent: str | None
+
+
+class Answer(NamedTuple):
+    """What is answered to it, without a body."""
+
+    status: int
+    location: str | None = None
+
+
+class WebServer:
+    """A server, for as long as the `with` block lasts.
+
+    Args:
+        answer: Decides about each request.
+        certificate: A file with certificate and key, for HTTPS.
+    """
+
+    def __init__(self, answer: Callable[[Asked], Answer], certificate: Path | None = None) -> None:
+        seen: list[Asked] = []
+        self.seen = seen
+        """Every request so far."""
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 30
+
+            def do_GET(self) -> None:
+                headers = self.headers
+                asked = Asked(self.path, headers["Authorization"], headers["User-Agent"])
+                seen.append(asked)
+                status, location = answer(asked)
+                self.send_response(status)
+                if location is not None:
+                    self.send_header("Location", location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """Say nothing: a client that finds the certificate wanting goes away."""
+
+        self._http = Server(("127.0.0.1", 0), Handler)
+        self._scheme = "http"
+        if certificate is not None:
+            self._scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
+
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._http.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """The server's URL, without a slash at the end."""
+        return f"{self._scheme}://{self.host}"
+
+    def __enter__(self) -> Self:
+        """Start to serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+def make_certificate(path: Path, address: str = "127.0.0.1") -> Path:
+    """Write a certificate for an address that is its own authority, and its key, into one file."""
+    from cryptography import x509  # noqa: PLC0415 - not all tests need it
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "rig")])
+    now = dt.datetime.now(dt.UTC)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return path
