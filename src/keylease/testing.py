@@ -1,8 +1,8 @@
 """What other people's tests need: a clock that stands still, a keychain in memory, the contract.
 
 `FrozenClock` and `MemoryKeyStore` implement the same interfaces as the real ones, and nothing in
-them is a mock. `KeyStoreContract` is the set of tests that every keychain has to pass; inherit it
-to hold a keychain of your own against the rules.
+them is a mock; `memory_service` puts real sessions on top of them. `KeyStoreContract` is the set of
+tests that every keychain has to pass; inherit it to hold a keychain of your own against the rules.
 
 Nothing here belongs into a program: a key in memory ends with the process, and anybody who can
 reach the object can read it. Importing this module does not import pytest.
@@ -13,20 +13,31 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from keylease.clock import NANOSECONDS, Moment
+from keylease.audit.log import AuditLog
+from keylease.auth import AuthenticationService
+from keylease.clock import NANOSECONDS, Deadline, Moment
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import KEY_BYTES, USERNAME, Item
+from keylease.model import Limits
 from keylease.secret import Secret
+from keylease.session import SessionService
+from keylease.shares.policy import PolicyShares
+from keylease.statefile import Directory
+from keylease.store import SessionStore
+from keylease.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from keylease.clock import Clock
     from keylease.keystores.base import KeyStore, Kind
+    from keylease.shares.base import ShareStore
 
-__all__ = ["FrozenClock", "KeyStoreContract", "MemoryKeyStore"]
+__all__ = ["FrozenClock", "KeyStoreContract", "MemoryKeyStore", "MemoryWiring", "memory_service"]
+
+_PATIENCE_SECONDS: Final = 60
 
 
 class FrozenClock:
@@ -161,6 +172,77 @@ class MemoryKeyStore:
         if self._refusal is not None:
             kind, message = self._refusal
             raise kind(message)
+
+
+class MemoryWiring:
+    """What `keylease.wiring` puts together for a process, with what tests move in its place.
+
+    The state is in real files, sealed and audited like a user's. One more of them on the same
+    directory, clock and keychain is the next process.
+
+    Args:
+        directory: Where the state is to be; it is made at the first use.
+        clock: Tells the time.
+        keystore: The keychain of the vault.
+        limits: How long new sessions live.
+        shares: Where volatile shares live; nowhere if not given, so nothing dies by itself.
+
+    New in version 0.2.0.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        clock: FrozenClock | None = None,
+        keystore: KeyStore | None = None,
+        limits: Limits | None = None,
+        shares: Sequence[ShareStore] | None = None,
+    ) -> None:
+        self.clock = clock or FrozenClock()
+        self.keystore: KeyStore = keystore or MemoryKeyStore()
+        self.shares = shares or (PolicyShares(),)
+        deadline = self.deadline = Deadline(_PATIENCE_SECONDS)
+
+        def state() -> Directory:
+            return Directory.open(os.fspath(directory), create=True)
+
+        self.audit = AuditLog(state, deadline)
+        self.store = SessionStore(state, self.shares, deadline)
+        self.vault = Vault(
+            state,
+            open_keystore=lambda _: self.keystore,
+            choose_keystore=lambda: self.keystore,
+            wanted=None,
+            deadline=deadline,
+        )
+        self.session = SessionService(
+            clock=self.clock,
+            vault=self.vault,
+            store=self.store,
+            audit=self.audit,
+            limits=limits or Limits(),
+            deadline=deadline,
+        )
+        self.auth = AuthenticationService(self.session, self.audit, self.clock)
+
+
+def memory_service(
+    directory: str | os.PathLike[str],
+    *,
+    clock: FrozenClock | None = None,
+    keystore: KeyStore | None = None,
+) -> SessionService:
+    """Return sessions that live by a clock and a keychain of the test's.
+
+    Args:
+        directory: Where the state is to be, such as pytest's `tmp_path / "state"`.
+        clock: Tells the time; one that nobody moves if not given.
+        keystore: The keychain of the vault; one in memory if not given.
+
+    New in version 0.2.0.
+    """
+    return MemoryWiring(directory, clock=clock, keystore=keystore).session
 
 
 class KeyStoreContract:

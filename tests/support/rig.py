@@ -5,66 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from keylease.audit.log import AuditLog
-from keylease.clock import Deadline
-from keylease.model import Credential, Limits, Request, Target
+from keylease.model import Credential, Request, Target
 from keylease.secret import Secret
-from keylease.session import SessionService
-from keylease.shares.policy import PolicyShares
-from keylease.statefile import Directory
-from keylease.store import SessionStore
-from keylease.testing import FrozenClock, MemoryKeyStore
-from keylease.vault import Vault
+from keylease.testing import MemoryWiring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from keylease.keystores.base import KeyStore
-    from keylease.shares.base import ShareStore
 
 EXAMPLE = Target("web", "https", "example.com")
 PASSWORD = b"correct horse battery staple"
 
 
-class Rig:
-    """What one process has, put together by hand. `again` is the next process."""
+class Rig(MemoryWiring):
+    """What one process has, and what it leaves on the disk. `again` is the next process."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        clock: FrozenClock | None = None,
-        keystore: KeyStore | None = None,
-        limits: Limits | None = None,
-        shares: Sequence[ShareStore] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, **parts: Any) -> None:
+        super().__init__(path, **parts)
         self.path = path
-        self.shares = shares or (PolicyShares(),)
-        self.clock = clock or FrozenClock()
-        self.keystore = keystore or MemoryKeyStore()
-        deadline = self.deadline = Deadline(60)
-
-        def state() -> Directory:
-            return Directory.open(str(path), create=True)
-
-        self.audit = AuditLog(state, deadline)
-        self.store = SessionStore(state, self.shares, deadline)
-        self.vault = Vault(
-            state,
-            open_keystore=lambda _: self.keystore,
-            choose_keystore=lambda: self.keystore,
-            wanted=None,
-            deadline=deadline,
-        )
-        self.session = SessionService(
-            clock=self.clock,
-            vault=self.vault,
-            store=self.store,
-            audit=self.audit,
-            limits=limits or Limits(),
-            deadline=deadline,
-        )
 
     def again(self, **changes: Any) -> Rig:
         """Return what the next process on the same state has."""

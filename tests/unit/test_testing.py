@@ -10,14 +10,22 @@ from pathlib import Path
 import pytest
 
 import keylease
-from keylease.errors import KeychainMissingError, KeychainUnavailableError
+from keylease.errors import KeychainMissingError, KeychainUnavailableError, SessionEndedError
 from keylease.keystores.base import Item
+from keylease.model import Credential, Target
 from keylease.secret import Secret
-from keylease.testing import FrozenClock, KeyStoreContract, MemoryKeyStore
+from keylease.testing import (
+    FrozenClock,
+    KeyStoreContract,
+    MemoryKeyStore,
+    MemoryWiring,
+    memory_service,
+)
 
 SECOND = 1_000_000_000
 ITEM = Item("0123456789abcdef", "session-key", 1)
 KEY = bytes(range(32))
+TARGET = Target("web", "https", "api.example.com")
 CALLS = {
     "instance": lambda store: store.instance(),
     "probe": lambda store: store.probe(),
@@ -207,6 +215,40 @@ def test_the_contract_passes_a_good_keychain():
     """The control: the broken ones above fail for their own fault."""
     for rule in rules().values():
         rule(KeyStoreContract(), MemoryKeyStore())
+
+
+def test_memory_service_is_a_real_one_in_one_line(tmp_path):
+    """Somebody's test has sessions of its own, in a directory that is not even there yet."""
+    sessions = memory_service(tmp_path / "state")
+
+    session = sessions.create(TARGET, Credential("ada", Secret(b"token")))
+
+    assert session.id == sessions.get(TARGET).session.id
+    assert 1 == len(list(tmp_path.glob("state/sessions/*/*.sealed")))
+
+
+def test_memory_service_lives_by_what_the_test_moves(tmp_path, clock):
+    """A test lets time pass and locks the keychain, and sees what its users will see."""
+    keystore = MemoryKeyStore()
+    sessions = memory_service(tmp_path / "state", clock=clock, keystore=keystore)
+    sessions.create(TARGET, Credential("ada", Secret(b"token")))
+
+    keystore.lock()
+    with pytest.raises(KeychainUnavailableError):
+        sessions.get(TARGET)
+    keystore.recover()
+    clock.advance(900)
+    with pytest.raises(SessionEndedError, match="idle"):
+        sessions.get(TARGET)
+
+
+def test_next_process_finds_the_sessions_of_the_one_before(tmp_path):
+    """What is tested is the state, not an object: it outlives whoever made it."""
+    one = MemoryWiring(tmp_path / "state")
+    one.auth.login(TARGET, Credential("ada", Secret(b"token")))
+    other = MemoryWiring(tmp_path / "state", clock=one.clock, keystore=one.keystore)
+
+    assert "ada" == other.auth.current(TARGET).username
 
 
 def test_importing_it_needs_no_pytest():
