@@ -26,7 +26,7 @@ import keylease
 from keylease import Credential, LiveSession, Secret, parse_url, require_session
 
 API = "https://api.example.com"
-sessions: keylease.SessionService = keylease.session_service(limits=keylease.Limits(60, 120))
+sessions: keylease.SessionService = keylease.session_service(idle_seconds=60)
 auth: keylease.AuthenticationService = keylease.authentication_service()
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         UsageError,
         VaultRevokedError,
     )
-    from keylease.model import Credential, Limits, Reply, Session, Target
+    from keylease.model import Credential, Reply, Session, Target
     from keylease.rules import Remaining
     from keylease.secret import Secret
     from keylease.session import SessionService
@@ -39,7 +39,6 @@ __all__ = [
     "Credential",
     "KeychainUnavailableError",
     "KeyleaseError",
-    "Limits",
     "LiveSession",
     "PolicyError",
     "Remaining",
@@ -71,7 +70,6 @@ _MODULES = {
     "Credential": "keylease.model",
     "KeychainUnavailableError": "keylease.errors",
     "KeyleaseError": "keylease.errors",
-    "Limits": "keylease.model",
     "LiveSession": "keylease.auth",
     "PolicyError": "keylease.errors",
     "Remaining": "keylease.rules",
