@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from keylease.errors import (
     VaultRevokedError,
 )
 from keylease.model import Target
+from keylease.testing import MemoryKeyStore
 
 
 @pytest.fixture
@@ -373,6 +375,42 @@ def test_cancelled_coroutine_leaves_no_secret(rig, require):
     assert bytes(5) == text(kept[0].secret)
 
 
+class Waiting(MemoryKeyStore):
+    """A keychain that answers when it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.let = threading.Event(), threading.Event()
+        self.let.set()
+
+    def read(self, items):
+        """Wait, as for a user who has to unlock it."""
+        self.asked.set()
+        assert self.let.wait(10), "the event loop stood still"
+        return super().read(items)
+
+
+def test_event_loop_does_not_wait_for_the_keychain(tmp_path):
+    """A server goes on with its other requests while one user unlocks a keychain."""
+    keystore = Waiting()
+    rig = Rig(tmp_path / "state", keystore=keystore)
+    started(rig)
+    keystore.asked.clear()
+    keystore.let.clear()
+
+    @require_session(API, service=rig.session)
+    async def fetch(*, session):
+        return session.username
+
+    async def serve():
+        task = asyncio.create_task(fetch())
+        assert await asyncio.to_thread(keystore.asked.wait, 10)
+        keystore.let.set()
+        return await task
+
+    assert "ada" == asyncio.run(serve())
+
+
 def generator(*, session):
     """Yield the session."""
     yield session
@@ -491,21 +529,23 @@ def test_click_command_ends_with_a_message_and_the_exit_code(rig, require, prepa
     assert 1 == done.output.count("\n")
 
 
-def test_refusal_in_a_click_command_is_caught_by_its_own_name(require):
+def test_refusal_in_a_click_command_is_caught_by_its_own_name(rig, require):
     """A command that can do without a session says so as any other program does."""
+    started(rig)
+    rig.clock.advance(900)
 
     @require(API)
     def cached(*, session):
         pytest.fail(f"it was called with {session}")
 
     def fetch(path):
-        with suppress(SessionNotFoundError):
+        with pytest.raises(SessionEndedError) as raised:
             cached()
-        click.echo(f"no session, {path} all the same")
+        click.echo(f"{raised.value.reason} {raised.value.exit_code}, {path} all the same")
 
     done = CliRunner().invoke(command(fetch), ["x"])
 
-    assert (0, "no session, x all the same\n") == (done.exit_code, done.output)
+    assert (0, "idle 3, x all the same\n") == (done.exit_code, done.output)
 
 
 def test_refusal_during_a_click_command_is_a_message_too(rig, require):
