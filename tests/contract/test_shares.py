@@ -1,4 +1,4 @@
-"""What every volatile store must do, held against each real one that this machine has."""
+"""What every volatile store must do, held against each one that this machine has, and a fake."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from support.kernel_keyring import require_kernel_keyring
 from support.requirements import require
+from support.shares import MemoryShares
 
 from keylease.secret import random_bytes
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 from keylease.shares.kernel import KernelShares
 from keylease.shares.runtimedir import RuntimeDirShares
 from keylease.statefile import Directory
+from keylease.testing import FrozenClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +69,15 @@ def windows(session: str) -> Iterator[ShareStore]:
     shares.destroy(session)
 
 
-@pytest.fixture(params=["kernel", "runtime", "windows"])
+@pytest.fixture
+def memory() -> ShareStore:
+    """Return what stands in for them in other tests."""
+    return MemoryShares(FrozenClock())
+
+
+@pytest.fixture(params=["kernel", "runtime", "windows", "memory"])
 def shares(request: pytest.FixtureRequest) -> ShareStore:
-    """Return each store of this machine."""
+    """Return each store of this machine, and the one that stands in for them."""
     found: ShareStore = request.getfixturevalue(request.param)
     return found
 
