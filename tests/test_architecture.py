@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("record", "keyctl"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
-    ("audit", "address"),
+    ("audit", "address", "config"),
     ("vault",),
     ("store",),
     ("session",),
@@ -39,7 +39,7 @@ THIRD_PARTY = {
     "platformdirs": {"paths"},
 }
 # A package may use its own modules; these have no order that matters outside.
-PACKAGES = {"audit", "statefile", "cli"}
+PACKAGES = {"audit", "statefile", "cli", "config"}
 
 
 def modules() -> list[str]:

@@ -1,8 +1,9 @@
 """The entrance for other people's programs: the services on the user's own state.
 
 A program may keep what it gets here for as long as it runs, and use it from any thread: each
-operation puts its own collaborators together, as if it were a process of its own, and has the whole
-time for keychains and locks. Nothing is opened or made before the first operation.
+operation puts its own collaborators together, as if it were a process of its own. So each has the
+whole time for keychains and locks, and keeps to what the configuration says by then. Nothing is
+opened or made before the first operation.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keylease.auth import Decorator
-    from keylease.model import Limits
 
 # A desktop may show a window first, to unlock its keychain or to ask whether this program may.
 SECONDS: Final = 20.0
@@ -29,34 +29,34 @@ _Service = TypeVar("_Service")
 
 
 def session_service(
-    *, keychain: str | None = None, limits: Limits | None = None, seconds: float = SECONDS
+    *, keychain: str | None = None, idle_seconds: int | None = None, seconds: float = SECONDS
 ) -> SessionService:
     """Return what can be done with the user's own sessions.
 
     Args:
         keychain: Where the key of a new vault is to be; as the user has it if not given.
-        limits: How long new sessions live; as usual if not given.
+        idle_seconds: Idle timeout of new sessions; as the user has it if not given.
         seconds: How long each operation may wait for keychains and locks.
 
     New in version 0.2.0.
     """
-    wiring = _wiring(keychain, limits, seconds)
+    wiring = _wiring(keychain, idle_seconds, seconds)
     return _each_on_its_own(SessionService, lambda: wiring().session)
 
 
 def authentication_service(
-    *, keychain: str | None = None, limits: Limits | None = None, seconds: float = SECONDS
+    *, keychain: str | None = None, idle_seconds: int | None = None, seconds: float = SECONDS
 ) -> AuthenticationService:
     """Return login and logout of the user's own sessions.
 
     Args:
         keychain: Where the key of a new vault is to be; as the user has it if not given.
-        limits: How long new sessions live; as usual if not given.
+        idle_seconds: Idle timeout of new sessions; as the user has it if not given.
         seconds: How long each operation may wait for keychains and locks.
 
     New in version 0.2.0.
     """
-    wiring = _wiring(keychain, limits, seconds)
+    wiring = _wiring(keychain, idle_seconds, seconds)
     return _each_on_its_own(AuthenticationService, lambda: wiring().auth)
 
 
@@ -96,15 +96,15 @@ def require_session(
     return auth.require_session(url, username, service=service or session_service())
 
 
-def _wiring(keychain: str | None, limits: Limits | None, seconds: float) -> Callable[[], Wiring]:
-    wiring = partial(Wiring, keychain=keychain, seconds=seconds)
-    return wiring if limits is None else partial(wiring, limits=limits.check())
+def _wiring(keychain: str | None, idle_seconds: int | None, seconds: float) -> Callable[[], Wiring]:
+    return partial(Wiring, keychain=keychain, timeout=idle_seconds, seconds=seconds)
 
 
 def _each_on_its_own(kind: type[_Service], connect: Callable[[], _Service]) -> _Service:
     """Return a service whose operations each run on another one, which `connect` makes for it.
 
-    A `Wiring` is for one request: its time runs from its making, and no lock guards its parts.
+    A `Wiring` is for one request: it reads the configuration once, its time runs from its making,
+    and no lock guards its parts against threads.
     """
 
     def forward(name: str) -> Callable[..., Any]:

@@ -18,7 +18,9 @@
     │   ├── UnknownFormatError        6   not a sealed file of a version known here
     │   ├── WrongKeyError             6   sealed under another key
     │   └── TamperedError             6   changed since it was sealed
-    └── AuditError                    7   the audit log cannot be written, so nothing is released
+    ├── AuditError                    7   the audit log cannot be written, so nothing is released
+    ├── ConfigError                   8   a configuration file or variable that cannot be used
+    └── PolicyError                   9   the policy of this machine does not allow it
 
 The number is the exit code of the human commands. The helper's exit codes are git's: see
 `keylease.helper`.
@@ -175,3 +177,23 @@ class AuditError(KeyleaseError):
 
     exit_code = 7
     hint = "make room or repair the audit directory, then try again"
+
+
+class ConfigError(KeyleaseError):
+    """A configuration file, the machine's policy or a variable is unsafe, unreadable or wrong.
+
+    New in version 0.2.0.
+    """
+
+    exit_code = 8
+    hint = "nothing is released until that is put right; sessions can still be ended"
+
+
+class PolicyError(KeyleaseError):
+    """The policy of this machine does not allow it.
+
+    New in version 0.2.0.
+    """
+
+    exit_code = 9
+    hint = "whoever administers this machine decides; see: keylease config show"

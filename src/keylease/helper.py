@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
-from keylease.model import Limits
+from keylease.model import MAX_CAP_SECONDS, Limits
 from keylease.protocols import load
 from keylease.secret import wipe
 
@@ -40,7 +40,7 @@ class Arguments(NamedTuple):
     """What stands on a helper's command line."""
 
     action: str
-    limits: Limits
+    timeout: int | None
     keychain: str | None
 
 
@@ -78,7 +78,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         UsageError: an unknown option, a value that makes no sense, or no operation.
     """
     rest = list(argv)
-    timeout, keychain = Limits().idle_seconds, None
+    timeout, keychain = None, None
     while rest and rest[0].startswith("-"):
         option, equals, value = rest.pop(0).partition("=")
         if option not in {"--timeout", "--keychain"}:
@@ -89,14 +89,14 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         if option == "--keychain":
             keychain = value
         elif value.isascii() and value.isdigit():
-            timeout = int(value[:20])
+            timeout = Limits(int(value[:20]), MAX_CAP_SECONDS).check().idle_seconds
         else:
             msg = f"--timeout {value!a}: expected a number of seconds"
             raise UsageError(msg)
     if len(rest) != 1:
         msg = f"expected one operation, found {len(rest)}"
         raise UsageError(msg)
-    return Arguments(rest[0], Limits()._replace(idle_seconds=timeout).check(), keychain)
+    return Arguments(rest[0], timeout, keychain)
 
 
 def serve(protocol: Protocol, arguments: Arguments) -> int:
@@ -125,7 +125,7 @@ def _handle(protocol: Protocol, arguments: Arguments, message: bytearray, stdout
     from keylease.audit.events import Entry
     from keylease.wiring import Wiring
 
-    wiring = Wiring(keychain=arguments.keychain, limits=arguments.limits)
+    wiring = Wiring(keychain=arguments.keychain, timeout=arguments.timeout)
     request, answer = None, bytearray()
     try:
         request = protocol.parse(arguments.action, message)

@@ -6,12 +6,16 @@ surrogates (`surrogateescape`), so two names are equal exactly when their bytes 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from keylease.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keylease.clock import Moment
+    from keylease.errors import KeyleaseError
     from keylease.secret import Secret
 
 IDLE_SECONDS: Final = 900
@@ -60,6 +64,20 @@ class Limits(NamedTuple):
         return self
 
 
+Store = Literal["never", "update", "create"]
+"""What a tool's `store` may do, strictest first: nothing, replace a live session, start one."""
+
+
+class Terms(NamedTuple):
+    """What a session may be at the most, whoever asked for more."""
+
+    idle_seconds: int = MAX_CAP_SECONDS
+    cap_seconds: int = MAX_CAP_SECONDS
+    store: Store = "create"
+    revoked: bool = False
+    """Whether there may be no session at all."""
+
+
 class Target(NamedTuple):
     """What a credential is for. All four must fit before a secret is released.
 
@@ -79,6 +97,19 @@ class Target(NamedTuple):
         """The target as people write it."""
         path = "" if self.path is None else f"/{self.path}"
         return f"{self.protocol}://{self.host}{path}"
+
+
+class Settings(NamedTuple):
+    """What the configuration says about sessions, once everything in it is weighed."""
+
+    limits: Limits = Limits()
+    """How long new sessions live, where nothing stricter holds."""
+    general: Terms = Terms()
+    """What holds for every target."""
+    targets: Mapping[str, Terms] = MappingProxyType({})
+    """What holds for one, too; by the name that `keylease.rules.origin` gives it."""
+    refusal: KeyleaseError | None = None
+    """Why nothing may be released at all: the configuration cannot be relied on."""
 
 
 class Credential(NamedTuple):

@@ -12,6 +12,7 @@ import sys
 from keylease.errors import StateError, UsageError
 
 _NAME = "keylease"
+_POLICY = "policy.toml"
 
 
 def state_directory() -> str:
@@ -42,6 +43,15 @@ def config_directory() -> str:
         StateError: this user has no home directory.
     """
     return _config_directory()
+
+
+def policy_file() -> str:
+    """Return the absolute path of the policy of this machine. No variable names another one.
+
+    Raises:
+        StateError: Windows does not tell.
+    """
+    return _policy_file()
 
 
 if sys.platform == "linux":
@@ -76,6 +86,9 @@ if sys.platform == "linux":
 
     def _config_directory() -> str:
         return _xdg("XDG_CONFIG_HOME", ".config")
+
+    def _policy_file() -> str:
+        return f"/etc/{_NAME}/{_POLICY}"
 
     def _xdg(variable: str, default: str) -> str:
         # "All paths set in these environment variables must be absolute. If an implementation
@@ -113,3 +126,30 @@ else:
         import platformdirs
 
         return platformdirs.user_config_dir(_NAME, appauthor=False)
+
+    if sys.platform == "win32":
+
+        def _policy_file() -> str:
+            # NOTE: not %ProgramData%, nor platformdirs, which a variable can override: the user
+            # sets variables, and the user is who the policy binds.
+            import ctypes
+
+            # KNOWNFOLDERID: FOLDERID_ProgramData, {62AB5D82-FDC1-4DC3-A9DD-070D1D495D97}.
+            folder = bytes.fromhex("825dab62c1fdc34da9dd070d1d495d97")
+            found = ctypes.c_wchar_p()
+            code = ctypes.WinDLL("shell32").SHGetKnownFolderPath(
+                folder, 0, None, ctypes.byref(found)
+            )
+            try:
+                if code != 0 or not found.value:
+                    msg = "Windows does not tell where ProgramData is, so no policy can be read"
+                    raise StateError(msg)
+                return os.path.join(found.value, _NAME, _POLICY)
+            finally:
+                ctypes.WinDLL("ole32").CoTaskMemFree(found)
+
+    else:
+
+        def _policy_file() -> str:
+            # "File System Programming Guide", Library directories: for all users of the machine.
+            return f"/Library/Application Support/{_NAME}/{_POLICY}"

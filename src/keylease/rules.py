@@ -6,18 +6,23 @@ nothing else decides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from keylease.clock import NANOSECONDS
-from keylease.model import Session, Target
+from keylease.model import Session, Store, Target, Terms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from keylease.clock import Moment
-    from keylease.model import Reason
+    from keylease.model import Reason, Settings
     from keylease.record import Header, Touch
 
 ECHO_SECONDS: Final = 120
 """How long after its release a credential of an ended session is still taken for an echo."""
+STORES: Final[tuple[Store, ...]] = get_args(Store)
+"""What a tool's `store` may do, strictest first."""
+_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 class Remaining(NamedTuple):
@@ -64,12 +69,17 @@ def ended(session: Session, now: Moment) -> Reason | None:
 
 
 def ended_unopened(
-    header: Header | None, touch: Touch | None, generation: int, now: Moment
+    header: Header | None,
+    touch: Touch | None,
+    generation: int,
+    now: Moment,
+    terms: Terms = Terms(),  # noqa: B008 - a tuple of numbers, made once and never changed
 ) -> Reason:
     """Return why a file that could not be opened is no session.
 
     Its share may have died with it, and then only its times tell why: those that the touch record
-    vouches for. Without one the header is a claim, and only chooses the word.
+    vouches for. Without one the header is a claim, and only chooses the word. Whose session it was
+    is not known either, so `terms` are the strictest that there are for any target.
     """
     if header is None:
         return "tampered"
@@ -93,7 +103,51 @@ def ended_unopened(
         cap_seconds=header.cap_seconds,
     )
     # A share that is gone before its time was destroyed with its session: this file was put back.
-    return ended(session, now) or "tampered"
+    return ended(within(session, terms), now) or "tampered"
+
+
+def strictest(terms: Iterable[Terms]) -> Terms:
+    """Return the terms that keep to all of the others; of none, those that forbid nothing."""
+    every = (Terms(), *terms)
+    return Terms(
+        min(each.idle_seconds for each in every),
+        min(each.cap_seconds for each in every),
+        min((each.store for each in every), key=STORES.index),
+        any(each.revoked for each in every),
+    )
+
+
+def terms_of(settings: Settings, target: Target) -> Terms:
+    """Return what holds for a target. A section of its own only ever adds to what holds for all."""
+    own = settings.targets.get(origin(target.protocol, target.host), settings.general)
+    return strictest((settings.general, own))
+
+
+def origin(protocol: str, host: str) -> str:
+    """Return the name under which terms are looked up: one for all spellings of a server.
+
+    RFC 3986, 3.1, 3.2.2 and 6.2.3: scheme and host are the same in capital letters, and so is the
+    port that a scheme has by itself; a full stop at the end is the root of DNS. A session keeps to
+    the letter all the same. Terms only take away, so here the wider reading is the strict one.
+    """
+    protocol, host = protocol.lower(), host.lower()
+    host = host.removesuffix(_DEFAULT_PORTS.get(protocol, ":"))
+    return f"{protocol}://{host.removesuffix('.')}"
+
+
+def within(session: Session, terms: Terms) -> Session:
+    """Return the session with no longer a life than the terms allow it now.
+
+    It was sealed under the terms of its creation. Those may have become stricter since.
+    """
+    cap = min(session.cap_seconds, terms.cap_seconds)
+    idle = min(session.idle_seconds, terms.idle_seconds, cap)
+    return session._replace(idle_seconds=idle, cap_seconds=cap)
+
+
+def may_store(terms: Terms, *, replaces: bool) -> bool:
+    """Return whether a tool may bring a credential, in place of a live session or as a new one."""
+    return terms.store == "create" or (terms.store == "update" and replaces)
 
 
 def answers(session: Session, target: Target, username: str | None) -> bool:

@@ -18,22 +18,28 @@ from keylease.audit.events import Entry, RefusalReason
 from keylease.clock import NANOSECONDS
 from keylease.errors import (
     AuditError,
+    ConfigError,
     KeychainUnavailableError,
     KeyleaseError,
+    PolicyError,
     RequestError,
     SessionEndedError,
     SessionNotFoundError,
     UsageError,
     VaultRevokedError,
 )
-from keylease.model import Limits, Reply, Session
+from keylease.model import Reply, Session
 from keylease.rules import (
     Remaining,
     answers,
     echo_may_come,
     ended,
     ended_unopened,
+    may_store,
     remaining,
+    strictest,
+    terms_of,
+    within,
 )
 from keylease.secret import random_bytes
 
@@ -44,7 +50,7 @@ if TYPE_CHECKING:
     from keylease.audit.log import AuditLog
     from keylease.clock import Clock, Deadline, Moment
     from keylease.errors import StateError
-    from keylease.model import Credential, Reason, Request, Target
+    from keylease.model import Credential, Reason, Request, Settings, Target
     from keylease.record import Header, Touch
     from keylease.secret import Secret
     from keylease.store import Found, Sessions, SessionStore
@@ -57,6 +63,8 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (SessionNotFoundError, "not_found"),
     (AuditError, "audit"),
     (UsageError, "usage"),
+    (ConfigError, "config"),
+    (PolicyError, "policy"),
     (RequestError, "malformed"),
     (KeyleaseError, "state"),
 )
@@ -89,7 +97,7 @@ class SessionService:
         vault: Where the keys are.
         store: Where the sessions are.
         audit: Where each decision is written down.
-        limits: How long new sessions live.
+        settings: How long sessions live, and for what there may be any.
         deadline: How long one operation may take; the collaborators wait by it.
 
     New in version 0.2.0.
@@ -102,7 +110,7 @@ class SessionService:
         vault: Vault,
         store: SessionStore,
         audit: AuditLog,
-        limits: Limits,
+        settings: Settings,
         deadline: Deadline,
     ) -> None:
         self._deadline = deadline
@@ -110,7 +118,8 @@ class SessionService:
         self._vault = vault
         self._store = store
         self._audit = audit
-        self._limits = limits.check()
+        self._settings = settings
+        self._limits = settings.limits.check()
 
     # What a peer asks.
 
@@ -161,13 +170,16 @@ class SessionService:
 
         Raises:
             VaultRevokedError: the vault is revoked, and only a person can start a new one.
+            PolicyError: the policy of this machine lets there be no session for the target.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         target, username, credential = request.target, request.username, request.credential
         if target is None or credential is None:
             self._refuse("incomplete", target, username)
             return None
-        with self._operation(target, username, create=not request.ephemeral) as (sessions, now):
+        terms = terms_of(self._settings, target)
+        create = not request.ephemeral and may_store(terms, replaces=False)
+        with self._operation(target, username, create=create) as (sessions, now):
             live = self._sort(sessions, sessions.of(target), now).live
             confirmed = self._echo(sessions, live, request, now)
             if confirmed is not None:
@@ -178,6 +190,8 @@ class SessionService:
                 credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS
             ):
                 self._refuse("credential_expired", target, username)
+            elif not may_store(terms, replaces=_replaced(live, target, credential)):
+                self._refuse("policy", target, username)
             else:
                 session = self._new(sessions, target, credential, now)
                 self._persist(sessions, session, credential, now)
@@ -199,7 +213,10 @@ class SessionService:
     def create(self, target: Target, credential: Credential) -> Session:
         """Create a session because a person asked for it. A revoked vault gets a new key for it.
 
+        What `store` of the configuration forbids is forbidden to tools, not to a person.
+
         Raises:
+            PolicyError: the policy of this machine lets there be no session for the target.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         username = credential.username
@@ -311,14 +328,24 @@ class SessionService:
         *,
         create: bool = False,
         revive: bool = False,
+        end: bool = False,
     ) -> Iterator[tuple[Sessions, Moment]]:
         """Open vault and store, and see to it that a refusal is written down.
 
         The clock that decides is read with the lock held: no use that another process wrote down
         is then later than it.
+
+        Args:
+            target: What it is about; `None` for all.
+            username: Whose.
+            create: Whether a vault is made where there is none.
+            revive: Whether a revoked one gets a new key.
+            end: Whether it only ends sessions. The configuration never holds that up.
         """
         self._deadline.restart()
         try:
+            if not end:
+                self._permit(target, create=create)
             with (
                 self._keys(create=create, revive=revive) as keys,
                 self._store.exclusive(keys) as sessions,
@@ -331,6 +358,24 @@ class SessionService:
             reason = next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
             self._refuse(reason, target, username)
             raise
+
+    def _permit(self, target: Target | None, *, create: bool) -> None:
+        """Raise why nothing may be released, or no session made, whatever the keychain says."""
+        if self._settings.refusal is not None:
+            raise self._settings.refusal
+        if self._settings.general.revoked:
+            # It needs no key: a policy that revokes everything does not wait for a keychain.
+            now = self._clock.now()
+            self._destroy("revoked", now, lambda _: True, _echo_at(now))
+            msg = "the policy of this machine has revoked every session"
+            raise PolicyError(msg)
+        if target is not None and create:
+            self._permit_session(target)
+
+    def _permit_session(self, target: Target) -> None:
+        if terms_of(self._settings, target).revoked:
+            msg = f"the policy of this machine has revoked every session for {target.url}"
+            raise PolicyError(msg)
 
     def _keys(self, *, create: bool, revive: bool) -> VaultKeys:
         """Return the vault's keys; make them if there are none and `create` says so."""
@@ -394,12 +439,7 @@ class SessionService:
             judged.over.append((each.session, reason))
 
         for each in found:
-            session = each.session
-            reason = (
-                ended_unopened(each.header, each.touch, sessions.generation, now)
-                if session is None
-                else ended(session, now)
-            )
+            session, reason = self._judge(sessions, each, now)
             if each.unknown is not None and reason == "tampered":
                 # Its times do not end it, and that it cannot be opened here proves nothing.
                 judged.unknown.append(each.unknown)
@@ -415,6 +455,21 @@ class SessionService:
                 newest[session.target, session.username] = pair
         judged.live.extend(newest.values())
         return judged
+
+    def _judge(
+        self, sessions: Sessions, found: Found, now: Moment
+    ) -> tuple[Session | None, Reason | None]:
+        """Return the session within its terms of today, and why it is over if it is."""
+        general = self._settings.general
+        if found.session is None:
+            # What cannot be opened does not tell its target. Where its share is dead, the terms
+            # only find the word; where that is not known, they hold for whatever it is for.
+            every = () if found.unknown else self._settings.targets.values()
+            terms = strictest((general, *every))
+            return None, ended_unopened(found.header, found.touch, sessions.generation, now, terms)
+        terms = terms_of(self._settings, found.session.target)
+        session = within(found.session, terms)
+        return session, "revoked" if terms.revoked else ended(session, now)
 
     def _newest(
         self,
@@ -434,6 +489,7 @@ class SessionService:
         if fitting:
             return max(fitting, key=_age_of)
         judged.demand_certainty()
+        self._permit_session(target)
         for session, reason in judged.over:
             if session is None or answers(session, target, username):
                 raise _ended_error(target, reason)
@@ -492,7 +548,7 @@ class SessionService:
     def _new(
         self, sessions: Sessions, target: Target, credential: Credential, now: Moment
     ) -> Session:
-        return Session(
+        session = Session(
             id=random_bytes(_ID_BYTES).hex(),
             target=target,
             username=credential.username,
@@ -505,6 +561,7 @@ class SessionService:
             idle_seconds=self._limits.idle_seconds,
             cap_seconds=self._limits.cap_seconds,
         )
+        return within(session, terms_of(self._settings, target))
 
     def _persist(
         self, sessions: Sessions, session: Session, credential: Credential, now: Moment
@@ -526,7 +583,7 @@ class SessionService:
     def _end_answering(
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason
     ) -> list[Session]:
-        with self._operation(target, username) as (sessions, now):
+        with self._operation(target, username, end=True) as (sessions, now):
             unsafe: list[StateError] = []
             judged = self._sort(sessions, sessions.of(target, unsafe), now)
             judged.unknown.extend(unsafe)
@@ -582,6 +639,12 @@ class SessionService:
 def _echo_at(now: Moment) -> Callable[[Touch], bool]:
     """Return what judges whether a touch record without a session can be of use."""
     return lambda touch: echo_may_come(touch.released, now)
+
+
+def _replaced(live: list[_Live], target: Target, credential: Credential) -> bool:
+    """Return whether a new session would take the place of a live one."""
+    names = (target, credential.username)
+    return any((session.target, session.username) == names for _, session in live)
 
 
 def _whole_seconds(session: Session, now: Moment) -> int:

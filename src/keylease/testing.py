@@ -20,7 +20,7 @@ from keylease.auth import AuthenticationService
 from keylease.clock import NANOSECONDS, Deadline, Moment
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import KEY_BYTES, USERNAME, Item
-from keylease.model import Limits
+from keylease.model import Limits, Settings
 from keylease.secret import Secret
 from keylease.session import SessionService
 from keylease.shares.policy import PolicyShares
@@ -185,18 +185,20 @@ class MemoryWiring:
         clock: Tells the time.
         keystore: The keychain of the vault.
         limits: How long new sessions live.
+        settings: All that a configuration says about sessions, in place of `limits`.
         shares: Where volatile shares live; nowhere if not given, so nothing dies by itself.
 
     New in version 0.2.0.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every part has its usual one
         self,
         directory: str | os.PathLike[str],
         *,
         clock: FrozenClock | None = None,
         keystore: KeyStore | None = None,
         limits: Limits | None = None,
+        settings: Settings | None = None,
         shares: Sequence[ShareStore] | None = None,
     ) -> None:
         self.clock = clock or FrozenClock()
@@ -221,7 +223,7 @@ class MemoryWiring:
             vault=self.vault,
             store=self.store,
             audit=self.audit,
-            limits=limits or Limits(),
+            settings=settings or Settings(limits or Limits()),
             deadline=deadline,
         )
         self.auth = AuthenticationService(self.session, self.audit, self.clock)

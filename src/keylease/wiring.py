@@ -11,10 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from keylease import keystores
+from keylease import config, keystores
 from keylease.audit.log import AuditLog
 from keylease.clock import BootClock, Deadline
-from keylease.model import Limits
+from keylease.errors import ConfigError
+from keylease.model import Settings
 from keylease.paths import state_directory
 from keylease.session import SessionService
 from keylease.shares.policy import PolicyShares
@@ -29,27 +30,28 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS: Final = 1.9
 """What keychains and locks may take together. The helper answers within 2 s, its start included."""
-KEYCHAIN_VARIABLE: Final = "KEYLEASE_KEYCHAIN"
 
 
 class Wiring:
     """The collaborators of one process.
 
     Args:
-        keychain: The name of the keychain, if the user gave one; else `KEYLEASE_KEYCHAIN` counts.
-        limits: How long new sessions live.
+        keychain: The name of the keychain, if the command line has one.
+        timeout: The idle timeout of new sessions in seconds, if the command line has one.
         seconds: How long keychains and locks may take.
+        policy: Where the policy of the machine is, for tests; no variable and no option says so.
     """
 
     def __init__(
         self,
         *,
         keychain: str | None = None,
-        limits: Limits = Limits(),  # noqa: B008 - a tuple of numbers, made once and never changed
+        timeout: int | None = None,
         seconds: float = ANSWER_SECONDS,
+        policy: config.Place | None = None,
     ) -> None:
         deadline = Deadline(seconds)
-        wanted = keychain or os.environ.get(KEYCHAIN_VARIABLE) or None
+        settings, wanted = _configured(keychain, timeout, policy)
 
         def open_state() -> Directory:
             return Directory.open(state_directory(), create=True)
@@ -76,7 +78,7 @@ class Wiring:
             vault=self.vault,
             store=self.store,
             audit=self.audit,
-            limits=limits,
+            settings=settings,
             deadline=deadline,
         )
 
@@ -86,6 +88,22 @@ class Wiring:
         from keylease.auth import AuthenticationService
 
         return AuthenticationService(self.session, self.audit, self.clock)
+
+
+def _configured(
+    keychain: str | None, timeout: int | None, policy: config.Place | None
+) -> tuple[Settings, str | None]:
+    """Return how sessions live, and the name of the keychain if there is one."""
+    options = {"keychain": keychain or None, "idle_timeout": timeout}
+    try:
+        found = config.load(
+            options, user=config.user_file(), policy=policy or config.machine_policy()
+        )
+    except ConfigError as error:
+        # Not swallowed: whatever releases anything refuses with it. What ends sessions goes on,
+        # or a slip in a file would keep alive what its user wants to end.
+        return Settings(refusal=error), keychain or None
+    return found.settings, found.keychain
 
 
 def _shares() -> tuple[ShareStore, ...]:

@@ -13,7 +13,7 @@ from keylease import clock, keystores, wiring
 from keylease.auth import AuthenticationService
 from keylease.embedding import authentication_service, require_session, session_service
 from keylease.errors import SessionNotFoundError, UsageError
-from keylease.model import Limits, Target
+from keylease.model import CAP_SECONDS, Target
 from keylease.session import SessionService
 from keylease.shares.policy import PolicyShares
 from keylease.testing import FrozenClock, MemoryKeyStore
@@ -80,17 +80,11 @@ def test_every_operation_has_the_whole_time(keystore, monkeypatch):
 
 
 @pytest.mark.usefixtures("keystore")
-def test_limits_are_those_of_new_sessions():
-    """A program may want its sessions shorter."""
-    session = session_service(limits=Limits(60, 120)).create(TARGET, credential())
+def test_program_can_have_a_timeout_of_its_own():
+    """A program may want its sessions shorter; the cap stays."""
+    session = session_service(idle_seconds=60).create(TARGET, credential())
 
-    assert (60, 120) == (session.idle_seconds, session.cap_seconds)
-
-
-def test_limits_that_make_no_sense_are_refused_at_once():
-    """A mistake of the program is found when it is loaded."""
-    with pytest.raises(UsageError, match="idle timeout"):
-        session_service(limits=Limits(idle_seconds=0))
+    assert (60, CAP_SECONDS) == (session.idle_seconds, session.cap_seconds)
 
 
 def test_keychain_that_is_named_is_used(keystore, monkeypatch):

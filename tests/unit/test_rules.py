@@ -7,8 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keylease.clock import NANOSECONDS, Moment
-from keylease.model import CAP_SECONDS, IDLE_SECONDS, Session, Target
-from keylease.rules import answers, echo_may_come, ended, remaining
+from keylease.model import (
+    CAP_SECONDS,
+    IDLE_SECONDS,
+    MAX_CAP_SECONDS,
+    Session,
+    Settings,
+    Store,
+    Target,
+    Terms,
+)
+from keylease.rules import (
+    STORES,
+    answers,
+    echo_may_come,
+    ended,
+    may_store,
+    origin,
+    remaining,
+    strictest,
+    terms_of,
+    within,
+)
 
 BOOT = "0" * 31 + "1"
 START = Moment(1_790_000_000 * NANOSECONDS, 3600 * NANOSECONDS, BOOT)
@@ -204,3 +224,89 @@ def test_echo_may_come_for_two_minutes() -> None:
     assert not echo_may_come(None, START)
     assert not echo_may_come(START, after(1)._replace(boot="0" * 32))
     assert not echo_may_come(after(5), START)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "host", "expected"),
+    [
+        ("https", "github.com", "https://github.com"),
+        ("HTTPS", "GitHub.com", "https://github.com"),
+        ("https", "github.com:443", "https://github.com"),
+        ("http", "github.com:80", "http://github.com"),
+        ("https", "github.com:80", "https://github.com:80"),
+        ("https", "github.com.", "https://github.com"),
+        ("https", "github.com.:443", "https://github.com"),
+        ("https", "github.com:8443", "https://github.com:8443"),
+        ("ssh", "github.com:443", "ssh://github.com:443"),
+        ("ssh", "github.com:", "ssh://github.com"),
+        ("https", "[::1]:443", "https://[::1]"),
+        ("https", "evil-github.com", "https://evil-github.com"),
+    ],
+)
+def test_one_server_has_one_name_for_the_policy(protocol: str, host: str, expected: str) -> None:
+    """Capital letters, the usual port or a last full stop lead nobody around a policy."""
+    assert expected == origin(protocol, host)
+
+
+TERMS = st.builds(
+    Terms,
+    st.integers(1, MAX_CAP_SECONDS),
+    st.integers(1, MAX_CAP_SECONDS),
+    st.sampled_from(STORES),
+    st.booleans(),
+)
+
+
+@given(st.lists(TERMS, max_size=4), TERMS)
+def test_more_terms_are_never_less_strict(every: list[Terms], another: Terms) -> None:
+    """Whatever is added to what holds, nothing becomes longer, looser or allowed again."""
+    before, after_ = strictest(every), strictest([*every, another])
+
+    assert after_.idle_seconds == min(before.idle_seconds, another.idle_seconds)
+    assert after_.cap_seconds == min(before.cap_seconds, another.cap_seconds)
+    assert STORES.index(after_.store) <= STORES.index(before.store)
+    assert after_.revoked == (before.revoked or another.revoked)
+    assert after_ == strictest([another, *reversed(every)])
+
+
+@given(TERMS, st.integers(1, MAX_CAP_SECONDS), st.integers(1, MAX_CAP_SECONDS))
+def test_session_within_its_terms_is_never_longer(terms: Terms, idle: int, cap: int) -> None:
+    """Terms of today shorten a session that was sealed yesterday, and lengthen none."""
+    session = SESSION._replace(idle_seconds=min(idle, cap), cap_seconds=cap)
+    bounded = within(session, terms)
+
+    assert bounded.cap_seconds == min(cap, terms.cap_seconds)
+    assert bounded.idle_seconds <= min(session.idle_seconds, terms.idle_seconds)
+    assert 1 <= bounded.idle_seconds <= bounded.cap_seconds
+    assert bounded == within(bounded, terms)
+
+
+@pytest.mark.parametrize(
+    ("store", "replaces", "expected"),
+    [
+        ("create", False, True),
+        ("create", True, True),
+        ("update", False, False),
+        ("update", True, True),
+        ("never", False, False),
+        ("never", True, False),
+    ],
+)
+def test_what_a_tool_may_store(
+    store: Store,
+    replaces: bool,  # noqa: FBT001 - a column of the table
+    expected: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """Three words, and what each of them lets a tool do."""
+    assert expected == may_store(Terms(store=store), replaces=replaces)
+
+
+def test_terms_of_a_target_add_to_those_of_all() -> None:
+    """A section for one target never lifts what holds for every one."""
+    settings = Settings(
+        general=Terms(300, revoked=True), targets={"https://example.com": Terms(600, 900, "never")}
+    )
+
+    assert Terms(300, 900, "never", revoked=True) == terms_of(settings, TARGET)
+    assert Terms(300, revoked=True) == terms_of(settings, TARGET._replace(host="other.example"))
+    assert "never" == terms_of(settings, TARGET._replace(host="EXAMPLE.com:443")).store

@@ -40,6 +40,8 @@ RefusalReason = Literal[
     "incomplete",
     "ephemeral",
     "credential_expired",
+    "policy",
+    "config",
 ]
 """Why something was not done. Beside them stand the reasons for which a session ended."""
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, cast
 import click
 
 from keylease.errors import KeyleaseError, UsageError
-from keylease.model import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,15 +35,15 @@ class Program(NamedTuple):
 
     keychain: str | None = None
 
-    def wiring(self, limits: Limits | None = None) -> Wiring:
+    def wiring(self, timeout: int | None = None) -> Wiring:
         """Put the layers together. It starts the clock for keychains and locks: ask people first.
 
         Args:
-            limits: How long new sessions live, if not as usual.
+            timeout: The idle timeout of new sessions in seconds, if the command line has one.
         """
         from keylease.wiring import Wiring
 
-        return Wiring(keychain=self.keychain, limits=limits or Limits(), seconds=PERSON_SECONDS)
+        return Wiring(keychain=self.keychain, timeout=timeout, seconds=PERSON_SECONDS)
 
 
 class Command(click.Command):

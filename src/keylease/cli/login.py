@@ -10,7 +10,7 @@ from keylease.cli import address, terminal
 from keylease.cli.base import Command, Program, say, warn
 from keylease.cli.table import duration
 from keylease.errors import UsageError
-from keylease.model import IDLE_SECONDS, Credential, Limits
+from keylease.model import MAX_CAP_SECONDS, Credential, Limits
 from keylease.protocols import git
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ LONGEST_PASSWORD: Final = git.MAX_LINE - len("password=\n")
     "--timeout",
     metavar="SECONDS",
     type=int,
-    default=IDLE_SECONDS,
-    help=f"End the session after so long without use; {IDLE_SECONDS} if not given. The cap of "
-    "8 hours stays.",
+    help="End the session after so long without use; as configured if not given, and never later "
+    "than the policy of the machine allows. The cap stays.",
 )
 @click.option(
     "--verify",
@@ -50,7 +49,7 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     url: str,
     username: str | None,
     password_stdin: bool,
-    timeout: int,
+    timeout: int | None,
     verify: bool,
 ) -> None:
     """Start a session for URL.
@@ -75,7 +74,8 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     Any other answer, or none, is only a warning.
     """
     wanted = _checked(address.read(url, username))
-    limits = Limits()._replace(idle_seconds=timeout).check()
+    if timeout is not None:
+        Limits(timeout, MAX_CAP_SECONDS).check()
     if verify:
         from keylease.cli.verify import check
 
@@ -84,7 +84,7 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     with password:
         if verify:
             _verify(wanted, password)
-        session = program.wiring(limits).auth.login(
+        session = program.wiring(timeout).auth.login(
             wanted.target, Credential(wanted.username, password)
         )
     say(f"started a session for {wanted}")

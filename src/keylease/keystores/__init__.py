@@ -52,14 +52,18 @@ def open_keystore(name: str, deadline: Deadline) -> KeyStore:
     Raises:
         UsageError: there is none of that name, or it is one that does not keep secrets.
     """
-    kind, colon, backend = name.partition(":")
-    module = KEYSTORES.get(kind)
-    complete = backend if kind == "library" else not colon
-    if module is None or not complete:
+    if not is_known(name):
         names = ", ".join(known for known in KEYSTORES if known != "library")
         msg = f"no keychain is called {name!a}: expected {names} or library:MODULE.CLASS"
         raise UsageError(msg)
-    return cast("KeyStore", import_module(module).open_keystore(name, deadline))
+    module = import_module(KEYSTORES[name.partition(":")[0]])
+    return cast("KeyStore", module.open_keystore(name, deadline))
+
+
+def is_known(name: str) -> bool:
+    """Return whether `name` is one that a keychain can have, on this machine or another."""
+    kind, colon, backend = name.partition(":")
+    return kind in KEYSTORES and bool(backend if kind == "library" else not colon)
 
 
 def choose(deadline: Deadline) -> KeyStore:

@@ -19,7 +19,7 @@ import click
 from keylease.cli.base import Command, Program, say, warn
 from keylease.cli.setup.gitconfig import GitConfig, find
 from keylease.errors import UsageError
-from keylease.model import IDLE_SECONDS, Limits
+from keylease.model import MAX_CAP_SECONDS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,8 @@ _PLAIN_WORD: Final = re.compile(r"!?[\w./~\\:-]+")
     "--timeout",
     metavar="SECONDS",
     type=int,
-    help="Sessions that git starts by itself end after so long without use; "
-    f"{IDLE_SECONDS} if not given.",
+    help="Sessions that git starts by itself end after so long without use; as configured if not "
+    "given.",
 )
 @click.pass_obj
 def git(program: Program, undo: bool, scope: Scope, timeout: int | None) -> None:
@@ -98,7 +98,7 @@ def _entry(program: Program, timeout: int | None) -> str:
     """
     words = ["keylease"]
     if timeout is not None:
-        limits = Limits()._replace(idle_seconds=timeout).check()
+        limits = Limits(timeout, MAX_CAP_SECONDS).check()
         words += ["--timeout", str(limits.idle_seconds)]
     if program.keychain is not None:
         from keylease.clock import Deadline

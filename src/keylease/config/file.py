@@ -1,0 +1,348 @@
+"""Read one configuration file: judge whether it can be believed, then each value in it.
+
+A file that somebody else could have written is refused, and so is one with anything in it that
+makes no sense; a line that was overlooked would be a limit that does not hold. This module, and
+with it the TOML parser, is imported only where there is a file.
+
+Not defended against: root. On Windows access lists beside the owner are not judged; see `_judge`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tomllib
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from keylease.config.base import KEYS, Document, Stated, check, shown
+from keylease.errors import ConfigError
+from keylease.rules import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keylease.config import Place
+    from keylease.config.base import Section
+
+LONGEST_FILE: Final = 64 * 1024
+"""Bytes; room for a thousand targets."""
+_TARGET: Final = "target"
+_BOM: Final = "\ufeff"
+_EXAMPLE: Final = 'one like "https://git.example" or "https://git.example:8443"'
+# What cannot be part of a host with its port; a path, a user and a pattern are refused with it.
+_NOT_IN_HOST: Final = frozenset("/?#@*\\")
+
+
+def read(place: Place) -> Document:
+    """Return what the file says.
+
+    Raises:
+        ConfigError: it cannot be read or believed, or something in it makes no sense.
+    """
+    try:
+        _judge_directory(place)
+        fd = _open(place)
+        try:
+            _judge(place, fd)
+            data = _read(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        msg = f"{printable(place.path)}: it is there, but cannot be read: {error.strerror}"
+        raise ConfigError(msg) from error
+    return _Reader(place, _text(place, data)).document()
+
+
+def printable(path: str) -> str:
+    """Return a path as one line that does nothing to a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
+
+
+class _Reader:
+    """One file's text on its way to a document."""
+
+    def __init__(self, place: Place, text: str) -> None:
+        self._place = place
+        self._text = text
+        self._lines = _lines(text)
+
+    def document(self) -> Document:
+        """Return what the text says, every value checked."""
+        tables = self._parsed()
+        sections = tables.pop(_TARGET, {})
+        if not isinstance(sections, dict):
+            self._refuse((_TARGET,), f"found {shown(sections)}, expected {self._example()}")
+        general = self._section((), tables)
+        targets: dict[str, Section] = {}
+        for name, values in sections.items():
+            path = (_TARGET, name)
+            if not isinstance(values, dict):
+                self._refuse(path, f"found {shown(values)}, expected {self._example()}")
+            called = self._origin(name)
+            if called in targets:
+                self._refuse(path, f"it is the same target as another section: {called}")
+            targets[called] = self._section(path, values)
+            self._keep_within(targets[called], general)
+        return Document(general, targets)
+
+    def _parsed(self) -> dict[str, object]:
+        if self._text.startswith(_BOM):
+            self._refuse((), "it begins with a byte order mark: save it as UTF-8 without one")
+        try:
+            return tomllib.loads(self._text)
+        # ValueError is what a number of thousands of digits ends in, RecursionError a thousand
+        # brackets. tomllib's own error is a ValueError too, and says in which line.
+        except (ValueError, RecursionError) as error:
+            said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it nests too deep"
+            said = "a number is too long" if type(error) is ValueError else said
+            msg = f"{printable(self._place.path)}: not TOML: {_small(printable(said))}"
+            raise ConfigError(msg) from None
+
+    def _section(self, path: tuple[str, ...], values: Mapping[str, object]) -> Section:
+        section = {}
+        for name, value in values.items():
+            self._judge_key((*path, name))
+            # What is no value of any key is told by `check`, and goes no further.
+            stated = Stated(value, self._source((*path, name)))  # type: ignore[arg-type]
+            section[name] = check(name, stated)
+        self._keep_within({k: v for k, v in section.items() if k == "idle_timeout"}, section)
+        return section
+
+    def _judge_key(self, path: tuple[str, ...]) -> None:
+        name, in_target = path[-1], len(path) > 1
+        possible = [
+            each
+            for each, key in KEYS.items()
+            if (key.in_target or not in_target)
+            and (not key.policy_only or self._place.kind == "policy")
+        ]
+        if name in possible:
+            return
+        if name in KEYS:
+            where = "in no target" if KEYS[name].policy_only is False else "in the policy file only"
+            self._refuse(path, f"{name} can stand {where}")
+        from difflib import get_close_matches
+
+        if not in_target:
+            possible.append(_TARGET)
+        near = get_close_matches(name, possible, n=1, cutoff=0.5)
+        meant = f"did you mean {near[0]}" if near else f"expected {', '.join(possible)}"
+        self._refuse(path, f"there is no key {shown(name)}: {meant}")
+
+    def _origin(self, name: str) -> str:
+        protocol, separator, host = name.partition("://")
+        if (
+            not separator
+            or not protocol.isascii()
+            or not protocol.replace("+", "").replace("-", "").replace(".", "").isalnum()
+            or not host
+            or not _NOT_IN_HOST.isdisjoint(host)
+            or not host.isprintable()
+            or " " in host
+        ):
+            self._refuse((_TARGET, name), f"found {shown(name)}, expected {self._example()}")
+        return origin(protocol, host)
+
+    def _keep_within(self, section: Section, outer: Section) -> None:
+        """Refuse a time that is longer than what bounds it in the same file, so does nothing."""
+        for name, bounds in (("idle_timeout", ("idle_timeout", "cap")), ("cap", ("cap",))):
+            stated = section.get(name)
+            for bound in bounds:
+                limit = outer.get(bound)
+                if stated and limit and stated.value > limit.value:  # type: ignore[operator]
+                    msg = (
+                        f"{stated.source}: {name}: found {stated.value}, expected at most"
+                        f" {limit.value}, the {bound} of {limit.source}"
+                    )
+                    raise ConfigError(msg)
+
+    @staticmethod
+    def _example() -> str:
+        return f"a section [target.NAME], its name in quotation marks and {_EXAMPLE}"
+
+    def _source(self, path: tuple[str, ...]) -> str:
+        """Return the file and the line, or what it stands in where that line is not known."""
+        line = next(
+            (self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines),
+            None,
+        )
+        return printable(self._place.path) + ("" if line is None else f":{line}")
+
+    def _refuse(self, path: tuple[str, ...], what: str) -> NoReturn:
+        msg = f"{self._source(path)}: {what}"
+        raise ConfigError(msg)
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """Return in which line each name is set first, as far as lines by themselves tell.
+
+    tomllib keeps no positions, so each line is parsed again with the table that it stands in. What
+    is written over several lines, or several on one, is found by the line of what it is part of.
+    It is for messages only: nothing is decided by it.
+    """
+    found: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip().startswith("["):
+            table = path = _path(line)
+        else:
+            key, equals, _ = line.partition("=")
+            path = (*table, *_path(f"{key}=0")) if equals else table
+        for length in range(1, len(path) + 1):
+            found.setdefault(path[:length], number)
+    return found
+
+
+def _path(line: str) -> tuple[str, ...]:
+    """Return the names of the one key, or table, that the line is about."""
+    path = []
+    try:
+        value: object = tomllib.loads(line)
+    except (ValueError, RecursionError):
+        return ()
+    while isinstance(value, dict) and len(value) == 1:
+        ((name, value),) = value.items()
+        path.append(name)
+    return tuple(path)
+
+
+def _text(place: Place, data: bytes) -> str:
+    if len(data) > LONGEST_FILE:
+        msg = f"{printable(place.path)}: it has more than {LONGEST_FILE} bytes"
+        raise ConfigError(msg)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        msg = f"{printable(place.path)}:{line}: found a byte that is not UTF-8"
+        raise ConfigError(msg) from None
+
+
+def _small(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _read(fd: int) -> bytes:
+    data = b""
+    while len(data) <= LONGEST_FILE and (chunk := os.read(fd, LONGEST_FILE + 1 - len(data))):
+        data += chunk
+    return data
+
+
+if sys.platform != "win32":
+    # O_NONBLOCK: open(2) of a FIFO waits for the other end without it. It does nothing to a file.
+    _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+    def _open(place: Place) -> int:
+        # The user's own may be a link: programs that keep settings in one place make such links,
+        # and what it leads to is judged. Nobody has a reason to make one of a policy.
+        if place.kind == "policy" and stat.S_ISLNK(os.lstat(place.path).st_mode):
+            _refuse(
+                place.path, "is a symbolic link, not a regular file", "put the file itself there"
+            )
+        return os.open(place.path, _FLAGS | (os.O_NOFOLLOW if place.kind == "policy" else 0))
+
+    def _judge_directory(place: Place) -> None:
+        above = os.path.dirname(place.path)
+        found = os.lstat(above) if place.kind == "policy" else os.stat(above)
+        if not stat.S_ISDIR(found.st_mode):
+            _refuse(above, "is not a directory", "put the file itself into a directory there")
+        _judge_writers(place, above, found)
+
+    def _judge(place: Place, fd: int) -> None:
+        """Refuse what is no file, or what others than the owners could have written.
+
+        A POSIX access list shows in the mode: its mask is the mode's group part (acl(5)). One of
+        macOS does not, and is not judged.
+        """
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            _refuse(place.path, "is not a regular file", "put a file there, or nothing")
+        _judge_writers(place, place.path, found)
+
+    def _judge_writers(place: Place, path: str, found: os.stat_result) -> None:
+        if found.st_uid not in place.owners:
+            wanted = " or ".join(str(uid) for uid in sorted(place.owners))
+            hint = "find out who made it, then: chown it, or move it away"
+            _refuse(path, f"belongs to user {found.st_uid}, not to user {wanted}", hint)
+        if found.st_mode & _OTHERS_WRITE:
+            mode = stat.S_IMODE(found.st_mode)
+            hint = f"make sure nobody changed it, then: chmod go-w {printable(path)}"
+            _refuse(path, f"has mode {mode:04o}: others can write it", hint)
+
+    def _refuse(path: str, what: str, hint: str) -> NoReturn:
+        msg = f"{printable(path)} {what}, so it is not believed"
+        raise ConfigError(msg, f"{hint}; {ConfigError.hint}")
+
+else:
+    import ctypes
+    from ctypes import wintypes
+
+    # winnt.h and accctrl.h.
+    _FILE_OBJECT, _OWNER = 1, 1
+    _ADMINISTRATORS, _SYSTEM = 26, 22  # WinBuiltinAdministratorsSid, WinLocalSystemSid
+    _advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
+    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    _GetNamedSecurityInfoW = _advapi32.GetNamedSecurityInfoW
+    _GetNamedSecurityInfoW.restype = wintypes.DWORD
+    _GetNamedSecurityInfoW.argtypes = (
+        wintypes.LPCWSTR,
+        ctypes.c_int,
+        wintypes.DWORD,
+        *(ctypes.POINTER(ctypes.c_void_p),) * 5,
+    )
+    _IsWellKnownSid = _advapi32.IsWellKnownSid
+    _IsWellKnownSid.restype = wintypes.BOOL
+    _IsWellKnownSid.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    _LocalFree = _kernel32.LocalFree
+    _LocalFree.argtypes = (ctypes.c_void_p,)
+
+    def _open(place: Place) -> int:
+        if stat.S_ISREG(os.lstat(place.path).st_mode) and not _is_link(place.path):
+            return os.open(place.path, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
+        msg = f"{printable(place.path)} is not a regular file, so it is not believed"
+        raise ConfigError(msg)
+
+    def _judge_directory(place: Place) -> None:
+        above = os.path.dirname(place.path)
+        if place.kind == "policy":
+            _judge_owner(above)
+
+    def _judge(place: Place, fd: int) -> None:  # noqa: ARG001 - the other platform's
+        """Refuse a policy that an ordinary user made.
+
+        Any user can make a directory in ProgramData, and then owns it. Whether whoever administers
+        the machine has let others write a file of his own is not looked into. The user's own file
+        is below AppData, whose access list keeps others out.
+        """
+        if place.kind == "policy":
+            _judge_owner(place.path)
+
+    def _is_link(path: str) -> bool:
+        attributes = os.lstat(path).st_file_attributes
+        return bool(attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
+
+    def _judge_owner(path: str) -> None:
+        owner, descriptor = ctypes.c_void_p(), ctypes.c_void_p()
+        none = ctypes.POINTER(ctypes.c_void_p)()
+        code = _GetNamedSecurityInfoW(
+            path,
+            _FILE_OBJECT,
+            _OWNER,
+            ctypes.byref(owner),
+            none,
+            none,
+            none,
+            ctypes.byref(descriptor),
+        )
+        if code:
+            raise ctypes.WinError(code)
+        try:
+            trusted = any(_IsWellKnownSid(owner, kind) for kind in (_ADMINISTRATORS, _SYSTEM))
+        finally:
+            _LocalFree(descriptor)
+        if _is_link(path) or not trusted:
+            msg = f"{printable(path)} does not belong to the administrators, so it is not believed"
+            raise ConfigError(msg)

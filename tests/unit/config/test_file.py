@@ -1,0 +1,412 @@
+"""One configuration file: what is believed, what is refused, and how exactly that is said."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from keylease.config import Place
+from keylease.config.base import KEYS
+from keylease.config.file import LONGEST_FILE, read
+from keylease.errors import ConfigError
+from keylease.model import MAX_CAP_SECONDS
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes and no owners")
+ROOT = pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away"
+)
+SECONDS = f"expected a whole number of seconds, 1 to {MAX_CAP_SECONDS}"
+ME = frozenset([os.geteuid()] if sys.platform != "win32" else [0])
+GITHUB = 'target."https://github.com"'
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Return a directory that nobody else can write."""
+    path = tmp_path / "keylease"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@pytest.fixture
+def place(directory):
+    """Return where the file is, as the user's own."""
+    return Place("user", str(directory / "config.toml"), ME)
+
+
+@pytest.fixture
+def policy(directory):
+    """Return where the file is, as a policy of this very user, who stands for root here."""
+    return Place("policy", str(directory / "policy.toml"), ME)
+
+
+def put(place, text, mode=0o644):
+    """Write the file and return its place."""
+    data = text if isinstance(text, bytes) else text.encode()
+    Path(place.path).write_bytes(data)
+    Path(place.path).chmod(mode)
+    return place
+
+
+def refused(place):
+    """Return the message without the path, with which the file is refused."""
+    with pytest.raises(ConfigError) as caught:
+        read(place)
+    said = str(caught.value)
+    assert said.startswith(place.path), said
+    assert said.isprintable(), "one line, and nothing that a terminal obeys"
+    assert caught.value.hint
+    return said.removeprefix(place.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "general", "targets"),
+    [
+        ("", {}, {}),
+        ("# nothing yet\n\n", {}, {}),
+        ("idle_timeout = 1", {"idle_timeout": 1}, {}),
+        (f"cap = {MAX_CAP_SECONDS}\n", {"cap": MAX_CAP_SECONDS}, {}),
+        ("idle_timeout = 60\ncap = 60\n", {"idle_timeout": 60, "cap": 60}, {}),
+        ("idle_timeout = 3_600", {"idle_timeout": 3600}, {}),
+        ('store = "never"', {"store": "never"}, {}),
+        ("keychain = 'kernel'", {"keychain": "kernel"}, {}),
+        ("keychain = 'library:a.B'", {"keychain": "library:a.B"}, {}),
+        ("idle_timeout = 5\r\ncap = 7\r\n", {"idle_timeout": 5, "cap": 7}, {}),
+        (f"[{GITHUB}]\nidle_timeout = 5", {}, {"https://github.com": {"idle_timeout": 5}}),
+        (f"[{GITHUB}]\n", {}, {"https://github.com": {}}),
+        (
+            (
+                f'cap = 9\n[{GITHUB}]\ncap = 8\nstore = "update"\n'
+                '[target."https://g.example:8443"]\nstore = "create"\n'
+            ),
+            {"cap": 9},
+            {
+                "https://github.com": {"cap": 8, "store": "update"},
+                "https://g.example:8443": {"store": "create"},
+            },
+        ),
+        ('[target."https://[::1]:8443"]\ncap = 8', {}, {"https://[::1]:8443": {"cap": 8}}),
+        ('[target."https://GitHub.com:443"]\ncap = 8', {}, {"https://github.com": {"cap": 8}}),
+    ],
+)
+def test_what_makes_sense_is_read(place, text, general, targets):
+    """Every key and every form that the document names is taken as it stands."""
+    document = read(put(place, text))
+
+    def plain(section):
+        return {name: stated.value for name, stated in section.items()}
+
+    assert general == plain(document.general)
+    assert targets == {name: plain(section) for name, section in document.targets.items()}
+
+
+@pytest.mark.parametrize("key", ["idle_timeout", "cap"])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("0", "0"),
+        ("-1", "-1"),
+        (str(MAX_CAP_SECONDS + 1), str(MAX_CAP_SECONDS + 1)),
+        (str(2**63), str(2**63)),
+        (str(10**200), "a huge number"),
+        ("true", "true"),
+        ("900.0", "900.0"),
+        ("inf", "inf"),
+        ("nan", "nan"),
+        ('"900"', "'900'"),
+        ('"15m"', "'15m'"),
+        ('"\\u001b[2J"', "'\\x1b[2J'"),
+        (f'"{"x" * 100}"', f"'{'x' * 59}..."),
+        ("[900]", "a value of type list"),
+        ("{}", "a value of type dict"),
+        ("2026-11-22", "a value of type date"),
+    ],
+)
+def test_time_that_makes_no_sense_is_refused(place, key, value, found):
+    """Only a whole number of seconds within the range is a time, and nothing is rounded."""
+    put(place, f"# a comment\n\n{key} = {value}\n")
+
+    assert f":3: {key}: found {found}, {SECONDS}" == refused(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('store = "all"', ':1: store: found \'all\', expected "create", "update" or "never"'),
+        ("store = false", ':1: store: found false, expected "create", "update" or "never"'),
+        ('store = ["never"]', ":1: store: found a value of type list, expected"),
+        ('keychain = ""', ":1: keychain: found '', expected the name of a keychain"),
+        ('keychain = "plaintext"', ":1: keychain: found 'plaintext', expected the name"),
+        ('keychain = "library:"', ":1: keychain: found 'library:', expected the name"),
+        ("keychain = 1", ":1: keychain: found 1, expected the name"),
+        ("idle_timeout = 9\ncap = 8", ":1: idle_timeout: found 9, expected at most 8, the cap of"),
+        (
+            f"idle_timeout = 5\n[{GITHUB}]\nidle_timeout = 6",
+            ":3: idle_timeout: found 6, expected at most 5, the idle_timeout of",
+        ),
+        (f"cap = 5\n[{GITHUB}]\ncap = 6", ":3: cap: found 6, expected at most 5, the cap of"),
+        (
+            f"cap = 5\n[{GITHUB}]\nidle_timeout = 6",
+            ":3: idle_timeout: found 6, expected at most 5, the cap of",
+        ),
+        (
+            f"[{GITHUB}]\ncap = 5\nidle_timeout = 6",
+            ":3: idle_timeout: found 6, expected at most 5, the cap of",
+        ),
+        ("idle_timout = 5", ":1: there is no key 'idle_timout': did you mean idle_timeout"),
+        ("Cap = 5", ":1: there is no key 'Cap': did you mean cap"),
+        ("targets = 5", ":1: there is no key 'targets': did you mean target"),
+        ("x = 5", ":1: there is no key 'x': expected idle_timeout, cap, store, keychain, target"),
+        ("\n[audit]\nretention_days = 5", ":2: there is no key 'audit': expected"),
+        ('"\\u001b" = 5', ":1: there is no key '\\x1b': expected"),
+        ("revoked = true", ":1: revoked can stand in the policy file only"),
+        (f"[{GITHUB}]\nrevoked = true", ":2: revoked can stand in the policy file only"),
+        (f'[{GITHUB}]\nkeychain = "kernel"', ":2: keychain can stand in no target"),
+        (f"[{GITHUB}]\nstroe = 1", ":2: there is no key 'stroe': did you mean store"),
+        ("target = 5", ":1: found 5, expected a section [target.NAME], its name in quotation"),
+        ("[[target]]\ncap = 1", ":1: found a value of type list, expected a section"),
+        ("[target]\ncap = 1", ":2: found 1, expected a section"),
+        ("[target.github]\ncap = 1", ":1: found 'github', expected a section"),
+        ("[target.github.com]\ncap = 1", ":1: found 'github', expected a section"),
+        (f"[{GITHUB}]\n[target.'https://GITHUB.com']", ":2: it is the same target as another"),
+        (f"[{GITHUB}]\n[{GITHUB}]", ": not TOML: "),
+        ("cap = 1\ncap = 2\n", ": not TOML: cannot overwrite a value (at line 2, column 8)"),
+        ("cap = 1\ncap 2\n", ": not TOML: expected '=' after a key in a key/value pair (at line 2"),
+        ("cap = '\0'", ": not TOML: found invalid character '\\x00' (at line 1, column 8)"),
+        ("cap = '\x1b'", ": not TOML: found invalid character '\\x1b' (at line 1, column 8)"),
+        ("\ufeffcap = 1", ": it begins with a byte order mark: save it as UTF-8 without one"),
+        (b"cap = 1\n# \xff", ":2: found a byte that is not UTF-8"),
+        ("cap = 1".encode("utf-16"), ":1: found a byte that is not UTF-8"),
+        ("cap=" + "[" * 5000, ": not TOML: it nests too deep"),
+        ("cap=" + "9" * 5000, ": not TOML: a number is too long"),
+        ("#" * (LONGEST_FILE + 1), f": it has more than {LONGEST_FILE} bytes"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_place(place, text, said):
+    """The message leads to the line, says what was found there, and what would be right."""
+    told = refused(put(place, text))
+
+    assert told.startswith(said), told
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "github.com",
+        "https://",
+        "://github.com",
+        "https://github.com/",
+        "https://github.com/org",
+        "https://ada@github.com",
+        "https://*.github.com",
+        "https://github.com?",
+        "https://github.com#x",
+        "https://git hub.com",
+        "https://github.com\\u0000",
+        "https://github.com\\u200b",
+        "ht tps://github.com",
+        "",
+    ],
+)
+def test_target_that_would_never_fit_is_refused(policy, name):
+    """A section that no request could match is a mistake, above all where it revokes."""
+    told = refused(put(policy, f'[target."{name}"]\nrevoked = true\n'))
+
+    assert told.startswith(":1: found '")
+    assert (
+        'expected a section [target.NAME], its name in quotation marks and one like "http' in told
+    )
+
+
+def test_revocation_stands_in_a_policy(policy):
+    """Whole, or for a named target."""
+    document = read(put(policy, f"revoked = false\n[{GITHUB}]\nrevoked = true\n"))
+
+    assert document.general["revoked"].value is False
+    assert document.targets["https://github.com"]["revoked"].value is True
+
+
+@pytest.mark.parametrize("value", ["1", '"true"', "[]"])
+def test_revocation_is_a_plain_yes_or_no(policy, value):
+    """What looks like a yes is not taken for a no, nor for a yes."""
+    told = refused(put(policy, f"revoked = {value}"))
+
+    assert told.startswith(":1: revoked: found ")
+    assert told.endswith(", expected true or false")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("cap = 5", 1),
+        ("# a = 1\n\n  cap=5 # = 6\n", 3),
+        ('store = "never"\r\ncap = 5\r\n', 2),
+        ('"cap" = 5', 1),
+        ("'''\n'''\ncap = 5", None),
+        (f"[{GITHUB}]\ncap = 4\n[{GITHUB}.x]\n", None),
+    ],
+)
+def test_source_names_the_line(place, text, line):
+    """Each value leads back to where it is written."""
+    put(place, text)
+    if line is None:
+        refused(place)
+    else:
+        assert f"{place.path}:{line}" == read(place).general["cap"].source
+
+
+def test_value_in_an_odd_form_is_told_by_what_it_is_part_of(place):
+    """Where a line holds several values, that line is what can be said."""
+    put(place, "\ntarget = { 'https://a.example' = { cap = 5 } }\n")
+
+    stated = read(place).targets["https://a.example"]["cap"]
+
+    assert f"{place.path}:2" == stated.source
+
+
+def test_every_key_can_be_read(policy):
+    """No key is in the table that no file could set."""
+    values = {"store": '"never"', "keychain": '"kernel"', "revoked": "true"}
+    put(policy, "".join(f"{name} = {values.get(name, 1)}\n" for name in KEYS))
+
+    assert set(KEYS) == set(read(policy).general)
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["place", "policy"])
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o620, 0o602])
+def test_file_that_others_can_write_is_not_believed(request, kind, mode):
+    """Whoever can write it decides what it says."""
+    place = put(request.getfixturevalue(kind), "cap = 5", mode)
+
+    assert f" has mode {mode:04o}: others can write it, so it is not believed" == refused(place)
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["place", "policy"])
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_file_in_a_directory_that_others_can_write_is_not_believed(request, kind, mode, directory):
+    """Whoever can write the directory can put another file in its place."""
+    place = put(request.getfixturevalue(kind), "cap = 5")
+    directory.chmod(mode)
+
+    with pytest.raises(ConfigError, match=f"keylease has mode {mode:04o}: others can write it"):
+        read(place)
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["place", "policy"])
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o400, 0o444])
+def test_file_that_others_can_read_is_believed(request, kind, mode):
+    """There is no secret in it."""
+    place = put(request.getfixturevalue(kind), "cap = 5", mode)
+
+    assert 5 == read(place).general["cap"].value
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["place", "policy"])
+def test_file_of_another_user_is_not_believed(request, kind):
+    """A policy that the user made is none, and a user's file that somebody else made is neither."""
+    place = put(request.getfixturevalue(kind), "cap = 5")
+    me = os.geteuid()
+    other = place._replace(owners=frozenset([me + 1]))
+
+    with pytest.raises(ConfigError, match=f"belongs to user {me}, not to user {me + 1}, so it is"):
+        read(other)
+
+
+@ROOT
+@pytest.mark.parametrize("kind", ["place", "policy"])
+def test_file_that_was_given_away_is_not_believed(request, kind):
+    """The owner of the file counts, not that of its directory alone."""
+    place = put(request.getfixturevalue(kind), "cap = 5")
+    os.chown(place.path, 12345, 12345)
+
+    assert " belongs to user 12345, not to user 0, so it is not believed" == refused(place)
+
+
+@ROOT
+def test_directory_of_another_user_is_not_believed(policy, directory):
+    """The owner of the directory counts, not that of the file alone."""
+    put(policy, "cap = 5")
+    os.chown(directory, 12345, 12345)
+
+    with pytest.raises(ConfigError, match="keylease belongs to user 12345, not to user 0"):
+        read(policy)
+
+
+@POSIX
+def test_policy_that_is_a_link_is_not_believed(policy, directory):
+    """What a link leads to may change with the link."""
+    (directory / "elsewhere").write_text("cap = 5", "utf-8")
+    Path(policy.path).symlink_to(directory / "elsewhere")
+
+    assert " is a symbolic link, not a regular file, so it is not believed" == refused(policy)
+
+
+@POSIX
+def test_policy_in_a_linked_directory_is_not_believed(directory, tmp_path):
+    """A link in place of the directory is not followed either."""
+    (tmp_path / "link").symlink_to(directory)
+    policy = Place("policy", str(tmp_path / "link" / "policy.toml"), ME)
+    put(policy, "cap = 5")
+
+    with pytest.raises(ConfigError, match="link is not a directory"):
+        read(policy)
+
+
+@POSIX
+def test_users_own_file_may_be_a_link_to_a_file_of_the_user(place, directory):
+    """Programs that keep all settings in one place put links where they belong."""
+    target = directory / "elsewhere"
+    target.write_text("cap = 5", "utf-8")
+    Path(place.path).symlink_to(target)
+
+    assert 5 == read(place).general["cap"].value
+    target.chmod(0o666)
+    assert " has mode 0666: others can write it, so it is not believed" == refused(place)
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["place", "policy"])
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo if sys.platform != "win32" else None, os.mkdir],
+    ids=["fifo", "directory"],
+)
+def test_what_is_no_file_is_refused_at_once(request, kind, make):
+    """Nothing is waited for: a FIFO would hold up every git command."""
+    place = request.getfixturevalue(kind)
+    make(place.path, 0o600)
+
+    assert " is not a regular file, so it is not believed" == refused(place)
+
+
+@POSIX
+def test_dangling_link_is_refused(place, directory):
+    """Something is there, and it cannot be read."""
+    Path(place.path).symlink_to(directory / "nowhere")
+
+    assert ": it is there, but cannot be read: No such file or directory" == refused(place)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root can read everything")
+@pytest.mark.parametrize("kind", ["place", "policy"])
+def test_unreadable_file_is_refused(request, kind):
+    """A policy that cannot be read is no permission."""
+    place = put(request.getfixturevalue(kind), "cap = 5", 0)
+
+    assert ": it is there, but cannot be read: Permission denied" == refused(place)
+
+
+@POSIX
+def test_failing_disk_is_told(place, mocker):
+    """What the system says about it is passed on."""
+    put(place, "cap = 5")
+    mocker.patch("os.read", side_effect=OSError(5, "Input/output error"))
+
+    assert ": it is there, but cannot be read: Input/output error" == refused(place)
