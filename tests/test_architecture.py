@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vault",),
     ("store",),
     ("session",),
-    ("auth",),
+    ("auth", "custody"),
     ("wiring",),
     ("helper", "cli", "embedding"),
     ("testing", "__main__"),
@@ -37,6 +37,7 @@ THIRD_PARTY = {
     "jeepney": {"keystores.secretservice"},
     "click": {"cli"},
     "platformdirs": {"paths"},
+    "rich": {"cli.watch"},
 }
 # A package may use its own modules; these have no order that matters outside.
 PACKAGES = {"audit", "statefile", "cli", "config"}

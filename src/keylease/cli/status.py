@@ -40,10 +40,18 @@ _LONGEST_NAME: Final = 1024
 @click.argument("url", required=False)
 @address.username_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@click.option(
+    "--watch", "watched", is_flag=True, help="Count down on the terminal until Ctrl-C is typed."
+)
 @click.pass_obj
 @click.pass_context
-def status(
-    ctx: click.Context, program: Program, url: str | None, username: str | None, as_json: bool
+def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
+    ctx: click.Context,
+    program: Program,
+    url: str | None,
+    username: str | None,
+    as_json: bool,
+    watched: bool,
 ) -> None:
     """Show the live sessions and their keychain, or the session for URL.
 
@@ -53,13 +61,25 @@ def status(
 
     With URL it is the newest session that git would be answered from, in detail.
 
+    With --watch the table is one of bars that grow shorter. It looks at the sessions again when
+    something has happened to them, and once in half a minute. It ends when you type Ctrl-C, and
+    with URL when the session does.
+
     The exit code is 0 with or without sessions, 3 if there is none for URL, 4 if the keychain is
     locked or cannot be reached, and 5 if the vault key was deleted.
     """
     if url is None and username is not None:
         msg = "--username goes with a URL"
         raise UsageError(msg, see_help(ctx))
+    if watched and as_json:
+        msg = "--watch shows bars, and --json is for programs"
+        raise UsageError(msg, "leave one of them out")
     wanted = None if url is None else address.read(url, username)
+    if watched:
+        from keylease.cli.watch import open_terminal, watch
+
+        console = open_terminal(ctx)
+        watch(console, lambda: survey(program, wanted), _below, one=wanted is not None)
     report = survey(program, wanted)
     if as_json:
         lines = _json(report)
@@ -77,16 +97,22 @@ def _listed(report: Report) -> list[str]:
     lines = []
     if report.lines:
         lines = [*lay_out(_HEAD, [_row(line) for line in report.lines]), ""]
-    elif report.sealed:
+    return [*lines, *_below(report)]
+
+
+def _below(report: Report) -> list[str]:
+    """Return what is said below the sessions, and in their place if there is none."""
+    lines = [f"keychain: {_where(report.keychain)}"]
+    if report.sealed:
         wait = (
             "1 sealed session waits"
             if report.sealed == 1
             else f"{report.sealed} sealed sessions wait"
         )
-        lines = [f"{wait} for the keychain; nothing was deleted"]
-    else:
-        lines = ["no live session"]
-    return [*lines, f"keychain: {_where(report.keychain)}"]
+        lines.insert(0, f"{wait} for the keychain; nothing was deleted")
+    elif not report.lines:
+        lines.insert(0, "no live session")
+    return lines
 
 
 def _row(line: Line) -> tuple[str, ...]:
