@@ -11,11 +11,11 @@ collaborators. What is decided is written down first and happens then.
 from __future__ import annotations
 
 import hmac
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.audit.events import Entry, RefusalReason
-from keylease.clock import NANOSECONDS
+from keylease.clock import NANOSECONDS, Deadline
 from keylease.errors import (
     AuditError,
     ConfigError,
@@ -25,6 +25,7 @@ from keylease.errors import (
     RequestError,
     SessionEndedError,
     SessionNotFoundError,
+    StateError,
     UsageError,
     VaultRevokedError,
 )
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
 
     from keylease.audit.events import Event
     from keylease.audit.log import AuditLog
-    from keylease.clock import Clock, Deadline, Moment
-    from keylease.errors import StateError
+    from keylease.clock import Clock, Moment
     from keylease.model import Credential, Reason, Request, Settings, Target
     from keylease.record import Header, Touch
     from keylease.secret import Secret
@@ -70,8 +70,24 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
 )
 
 _ID_BYTES: Final = 16
+# What a `store` spends on the sessions of other targets; the helper answers within 2 s.
+_SWEEP_SECONDS: Final = 0.1
+_COLLECT_SECONDS: Final = 0.5
 
 _Live = tuple["Found", Session]
+
+
+class Collected(NamedTuple):
+    """How much a collection has removed."""
+
+    sessions: int
+    """Sessions that were over."""
+    touches: int
+    """Records of the last use of sessions that are gone."""
+    temporaries: int
+    """Files that killed writers left unfinished."""
+    shares: int
+    """Shares of sessions that are gone."""
 
 
 class _Sorted(NamedTuple):
@@ -195,6 +211,7 @@ class SessionService:
             else:
                 session = self._new(sessions, target, credential, now)
                 self._persist(sessions, session, credential, now)
+                self._clean_up(sessions, now)
                 return session
             return None
 
@@ -223,6 +240,7 @@ class SessionService:
         with self._operation(target, username, create=True, revive=True) as (sessions, now):
             session = self._new(sessions, target, credential, now)
             self._persist(sessions, session, credential, now)
+            self._clean_up(sessions, now)
             return session
 
     def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
@@ -317,6 +335,40 @@ class SessionService:
             judged.demand_certainty()
             ordered = sorted((session for _, session in judged.live), key=_age)
             return [(session, remaining(session, now)) for session in ordered]
+
+    def open_vault(self) -> int:
+        """Make the vault, or a new key for one that is revoked, without a session.
+
+        Returns:
+            The generation of the vault key, new or not.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        with self._operation(None, None, create=True, revive=True) as (sessions, _):
+            return sessions.generation
+
+    def collect(self) -> Collected:
+        """Remove everything that is over or of no use, whatever it is for. Nothing is used.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used; what needs no key is removed
+                all the same.
+        """
+        count, done, more = 0, set[str](), True
+        try:
+            while more:
+                # Others wait for the lock at most 2 s, so it is let go in between.
+                with self._operation(None, None, end=True) as (sessions, now):
+                    deadline = Deadline(_COLLECT_SECONDS)
+                    swept, more = self._sweep(sessions, now, deadline, done)
+                    count += swept
+        except SessionNotFoundError:
+            # No key and no revocation: what a reboot left was destroyed on the way here.
+            pass
+        finally:
+            tidied = self._store.tidy(_echo_at(self._clock.now()))
+        return Collected(count, *tidied)
 
     # How a decision is taken.
 
@@ -470,6 +522,45 @@ class SessionService:
         terms = terms_of(self._settings, found.session.target)
         session = within(found.session, terms)
         return session, "revoked" if terms.revoked else ended(session, now)
+
+    def _sweep(
+        self, sessions: Sessions, now: Moment, deadline: Deadline, done: set[str]
+    ) -> tuple[int, bool]:
+        """Remove what is over, of any target, one file after the other until the deadline.
+
+        What is wrong with one file is told to whoever asks for its target, and to nobody else.
+
+        Args:
+            sessions: The sessions, with the lock held.
+            now: The clock reading that decides.
+            deadline: When to stop.
+            done: What was looked at before and is not again; what is looked at now is added.
+
+        Returns:
+            How many sessions have ended, and whether something was not looked at.
+        """
+        count = 0
+        for name in sessions.buckets():
+            with suppress(StateError):
+                for session_id in sessions.ids(name):
+                    if not deadline.remaining():
+                        return count, True
+                    if session_id not in done:
+                        done.add(session_id)
+                        with suppress(StateError):
+                            found = sessions.find(name, session_id)
+                            count += len(self._sort(sessions, (found,), now).over)
+        return count, False
+
+    def _clean_up(self, sessions: Sessions, now: Moment) -> None:
+        """Remove what is over or of no use, of any target, as far as a short time reaches."""
+        deadline = Deadline(_SWEEP_SECONDS)
+        self._sweep(sessions, now, deadline, set())
+        for name in sessions.buckets():
+            if not deadline.remaining():
+                return
+            with suppress(StateError):
+                sessions.tidy(name, _echo_at(now))
 
     def _newest(
         self,

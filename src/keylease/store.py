@@ -273,13 +273,13 @@ class Sessions:
             StateError: a file cannot be used, and nobody takes the refusal.
         """
         try:
-            return self.within(bucket(self._key, target), unsafe)
+            return self._within(bucket(self._key, target), unsafe)
         except StateMissingError:
             return []
 
     def all(self) -> list[Found]:
         """Return every session file."""
-        return [self._find(name, session) for name, session in _sealed(self._directory)]
+        return [self.find(name, session) for name, session in _sealed(self._directory)]
 
     def buckets(self) -> list[str]:
         """Return the name of every bucket, from any one on, so that each comes first some day."""
@@ -288,14 +288,16 @@ class Sessions:
         start = int.from_bytes(os.urandom(4)) % len(names) if names else 0
         return names[start:] + names[:start]
 
-    def within(self, name: str, unsafe: list[StateError] | None = None) -> list[Found]:
-        """Return every session file of one bucket; `unsafe` as for `of`."""
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of the sessions in one bucket."""
         with self._directory.child(name) as inside:
-            sessions = _ids(inside, _SEALED)
+            return _ids(inside, _SEALED)
+
+    def _within(self, name: str, unsafe: list[StateError] | None = None) -> list[Found]:
         found = []
-        for session in sessions:
+        for session in self.ids(name):
             try:
-                found.append(self._find(name, session))
+                found.append(self.find(name, session))
             except StateError as error:
                 if unsafe is None:
                     raise
@@ -419,7 +421,8 @@ class Sessions:
             inside.remove(touch.id + _TOUCH)
         self._directory.remove_child(name)
 
-    def _find(self, name: str, session: str) -> Found:
+    def find(self, name: str, session: str) -> Found:
+        """Return one session file of one bucket."""
         with self._directory.child(name) as inside:
             sealed = inside.read(session + _SEALED, LONGEST_SEALED)
         header = _header(sealed)

@@ -13,7 +13,12 @@ from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from keylease.clock import NANOSECONDS
-from keylease.errors import KeychainUnavailableError, StateError, VaultRevokedError
+from keylease.errors import (
+    KeychainUnavailableError,
+    StateError,
+    StateMissingError,
+    VaultRevokedError,
+)
 from keylease.keystores.base import KEY_BYTES, Item
 from keylease.secret import Secret, random_bytes
 
@@ -215,15 +220,7 @@ class Vault:
         # A new generation is a new item; no item is ever overwritten. The record that names it
         # is written after it: a crash in between leaves a key that nothing refers to.
         if session is None:
-            session = Secret(random_bytes(KEY_BYTES))
-            record = record._replace(
-                instance=keystore.instance(),
-                generation=record.generation + 1,
-                created=_rfc3339(now),
-                boot=now.boot,
-                revoked=None,
-            )
-            _put(keystore, record.session_item, session)
+            session, record = _next_generation(record, keystore, now)
         if audit is None:
             audit = Secret(random_bytes(KEY_BYTES))
             record = record._replace(audit_generation=record.audit_generation + 1)
@@ -235,6 +232,68 @@ class Vault:
             with suppress(KeychainUnavailableError):
                 keystore.delete(before)
         return VaultKeys(record.generation, session, audit, made=True)
+
+    def rotate(self, now: Moment) -> tuple[VaultRecord, VaultRecord]:
+        """Make a new session key in the place of one that is alive. The old one is still there.
+
+        Returns:
+            What the record said before, and what it says now.
+
+        Raises:
+            VaultRevokedError: there is no key that is alive.
+            KeychainUnavailableError: the keychain cannot be used now; nothing was changed.
+            StateError: the record cannot be written; the old key stays in force.
+        """
+        with self._state() as state, state.lock(_LOCK, self._deadline):
+            record = _read(state)
+            if record is None or not record.generation:
+                msg = "there is no vault whose key could be replaced"
+                raise StateMissingError(msg, "make one with: keylease init")
+            keystore = self.keystore(record)
+            for key in self._existing(record, keystore, now, revive=False):
+                if key is not None:
+                    key.wipe()
+            key, renewed = _next_generation(record, keystore, now)
+            key.wipe()
+            _write(state, renewed)
+            return record, renewed
+
+    def revoke(self, now: Moment) -> bool:
+        """Write down that the vault is revoked, whatever the keychain holds.
+
+        Returns:
+            Whether this call was the one that wrote it down.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        with self._state() as state, state.lock(_LOCK, self._deadline):
+            record = _read(state)
+            if record is None or not record.generation or record.revoked is not None:
+                return False
+            _write(state, record._replace(revoked=_rfc3339(now)))
+            return True
+
+    def delete_key(self, record: VaultRecord, generation: int) -> bool:
+        """Delete the session key of one generation, and return whether it was there.
+
+        Raises:
+            KeychainUnavailableError: it may still be there.
+        """
+        keystore = self.keystore(record)
+        _check_instance(record, keystore)
+        item = record._replace(generation=generation).session_item
+        deleted = keystore.delete(item)
+        (left,) = keystore.read((item,))
+        if left is not None:
+            left.wipe()
+            msg = f"{item.service} was deleted from {keystore.title} and is still there"
+            raise KeychainUnavailableError(msg)
+        return deleted
+
+    def audit_key(self, record: VaultRecord) -> Secret | None:
+        """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
+        return _read_audit(record, self.keystore(record))
 
     def find_revocation(self, now: Moment) -> Revocation | None:
         """Look a second time, with the lock held, for a key that was not found.
@@ -310,6 +369,22 @@ def _check_instance(record: VaultRecord, keystore: KeyStore) -> None:
 def _usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
     made = record.generation > 0 and record.revoked is None
     return made and not _forgotten(record, keystore, now)
+
+
+def _next_generation(
+    record: VaultRecord, keystore: KeyStore, now: Moment
+) -> tuple[Secret, VaultRecord]:
+    """Put the next generation's session key, and return it with the record that names it."""
+    session = Secret(random_bytes(KEY_BYTES))
+    record = record._replace(
+        instance=keystore.instance(),
+        generation=record.generation + 1,
+        created=_rfc3339(now),
+        boot=now.boot,
+        revoked=None,
+    )
+    _put(keystore, record.session_item, session)
+    return session, record
 
 
 def _put(keystore: KeyStore, item: Item, key: Secret) -> None:

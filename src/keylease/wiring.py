@@ -25,6 +25,7 @@ from keylease.vault import Vault
 
 if TYPE_CHECKING:
     from keylease.auth import AuthenticationService
+    from keylease.custody import KeyCustody
     from keylease.keystores.base import KeyStore
     from keylease.shares.base import ShareStore
 
@@ -81,6 +82,13 @@ class Wiring:
             settings=settings,
             deadline=deadline,
         )
+
+    @property
+    def custody(self) -> KeyCustody:
+        """What can be done with the vault key. No helper asks for it, so none imports it."""
+        from keylease.custody import KeyCustody
+
+        return KeyCustody(self.clock, self.vault, self.store, self.audit)
 
     @property
     def auth(self) -> AuthenticationService:

@@ -544,3 +544,36 @@ def test_a_record_that_others_can_read_is_refused(place):
 
     with pytest.raises(StateError, match="mode 0644, not 0600"):
         place.open()
+
+
+# Changing and revoking the key
+
+
+def test_rotation_leaves_the_old_key_to_its_caller(place):
+    """The record names the new key before the old one is deleted, by whoever asked for it."""
+    before = place.create()
+    old, new = place.vault().rotate(place.clock.now())
+
+    assert (1, 2) == (old.generation, new.generation)
+    assert new == place.vault().record()
+    assert [1, 1, 2] == sorted(item.generation for item in place.keychain.items)
+    assert before != place.open()
+
+
+def test_revocation_without_the_keychain_is_written_once(place):
+    """A locked keychain does not keep a vault from being revoked."""
+    place.create()
+    place.keychain.lock()
+
+    assert place.vault().revoke(place.clock.now())
+    assert not place.vault().revoke(place.clock.now())
+    with pytest.raises(VaultRevokedError):
+        place.open()
+
+
+def test_no_vault_cannot_be_revoked_or_rotated(place):
+    """Nothing is made by taking away."""
+    assert not place.vault().revoke(place.clock.now())
+    with pytest.raises(StateError, match="no vault"):
+        place.vault().rotate(place.clock.now())
+    assert () == place.keychain.items

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Event = Literal[
     "vault.created",
     "vault.revoked",
+    "key.rotated",
     "session.created",
     "session.validated",
     "session.extended",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 """The version of the JSON. It goes up when a field goes away or changes its meaning."""
 
-_HEAD: Final = ("TARGET", "USER", "IDLE", "CAP", "END")
+HEAD: Final = ("TARGET", "USER", "IDLE", "CAP", "END")
 _NO_VAULT: Final = "not made yet; the first login makes the vault and its key"
 _STATES: Final = {
     "available": "available",
@@ -96,7 +96,7 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
 def _listed(report: Report) -> list[str]:
     lines = []
     if report.lines:
-        lines = [*lay_out(_HEAD, [_row(line) for line in report.lines]), ""]
+        lines = [*lay_out(HEAD, [row(line) for line in report.lines]), ""]
     return [*lines, *_below(report)]
 
 
@@ -115,7 +115,8 @@ def _below(report: Report) -> list[str]:
     return lines
 
 
-def _row(line: Line) -> tuple[str, ...]:
+def row(line: Line) -> tuple[str, ...]:
+    """Return a session in the columns of `HEAD`."""
     session, left = line
     return (
         _name(session.target.url),
@@ -181,13 +182,14 @@ def _json(report: Report) -> list[str]:
         "format": FORMAT,
         "keychain": report.keychain._asdict(),
         "sealed": report.sealed,
-        "sessions": [_record(line) for line in report.lines],
+        "sessions": [to_json(line) for line in report.lines],
     }
     # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
     return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
 
 
-def _record(line: Line) -> dict[str, object]:
+def to_json(line: Line) -> dict[str, object]:
+    """Return a session as every command prints it with --json; docs/cli.md has the fields."""
     session, left = line
     released = session.released
     return {

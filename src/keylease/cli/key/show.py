@@ -1,0 +1,137 @@
+"""`keylease key show`: everything about the vault key but the key."""
+
+from __future__ import annotations
+
+import json
+from calendar import timegm
+from time import strptime
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import click
+
+from keylease.cli.base import Command, Program, printable, say
+from keylease.cli.keychain import has_state, place
+from keylease.cli.table import duration, lay_out_block
+from keylease.clock import NANOSECONDS
+from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError
+from keylease.keystores.base import USERNAME
+
+if TYPE_CHECKING:
+    from keylease.vault import VaultRecord
+    from keylease.wiring import Wiring
+
+FORMAT: Final = 1
+"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+
+_STATES: Final = {
+    "available": "available",
+    "unavailable": "cannot be read now",
+    "revoked": "revoked",
+    "reset": "emptied by a restart of the machine; the next login makes a new key",
+}
+_HOURS_A_DAY: Final = 24
+
+
+class _Key(NamedTuple):
+    """Where the vault key is, and how it is with it. The fields of the JSON."""
+
+    state: Literal["none", "available", "unavailable", "revoked", "reset"] = "none"
+    keychain: str | None = None
+    title: str | None = None
+    service: str | None = None
+    username: str | None = None
+    generation: int | None = None
+    created: str | None = None
+    age_seconds: int | None = None
+    revoked: str | None = None
+    removal_command: str | None = None
+    audit_service: str | None = None
+
+
+@click.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@click.pass_obj
+def show(program: Program, as_json: bool) -> None:
+    """Show where the vault key is. The key itself is never shown.
+
+    The item is that of the keychain: any tool of the platform finds it under that name. The command
+    deletes it, which ends every session at once; the audit key is another item, and stays.
+
+    The exit code is 4 if the keychain is locked or cannot be reached, and 5 if the key was deleted.
+    """
+    found, error = _look(program.wiring()) if has_state() else (_Key(), None)
+    if as_json:
+        document = {"format": FORMAT, **found._asdict()}
+        lines = json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
+    else:
+        lines = _described(found)
+    for line in lines:
+        say(line)
+    if error is not None:
+        raise error
+
+
+def _look(wiring: Wiring) -> tuple[_Key, KeyleaseError | None]:
+    """Return what can be told, and what is wrong. Nothing is changed."""
+    record = wiring.vault.record()
+    if record is None:
+        return _Key(), None
+    now = wiring.clock.now()
+    error: KeyleaseError | None = None
+    try:
+        keys = wiring.vault.open(now)
+        state: Literal["available", "unavailable", "revoked", "reset"] = "reset"
+        if keys is not None:
+            state = "available"
+            keys.session.wipe()
+    except VaultRevokedError as found:
+        state, error = "revoked", found
+    except KeychainUnavailableError as found:
+        state, error = "unavailable", found
+    title, command = place(record)
+    key = _Key(
+        state,
+        record.keychain,
+        title,
+        record.session_item.service,
+        USERNAME,
+        record.generation,
+        record.created,
+        _age(record, now.wall_ns // NANOSECONDS),
+        record.revoked,
+        command,
+        record.audit_item.service,
+    )
+    return key, error
+
+
+def _age(record: VaultRecord, now: int) -> int | None:
+    try:
+        return max(0, now - timegm(strptime(record.created, "%Y-%m-%dT%H:%M:%SZ")))
+    except ValueError:
+        return None  # the record can be edited by hand
+
+
+def _described(key: _Key) -> list[str]:
+    if key.state == "none":
+        return ["there is no vault yet; the first login makes it, or: keylease init"]
+    made = printable(str(key.created))
+    if key.age_seconds is not None:
+        made = f"{made}, {_span(key.age_seconds)} ago"
+    revoked = () if key.revoked is None else (("revoked", printable(key.revoked)),)
+    return lay_out_block(
+        (
+            ("key", f"generation {key.generation}, {_STATES[key.state]}"),
+            ("keychain", f"{key.title} ({key.keychain})"),
+            ("item", f"{key.service}, user name {key.username}"),
+            ("made", made),
+            *revoked,
+            ("to delete it", key.removal_command or "not known on this machine"),
+            ("audit key", f"{key.audit_service}; keep it, the log is verified with it"),
+        )
+    )
+
+
+def _span(seconds: int) -> str:
+    days, rest = divmod(seconds, _HOURS_A_DAY * 3600)
+    return f"{days} d {rest // 3600} h" if days else duration(seconds)

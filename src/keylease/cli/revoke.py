@@ -1,0 +1,100 @@
+"""`keylease revoke`: delete the vault key, and with it every session, in one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from keylease.cli import terminal
+from keylease.cli.base import Command, Program, complain, say, warn
+from keylease.cli.keychain import has_state, place
+from keylease.errors import KeyleaseError, StateError, UsageError
+
+if TYPE_CHECKING:
+    from keylease.custody import Revoked
+
+_NOTHING = "there is no vault, so there is nothing to revoke"
+
+
+@click.command(cls=Command)
+@click.option("--yes", "agreed", is_flag=True, help="Do it without asking.")
+@click.pass_obj
+def revoke(program: Program, agreed: bool) -> int:
+    """Delete the vault key and end every session at once.
+
+    It marks the vault as revoked, deletes the key from the keychain, and removes the volatile
+    shares and the sealed files. A step that fails holds up no other, and what is left then is said.
+    Nothing but a login, or keylease init, makes a new key afterwards; no tool can. The audit log
+    and its own key stay.
+
+    With a locked keychain everything else is done, and the vault stays revoked; the key itself is
+    deleted when this is run again, or by the command that keylease key show names.
+
+    The exit code is 0 only if nothing is left: else 4 if the key may still be in the keychain, or 6
+    if files are.
+    """
+    if not has_state():
+        say(_NOTHING)
+        return 0
+    if not agreed:
+        _confirm()
+    return _tell(program.wiring().custody.revoke())
+
+
+def _confirm() -> None:
+    question = "Delete the vault key and end every session? [y/N] "
+    try:
+        answer = terminal.ask(question)
+    except UsageError as error:
+        raise UsageError(
+            str(error), "nothing was changed; to do it without asking: --yes"
+        ) from None
+    if answer.strip().lower() not in {b"y", b"yes"}:
+        msg = "it was not confirmed, so nothing was changed"
+        raise KeyleaseError(msg)
+
+
+def _tell(done: Revoked) -> int:
+    """Say what was done and what is left, and return the exit code."""
+    if done.record is None:
+        if not done.failures:
+            say(_NOTHING)
+    else:
+        title, command = place(done.record)
+        if done.marked:
+            say("marked the vault as revoked")
+        elif done.record.revoked is not None:
+            say(f"the vault is revoked since {done.record.revoked}")
+        service = done.record.session_item.service
+        if done.deleted:
+            say(f"deleted the vault key {service} from {title}")
+        elif done.key_failure is None:
+            say(f"there is no vault key {service} in {title}")
+        else:
+            again = f" or run: {command}" if command else ""
+            hint = f"unlock the keychain and revoke again,{again}" if again else None
+            msg = f"the vault key {service} may still be in {title}: {done.key_failure}"
+            complain(type(done.key_failure)(msg, hint))
+    count = len(done.sessions)
+    say(f"ended {count} session{'' if count == 1 else 's'}")
+    if done.shares:
+        warn(
+            f"{len(done.shares)} volatile shares could not be reached",
+            "they die by themselves, or with the login; without its file a share opens nothing",
+        )
+    for failure in done.failures:
+        complain(failure)
+    if done.sealed:
+        files = "1 sealed file is" if done.sealed == 1 else f"{done.sealed} sealed files are"
+        complain(
+            StateError(f"{files} left", "remove them by hand: sessions in the state directory")
+        )
+    return _exit_code(done)
+
+
+def _exit_code(done: Revoked) -> int:
+    failures = [failure for failure in (done.key_failure, *done.failures) if failure is not None]
+    if failures:
+        return failures[0].exit_code
+    return StateError.exit_code if done.sealed else 0
