@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "login": "keylease.cli.login",
     "status": "keylease.cli.status",
+    "list": "keylease.cli.listing",
     "extend": "keylease.cli.extend",
     "logout": "keylease.cli.logout",
     "exec": "keylease.cli.exec",
     "setup": "keylease.cli.setup",
+    "init": "keylease.cli.init",
+    "key": "keylease.cli.key",
+    "revoke": "keylease.cli.revoke",
+    "gc": "keylease.cli.gc",
 }
 """Every command by its name, in the order of their use."""
 
