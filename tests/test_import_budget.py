@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.requirements import require
 
 if TYPE_CHECKING:
     from support.throwaway import Throwaway
@@ -33,6 +35,7 @@ FORBIDDEN = {
     "ssl",
     "subprocess",
     "tempfile",
+    "tomllib",
     "unittest",
     "urllib",
     "xml",
@@ -112,3 +115,39 @@ def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> N
     assert "password=secret" in done.stdout
     assert "keylease.helper" in done.stderr
     assert "click" not in done.stderr
+
+
+def test_configuration_costs_its_parser_only_where_there_is_one(kernel_home: Throwaway) -> None:
+    """Who has a file pays for reading it, and for nothing else."""
+    modules_of(kernel_home, "store", STORE)
+    path = kernel_home.home / ".config" / "keylease" / "config.toml"
+    path.parent.mkdir(mode=0o755, parents=True)
+    path.write_text("idle_timeout = 60\n", "utf-8")
+    path.chmod(0o644)
+
+    answer, modules = modules_of(kernel_home, "get", GET)
+
+    assert {"tomllib"} == FORBIDDEN & modules
+    assert "password=secret" in answer
+
+
+def test_files_that_are_not_there_cost_one_look_each(kernel_home: Throwaway) -> None:
+    """Without a configuration the helper asks the system once for either file, and is done."""
+    require(shutil.which("strace"), "strace", "it is not on PATH")
+    kernel_home.run("git-credential-keylease", "store", stdin=STORE)
+    program = kernel_home.find("git-credential-keylease")
+    done = subprocess.run(
+        ["strace", "-f", "-e", "trace=file", program or "", "get"],
+        input=GET,
+        env=kernel_home.environment,
+        cwd=kernel_home.home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    require("ptrace" not in done.stderr, "strace", "it may not trace here")
+
+    assert "password=secret" in done.stdout
+    for name in ("keylease/config.toml", "keylease/policy.toml"):
+        (line,) = [line for line in done.stderr.splitlines() if name in line]
+        assert "ENOENT" in line

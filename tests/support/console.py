@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keylease import keystores, wiring
+from keylease import config, keystores, wiring
 from keylease.cli import main
+from keylease.config import Place
+from keylease.config.base import KEYS, variable
 from keylease.shares.policy import PolicyShares
 from keylease.testing import FrozenClock, MemoryKeyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pytest
 
@@ -45,9 +47,17 @@ class Console:
         self.clock = FrozenClock()
         self.keystore = MemoryKeyStore()
         self.shares: tuple[ShareStore, ...] = (PolicyShares(),)
+        # Whoever runs the tests is root here: nobody else could make a policy that is believed.
+        owners = frozenset((os.geteuid() if hasattr(os, "geteuid") else 0,))
+        configuration = state.parent / "configuration"
+        self.user = Place("user", str(configuration / "config.toml"), owners)
+        self.policy = Place("policy", str(configuration / "policy.toml"), owners)
         self._capsys = capsys
         monkeypatch.setenv("KEYLEASE_STATE_DIR", str(state))
-        monkeypatch.delenv("KEYLEASE_KEYCHAIN", raising=False)
+        for name in KEYS:
+            monkeypatch.delenv(variable(name), raising=False)
+        monkeypatch.setattr(config, "user_file", lambda: self.user)
+        monkeypatch.setattr(config, "machine_policy", lambda: self.policy)
         monkeypatch.setattr(wiring, "BootClock", lambda: self.clock)
         monkeypatch.setattr(wiring, "_shares", lambda: self.shares)
         monkeypatch.setattr(keystores, "choose", lambda _: self.keystore)
@@ -58,6 +68,13 @@ class Console:
         with _stdin(stdin):
             code = main(words)
         return Said(code, *self._capsys.readouterr())
+
+    def configure(self, place: Place, text: str) -> None:
+        """Write one of the two configuration files, as its owner does."""
+        path = Path(place.path)
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o644)
 
     def login(
         self, url: str = "https://git.example", username: str = "ada", password: bytes = b"pass"

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "logout": "keylease.cli.logout",
     "exec": "keylease.cli.exec",
     "setup": "keylease.cli.setup",
+    "config": "keylease.cli.config",
     "init": "keylease.cli.init",
     "key": "keylease.cli.key",
     "revoke": "keylease.cli.revoke",

@@ -92,6 +92,9 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         f"it ends after {duration(session.idle_seconds)} without use,"
         f" after {duration(session.cap_seconds)} at the latest"
     )
+    if timeout is not None and timeout > session.idle_seconds:
+        msg = f"--timeout {timeout} is longer than what is allowed, {session.idle_seconds}"
+        warn(msg, "see where that comes from: keylease config show")
 
 
 def _verify(wanted: Address, password: Secret) -> None:

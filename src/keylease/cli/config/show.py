@@ -1,0 +1,101 @@
+"""`keylease config show`: what counts, who says so, and what was wished instead."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease import config
+from keylease.cli.base import Command, Program, printable, say
+from keylease.cli.table import lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keylease.config import Configuration, Effective, Place
+    from keylease.config.base import Stated, Value
+
+FORMAT: Final = 1
+"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+
+_HEAD: Final = ("KEY", "VALUE", "FROM", "INSTEAD OF")
+
+
+@click.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@click.pass_obj
+def show(program: Program, as_json: bool) -> None:
+    """Show what counts, and where it comes from.
+
+    The first that says something counts: an option, a KEYLEASE variable, your configuration file,
+    the default. The policy of this machine, and a section for one target, only ever make times
+    shorter and store stricter; what was wished is then shown under INSTEAD OF.
+
+    docs/configuration.md has every key. The exit code is 8 if a file cannot be read, cannot be
+    believed or makes no sense.
+    """
+    user, policy = config.user_file(), config.machine_policy()
+    found = config.load({"keychain": program.keychain or None}, user=user, policy=policy)
+    places = (policy,) if user is None else (user, policy)
+    for line in _json(found, places) if as_json else _listed(found, places):
+        say(line)
+
+
+def _listed(found: Configuration, places: tuple[Place, ...]) -> list[str]:
+    lines = _table(found.general)
+    for target, effective in found.targets.items():
+        lines += ["", f"for {target}", *_table(effective)]
+    return [*lines, "", *(_file(place) for place in places)]
+
+
+def _table(effective: Mapping[str, Effective]) -> list[str]:
+    return lay_out(_HEAD, [(name, *_row(each)) for name, each in effective.items()])
+
+
+def _row(effective: Effective) -> tuple[str, str, str]:
+    wish = effective.instead_of
+    instead_of = "" if wish is None else f"{_value(wish.value)}, {printable(wish.source)}"
+    return (_value(effective.value), printable(effective.source), instead_of)
+
+
+def _value(value: Value) -> str:
+    if value is None:
+        return "(the best)"
+    return str(value).lower() if isinstance(value, bool) else printable(str(value))
+
+
+def _file(place: Place) -> str:
+    missing = "" if os.path.lexists(place.path) else ", not there"
+    return f"{place.kind} file: {place.path}{missing}"
+
+
+def _json(found: Configuration, places: tuple[Place, ...]) -> list[str]:
+    document = {
+        "format": FORMAT,
+        "files": {
+            place.kind: {"path": place.path, "found": os.path.lexists(place.path)}
+            for place in places
+        },
+        "settings": _records(found.general),
+        "targets": {target: _records(each) for target, each in found.targets.items()},
+    }
+    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
+    return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
+
+
+def _records(effective: Mapping[str, Effective]) -> dict[str, object]:
+    return {
+        name: {
+            "value": each.value,
+            "source": each.source,
+            "instead_of": _record(each.instead_of),
+        }
+        for name, each in effective.items()
+    }
+
+
+def _record(stated: Stated | None) -> dict[str, object] | None:
+    return None if stated is None else stated._asdict()
