@@ -224,6 +224,33 @@ def test_where_the_kernel_takes_no_share_the_runtime_directory_does(desk, memory
     assert not share.exists()
 
 
+def test_gc_takes_a_share_that_lost_its_session(desk, memory):
+    """A share in a file does not die by itself: one whose session was lost is swept."""
+    desk.environment["XDG_RUNTIME_DIR"] = str(memory)
+    login(desk, wrapper=refused("EPERM"))
+    sealed(desk).unlink()
+    login(desk, wrapper=refused("EPERM"))
+    assert 2 == len(list(memory.glob("keylease-*/*.share")))
+
+    done = desk.run("keylease", "gc")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "1 volatile share" in done.stdout
+    (share,) = memory.glob("keylease-*/*.share")
+    assert sealed(desk).stem == share.stem
+    assert ANSWER in get(desk)
+
+
+def test_revocation_destroys_the_shares(home):
+    """After `keylease revoke` no share waits for its time to be over."""
+    login(home)
+    file = sealed(home)
+
+    assert 0 == home.run("keylease", "revoke", "--yes").returncode
+
+    wait_until(lambda: not listed(file.stem), "it is invalidated, not left to its time-out")
+
+
 @pytest.mark.parametrize("where", ["nowhere", "on a disk"])
 def test_where_nothing_forgets_the_end_is_a_policy(desk, tmp_path, where):
     """Without a place that forgets, the session is made all the same, and `status` says so."""

@@ -68,7 +68,7 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     path answers.
 
     After the vault key was deleted from the keychain (see keylease status), login makes a new one.
-    No other command does, and no tool can.
+    Besides it only keylease init does, and no tool can.
 
     With --verify the exit code is 10 if the server refuses the password, and no session is started.
     Any other answer, or none, is only a warning.
