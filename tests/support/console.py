@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from keylease.clock import Deadline
     from keylease.shares.base import ShareStore
 
 
@@ -58,10 +60,19 @@ class Console:
             monkeypatch.delenv(variable(name), raising=False)
         monkeypatch.setattr(config, "user_file", lambda: self.user)
         monkeypatch.setattr(config, "machine_policy", lambda: self.policy)
+        if sys.platform == "win32":
+            from keylease.config import file
+
+            monkeypatch.setattr(file, "_judge_owner", lambda _: None)
         monkeypatch.setattr(wiring, "BootClock", lambda: self.clock)
         monkeypatch.setattr(wiring, "_shares", lambda: self.shares)
-        monkeypatch.setattr(keystores, "choose", lambda _: self.keystore)
+        monkeypatch.setattr(keystores, "choose", self._choose)
         monkeypatch.setattr(keystores, "open_keystore", lambda *_: self.keystore)
+
+    def _choose(self, _: Deadline) -> MemoryKeyStore:
+        """Return the keychain, if a key can be put into it now, as the real choice does."""
+        self.keystore.probe()
+        return self.keystore
 
     def run(self, *words: str, stdin: bytes = b"") -> Said:
         """Run one command and return what it said."""

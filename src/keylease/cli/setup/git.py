@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import sysconfig
 from difflib import ndiff
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from keylease.cli.base import Command, Program, say, warn
-from keylease.cli.setup.gitconfig import GitConfig, find
+from keylease.cli.setup.gitadvice import KEY, RESET, complaints
+from keylease.cli.setup.gitconfig import GitConfig
 from keylease.errors import UsageError
 from keylease.model import MAX_CAP_SECONDS, Limits
 
@@ -26,16 +26,8 @@ if TYPE_CHECKING:
 
     from keylease.cli.setup.gitconfig import Scope, Value
 
-PROGRAM: Final = "git-credential-keylease"
-KEY: Final = "credential.helper"
-_KEYS: Final = r"^credential(\..*)?\.helper$"
-_SECTION, _VARIABLE = "credential", "helper"
-_RESET: Final = ""
 # One regular expression for Python and for git. It is what this command writes, with any options.
 _WRITTEN: Final = "^keylease( |$)"
-# What a person may have written instead, which is us as well.
-_OURS: Final = re.compile(r"(.*[/\\])?(git-credential-)?keylease(\.exe)?( |$)")
-_PLAIN_WORD: Final = re.compile(r"!?[\w./~\\:-]+")
 
 
 @click.command(cls=Command)
@@ -83,11 +75,12 @@ def git(program: Program, undo: bool, scope: Scope, timeout: int | None) -> None
         _take_away(config, scope)
     elif not _in_place(before, entry):
         _take_away(config, scope)
-        config.add(scope, KEY, _RESET)
+        config.add(scope, KEY, RESET)
         config.add(scope, KEY, entry)
     _show(before, config.values(scope, KEY), undo=undo)
     if not undo:
-        _judge(config)
+        for complaint in complaints(config):
+            warn(*complaint)
 
 
 def _entry(program: Program, timeout: int | None) -> str:
@@ -111,7 +104,7 @@ def _entry(program: Program, timeout: int | None) -> str:
 
 def _in_place(values: Sequence[Value], entry: str) -> bool:
     written = [value for _, _, value in values if re.search(_WRITTEN, value)]
-    return written == [entry] and [value for _, _, value in values[-2:]] == [_RESET, entry]
+    return written == [entry] and [value for _, _, value in values[-2:]] == [RESET, entry]
 
 
 def _take_away(config: GitConfig, scope: Scope) -> None:
@@ -121,8 +114,8 @@ def _take_away(config: GitConfig, scope: Scope) -> None:
     if not written:
         return
     config.remove(scope, KEY, _WRITTEN)
-    resets = written.count(_RESET)
-    if _RESET not in kept:
+    resets = written.count(RESET)
+    if RESET not in kept:
         config.remove(scope, KEY, "^$")
     elif resets:
         # There are other resets. git config cannot say which of several equal values it is to
@@ -139,7 +132,7 @@ def _split(values: Sequence[Value]) -> tuple[list[str], list[str]]:
     for _, _, value in values:
         if not re.search(_WRITTEN, value):
             kept.append(value)
-        elif kept[-1:] == [_RESET]:
+        elif kept[-1:] == [RESET]:
             written += [kept.pop(), value]
         else:
             written.append(value)
@@ -160,59 +153,3 @@ def _show(before: Sequence[Value], after: Sequence[Value], *, undo: bool) -> Non
     say("  [credential]")
     for line in changes:
         say(f"{line[0]}     helper = {line[2:]}".rstrip())
-
-
-def _judge(config: GitConfig) -> None:
-    """Warn of everything for which a session would not be asked, or not end where it should."""
-    values = config.effective(_KEYS)
-    for value in _others(values):
-        where = "git" if value.key == KEY else f"for {_context(value)} git"
-        warn(
-            f"{where} also tells {_called(value)} each password that worked ({value.origin})",
-            "a copy that it keeps does not end with the session; remove it from there",
-        )
-    for value in _hiding(values):
-        where = "here git" if value.key == KEY else f"for {_context(value)} git"
-        warn(
-            f"{where} does not ask keylease: an empty helper makes it forget ({value.origin})",
-            "remove the empty value, or add keylease as a helper after it",
-        )
-    if config.find_helper(PROGRAM) is None:
-        scripts = sysconfig.get_path("scripts")
-        here = find(PROGRAM, [scripts])
-        hint = f"add {scripts} to PATH" if here else "install keylease where PATH leads"
-        warn(f"git finds no {PROGRAM} on PATH, so it cannot ask", hint)
-
-
-def _others(values: Sequence[Value]) -> list[Value]:
-    """Return the helpers beside keylease that git tells every password, for some URL at least."""
-    left: list[Value] = []
-    for value in values:
-        if value.value == _RESET:
-            # A reset for all URLs is one for each; that of one URL leaves the others as they are.
-            left = [each for each in left if value.key not in {KEY, each.key}]
-        elif not _OURS.match(value.value):
-            left.append(value)
-    return left
-
-
-def _hiding(values: Sequence[Value]) -> list[Value]:
-    """Return the resets after which keylease is not named again: for these it is not asked."""
-    hiding: dict[str, Value] = {}
-    for value in values:
-        if _OURS.match(value.value):
-            hiding = {} if value.key == KEY else hiding
-            hiding.pop(value.key, None)
-        elif value.value == _RESET:
-            hiding[value.key] = value
-    return list(hiding.values())
-
-
-def _context(value: Value) -> str:
-    return value.key.removeprefix(f"{_SECTION}.").removesuffix(f".{_VARIABLE}")
-
-
-def _called(value: Value) -> str:
-    """Return what to call a helper. A shell command is not repeated: it may have a password."""
-    first = value.value.split(" ", 1)[0]
-    return first if _PLAIN_WORD.fullmatch(first) else "a shell command"

@@ -1,0 +1,87 @@
+"""`keylease doctor`: what is in order on this machine, what is not, and what to do about it.
+
+It looks, and changes nothing: no file, no key, no line in the audit log. It asks nobody anything,
+and a keychain that hangs is given up after a few seconds. No content of a file is ever shown.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+import click
+
+from keylease.cli.base import Command, Program, say
+from keylease.cli.doctor.base import VERDICTS, Finding, Subject
+from keylease.errors import KeyleaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.cli.doctor.base import Check, Verdict
+
+CHECKS: Final = {
+    "state": "keylease.cli.doctor.state",
+    "keychain": "keylease.cli.doctor.keychain",
+    "vault": "keylease.cli.doctor.vault",
+    "configuration": "keylease.cli.doctor.configuration",
+    "clock": "keylease.cli.doctor.clock",
+    "shares": "keylease.cli.doctor.shares",
+    "memory": "keylease.cli.doctor.memory",
+    "git": "keylease.cli.doctor.git",
+    "plaintext": "keylease.cli.doctor.plaintext",
+}
+"""Every check's module by its name, in the order in which they are told. Each has a `check`."""
+
+FORMAT: Final = 1
+"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+
+_FAILED_EXIT: Final = 1
+
+
+@click.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@click.pass_obj
+@click.pass_context
+def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
+    """Check what keylease needs on this machine, and say what to do.
+
+    Each line begins with ok, with warn (it works, but not as well as it could) or with fail (no
+    session can be used, or none as it should be). Files in which other tools keep passwords in
+    plaintext are named; what is in them is never shown.
+
+    Nothing is changed, and nobody is asked anything. The exit code is 1 if anything failed, else 0.
+    """
+    subject = Subject(program.keychain)
+    found = [(name, finding) for name in CHECKS for finding in _run(name, subject)]
+    worst = max((finding.verdict for _, finding in found), key=VERDICTS.index)
+    for line in _json(found, worst) if as_json else _lines(found):
+        say(line)
+    ctx.exit(_FAILED_EXIT if worst == "fail" else 0)
+
+
+def _run(name: str, subject: Subject) -> Iterator[Finding]:
+    check = cast("Check", import_module(CHECKS[name]).check)
+    try:
+        yield from check(subject)
+    except KeyleaseError as error:
+        yield Finding("fail", str(error), error.hint)
+
+
+def _lines(found: list[tuple[str, Finding]]) -> Iterator[str]:
+    width = max(map(len, CHECKS))
+    for name, (verdict, what, remedy) in found:
+        yield f"{verdict:<4}  {name:<{width}}  {what}"
+        if remedy:
+            yield f"{'':<4}  {'':<{width}}  remedy: {remedy}"
+
+
+def _json(found: list[tuple[str, Finding]], worst: Verdict) -> list[str]:
+    checks = [
+        {"check": name, "verdict": verdict, "found": what, "remedy": remedy or None}
+        for name, (verdict, what, remedy) in found
+    ]
+    document = {"format": FORMAT, "verdict": worst, "checks": checks}
+    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
+    return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()

@@ -1,0 +1,88 @@
+"""What a check is given, and what it returns."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from keylease.errors import KeyleaseError
+from keylease.paths import state_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from keylease.vault import VaultRecord
+    from keylease.wiring import Wiring
+
+    Check = Callable[["Subject"], Iterable["Finding"]]
+
+Verdict = Literal["ok", "warn", "fail"]
+VERDICTS: Final[tuple[Verdict, ...]] = ("ok", "warn", "fail")
+"""From the best to the worst."""
+
+KEYCHAIN_SECONDS: Final = 3.0
+"""How long the keychain may take to answer."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    verdict: Verdict
+    found: str
+    """What is the case, without the content of any file."""
+    remedy: str = ""
+    """What to do about it; empty if nothing has to be done."""
+
+
+class Opening(NamedTuple):
+    """What came of fetching the vault's keys."""
+
+    session: bool = False
+    """Whether the session key is there."""
+    audit: bool = False
+    error: KeyleaseError | None = None
+    """Why nothing is known, or that the session key was deleted."""
+
+
+class Subject:
+    """The machine as it is when the checks run. What several of them ask is asked once.
+
+    Args:
+        keychain: The keychain that the command line names, if it does.
+    """
+
+    def __init__(self, keychain: str | None) -> None:
+        self.keychain = keychain
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """The layers, with little time for the keychain."""
+        from keylease.wiring import Wiring
+
+        return Wiring(keychain=self.keychain, seconds=KEYCHAIN_SECONDS)
+
+    @cached_property
+    def record(self) -> VaultRecord | None:
+        """What the vault's file says; `None` if there is no vault.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        # To open the state directory is to make it, so whether there is one is asked first.
+        return self.wiring.vault.record() if os.path.lexists(state_directory()) else None
+
+    @cached_property
+    def opening(self) -> Opening:
+        """What comes of fetching the keys of the vault that there is. They are wiped at once."""
+        try:
+            keys = self.wiring.vault.open(self.wiring.clock.now())
+        except KeyleaseError as error:
+            # Not swallowed: the checks say it, each for what it means to them.
+            return Opening(error=error)
+        if keys is None:
+            return Opening()
+        with keys:
+            if keys.audit is not None:
+                keys.audit.wipe()
+            return Opening(session=True, audit=keys.audit is not None)

@@ -1,0 +1,46 @@
+"""Whether the clocks can be read that sessions live by."""
+
+from __future__ import annotations
+
+from calendar import timegm
+from time import strptime
+from typing import TYPE_CHECKING
+
+from keylease.cli.doctor.base import Finding
+from keylease.cli.table import time
+from keylease.clock import NANOSECONDS
+from keylease.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.cli.doctor.base import Subject
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Read both clocks and the boot's id, and compare them with what the vault remembers.
+
+    Raises:
+        StateError: one of them cannot be read, so no session can be told from an ended one.
+    """
+    now = subject.wiring.clock.now()
+    try:
+        record = subject.record
+    except StateError:
+        # Another check says what is wrong with it.
+        record = None
+    if record is not None and now.wall_ns < _unix(record.created) * NANOSECONDS:
+        yield Finding(
+            "warn",
+            f"it is {time(now.wall_ns)} by the clock, and the vault key is of {record.created}",
+            "set the clock; sessions that were started later by it end at their next use",
+        )
+        return
+    yield Finding("ok", f"it is {time(now.wall_ns)}, boot {now.boot}")
+
+
+def _unix(rfc3339: str) -> int:
+    try:
+        return timegm(strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return 0

@@ -1,0 +1,28 @@
+"""Whether the configuration and the machine's policy can be read and make sense."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from keylease import config
+from keylease.cli.doctor.base import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.cli.doctor.base import Subject
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Read both files and the variables, as the helper does.
+
+    Raises:
+        ConfigError: something in them makes no sense, or is not to be believed.
+    """
+    user, policy = config.user_file(), config.machine_policy()
+    found = config.load({"keychain": subject.keychain}, user=user, policy=policy)
+    files = [place.path for place in (policy, user) if place and os.path.lexists(place.path)]
+    said = " and ".join(files) or "neither a policy nor a file of your own is there"
+    idle, cap = found.settings.limits
+    yield Finding("ok", f"{said}; a new session ends after {idle} s of no use, {cap} s at most")

@@ -1,0 +1,143 @@
+"""Files in which other tools keep passwords and tokens in plaintext.
+
+A file is opened, searched for what a credential looks like in its format, and forgotten. Its path
+is told, never anything of its content.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from keylease.cli.doctor.base import Finding
+from keylease.secret import wipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.cli.doctor.base import Subject
+
+MOST_BYTES: Final = 1 << 20
+"""No more of a file is searched."""
+_OTHERS: Final = 0o077
+
+
+class Place(NamedTuple):
+    """Where a tool keeps credentials, and how one is recognised there."""
+
+    tool: str
+    name: str
+    """Relative to `base`."""
+    credential: re.Pattern[bytes]
+    remedy: str
+    variable: str = ""
+    """The environment variable that names another directory, if there is one."""
+    base: str = "~"
+    """The directory if that is not set."""
+
+
+def _pattern(text: bytes) -> re.Pattern[bytes]:
+    return re.compile(text, re.MULTILINE | re.IGNORECASE)
+
+
+# git-credential-store(1): a URL with user name and password on each line.
+_GIT: Final = _pattern(rb"^[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]+@")
+_GIT_REMEDY: Final = "run: keylease setup git; then delete the file and change the passwords in it"
+# docker-login(1): base64 of user name and password, or a token. With a credential store the entry
+# of a registry is empty.
+_DOCKER: Final = _pattern(rb'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"[^"]+"')
+# .netrc of ftp(1) and curl(1).
+_NETRC: Final = _pattern(rb"(?:^|\s)password\s+\S")
+_NETRC_REMEDY: Final = "take the passwords out, and change them"
+# The Cargo Book, "Configuration": [registry] and [registries.NAME] have a token.
+_CARGO: Final = _pattern(rb"^\s*token\s*=\s*[\"']\S")
+_CARGO_REMEDY: Final = "run: cargo logout; then set registry.global-credential-providers"
+# npmrc(5): a token that stands in a variable is no plaintext.
+_NPM: Final = _pattern(rb"(?:^|:)_(?:authToken|password|auth)\s*=\s*[\"']?(?!\$\{)[^\s\"']")
+
+PLACES: Final = (
+    Place("git", ".git-credentials", _GIT, _GIT_REMEDY),
+    Place("git", "git/credentials", _GIT, _GIT_REMEDY, "XDG_CONFIG_HOME", "~/.config"),
+    Place(
+        "docker",
+        "config.json",
+        _DOCKER,
+        "set credsStore in it, then log out of each registry and in again",
+        "DOCKER_CONFIG",
+        "~/.docker",
+    ),
+    Place("curl, git and others", ".netrc", _NETRC, _NETRC_REMEDY),
+    Place("curl, git and others", "_netrc", _NETRC, _NETRC_REMEDY),
+    Place("cargo", "credentials.toml", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
+    Place("cargo", "credentials", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
+    Place("vault", ".vault-token", _pattern(rb"\S"), "revoke the token, or set a token_helper"),
+    Place(
+        "twine",
+        ".pypirc",
+        _pattern(rb"^\s*password\s*[:=]\s*\S"),
+        "take the password out; twine asks the keyring for it",
+    ),
+    Place("npm", ".npmrc", _NPM, "run: npm logout; or write ${NPM_TOKEN} in place of the token"),
+    Place(
+        "aws",
+        "credentials",
+        _pattern(rb"^\s*aws_secret_access_key\s*=\s*\S"),
+        "deactivate the key, and use credential_process or aws sso login",
+        base="~/.aws",
+    ),
+    Place(
+        "terraform",
+        ".terraform.d/credentials.tfrc.json",
+        _pattern(rb'"token"\s*:\s*"[^"]+"'),
+        "run: terraform logout; or name a credentials_helper",
+    ),
+)
+"""What is looked into. A file that a tool is told to use elsewhere is not found."""
+
+
+def check(_: Subject) -> Iterator[Finding]:
+    """Look into each place."""
+    found = False
+    for place in PLACES:
+        base = os.environ.get(place.variable) if place.variable else None
+        path = os.path.join(base or os.path.expanduser(place.base), place.name)
+        try:
+            mode = _holds(path, place.credential)
+        except OSError as error:
+            found = True
+            remedy = "look into it yourself"
+            yield Finding("warn", f"{path} cannot be looked into: {error.strerror}", remedy)
+            continue
+        if mode is not None:
+            found = True
+            others = ", and others may read it" if mode & _OTHERS else ""
+            said = f"{path} ({place.tool}) holds a password or token in plaintext{others}"
+            yield Finding("warn", said, place.remedy)
+    if not found:
+        yield Finding("ok", f"no credential in the {len(PLACES)} files that tools keep them in")
+
+
+def _holds(path: str, credential: re.Pattern[bytes]) -> int | None:
+    """Return the file's mode if there is a credential in it, else `None`."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        fd = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    content = bytearray(MOST_BYTES)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            return None
+        length = 0
+        with os.fdopen(fd, "rb", buffering=0, closefd=False) as file, memoryview(content) as view:
+            while count := file.readinto(view[length:]):
+                length += count
+        # On Windows the mode says nothing about others; there it is the directory that does.
+        private = 0 if os.name == "nt" else mode
+        return private if credential.search(content, 0, length) else None
+    finally:
+        wipe(content)
+        os.close(fd)

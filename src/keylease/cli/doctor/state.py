@@ -1,0 +1,57 @@
+"""Whether the files of the state are nobody else's, judged by the code that uses them."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from keylease.cli.doctor.base import Finding
+from keylease.errors import StateError, StateMissingError
+from keylease.paths import state_directory
+from keylease.statefile import Directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.cli.doctor.base import Subject
+
+MOST_FILES: Final = 2000
+"""More are not opened: the same code made them all, and the answer is wanted soon."""
+
+
+def check(_: Subject) -> Iterator[Finding]:
+    """Open every directory and file of the state as the helper does, and let it be judged."""
+    path = state_directory()
+    if not os.path.lexists(path):
+        yield Finding("ok", f"{path} is not made yet")
+        return
+    with Directory.open(path) as state:
+        judged = list(islice(_judge(state, path), MOST_FILES))
+    unsafe = [error for error in judged if error is not None]
+    for error in unsafe:
+        yield Finding("fail", str(error), error.hint)
+    if not unsafe:
+        yield Finding("ok", f"{path} and the {len(judged)} names in it are yours alone")
+
+
+def _judge(directory: Directory, path: str) -> Iterator[StateError | None]:
+    """Yield, for each name in the directory and below it, what is wrong with it."""
+    for name in sorted(directory.names()):
+        if name.startswith("."):  # .DS_Store and the like: keylease never opens them
+            continue
+        below = os.path.join(path, name)
+        try:
+            if not os.path.isdir(below):
+                directory.size(name)
+                yield None
+                continue
+            child = directory.child(name)
+        except StateMissingError:  # it ended meanwhile
+            continue
+        except StateError as error:
+            yield error
+            continue
+        with child:
+            yield None
+            yield from _judge(child, below)

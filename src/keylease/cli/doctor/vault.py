@@ -1,0 +1,48 @@
+"""How it is with the vault: its key, its generation, and whether it was revoked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keylease.cli.doctor.base import Finding
+from keylease.errors import KeychainUnavailableError, StateError, VaultRevokedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.cli.doctor.base import Subject
+
+_AFRESH: Final = "start afresh with: keylease login URL"
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Tell what the vault's file and the keychain say of it."""
+    try:
+        record = subject.record
+    except StateError as error:
+        yield Finding("fail", str(error), error.hint)
+        return
+    if record is None:
+        yield Finding("ok", "there is none yet; the first login makes it")
+        return
+    opening = subject.opening
+    generation = f"key generation {record.generation}"
+    if record.revoked is not None:
+        yield Finding("warn", f"{generation} was revoked, found out at {record.revoked}", _AFRESH)
+    elif isinstance(opening.error, VaultRevokedError):
+        yield Finding("warn", f"{generation} was deleted from the keychain", _AFRESH)
+    elif isinstance(opening.error, KeychainUnavailableError):
+        remedy = "see what is said of the keychain; nothing was deleted"
+        yield Finding("warn", f"{generation} cannot be read now", remedy)
+    elif opening.error is not None:
+        yield Finding("fail", str(opening.error), opening.error.hint)
+    elif not opening.session:
+        yield Finding("ok", f"{generation} went with a restart; the next login makes another")
+    elif not opening.audit:
+        yield Finding(
+            "warn",
+            "the audit key was deleted from the keychain, so the log so far cannot be verified",
+            "the next login makes a new one",
+        )
+    else:
+        yield Finding("ok", f"{generation}, made at {record.created}")

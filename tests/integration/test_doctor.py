@@ -1,0 +1,130 @@
+"""`keylease doctor` on real machines: without a keychain, with a locked, a hung, and a good one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import pytest
+from support.secret_service import GnomeKeyring, require_gnome_keyring
+from support.throwaway import Throwaway
+
+if sys.platform != "linux":
+    pytest.skip("the keychains of these tests are Linux's", allow_module_level=True)
+
+URL = "https://git.example"
+CANARY = "hunter2-canary-7f3a"
+STDIN = ("--username", "ada", "--password-stdin")
+SECONDS = 15
+"""It gives a keychain 3 s; the rest is for a slow machine."""
+
+
+def login(home):
+    """Start a session."""
+    done = home.run("keylease", "login", URL, *STDIN, stdin=CANARY)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def examine(home):
+    """Return the exit code, and the verdicts and words of each check."""
+    done = home.run("keylease", "doctor", "--json", timeout_seconds=SECONDS)
+    assert "" == done.stderr
+    found = {}
+    for each in json.loads(done.stdout)["checks"]:
+        found.setdefault(each["check"], []).append((each["verdict"], each["found"]))
+    return done.returncode, found
+
+
+def test_good_keychain(desktop):
+    """With a vault and without one: everything is in order, and no file is touched."""
+    code, found = examine(desktop.home)
+    assert (0, "ok") == (code, found["keychain"][0][0])
+    assert not desktop.home.state.exists()
+    login(desktop.home)
+    desktop.home.run("keylease", "setup", "git")
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in desktop.home.state.rglob("*"))
+
+    code, found = examine(desktop.home)
+
+    assert 0 == code
+    title = "Secret Service (secret-service) is unlocked, and the vault is pinned to it"
+    assert [("ok", title)] == found["keychain"]
+    for name in ("state", "vault", "configuration", "clock", "git", "plaintext"):
+        assert {"ok"} == {verdict for verdict, _ in found[name]}, found[name]
+    after = sorted((str(path), path.stat().st_mtime_ns) for path in desktop.home.state.rglob("*"))
+    assert before == after
+    assert not desktop.keyring.prompted
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no vault", "vault"])
+def test_locked_keychain(desktop, made):
+    """It fails with the remedy, asks nobody to unlock, and takes no other keychain."""
+    if made:
+        login(desktop.home)
+    desktop.keyring.lock()
+
+    code, found = examine(desktop.home)
+
+    desktop.keyring.unlock()  # for the home, which takes its keys along
+    assert 1 == code
+    [(verdict, said)] = found["keychain"]
+    assert "fail" == verdict
+    assert "locked" in said
+    assert not desktop.keyring.prompted
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no vault", "vault"])
+def test_hung_keychain(desktop, made):
+    """It is given up after seconds."""
+    if made:
+        login(desktop.home)
+    desktop.keyring.stop()
+    began = time.monotonic()
+    try:
+        code, found = examine(desktop.home)
+    finally:
+        desktop.keyring.resume()
+
+    assert time.monotonic() - began < SECONDS
+    assert (1, "fail") == (code, found["keychain"][0][0])
+
+
+def test_no_keychain(tmp_path):
+    """A machine without any keychain fails, and reads how to get one."""
+    require_gnome_keyring()
+    with GnomeKeyring(initialised=False, activatable=False) as keyring:
+        environment = {
+            "DBUS_SESSION_BUS_ADDRESS": keyring.environment["DBUS_SESSION_BUS_ADDRESS"],
+            "KEYLEASE_KEYCHAIN": "secret-service",
+        }
+        with Throwaway(tmp_path, environment) as home:
+            code, found = examine(home)
+            words = home.run("keylease", "doctor").stdout
+
+            assert 1 == code
+            assert "fail" == found["keychain"][0][0]
+            assert "remedy: name another one with --keychain or KEYLEASE_KEYCHAIN" in words
+            assert not home.state.exists()
+
+
+def test_deleted_key_is_found_and_nothing_is_destroyed(desktop):
+    """It tells of the revocation and leaves its consequences to what is asked for a session."""
+    login(desktop.home)
+    desktop.home.delete_keys()
+
+    code, found = examine(desktop.home)
+
+    assert (0, "warn") == (code, found["vault"][0][0])
+    assert 1 == len(list(desktop.home.state.glob("sessions/*/*.sealed")))
+
+
+def test_plaintext_files_are_named_and_not_shown(kernel_home):
+    """Who runs it on a shared screen shows paths and no secrets."""
+    (kernel_home.home / ".git-credentials").write_text(f"https://ada:{CANARY}@git.example\n")
+
+    done = kernel_home.run("keylease", "doctor")
+
+    assert 0 == done.returncode
+    assert ".git-credentials (git) holds a password or token in plaintext" in done.stdout
+    assert CANARY not in done.stdout + done.stderr

@@ -1,0 +1,91 @@
+"""The check of git: whether it asks keylease, and who else keeps a copy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from support.gits import GITS, MISSING
+
+from keylease.cli.doctor.base import Subject
+from keylease.cli.doctor.git import check
+
+if not GITS:
+    pytest.skip("; ".join(MISSING), allow_module_level=True)
+if sys.platform == "win32":
+    pytest.skip("the programs of these tests are shell scripts", allow_module_level=True)
+
+
+@pytest.fixture(params=GITS, ids=str)
+def configure(request, tmp_path, monkeypatch):
+    """Return what writes the configuration of each git that is here; the helper is on PATH."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "git-credential-keylease").write_text("#!/bin/sh\n")
+    (programs / "git-credential-keylease").chmod(0o755)
+    for name, value in request.param.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    for name in ("GIT_DIR", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ["PATH"]]))
+    monkeypatch.chdir(tmp_path)
+    return (tmp_path / "gitconfig").write_text
+
+
+def look():
+    """Return verdict and words of each finding."""
+    return [(finding.verdict, finding.found) for finding in check(Subject(None))]
+
+
+def test_git_that_asks_keylease_is_in_order(configure, tmp_path):
+    """It is said where it stands."""
+    configure("[credential]\n\thelper =\n\thelper = keylease --timeout 60\n")
+
+    assert [("ok", f"git is told to ask keylease (file:{tmp_path}/gitconfig)")] == look()
+
+
+def test_git_that_asks_nobody_is_a_warning(configure):
+    """The remedy is the command that does it."""
+    configure("")
+
+    [finding] = check(Subject(None))
+
+    assert "warn" == finding.verdict
+    assert "run: keylease setup git" == finding.remedy
+
+
+def test_other_helper_is_a_warning(configure):
+    """A helper that keeps a copy is named; what follows its name may be a password, and is not."""
+    configure(
+        "[credential]\n\thelper = keylease\n\thelper = store\n\thelper = !echo password=hunter2\n"
+    )
+
+    said = look()
+
+    assert ["ok", "warn", "warn"] == [verdict for verdict, _ in said]
+    assert "git also tells store each password that worked" in said[1][1]
+    assert "git also tells !echo each password that worked" in said[2][1]
+    assert "hunter2" not in str(said)
+
+
+def test_helper_that_is_not_on_path_is_a_warning(configure, monkeypatch, tmp_path):
+    """git is silent about a helper that it does not find; this is not."""
+    configure("[credential]\n\thelper = keylease\n")
+    (tmp_path / "programs" / "git-credential-keylease").unlink()
+    name = "git-credential-keylease"
+    left = [each for each in os.get_exec_path() if not (Path(each) / name).exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join(left))
+
+    assert "git finds no git-credential-keylease on PATH, so it cannot ask" in look()[-1][1]
+
+
+def test_machine_without_git_is_in_order(configure, monkeypatch, tmp_path):
+    """Who does not use git has nothing to set up."""
+    configure("")
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+
+    assert [("ok", "git is not on PATH, so it asks nobody")] == look()
