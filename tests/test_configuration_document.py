@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def places(tmp_path, monkeypatch):
     """Return where the two example files are, written as they stand in the document."""
     for name in KEYS:
         monkeypatch.delenv(variable(name), raising=False)
+    if sys.platform == "win32":
+        monkeypatch.setattr("keylease.config.file._judge_owner", lambda _: None)
     me = frozenset([os.geteuid() if hasattr(os, "geteuid") else 0])
     directory = tmp_path / "keylease"
     directory.mkdir(mode=0o755)

@@ -147,7 +147,7 @@ class Vault:
         """
         if self._wanted not in {None, record.keychain}:
             msg = f"the vault is pinned to the keychain {record.keychain}, not to {self._wanted}"
-            hint = "unset KEYLEASE_KEYCHAIN and --keychain to use it"
+            hint = "use that one; what names the other is told by: keylease config show"
             raise KeychainUnavailableError(msg, hint)
         return self._open_keystore(record.keychain)
 

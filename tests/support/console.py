@@ -61,9 +61,7 @@ class Console:
         monkeypatch.setattr(config, "user_file", lambda: self.user)
         monkeypatch.setattr(config, "machine_policy", lambda: self.policy)
         if sys.platform == "win32":
-            from keylease.config import file
-
-            monkeypatch.setattr(file, "_judge_owner", lambda _: None)
+            monkeypatch.setattr("keylease.config.file._judge_owner", lambda _: None)
         monkeypatch.setattr(wiring, "BootClock", lambda: self.clock)
         monkeypatch.setattr(wiring, "_shares", lambda: self.shares)
         monkeypatch.setattr(keystores, "choose", self._choose)

@@ -51,9 +51,9 @@ def keylease(ctx: click.Context, keychain: str | None) -> None:
     """Hold credentials in short sessions.
 
     git and other tools ask keylease for a password or token and are answered from a session. A
-    session ends 15 minutes after its last use, and 8 hours after its start at the latest. It is
-    kept sealed on the disk under a key in the system's keychain. Whoever deletes that key ends
-    every session.
+    session ends 15 minutes after its last use, and 8 hours after its start at the latest, if
+    nothing else is configured. It is kept sealed on the disk under a key in the system's keychain.
+    Whoever deletes that key ends every session.
 
     The first time:
 

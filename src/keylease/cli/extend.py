@@ -18,7 +18,7 @@ def extend(program: Program, url: str, username: str | None) -> None:
     """Restart the idle timeout of the session for URL.
 
     It is the newest session that git would be answered from, as if git had just used it. The cap
-    stays where it is: 8 hours after its start a session ends, however often it is extended.
+    stays where it is: a session ends so long after its start, however often it is extended.
 
     The exit code is 3 if there is no live session; nothing revives one that has ended.
     """

@@ -184,10 +184,12 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), 1):
-        if line.lstrip().startswith("["):
-            table = path = _path(line)
+        # Without the CR of Windows' line ends: TOML knows none that stands alone.
+        plain = line.strip()
+        if plain.startswith("["):
+            table = path = _path(plain)
         else:
-            key, equals, _ = line.partition("=")
+            key, equals, _ = plain.partition("=")
             path = (*table, *_path(f"{key}=0")) if equals else table
         for length in range(1, len(path) + 1):
             found.setdefault(path[:length], number)

@@ -231,7 +231,7 @@ def test_keychain_that_is_not_the_vaults_is_not_called_locked(console):
     assert 4 == said.code
     assert "locked" not in said.out + said.err
     assert "error: the vault is pinned to the keychain memory, not to kernel\n" in said.err
-    assert "hint: unset KEYLEASE_KEYCHAIN and --keychain to use it\n" in said.err
+    assert "hint: use that one; what names the other is told by: keylease config show\n" in said.err
 
 
 def test_locked_keychain_with_nothing_behind_it(console):

@@ -267,6 +267,15 @@ def test_value_in_an_odd_form_is_told_by_what_it_is_part_of(place):
     assert f"{place.path}:2" == stated.source
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_section_is_found_by_its_line(policy, end):
+    """Windows ends lines in another way, and a message leads to the right one there too."""
+    put(policy, f"cap = 9{end}{end}  [ {GITHUB} ] # that one{end}cap = 8{end}")
+    put(policy, Path(policy.path).read_bytes() + f"revoked = 1{end}".encode())
+
+    assert ":5: revoked: found 1, expected true or false" == refused(policy)
+
+
 def test_every_key_can_be_read(policy):
     """No key is in the table that no file could set."""
     values = {"store": '"never"', "keychain": '"kernel"', "revoked": "true"}
