@@ -71,7 +71,7 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
 
 _ID_BYTES: Final = 16
 # What a `store` spends on the sessions of other targets; the helper answers within 2 s.
-_SWEEP_SECONDS: Final = 0.1
+_SWEEP_SECONDS: Final = 0.05
 _COLLECT_SECONDS: Final = 0.5
 
 _Live = tuple["Found", Session]
@@ -211,7 +211,6 @@ class SessionService:
             else:
                 session = self._new(sessions, target, credential, now)
                 self._persist(sessions, session, credential, now)
-                self._clean_up(sessions, now)
                 return session
             return None
 
@@ -240,7 +239,6 @@ class SessionService:
         with self._operation(target, username, create=True, revive=True) as (sessions, now):
             session = self._new(sessions, target, credential, now)
             self._persist(sessions, session, credential, now)
-            self._clean_up(sessions, now)
             return session
 
     def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
@@ -398,11 +396,11 @@ class SessionService:
         try:
             if not end:
                 self._permit(target, create=create)
-            with (
-                self._keys(create=create, revive=revive) as keys,
-                self._store.exclusive(keys) as sessions,
-            ):
-                yield sessions, self._clock.now()
+            with self._keys(create=create, revive=revive) as keys:
+                with self._store.exclusive(keys) as sessions:
+                    yield sessions, self._clock.now()
+                if sessions.grown:
+                    self._clean_up(keys)
         except SessionEndedError as error:
             self._refuse(error.reason, target, username)
             raise
@@ -552,15 +550,20 @@ class SessionService:
                             count += len(self._sort(sessions, (found,), now).over)
         return count, False
 
-    def _clean_up(self, sessions: Sessions, now: Moment) -> None:
-        """Remove what is over or of no use, of any target, as far as a short time reaches."""
-        deadline = Deadline(_SWEEP_SECONDS)
-        self._sweep(sessions, now, deadline, set())
-        for name in sessions.buckets():
-            if not deadline.remaining():
-                return
-            with suppress(StateError):
-                sessions.tidy(name, _echo_at(now))
+    def _clean_up(self, keys: VaultKeys) -> None:
+        """Remove what is over or of no use, of any target, as far as a short time reaches.
+
+        Only if nobody else wants the lock: where many store at once, they wait for each other
+        already, and one of them is the last.
+        """
+        with suppress(StateError), self._store.exclusive(keys, at_once=True) as sessions:
+            now, deadline = self._clock.now(), Deadline(_SWEEP_SECONDS)
+            self._sweep(sessions, now, deadline, set())
+            for name in sessions.buckets():
+                if not deadline.remaining():
+                    return
+                with suppress(StateError):
+                    sessions.tidy(name, _echo_at(now))
 
     def _newest(
         self,

@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from keylease.clock import Deadline
 from keylease.errors import (
     LockTimeoutError,
     SealError,
@@ -38,7 +39,7 @@ from keylease.shares.base import ShareUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from keylease.clock import Deadline, Moment
+    from keylease.clock import Moment
     from keylease.model import Credential, Target
     from keylease.secret import Secret
     from keylease.shares.base import ShareStore
@@ -129,13 +130,17 @@ class SessionStore:
         self._deadline = deadline
 
     @contextmanager
-    def exclusive(self, keys: VaultKeys) -> Iterator[Sessions]:
+    def exclusive(self, keys: VaultKeys, *, at_once: bool = False) -> Iterator[Sessions]:
         """Return the sessions, with every other process kept out.
+
+        Args:
+            keys: The vault's keys.
+            at_once: Whether not to wait for another process at all.
 
         Raises:
             LockTimeoutError: another process did not let go in time.
         """
-        with self._locked() as directory:
+        with self._locked(Deadline(0) if at_once else self._deadline) as directory:
             self._in_time()
             yield Sessions(directory, keys, self._shares, self._in_time)
 
@@ -236,11 +241,11 @@ class SessionStore:
             raise LockTimeoutError(msg)
 
     @contextmanager
-    def _locked(self) -> Iterator[Directory]:
+    def _locked(self, deadline: Deadline | None = None) -> Iterator[Directory]:
         with (
             self._state() as state,
             state.child("sessions", create=True) as directory,
-            directory.lock(_LOCK, self._deadline),
+            directory.lock(_LOCK, deadline or self._deadline),
         ):
             yield directory
 
@@ -257,6 +262,8 @@ class Sessions:
     ) -> None:
         self.generation: Final = keys.generation
         """The generation of the vault key; a file of another one is of a revoked vault."""
+        self.grown = False
+        """Whether a session was put here."""
         self._directory = directory
         self._key = keys.session
         self._shares = shares
@@ -336,6 +343,7 @@ class Sessions:
             credential: What it holds.
             seconds: For how long it lives from now if it is not used.
         """
+        self.grown = True
         kind, share = self._shares.create(session.id, seconds)
         try:
             self._put(session, credential, kind, Keys(self._key, share))

@@ -614,6 +614,16 @@ def test_nothing_is_written_without_randomness(place, monkeypatch, source):
     assert [] == place.names()
 
 
+def test_who_does_not_want_to_wait_does_not(place):
+    """Cleaning up is left to another time where somebody else has work to do."""
+    patient = place.store(seconds=3600)
+    with place.sessions(), pytest.raises(LockTimeoutError), place.keys() as keys:
+        patient.exclusive(keys, at_once=True).__enter__()
+
+    with place.keys() as keys, patient.exclusive(keys, at_once=True) as sessions:
+        assert not sessions.grown, "the control: it is free"
+
+
 def test_a_store_that_waits_too_long_refuses(place):
     """A stopped process that holds the lock does not hang git."""
     with place.sessions(), pytest.raises(LockTimeoutError):
