@@ -21,7 +21,7 @@ from keylease.cli import COMMANDS, main
         ),
         (
             ("setup", "svn"),
-            "there is no command svn: expected git",
+            "there is no command svn: expected git, completion",
             "see: keylease setup --help",
         ),
         (

@@ -1,4 +1,4 @@
-"""`keylease setup`: tell a tool to ask keylease. One module for each tool, named in a table."""
+"""`keylease setup`: what other programs have to be told. One module for each, named in a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from keylease.cli.base import Group
 
 TOOLS: Final = {
     "git": "keylease.cli.setup.git",
+    "completion": "keylease.cli.setup.completion",
 }
 """Every tool by its name."""
 
 
 @click.group(cls=Group, modules=TOOLS)
 def setup() -> None:
-    """Tell a tool to ask keylease, or to stop asking."""
+    """Tell git to ask keylease, and the shell to complete its commands."""

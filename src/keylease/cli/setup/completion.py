@@ -1,0 +1,124 @@
+"""`keylease setup completion`: let the shell complete commands and options.
+
+The script is click's own: the shell asks the program at each Tab, so it never falls behind a new
+version. It is written to where the shell looks by itself; no start-up file is edited.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+from click.shell_completion import ShellComplete, get_completion_class
+
+from keylease.cli.base import Command, OutputError, Program, say
+from keylease.errors import KeyleaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRAM: Final = "keylease"
+VARIABLE: Final = "_KEYLEASE_COMPLETE"
+"""What the script sets when it asks; click looks for it under this name."""
+
+
+class Shell(NamedTuple):
+    """Where a shell finds completions of its user."""
+
+    variable: str
+    """The environment variable that names another base directory."""
+    base: str
+    """The base directory if it is not set."""
+    name: str
+    """The file below it."""
+    then: str
+    """What has to be done, or known, besides."""
+
+
+SHELLS: Final[Mapping[str, Shell]] = {
+    # The README of bash-completion, "Where should I put it?": it is loaded at the first Tab.
+    "bash": Shell(
+        "XDG_DATA_HOME",
+        "~/.local/share",
+        "bash-completion/completions/keylease",
+        "it works in new shells, where the package bash-completion is installed",
+    ),
+    # zshcompsys(1): files named _* in fpath whose first line has #compdef. zsh has no such
+    # directory of the user's by itself; ~/.zfunc is what most programs take.
+    "zsh": Shell(
+        "ZDOTDIR",
+        "~",
+        ".zfunc/_keylease",
+        "have this in .zshrc, once: fpath+=(${ZDOTDIR:-~}/.zfunc); autoload -Uz compinit; compinit",
+    ),
+    # fish(1), "Where to put completions".
+    "fish": Shell(
+        "XDG_CONFIG_HOME", "~/.config", "fish/completions/keylease.fish", "it works in new shells"
+    ),
+}
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.option("--print", "printed", is_flag=True, help="Print the script and write no file.")
+@click.pass_obj
+def completion(_: Program, shell: str, printed: bool) -> None:
+    """Let SHELL (bash, zsh or fish) complete what is typed after keylease.
+
+    It writes one file into the directory in which the shell looks for completions, and says which.
+    A file of that name that is not keylease's is left alone. To undo it delete the file.
+    """
+    script = source(shell)
+    if printed:
+        for line in script.splitlines():
+            say(line)
+        return
+    place = SHELLS[shell]
+    base = os.environ.get(place.variable) or os.path.expanduser(place.base)
+    path = os.path.join(base, place.name)
+    say(f"wrote {path}" if _write(path, script) else f"nothing to change: {path}")
+    say(place.then)
+
+
+def source(shell: str) -> str:
+    """Return the script for the shell."""
+    # click knows each of SHELLS; the other half of the line is for the type alone.
+    kind = get_completion_class(shell) or ShellComplete
+    complete = kind(click.Command(PROGRAM), {}, PROGRAM, VARIABLE)
+    # NOTE: not `complete.source()`, which for bash first runs bash, to judge its version.
+    return ShellComplete.source(complete).strip() + "\n"
+
+
+def _write(path: str, script: str) -> bool:
+    """Write the file whole; return whether anything has changed.
+
+    Raises:
+        KeyleaseError: there is a file that somebody else wrote, or it cannot be written.
+    """
+    # Dotfiles are often links to where they are kept. What they lead to is written.
+    path = os.path.realpath(path)
+    unfinished = f"{path}.{os.getpid()}"
+    try:
+        before = _read(path)
+        if before == script:
+            return False
+        if before is not None and VARIABLE not in before:
+            msg = f"{path} is there, and not from keylease"
+            raise KeyleaseError(msg, "move it away, or use --print")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(unfinished, "x", encoding="utf-8", newline="\n") as file:
+            file.write(script)
+        os.replace(unfinished, path)
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}"
+        raise OutputError(msg, "use --print, and put it where the shell looks") from error
+    return True
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

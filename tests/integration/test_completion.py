@@ -1,0 +1,40 @@
+"""Completion in real shells: what is on offer after Tab."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from keylease.cli.setup import TOOLS
+
+# Each prints, one a line, what the shell would offer after `keylease setup `. None of them reads a
+# start-up file.
+ASK = {
+    "bash": """
+source "$1"
+COMP_WORDS=(keylease setup ""); COMP_CWORD=2
+_keylease_completion keylease
+printf '%s\\n' "${COMPREPLY[@]}"
+""",
+    "fish": 'source $argv[1]; complete --do-complete "keylease setup "',
+}
+
+
+@pytest.mark.parametrize("shell", ASK)
+def test_shell_offers_the_commands(kernel_home, shell):
+    """The script that is written works in the shell that it is for."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    told = kernel_home.run("keylease", "setup", "completion", shell).stdout
+    path = told.splitlines()[0].removeprefix("wrote ")
+    words = [program, "-c", ASK[shell], *(["bash"] if shell == "bash" else []), path]
+
+    done = subprocess.run(
+        words, env=kernel_home.environment, capture_output=True, text=True, check=False
+    )
+
+    offered = {line.split("\t")[0].split(",")[-1] for line in done.stdout.splitlines()}
+    assert set(TOOLS) == offered, done.stderr
