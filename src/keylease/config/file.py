@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LONGEST_FILE: Final = 64 * 1024
 """Bytes; room for a thousand targets."""
+LONGEST_LINE: Final = 1000
+"""Characters. tomllib takes 40 s for 64 KiB of one dotted key, and git waits for the answer."""
 _TARGET: Final = "target"
 _BOM: Final = "\ufeff"
 _EXAMPLE: Final = 'one like "https://git.example" or "https://git.example:8443"'
@@ -91,12 +93,12 @@ class _Reader:
             self._refuse((), "it begins with a byte order mark: save it as UTF-8 without one")
         try:
             return tomllib.loads(self._text)
-        # ValueError is what a number of thousands of digits ends in, RecursionError a thousand
-        # brackets. tomllib's own error is a ValueError too, and says in which line.
+        # RecursionError is what brackets in brackets end in. tomllib's own error is a ValueError, and
+        # so is that of a number with more digits than Python is told to read.
         except (ValueError, RecursionError) as error:
-            said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it nests too deep"
-            said = "a number is too long" if type(error) is ValueError else said
-            msg = f"{printable(self._place.path)}: not TOML: {_small(printable(said))}"
+            deep = isinstance(error, RecursionError)
+            said = "it nests too deep" if deep else printable(str(error))
+            msg = f"{printable(self._place.path)}: not TOML: {_small(said)}"
             raise ConfigError(msg) from None
 
     def _section(self, path: tuple[str, ...], values: Mapping[str, object]) -> Section:
@@ -214,11 +216,16 @@ def _text(place: Place, data: bytes) -> str:
         msg = f"{printable(place.path)}: it has more than {LONGEST_FILE} bytes"
         raise ConfigError(msg)
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         msg = f"{printable(place.path)}:{line}: found a byte that is not UTF-8"
         raise ConfigError(msg) from None
+    for number, each in enumerate(text.split("\n"), 1):
+        if len(each) > LONGEST_LINE:
+            msg = f"{printable(place.path)}:{number}: it has more than {LONGEST_LINE} characters"
+            raise ConfigError(msg)
+    return text
 
 
 def _small(text: str) -> str:
