@@ -20,7 +20,8 @@
     │   └── TamperedError             6   changed since it was sealed
     ├── AuditError                    7   the audit log cannot be written, so nothing is released
     ├── ConfigError                   8   a configuration file or variable that cannot be used
-    └── PolicyError                   9   the policy of this machine does not allow it
+    ├── PolicyError                   9   the policy of this machine does not allow it
+    └── CredentialRefusedError       10   the server does not take the credential
 
 The number is the exit code of the human commands. The helper's exit codes are git's: see
 `keylease.helper`.
@@ -197,3 +198,13 @@ class PolicyError(KeyleaseError):
 
     exit_code = 9
     hint = "whoever administers this machine decides; see: keylease config show"
+
+
+class CredentialRefusedError(KeyleaseError):
+    """The server was asked about the credential, and does not take it.
+
+    New in version 0.2.0.
+    """
+
+    exit_code = 10
+    hint = "no session was started; what there was is as it was"

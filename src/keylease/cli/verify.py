@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urljoin, urlsplit
 
 from keylease import __version__
-from keylease.errors import KeyleaseError, UsageError
+from keylease.errors import CredentialRefusedError, UsageError
 from keylease.secret import wipe
 
 if TYPE_CHECKING:
@@ -39,13 +39,6 @@ _AGENT: Final = f"git/2.0 (keylease {__version__})"
 # RFC 3986, 3.2.2, without percent signs: a host is opaque to git, and one that is not plainly a
 # host could be read as another one here, or as a host and a path.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-
-
-class CredentialRefusedError(KeyleaseError):
-    """The server does not take the password."""
-
-    exit_code = 10
-    hint = "no session was started; what there was is as it was"
 
 
 def check(target: Target) -> None:
