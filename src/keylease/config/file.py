@@ -93,8 +93,8 @@ class _Reader:
             self._refuse((), "it begins with a byte order mark: save it as UTF-8 without one")
         try:
             return tomllib.loads(self._text)
-        # RecursionError is what brackets in brackets end in. tomllib's own error is a ValueError, and
-        # so is that of a number with more digits than Python is told to read.
+        # RecursionError is what brackets in brackets end in. tomllib's own error is a ValueError,
+        # and so is that of a number with more digits than Python is told to read.
         except (ValueError, RecursionError) as error:
             deep = isinstance(error, RecursionError)
             said = "it nests too deep" if deep else printable(str(error))
