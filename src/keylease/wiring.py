@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keylease.auth import AuthenticationService
     from keylease.keystores.base import KeyStore
 
-ANSWER_SECONDS: Final = 1.9
+ANSWER_SECONDS: Final = 1.8
 """What keychains and locks may take together. The helper answers within 2 s, its start included."""
 KEYCHAIN_VARIABLE: Final = "KEYLEASE_KEYCHAIN"
 
