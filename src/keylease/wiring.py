@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from keylease.keystores.base import KeyStore
     from keylease.shares.base import ShareStore
 
-ANSWER_SECONDS: Final = 1.9
+ANSWER_SECONDS: Final = 1.8
 """What keychains and locks may take together. The helper answers within 2 s, its start included."""
 
 
