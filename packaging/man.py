@@ -1,0 +1,172 @@
+"""Write the manual pages from the commands: docs/man/keylease.1, and one for each command.
+
+    python packaging/man.py            writes them anew
+    python packaging/man.py --check    says which are out of date, with exit code 1
+
+A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md.
+click-man was tried: it finds no command that is imported when it is called, and puts the help into
+roff without escaping it. What is needed of roff is little: man(7), and nothing of groff's own.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease import __version__
+from keylease.cli import keylease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent
+PAGES: Final = ROOT / "docs" / "man"
+_DOCUMENT: Final = ROOT / "docs" / "cli.md"
+# click marks with it a paragraph whose lines stay as they are.
+_VERBATIM: Final = "\b"
+_ROW: Final = re.compile(r"^\| (.+?) \| (.+?) \|$", re.MULTILINE)
+
+
+def pages() -> dict[str, str]:
+    """Return every page by the name of its file."""
+    found = {}
+    for context in _contexts(click.Context(keylease, info_name="keylease")):
+        name = context.command_path.replace(" ", "-")
+        found[f"{name}.1"] = "".join(f"{line}\n" for line in _page(name, context))
+    return found
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """Yield the program and every command, groups before what is in them."""
+    yield context
+    for name, command in _commands(context):
+        yield from _contexts(click.Context(command, parent=context, info_name=name))
+
+
+def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if command is not None and not command.hidden:
+                yield name, command
+
+
+def _page(name: str, context: click.Context) -> Iterator[str]:
+    command = context.command
+    # No date: a page that has not changed is the same file in every build.
+    yield f'.TH {_word(name.upper())} 1 "" {_word(f"keylease {__version__}")} "keylease manual"'
+    yield ".SH NAME"
+    # man(7): "name \- description" is what apropos reads, in one line and without a full stop.
+    yield f"{_text(name)} \\- {_text(_summary(command))}"
+    yield ".SH SYNOPSIS"
+    yield f".B {_text(context.command_path)}"
+    yield _line(" ".join(command.collect_usage_pieces(context)))
+    yield ".SH DESCRIPTION"
+    yield from _paragraphs(command.help or "")
+    yield ".SH OPTIONS"
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if isinstance(parameter, click.Option) and record is not None:
+            yield from _entry(*record)
+    commands = list(_commands(context))
+    if commands:
+        yield ".SH COMMANDS"
+        for each, inner in commands:
+            yield from _entry(each, _summary(inner))
+    yield from _tables()
+    yield ".SH SEE ALSO"
+    others = [f"{name}-{each}" for each, _ in commands]
+    if context.parent is not None:
+        others.insert(0, context.parent.command_path.replace(" ", "-"))
+    yield ",\n".join(f".BR {_text(each)} (1)" for each in others).replace(",\n", " ,\n")
+
+
+def _tables() -> Iterator[str]:
+    """Yield exit codes and variables, which are the same for every command."""
+    document = _DOCUMENT.read_text(encoding="utf-8")
+    for heading, title in (("Exit codes", "EXIT STATUS"), ("Environment", "ENVIRONMENT")):
+        section = document.split(f"## {heading}\n")[1].split("\n## ")[0]
+        _head, *rows = _ROW.findall(section)
+        yield f".SH {title}"
+        for key, meaning in rows:
+            yield from _entry(_plain(key), _plain(meaning))
+
+
+def _plain(markdown: str) -> str:
+    """Return the text of a table's cell: no code marks, and of a link its words."""
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
+
+
+def _summary(command: click.Command) -> str:
+    """Return the first sentence of the help, as a table of contents has it."""
+    first = " ".join((command.help or "").split("\n\n")[0].split()).removesuffix(".")
+    return first[:1].lower() + first[1:]
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for number, paragraph in enumerate(text.strip().split("\n\n")):
+        lines = paragraph.splitlines()
+        if lines[0].strip() == _VERBATIM:
+            yield from (".PP", ".RS 4", ".nf")
+            yield from (_line(line.strip()) for line in lines[1:])
+            yield from (".fi", ".RE")
+            continue
+        if number:
+            yield ".PP"
+        yield _line(" ".join(paragraph.split()))
+
+
+def _entry(term: str, meaning: str) -> Iterator[str]:
+    yield ".TP"
+    yield f".B {_text(term)}"
+    yield _line(meaning)
+
+
+def _line(text: str) -> str:
+    """Return a line of text that roff does not take for a request."""
+    escaped = _text(text)
+    return f"\\&{escaped}" if escaped[:1] in {".", "'"} else escaped
+
+
+def _text(text: str) -> str:
+    """Return text for roff: its escape character, and the dash that is typed, not printed."""
+    return text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
+
+
+def _word(text: str) -> str:
+    return f'"{_text(text)}"'
+
+
+def outdated() -> list[str]:
+    """Return the names of the pages that are not what the commands say, of those not there too."""
+    wanted = pages()
+    there = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*.1")}
+    return sorted(
+        name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)
+    )
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    if sys.argv[1:] == ["--check"]:
+        names = outdated()
+        print("\n".join(names) or "every page is up to date")
+        return 1 if names else 0
+    wanted = pages()
+    PAGES.mkdir(exist_ok=True)
+    for path in PAGES.glob("*.1"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (PAGES / name).write_text(text, encoding="utf-8", newline="\n")
+    print(f"wrote {len(wanted)} pages to {PAGES}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
