@@ -24,6 +24,9 @@ STORES: Final[tuple[Store, ...]] = get_args(Store)
 """What a tool's `store` may do, strictest first."""
 _DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}
 
+SWEEP_SECONDS: Final = 60
+"""How long nobody looks for what is over elsewhere, once somebody has looked at everything."""
+
 
 class Remaining(NamedTuple):
     """How long a session still lives, in nanoseconds; zero or less if it is over.
@@ -166,6 +169,11 @@ def echo_may_come(released: Moment | None, now: Moment) -> bool:
     if released is None or released.boot != now.boot or _later(released, now):
         return False
     return _left(released, ECHO_SECONDS, now) > 0
+
+
+def is_due(swept_ns: int | None, now: Moment) -> bool:
+    """Return whether it is time to look for what is over, by when it was last done in this boot."""
+    return swept_ns is None or not 0 <= now.boot_ns - swept_ns < SWEEP_SECONDS * NANOSECONDS
 
 
 def _later(moment: Moment, now: Moment) -> bool:

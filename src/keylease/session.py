@@ -36,6 +36,7 @@ from keylease.rules import (
     echo_may_come,
     ended,
     ended_unopened,
+    is_due,
     may_store,
     remaining,
     strictest,
@@ -553,17 +554,20 @@ class SessionService:
     def _clean_up(self, keys: VaultKeys) -> None:
         """Remove what is over or of no use, of any target, as far as a short time reaches.
 
-        Only if nobody else wants the lock: where many store at once, they wait for each other
-        already, and one of them is the last.
+        Only if nobody has for a while, and nobody else has the lock: where many store at once, they
+        wait for each other already.
         """
         with suppress(StateError), self._store.exclusive(keys, at_once=True) as sessions:
             now, deadline = self._clock.now(), Deadline(_SWEEP_SECONDS)
+            if not is_due(sessions.swept(now.boot), now):
+                return
             self._sweep(sessions, now, deadline, set())
             for name in sessions.buckets():
                 if not deadline.remaining():
-                    return
+                    return  # and the next one goes on, from another bucket
                 with suppress(StateError):
                     sessions.tidy(name, _echo_at(now))
+            sessions.mark_swept(now)
 
     def _newest(
         self,

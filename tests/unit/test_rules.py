@@ -22,6 +22,7 @@ from keylease.rules import (
     answers,
     echo_may_come,
     ended,
+    is_due,
     may_store,
     origin,
     remaining,
@@ -310,3 +311,14 @@ def test_terms_of_a_target_add_to_those_of_all() -> None:
     assert Terms(300, 900, "never", revoked=True) == terms_of(settings, TARGET)
     assert Terms(300, revoked=True) == terms_of(settings, TARGET._replace(host="other.example"))
     assert "never" == terms_of(settings, TARGET._replace(host="EXAMPLE.com:443")).store
+
+
+def test_cleaning_is_due_once_a_minute() -> None:
+    """Not earlier, and also where the note is of a later time than now."""
+    now = Moment(0, 100 * NANOSECONDS, "")
+
+    assert is_due(None, now)
+    assert is_due(40 * NANOSECONDS, now)
+    assert not is_due(41 * NANOSECONDS, now)
+    assert not is_due(now.boot_ns, now)
+    assert is_due(now.boot_ns + 1, now)

@@ -933,6 +933,31 @@ class Rounds:
         return max(0, self._left)
 
 
+def test_cleaning_is_done_once_a_minute(rig: Rig) -> None:
+    """Whoever stores forty passwords at once does not look at everything forty times."""
+    rig.session.store(bring())
+    (swept,) = rig.path.glob("sessions/swept")
+    first = swept.read_bytes()
+    for seconds, again in ((59, False), (1, True)):
+        rig.clock.advance(seconds)
+        rig.session.store(bring(EXAMPLE._replace(host=f"{seconds}.example")))
+
+        assert again == (first != swept.read_bytes())
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(24), b"\xff" * 24])
+def test_damaged_note_of_the_last_cleaning_stops_none(rig: Rig, content: bytes) -> None:
+    """Cleaning goes on after a reboot, and whatever became of the note."""
+    others(rig, 1)
+    (swept,) = rig.path.glob("sessions/swept")
+    swept.write_bytes(content)
+    rig.clock.advance(901)
+
+    rig.session.store(bring())
+
+    assert 1 == len(rig.sealed())
+
+
 @POSIX
 def test_one_bad_bucket_holds_up_no_store(rig: Rig) -> None:
     """A file of another host that others could have written is not this one's trouble."""
