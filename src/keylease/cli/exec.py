@@ -263,8 +263,8 @@ else:
                 told = number.encode("ascii")
                 words[1:] = [word.replace(f"{{{handover.name}}}", number) for word in words[1:]]
             environment[handover.name.encode("ascii")] = told
-        for name in _IGNORED:
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        ignored = [getattr(signal, name) for name in _IGNORED]
+        before = [signal.signal(each, signal.SIG_DFL) for each in ignored]
         try:
             # Without a shell, which would read meaning into the words.
             os.execve(path, words, environment)  # noqa: S606  # nosec B606
@@ -272,6 +272,10 @@ else:
             # Out of memory for arguments, a format that is not executable, a name too long.
             # Never with the cause: its traceback has the environment.
             raise _refusal(words[0], error) from None
+        finally:
+            # Here this process goes on after all, and must not die of a reader that goes away.
+            for each, handler in zip(ignored, before, strict=True):
+                signal.signal(each, handler)
 
     def _pipe(value: bytes) -> int:
         """Return the readable end of a pipe that has the value in it, to be inherited.

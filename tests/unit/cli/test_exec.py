@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
 
-from keylease.cli.exec import find
+from keylease.cli.exec import NotRunnableError, _run, find
 from keylease.model import Credential, Target
 from keylease.secret import Secret
 from keylease.wiring import Wiring
@@ -244,3 +245,17 @@ def test_command_is_found_as_a_shell_finds_it(tmp_path, monkeypatch):
 
     assert str(tmp_path / "b" / "tool") == find("tool")
     assert "c/tool" == find("c/tool")
+
+
+@posix
+def test_command_that_cannot_be_run_leaves_the_signals_as_they_were(tmp_path):
+    """A program that goes on after the refusal must not die when its reader goes away."""
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\x7fELF that is none")
+    broken.chmod(0o755)
+    before = signal.getsignal(signal.SIGPIPE)
+
+    with pytest.raises(NotRunnableError):
+        _run(str(broken), ["broken"], [])
+
+    assert before is signal.getsignal(signal.SIGPIPE)
