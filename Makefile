@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The interpreter's version and place. A virtual environment of another one is made again.
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(sys.version.split()[0], sys.base_prefix)')
 # What the installed package is made of. A change of any of it installs the package again.
-SOURCES := pyproject.toml README.md LICENSE $(shell find src -type f -not -name '*.pyc')
+SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1) $(shell find src -type f -not -name '*.pyc')
 
 .PHONY: help demo test lint type bench docs package clean
 .NOTPARALLEL:

@@ -75,7 +75,7 @@ _MODULES = {
     "Remaining": "keylease.rules",
     "Reply": "keylease.model",
     "SealError": "keylease.errors",
-    "Secret": "keylease.secret",
+    "Secret": "keylease.secret",  # nosec B105 - the name of a module, no password
     "Session": "keylease.model",
     "SessionEndedError": "keylease.errors",
     "SessionNotFoundError": "keylease.errors",

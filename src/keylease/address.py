@@ -24,7 +24,7 @@ class Address(NamedTuple):
 
     It is the arguments that most operations begin with: `sessions.get(*address)`.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     target: Target
@@ -54,7 +54,7 @@ def parse_url(url: str, username: str | None = None) -> Address:
         UsageError: the URL or the name makes no sense. The message never repeats the URL, for it
             may have a password in it.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
     message = bytearray(b"url=" + _checked("URL", url) + b"\n\n")
     try:

@@ -44,7 +44,7 @@ class AuthenticationService:
         audit: Where it is written down who asked for it.
         clock: Tells when.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     def __init__(self, session: SessionService, audit: AuditLog, clock: Clock) -> None:
@@ -110,7 +110,7 @@ class LiveSession:
     It has no secret until `credential` is called, and none after the function has returned. It
     belongs to that one call: other threads may call the same function, but not share its session.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     __slots__ = ("_command", "_credential", "_over", "_service", "_session")

@@ -38,7 +38,7 @@ def session_service(
         idle_seconds: Idle timeout of new sessions; as the user has it if not given.
         seconds: How long each operation may wait for keychains and locks.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
     wiring = _wiring(keychain, idle_seconds, seconds)
     return _each_on_its_own(SessionService, lambda: wiring().session)
@@ -54,7 +54,7 @@ def authentication_service(
         idle_seconds: Idle timeout of new sessions; as the user has it if not given.
         seconds: How long each operation may wait for keychains and locks.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
     wiring = _wiring(keychain, idle_seconds, seconds)
     return _each_on_its_own(AuthenticationService, lambda: wiring().auth)
@@ -91,7 +91,7 @@ def require_session(
     Raises:
         UsageError: the URL makes no sense.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
     return auth.require_session(url, username, service=service or session_service())
 

@@ -45,7 +45,7 @@ class KeyleaseError(Exception):
         message: What was found and what was expected, on one line, without a secret.
         hint: What to do next; the class's own hint if not given.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 1
@@ -60,7 +60,7 @@ class KeyleaseError(Exception):
 class UsageError(KeyleaseError):
     """The caller asked for something that makes no sense.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 2
@@ -75,7 +75,7 @@ class RequestError(KeyleaseError):
 class SessionNotFoundError(KeyleaseError):
     """There is no live session for the target.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 3
@@ -89,7 +89,7 @@ class SessionEndedError(SessionNotFoundError):
         message: As in `KeyleaseError`.
         reason: One of `keylease.model.REASONS`.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     def __init__(self, message: str, reason: Reason) -> None:
@@ -102,7 +102,7 @@ class KeychainUnavailableError(KeyleaseError):
 
     It is never a reason to delete anything.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 4
@@ -118,7 +118,7 @@ class KeychainMissingError(KeychainUnavailableError):
 class VaultRevokedError(KeyleaseError):
     """The vault key was deleted from the keychain, so every session is over.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 5
@@ -128,7 +128,7 @@ class VaultRevokedError(KeyleaseError):
 class StateError(KeyleaseError):
     """A file or directory of the state cannot be used.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 6
@@ -151,7 +151,7 @@ class LockTimeoutError(StateError):
 class SealError(KeyleaseError):
     """A sealed file cannot be opened.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 6
@@ -173,7 +173,7 @@ class TamperedError(SealError):
 class AuditError(KeyleaseError):
     """The audit log cannot be written, so nothing is released.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 7
@@ -183,7 +183,7 @@ class AuditError(KeyleaseError):
 class ConfigError(KeyleaseError):
     """A configuration file, the machine's policy or a variable is unsafe, unreadable or wrong.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 8
@@ -193,7 +193,7 @@ class ConfigError(KeyleaseError):
 class PolicyError(KeyleaseError):
     """The policy of this machine does not allow it.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 9
@@ -203,7 +203,7 @@ class PolicyError(KeyleaseError):
 class CredentialRefusedError(KeyleaseError):
     """The server was asked about the credential, and does not take it.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     exit_code = 10

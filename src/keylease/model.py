@@ -43,7 +43,7 @@ Reason = Literal[
 class Limits(NamedTuple):
     """How long new sessions live.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     idle_seconds: int = IDLE_SECONDS
@@ -81,7 +81,7 @@ class Terms(NamedTuple):
 class Target(NamedTuple):
     """What a credential is for. All four must fit before a secret is released.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     namespace: str
@@ -115,7 +115,7 @@ class Settings(NamedTuple):
 class Credential(NamedTuple):
     """What a session holds for its target.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     username: str | None
@@ -142,7 +142,7 @@ class Credential(NamedTuple):
 class Session(NamedTuple):
     """A session without its secret: what `status` shows and the rules judge.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     id: str
@@ -190,7 +190,7 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """The answer to a `get`, in no peer's own words.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     session: Session

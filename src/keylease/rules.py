@@ -31,7 +31,7 @@ SWEEP_SECONDS: Final = 60
 class Remaining(NamedTuple):
     """How long a session still lives, in nanoseconds; zero or less if it is over.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     idle_ns: int

@@ -25,7 +25,7 @@ class Secret:
     Args:
         data: The secret's bytes; they are copied, and the caller keeps (and wipes) its own.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     __slots__ = ("_buffer",)

@@ -117,7 +117,7 @@ class SessionService:
         settings: How long sessions live, and for what there may be any.
         deadline: How long one operation may take; the collaborators wait by it.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     def __init__(  # noqa: PLR0913 - collaborators by name; an object around them would only hide them

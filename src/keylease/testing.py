@@ -188,7 +188,7 @@ class MemoryWiring:
         settings: All that a configuration says about sessions, in place of `limits`.
         shares: Where volatile shares live; nowhere if not given, so nothing dies by itself.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
 
     def __init__(  # noqa: PLR0913 - every part has its usual one
@@ -242,7 +242,7 @@ def memory_service(
         clock: Tells the time; one that nobody moves if not given.
         keystore: The keychain of the vault; one in memory if not given.
 
-    New in version 0.2.0.
+    New in version 0.1.0.
     """
     return MemoryWiring(directory, clock=clock, keystore=keystore).session
 

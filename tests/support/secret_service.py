@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -162,6 +163,7 @@ class GnomeKeyring:
         self._daemon.stdin.write(PASSWORD)
         self._daemon.stdin.close()
         self._wait_until_owned(owned=True)
+        self._wait_until_unlocked()
 
     def _end_daemon(self) -> None:
         self._daemon.kill()
@@ -292,6 +294,22 @@ class GnomeKeyring:
         address = DBusAddress(ROOT, SERVICE, "org.freedesktop.Secret.Service")
         message = new_method_call(address, "OpenSession", "sv", ("plain", ("s", "")))
         return self._call(message, connection)[1]
+
+    def _wait_until_unlocked(self) -> None:
+        """Return when the daemon has used the password: it takes its name before that."""
+        from jeepney import DBusAddress, DBusErrorResponse, Properties  # noqa: PLC0415
+
+        interface = "org.freedesktop.Secret.Collection"
+        question = Properties(DBusAddress(LOGIN, SERVICE, interface)).get("Locked")
+        until = time.monotonic() + WAIT_SECONDS
+        with self._connection() as connection:
+            while time.monotonic() < until:
+                # No signal tells of the first unlocking: before it there is no collection.
+                with contextlib.suppress(DBusErrorResponse):
+                    if self._call(question, connection) == (("b", False),):
+                        return
+        msg = "gnome-keyring did not unlock its collection"
+        raise TimeoutError(msg)
 
     def _wait_until_owned(self, *, owned: bool) -> None:
         from jeepney import MatchRule, message_bus  # noqa: PLC0415
