@@ -155,9 +155,20 @@ class LiveSession:
             raise ValueError(msg)
         if self._credential is None:
             with _exact_hint(self._command):
-                reply = self._service.get(self.target, self.username, preencoded=True)
+                reply = self._service.get(
+                    self.target, self.username, preencoded=True, like=self._session
+                )
             self._session, self._credential = reply.session, reply.credential
         return self._credential
+
+    def roll(self) -> None:
+        """Restart the idle timeout, as an explicit use does.
+
+        Raises:
+            SessionNotFoundError: the session has ended in the meantime.
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        self._service.extend(self.target, self.username, like=self._session)
 
     def __enter__(self) -> Self:
         """Return the session; what it released is wiped when the block is left."""
@@ -286,7 +297,7 @@ class _Requirement:
         # that cannot be rolled (it was ended, the disk is full) ends sooner, and the refusal is on
         # record. The next call meets the same trouble before it does anything.
         with suppress(KeyleaseError):
-            self._service.extend(session.target, session.username)
+            session.roll()
 
 
 @contextmanager

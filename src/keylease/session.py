@@ -91,6 +91,24 @@ class Collected(NamedTuple):
     """Shares of sessions that are gone."""
 
 
+class _Asked(NamedTuple):
+    """Which session is asked for."""
+
+    target: Target
+    username: str | None
+    preencoded: bool = True
+    like: Session | None = None
+
+    def fits(self, session: Session) -> bool:
+        """Return whether a live session is one that is asked for."""
+        same = self.like is None or (self.like.target, self.like.username) == (
+            session.target,
+            session.username,
+        )
+        usable = self.preencoded or session.authtype is None
+        return answers(session, self.target, self.username) and usable and same
+
+
 class _Sorted(NamedTuple):
     """What was found, by what it is."""
 
@@ -158,7 +176,12 @@ class SessionService:
         return None
 
     def get(
-        self, target: Target, username: str | None = None, *, preencoded: bool = False
+        self,
+        target: Target,
+        username: str | None = None,
+        *,
+        preencoded: bool = False,
+        like: Session | None = None,
     ) -> Reply:
         """Release the credential of the newest live session that answers, and restart its timeout.
 
@@ -166,6 +189,7 @@ class SessionService:
             target: What the credential is for.
             username: Whose; anybody's if not given.
             preencoded: Whether a pre-encoded Authorization value is an answer, too.
+            like: Only a session for the very target and username of this one may answer.
 
         Raises:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
@@ -173,7 +197,8 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            found, session = self._newest(sessions, target, username, now, preencoded=preencoded)
+            asked = _Asked(target, username, preencoded=preencoded, like=like)
+            found, session = self._newest(sessions, asked, now)
             self._audit.log(_entry("session.released", session), now)
             session = self._use(sessions, found, session, now, released=True)
             ends = (now.wall_ns + remaining(session, now).ns) // NANOSECONDS
@@ -250,12 +275,19 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            _, session = self._newest(sessions, target, username, now)
+            _, session = self._newest(sessions, _Asked(target, username), now)
             self._audit.log_or_gap(_entry("session.validated", session), now)
             return session, remaining(session, now)
 
-    def extend(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
+    def extend(
+        self, target: Target, username: str | None = None, *, like: Session | None = None
+    ) -> tuple[Session, Remaining]:
         """Restart the idle timeout; the cap stays where it is.
+
+        Args:
+            target: What the session is for.
+            username: Whose; anybody's if not given.
+            like: Only a session for the very target and username of this one is meant.
 
         Raises:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
@@ -263,7 +295,7 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            found, session = self._newest(sessions, target, username, now)
+            found, session = self._newest(sessions, _Asked(target, username, like=like), now)
             self._audit.log(_entry("session.extended", session), now)
             session = self._use(sessions, found, session, now, released=False)
             return session, remaining(session, now)
@@ -399,6 +431,7 @@ class SessionService:
                 self._permit(target, create=create)
             with self._keys(create=create, revive=revive) as keys:
                 with self._store.exclusive(keys) as sessions:
+                    self._vault.demand_current(keys)
                     yield sessions, self._clock.now()
                 if sessions.grown:
                     self._clean_up(keys)
@@ -569,29 +602,18 @@ class SessionService:
                     sessions.tidy(name, _echo_at(now))
             sessions.mark_swept(now)
 
-    def _newest(
-        self,
-        sessions: Sessions,
-        target: Target,
-        username: str | None,
-        now: Moment,
-        *,
-        preencoded: bool = True,
-    ) -> _Live:
-        judged = self._sort(sessions, sessions.of(target), now)
-        fitting = [
-            (found, session)
-            for found, session in judged.live
-            if answers(session, target, username) and (preencoded or session.authtype is None)
-        ]
+    def _newest(self, sessions: Sessions, asked: _Asked, now: Moment) -> _Live:
+        judged = self._sort(sessions, sessions.of(asked.target), now)
+        fitting = [pair for pair in judged.live if asked.fits(pair[1])]
         if fitting:
             return max(fitting, key=_age_of)
         judged.demand_certainty()
-        self._permit_session(target)
+        self._permit_session(asked.target)
         for session, reason in judged.over:
-            if session is None or answers(session, target, username):
-                raise _ended_error(target, reason)
-        msg = f"there is no session for {target.url}" + (f" as {username}" if username else "")
+            if session is None or answers(session, asked.target, asked.username):
+                raise _ended_error(asked.target, reason)
+        whom = f" as {asked.username}" if asked.username else ""
+        msg = f"there is no session for {asked.target.url}{whom}"
         raise SessionNotFoundError(msg)
 
     def _echo(

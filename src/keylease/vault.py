@@ -295,6 +295,20 @@ class Vault:
         """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
         return _read_audit(record, self.keystore(record))
 
+    def demand_current(self, keys: VaultKeys) -> None:
+        """Raise if the keys are not those of the vault any more. Asked with the session lock held.
+
+        Who rotates or revokes a key writes that down first and destroys sessions after it. So
+        nothing is sealed under a key that was replaced while this process waited for its turn.
+
+        Raises:
+            KeychainUnavailableError: the key was replaced or revoked in the meantime.
+        """
+        record = self.record()
+        if record is None or record.revoked or record.generation != keys.generation:
+            msg = "the vault key was replaced by another process at this very moment"
+            raise KeychainUnavailableError(msg, "try again")
+
     def find_revocation(self, now: Moment) -> Revocation | None:
         """Look a second time, with the lock held, for a key that was not found.
 

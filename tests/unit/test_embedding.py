@@ -166,6 +166,6 @@ def test_function_can_require_a_session_of_another_service():
 
     session_service().create(TARGET, credential(username="ada"))
     service = Named.__new__(Named)
-    service.extend = lambda *_: None
+    service.extend = lambda *_, **__: None
 
     assert "bob" == require_session(API, service=service)(lambda session: session.username)()

@@ -10,7 +10,7 @@ import pytest
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
 from support.shares import MemoryShares
 
-from keylease.clock import Deadline
+from keylease.clock import Deadline, Moment
 from keylease.errors import (
     AuditError,
     KeychainUnavailableError,
@@ -32,6 +32,8 @@ from keylease.testing import FrozenClock, MemoryKeyStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from keylease.vault import VaultKeys
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 
@@ -669,6 +671,44 @@ def test_log_that_somebody_holds_does_not_hold_up_an_end(rig: Rig) -> None:
     assert time.monotonic() - started < 30, "it may wait for 60 s here, and must not"
     rig.session.store(bring(password=b"new"))
     assert ("audit.gap", None) in rig.events()
+
+
+def test_key_that_was_replaced_while_waiting_seals_nothing(rig: Rig) -> None:
+    """A store that read its key before a rotation does not seal under it after the rotation."""
+    rig.session.store(bring())
+    late = rig.again()
+    read = late.vault.open
+
+    def open_and_be_overtaken(now: Moment) -> VaultKeys | None:
+        keys = read(now)
+        _, renewed = rig.vault.rotate(now)
+        assert renewed.generation == 2
+        return keys
+
+    late.vault.open = open_and_be_overtaken  # type: ignore[method-assign]
+    sealed = rig.sealed()
+
+    with pytest.raises(KeychainUnavailableError, match="replaced"):
+        late.session.store(bring(EXAMPLE._replace(host="other.example")))
+
+    assert sealed == rig.sealed()
+
+
+def test_session_without_a_name_is_answered_by_no_other(rig: Rig) -> None:
+    """Who was handed a nameless session gets nobody else's when it has ended."""
+    nameless = rig.session.create(EXAMPLE, credential(b"a", None, authtype="Bearer"))
+    rig.clock.advance(1)
+    rig.session.store(bring(username="bob", password=b"b"))
+
+    reply = rig.session.get(EXAMPLE, preencoded=True, like=nameless)
+    assert text(reply.credential.secret) == b"a"
+    for session in rig.session.terminate(EXAMPLE):
+        assert session.target == EXAMPLE
+    rig.session.create(EXAMPLE, credential(b"b", "bob"))
+    with pytest.raises(SessionNotFoundError):
+        rig.session.get(EXAMPLE, preencoded=True, like=nameless)
+    with pytest.raises(SessionNotFoundError):
+        rig.session.extend(EXAMPLE, like=nameless)
 
 
 def test_answer_that_comes_too_late_is_none(rig: Rig) -> None:

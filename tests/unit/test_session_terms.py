@@ -181,7 +181,20 @@ def test_revocation_of_one_leaves_the_others(rig):
     assert OTHER == session.target
 
 
-@pytest.mark.parametrize("host", ["EXAMPLE.com", "example.com:443", "example.com."])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "EXAMPLE.com",
+        "example.com:443",
+        "example.com.",
+        "example.com.:443",
+        "example.com:0443",
+        "example.com:",
+        "ｅxample.com",
+        "example。com",
+        "EXAMPLE．COM.:00443",
+    ],
+)
 def test_another_spelling_leads_nobody_around_the_policy(rig, host):
     """The same server under another spelling is the same to the policy."""
     with pytest.raises(PolicyError):

@@ -242,6 +242,7 @@ if sys.platform == "win32":
             raise _refusal(words[0], error) from None
 
 else:
+    import fcntl
     import signal
 
     # Python ignores these when it starts, and what is ignored stays so in the command: it would
@@ -293,8 +294,10 @@ else:
         if written < len(value):
             msg = "the value is longer than what a pipe of this system holds"
             raise KeyleaseError(msg, "use --env")
-        os.set_inheritable(reader, True)  # noqa: FBT003 - it takes no keyword
-        return reader
+        # Above the standard streams: with stdin closed the pipe would else be the command's stdin.
+        inherited = fcntl.fcntl(reader, fcntl.F_DUPFD, 3)
+        os.close(reader)
+        return inherited
 
 
 def _refusal(name: str, error: OSError | ValueError) -> NotRunnableError:

@@ -41,10 +41,11 @@ class ShareStore(Protocol):
         """
 
     def read(self, session: str) -> Secret | None:
-        """Return the session's share; `None` if it is dead, or was never here.
+        """Return the session's share; `None` if it is dead for certain, for then its session is.
 
         Raises:
-            ShareUnavailableError: nothing can be said.
+            ShareUnavailableError: nothing can be said. A store that others of the same user may
+                have more of (another login, a container) says so of what it does not find.
         """
 
     def prolong(self, session: str, seconds: int) -> None:

@@ -47,14 +47,18 @@ class RuntimeDirShares:
         return share
 
     def read(self, session: str) -> Secret | None:
-        """Return the share; `None` if it is not there any more.
+        """Return the share.
 
-        Where there is no directory for shares at all, this is another login, or another place for
-        what runs in it, and nothing can be said.
+        Raises:
+            ShareUnavailableError: it is not here. It may be gone, or this may be another login, or
+                a container with a memory of its own; the session's times tell when it is over.
         """
         with _refusing(), self._find() as directory:
             share = directory.read(session + _SUFFIX, SHARE_BYTES)
-        return None if share is None else Secret(share)
+        if share is None:
+            msg = "the session's share is not in the runtime directory of this login"
+            raise ShareUnavailableError(msg)
+        return Secret(share)
 
     def prolong(self, session: str, seconds: int) -> None:
         """Do nothing: the file does not die by itself."""

@@ -62,12 +62,11 @@ if sys.platform == "win32":
             return share
 
         def read(self, session: str) -> Secret | None:
-            """Return the share; `None` if it is not of this logon session."""
+            """Return the share. One that is not of this logon session is out of reach, not dead."""
             found = ctypes.POINTER(_Credential)()
             advapi = _advapi()
             if not advapi.CredReadW(_name(session), _GENERIC, 0, ctypes.byref(found)):
-                if ctypes.get_last_error() == _NOT_FOUND:
-                    return None
+                # Not found too: it may be in another logon session of the same user.
                 _refuse("read")
             try:
                 credential = found.contents

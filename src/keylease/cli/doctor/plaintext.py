@@ -43,7 +43,7 @@ def _pattern(text: bytes) -> re.Pattern[bytes]:
 
 
 # git-credential-store(1): a URL with user name and password on each line.
-_GIT: Final = _pattern(rb"^[a-z][a-z0-9+.-]*://[^/\s@]*:[^/\s@]+@")
+_GIT: Final = _pattern(rb"^[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
 _GIT_REMEDY: Final = "run: keylease setup git; then delete the file and change the passwords in it"
 # docker-login(1): base64 of user name and password, or a token. With a credential store the entry
 # of a registry is empty.
@@ -52,7 +52,7 @@ _DOCKER: Final = _pattern(rb'"(?:auth|password|identitytoken|registrytoken)"\s*:
 _NETRC: Final = _pattern(rb"(?:^|\s)password\s+\S")
 _NETRC_REMEDY: Final = "take the passwords out, and change them"
 # The Cargo Book, "Configuration": [registry] and [registries.NAME] have a token.
-_CARGO: Final = _pattern(rb"^\s*token\s*=\s*[\"']\S")
+_CARGO: Final = _pattern(rb"^[ \t]*token[ \t]*=[ \t]*[\"']\S")
 _CARGO_REMEDY: Final = "run: cargo logout; then set registry.global-credential-providers"
 # npmrc(5): a token that stands in a variable is no plaintext.
 _NPM: Final = _pattern(rb"(?:^|:)_(?:authToken|password|auth)\s*=\s*[\"']?(?!\$\{)[^\s\"']")
@@ -76,14 +76,14 @@ PLACES: Final = (
     Place(
         "twine",
         ".pypirc",
-        _pattern(rb"^\s*password\s*[:=]\s*\S"),
+        _pattern(rb"^[ \t]*password[ \t]*[:=][ \t]*\S"),
         "take the password out; twine asks the keyring for it",
     ),
     Place("npm", ".npmrc", _NPM, "run: npm logout; or write ${NPM_TOKEN} in place of the token"),
     Place(
         "aws",
         "credentials",
-        _pattern(rb"^\s*aws_secret_access_key\s*=\s*\S"),
+        _pattern(rb"^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"),
         "deactivate the key, and use credential_process or aws sso login",
         base="~/.aws",
     ),
