@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from keylease.model import Credential, Reason, Request, Settings, Target
     from keylease.record import Header, Touch
     from keylease.secret import Secret
-    from keylease.store import Found, Sessions, SessionStore
+    from keylease.store import Destroyed, Found, Sessions, SessionStore
     from keylease.vault import Revocation, Vault, VaultKeys
 
 # The first class that fits names the reason in the audit log.
@@ -312,10 +312,20 @@ class SessionService:
         """End every session, because its user says so, and return their ids.
 
         It needs no key, so a locked keychain holds it up as little as the audit log does.
+
+        Raises:
+            StateError: something is left: a file, or a share that cannot be reached from here.
         """
         self._deadline.restart()
         now = self._clock.now()
-        return self._destroy("logout", now, lambda _: True, _echo_at(now))
+        destroyed = self._destroy("logout", now, lambda _: True, _echo_at(now))
+        if destroyed.shares:
+            msg = f"{len(destroyed.shares)} of the ended sessions have a share that is out of reach"
+            hint = (
+                "until it dies a copy of the file can be opened; log out where you logged in, too"
+            )
+            raise StateError(msg, hint)
+        return destroyed.sessions
 
     def persist(self, session: Session, credential: Credential) -> Session:
         """Seal another credential for a live session, which goes on as it stands.
@@ -355,15 +365,21 @@ class SessionService:
             msg = "no session of that id"
             raise SessionNotFoundError(msg)
 
-    def sessions(self) -> list[tuple[Session, Remaining]]:
+    def sessions(self, unknown: list[StateError] | None = None) -> list[tuple[Session, Remaining]]:
         """Return every live session and how long it lives, oldest first. None of them is used.
+
+        Args:
+            unknown: Takes why nothing can be said about a session, and the others are returned.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(None, None) as (sessions, now):
             judged = self._sort(sessions, sessions.all(), now)
-            judged.demand_certainty()
+            if unknown is None:
+                judged.demand_certainty()
+            else:
+                unknown.extend(judged.unknown)
             ordered = sorted((session for _, session in judged.live), key=_age)
             return [(session, remaining(session, now)) for session in ordered]
 
@@ -740,14 +756,14 @@ class SessionService:
         now: Moment,
         doomed: Callable[[Header | None], bool],
         keep: Callable[[Touch], bool] = lambda _: False,
-    ) -> list[str]:
+    ) -> Destroyed:
         def announce(session_id: str) -> None:
             self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
 
         destroyed = self._store.destroy(doomed, announce, keep=keep)
         for failure in destroyed.failures:
             raise failure
-        return destroyed.sessions
+        return destroyed
 
     def _refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None

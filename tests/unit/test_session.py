@@ -694,6 +694,23 @@ def test_key_that_was_replaced_while_waiting_seals_nothing(rig: Rig) -> None:
     assert sealed == rig.sealed()
 
 
+def test_share_out_of_reach_is_told_by_logout_and_hides_no_other_session(rig: Rig) -> None:
+    """What is live is listed beside what cannot be opened, and a logout says what it left."""
+    shares = MemoryShares(rig.clock)
+    rig.again(shares=(shares, PolicyShares())).session.store(bring())
+    apart = rig.again(shares=(PolicyShares(),))
+    apart.session.store(bring(EXAMPLE._replace(host="other.example")))
+    unknown: list[StateError] = []
+
+    assert ["other.example"] == [
+        session.target.host for session, _ in apart.session.sessions(unknown)
+    ]
+    assert 1 == len(unknown)
+    with pytest.raises(StateError, match="out of reach"):
+        apart.session.terminate_all()
+    assert rig.sealed() == []
+
+
 def test_session_without_a_name_is_answered_by_no_other(rig: Rig) -> None:
     """Who was handed a nameless session gets nobody else's when it has ended."""
     nameless = rig.session.create(EXAMPLE, credential(b"a", None, authtype="Bearer"))

@@ -14,6 +14,7 @@ from keylease.errors import (
     KeychainUnavailableError,
     KeyleaseError,
     SessionNotFoundError,
+    StateError,
     VaultRevokedError,
 )
 from keylease.paths import state_directory
@@ -65,6 +66,8 @@ class Report(NamedTuple):
     lines: tuple[Line, ...] = ()
     sealed: int | None = None
     """How many sealed files wait for a keychain that cannot be read now."""
+    unknown: int = 0
+    """How many sessions there are of which nothing can be said from here."""
     error: KeyleaseError | None = None
     """What is wrong, and decides the exit code."""
 
@@ -84,7 +87,10 @@ def survey(program: Program, wanted: Address | None) -> Report:
     report = Report()
     state: State = "available"
     try:
-        report = report._replace(lines=tuple(_look(wiring, wanted)))
+        unknown: list[StateError] = []
+        report = report._replace(lines=tuple(_look(wiring, wanted, unknown)))
+        # What can be shown is shown; what cannot be opened from here still decides the exit code.
+        report = report._replace(error=next(iter(unknown), None), unknown=len(unknown))
     except VaultRevokedError as error:
         state, report = "revoked", report._replace(error=error)
         record = wiring.vault.record() or record  # only now it says since when
@@ -105,9 +111,9 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _look(wiring: Wiring, wanted: Address | None) -> list[Line]:
+def _look(wiring: Wiring, wanted: Address | None, unknown: list[StateError]) -> list[Line]:
     if wanted is None:
-        return [Line(*each) for each in wiring.session.sessions()]
+        return [Line(*each) for each in wiring.session.sessions(unknown)]
     return [Line(*wiring.session.validate(*wanted))]
 
 

@@ -110,6 +110,8 @@ def _below(report: Report) -> list[str]:
             else f"{report.sealed} sealed sessions wait"
         )
         lines.insert(0, f"{wait} for the keychain; nothing was deleted")
+    elif report.unknown:
+        lines.insert(0, f"sessions that cannot be opened from here: {report.unknown}")
     elif not report.lines:
         lines.insert(0, "no live session")
     return lines

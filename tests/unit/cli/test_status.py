@@ -145,7 +145,9 @@ def test_share_that_cannot_be_asked_for_is_an_error_of_its_own(console):
 
     said = console.run("status")
 
-    assert (6, "") == (said.code, said.out)
+    assert 6 == said.code
+    assert "sessions that cannot be opened from here: 1\n" in said.out
+    assert "no live session" not in said.out
     assert "keylease: error: this process is in a container\n" in said.err
     assert 1 == len(list(console.state.glob("sessions/*/*.sealed")))
 
