@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -196,13 +197,12 @@ def test_another_login_of_the_same_user_uses_the_session(home):
     assert ["erased"] == ends(home)
 
 
+REFUSED_KEYS = Path(__file__).parent.parent / "support" / "refused_keys.py"
+
+
 def refused(error):
     """Return the words before a command to which the kernel refuses its keyring."""
-    require(shutil.which("strace"), "strace", "strace is not on PATH")
-    works = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False)
-    require(works.returncode == 0, "strace", "this sandbox lets nobody trace a process")
-    inject = f"inject=keyctl,add_key:error={error}"
-    return ("strace", "-f", "-o", os.devnull, "-e", "trace=keyctl,add_key", "-e", inject)
+    return (sys.executable, str(REFUSED_KEYS), error)
 
 
 @pytest.mark.parametrize("error", ["EPERM", "EDQUOT", "ENOSYS"])
