@@ -208,3 +208,12 @@ class CredentialRefusedError(KeyleaseError):
 
     exit_code = 10
     hint = "no session was started; what there was is as it was"
+
+
+def printable(text: str) -> str:
+    """Return one line with everything escaped that a terminal might obey, or that cannot be shown.
+
+    That is control characters, line ends, the characters that turn the direction of writing, and
+    the lone surrogates that stand for bytes which are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

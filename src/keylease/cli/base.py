@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, cast
 
 import click
 
-from keylease.errors import KeyleaseError, UsageError
+from keylease.errors import KeyleaseError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,15 +126,6 @@ class OutputError(KeyleaseError):
 def see_help(ctx: click.Context) -> str:
     """Return the hint that leads to the help of a command."""
     return f"see: {ctx.command_path} --help"
-
-
-def printable(text: str) -> str:
-    """Return one line with everything escaped that a terminal might obey, or that cannot be shown.
-
-    That is control characters, line ends, the characters that turn the direction of writing, and
-    the lone surrogates that stand for bytes which are not UTF-8.
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def say(line: str = "") -> None:

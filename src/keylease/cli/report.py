@@ -5,10 +5,10 @@ A survey uses no session and makes nothing on a machine that has nothing.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from keylease import keystores
+from keylease.cli.keychain import has_state
 from keylease.clock import Deadline
 from keylease.errors import (
     KeychainUnavailableError,
@@ -17,7 +17,6 @@ from keylease.errors import (
     StateError,
     VaultRevokedError,
 )
-from keylease.paths import state_directory
 
 if TYPE_CHECKING:
     from keylease.cli.address import Address
@@ -79,7 +78,7 @@ def survey(program: Program, wanted: Address | None) -> Report:
         KeyleaseError: the state cannot be read at all.
     """
     # To open the state directory is to make it, so whether there is one is asked first.
-    wiring = program.wiring() if _is_there(state_directory()) else None
+    wiring = program.wiring() if has_state() else None
     record = wiring.vault.record() if wiring else None
     if wiring is None or record is None:
         missing = SessionNotFoundError(f"there is no session for {wanted}")
@@ -100,15 +99,6 @@ def survey(program: Program, wanted: Address | None) -> Report:
     except SessionNotFoundError as error:
         report = report._replace(error=error if wanted else None)
     return report._replace(keychain=_keychain(wiring, record, state))
-
-
-def _is_there(path: str) -> bool:
-    """Return whether there is something; where nobody can tell, opening it will say why."""
-    try:
-        os.lstat(path)
-    except OSError as error:
-        return not isinstance(error, FileNotFoundError | NotADirectoryError)
-    return True
 
 
 def _look(wiring: Wiring, wanted: Address | None, unknown: list[StateError]) -> list[Line]:

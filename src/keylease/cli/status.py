@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease.cli import address
-from keylease.cli.base import Command, Program, printable, say, see_help
+from keylease.cli.base import Command, Program, say, see_help
 from keylease.cli.report import survey
 from keylease.cli.table import duration, lay_out, lay_out_block, time
 from keylease.clock import NANOSECONDS
-from keylease.errors import UsageError
+from keylease.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from keylease.cli.report import Keychain, Line, Report

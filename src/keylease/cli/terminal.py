@@ -12,8 +12,7 @@ import os
 import sys
 from typing import Final
 
-from keylease.cli.base import printable
-from keylease.errors import UsageError
+from keylease.errors import UsageError, printable
 from keylease.secret import Secret, wipe
 
 _STDIN: Final = 0

@@ -23,10 +23,10 @@ from rich.table import Table
 from rich.text import Text
 
 from keylease.cli.address import describe
-from keylease.cli.base import OutputError, printable, see_help
+from keylease.cli.base import OutputError, see_help
 from keylease.cli.table import duration
 from keylease.clock import NANOSECONDS, BootClock
-from keylease.errors import UsageError
+from keylease.errors import UsageError, printable
 from keylease.paths import state_directory
 
 if TYPE_CHECKING:

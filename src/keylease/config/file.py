@@ -16,7 +16,7 @@ import tomllib
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from keylease.config.base import KEYS, Document, Stated, check, shown
-from keylease.errors import ConfigError
+from keylease.errors import ConfigError, printable
 from keylease.rules import origin
 
 if TYPE_CHECKING:
@@ -54,11 +54,6 @@ def read(place: Place) -> Document:
         msg = f"{printable(place.path)}: it is there, but cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
     return _Reader(place, _text(place, data)).document()
-
-
-def printable(path: str) -> str:
-    """Return a path as one line that does nothing to a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
 
 
 class _Reader:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keylease.errors import RequestError, SessionNotFoundError
+from keylease.errors import RequestError, SessionNotFoundError, printable
 from keylease.model import Credential, Refusal, Request, Target
 from keylease.secret import Secret, wipe
 
@@ -152,7 +152,7 @@ def refuse(error: KeyleaseError) -> Refusal:
     lines = [f"keylease: error: {error}"]
     if error.hint:
         lines.append(f"keylease: hint: {error.hint}")
-    message = "".join(f"{_printable(line)}\n" for line in lines)
+    message = "".join(f"{printable(line)}\n" for line in lines)
     return Refusal(b"", message, 0 if isinstance(error, SessionNotFoundError) else 1)
 
 
@@ -451,8 +451,3 @@ def _add(lines: list[bytes | memoryview], key: bytes, value: str | memoryview) -
         msg = f"{key.decode()} is too long: a line for git is at most {MAX_LINE} bytes"
         raise RequestError(msg)
     lines += (key, b"=", value, b"\n")
-
-
-def _printable(line: str) -> str:
-    """Return the line with everything escaped that a terminal might obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease import config
-from keylease.cli.base import Command, Program, printable, say
+from keylease.cli.base import Command, Program, say
 from keylease.cli.table import lay_out
+from keylease.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import click
 
-from keylease.cli.base import Command, Program, printable, say
+from keylease.cli.base import Command, Program, say
 from keylease.cli.keychain import has_state, place
 from keylease.cli.table import duration, lay_out_block
 from keylease.clock import NANOSECONDS
-from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError
+from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError, printable
 from keylease.keystores.base import USERNAME
 
 if TYPE_CHECKING:
