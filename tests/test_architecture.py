@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vault",),
     ("store",),
     ("session",),
-    ("auth", "custody"),
+    ("auth", "custody", "requirement"),
     ("wiring",),
     ("helper", "cli", "embedding"),
     ("testing", "__main__"),
