@@ -8,9 +8,10 @@ import click
 
 from keylease.cli.base import Command, Program, say
 from keylease.cli.keychain import has_state
+from keylease.cli.table import counted
 
 if TYPE_CHECKING:
-    from keylease.session import Collected
+    from keylease.collection import Collected
 
 _WORDS: Final = {
     "sessions": ("session that had ended", "sessions that had ended"),
@@ -39,7 +40,5 @@ def gc(program: Program) -> None:
 def _counted(collected: Collected) -> list[str]:
     counts = collected._asdict()
     return [
-        f"{counts[kind]} {one if counts[kind] == 1 else many}"
-        for kind, (one, many) in _WORDS.items()
-        if counts[kind]
+        counted(counts[kind], one, many) for kind, (one, many) in _WORDS.items() if counts[kind]
     ]

@@ -6,6 +6,7 @@ import click
 
 from keylease.cli import address
 from keylease.cli.base import Command, Program, say, see_help
+from keylease.cli.table import counted
 from keylease.errors import KeychainUnavailableError, SessionNotFoundError, UsageError
 
 
@@ -56,4 +57,4 @@ def _end_all(program: Program) -> None:
     if not ended:
         msg = "there is no session"
         raise SessionNotFoundError(msg, "nothing had to be done")
-    say(f"ended {len(ended)} session{'' if len(ended) == 1 else 's'}")
+    say(f"ended {counted(len(ended), 'session')}")

@@ -43,7 +43,7 @@ class Keychain(NamedTuple):
     created: str | None = None
     """When this generation was made, RFC 3339 UTC."""
     revoked: str | None = None
-    """When it was found to be deleted, RFC 3339 UTC."""
+    """When it was found to be deleted, or revoked, RFC 3339 UTC."""
 
 
 class Line(NamedTuple):

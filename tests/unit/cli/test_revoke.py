@@ -220,7 +220,7 @@ def test_share_out_of_reach_is_a_warning(console):
     said = console.run("revoke", "--yes")
 
     assert 0 == said.code
-    assert "keylease: warning: 1 volatile shares could not be reached\n" in said.err
+    assert "keylease: warning: 1 volatile share could not be reached\n" in said.err
     assert [] == sealed(console)
 
 

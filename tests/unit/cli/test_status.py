@@ -252,7 +252,7 @@ def test_revocation_is_said_plainly_and_when(console):
     """After an admin deleted the key the user reads revoked, since when, and what to do."""
     console.login()
     console.revoke()
-    revoked = "revoked, the vault key was deleted; found out at 2026-09-21T14:13:20Z"
+    revoked = "revoked, as written down at 2026-09-21T14:13:20Z"
 
     for _ in range(2):
         said = console.run("status")
