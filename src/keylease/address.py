@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import RequestError, UsageError
 from keylease.protocols import git
+from keylease.protocols.base import Call
 from keylease.secret import wipe
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def parse_url(url: str, username: str | None = None) -> Address:
     try:
         # Of the three operations, `erase` is the one that tells of a password in the URL whatever
         # else is there, and takes it for nothing but a value to compare with.
-        request = git.parse("erase", message)
+        request = git.parse(Call(("erase",), {}, message))
     except RequestError as error:
         msg = f"git could not ask for such a URL: {error}"
         raise UsageError(msg, _EXAMPLE) from None

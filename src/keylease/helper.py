@@ -4,8 +4,7 @@ One function for each tool that calls keylease as its helper. This module reads 
 parsed, handled and rendered, and writes one answer; it decides nothing. It never imports click, and
 nothing of it prints but the answer on stdout and, if a person looks at stderr, one refusal.
 
-Exit codes are git's own: 0 for an answer and for a miss, 1 for a refusal, 129 for a usage error.
-git ignores them all (gitcredentials(7)); what counts is that a refusal leaves stdout empty.
+What a refusal looks like, and the exit code, are in each protocol's `refuse`.
 """
 
 from __future__ import annotations
@@ -19,29 +18,27 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
-from keylease.model import MAX_CAP_SECONDS, Limits
+from keylease.model import MAX_CAP_SECONDS, Limits, Reply
 from keylease.protocols import load
+from keylease.protocols.base import Call
 from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from keylease.model import Request
+    from keylease.model import Refusal, Request
     from keylease.protocols.base import Protocol
     from keylease.wiring import Wiring
 
-USAGE: Final = "usage: git-credential-keylease [--timeout SECONDS] [--keychain NAME] OPERATION"
-_USAGE_EXIT: Final = 129  # what git's own helpers exit with, see usage() in usage.c
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK: Final = 64 * 1024
 
 
-class Arguments(NamedTuple):
-    """What stands on a helper's command line."""
+class Options(NamedTuple):
+    """What a helper's command line says before the peer's own words."""
 
-    action: str
-    timeout: int | None
-    keychain: str | None
+    timeout: int | None = None
+    keychain: str | None = None
 
 
 def git() -> int:
@@ -57,25 +54,29 @@ def main(name: str, argv: Sequence[str]) -> int:
 
 
 def run(name: str, argv: Sequence[str]) -> int:
-    """Answer one request of the peer called `name` and return the exit code.
+    """Answer the peer called `name` and return the exit code; never exit itself.
 
     Args:
         name: One of `keylease.protocols.PROTOCOLS`.
         argv: The command line without the program's name.
     """
+    protocol = load(name)
+    if not protocol.GREETING:
+        return _answer(protocol, argv) or 0
     try:
-        arguments = parse_arguments(argv)
-    except UsageError as error:
-        _say(f"keylease: error: {error}\n{USAGE}\n")
-        return _USAGE_EXIT
-    return serve(load(name), arguments)
+        _write(protocol.GREETING, _STDOUT)
+    except StateError as error:
+        return _tell(protocol.refuse(error))
+    while _answer(protocol, argv) is not None:
+        pass
+    return 0
 
 
-def parse_arguments(argv: Sequence[str]) -> Arguments:
-    """Return what the command line says. The options are those of `git credential-cache`.
+def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
+    """Return the options, which are those of `git credential-cache`, and what comes after them.
 
     Raises:
-        UsageError: an unknown option, a value that makes no sense, or no operation.
+        UsageError: an unknown option, or a value that makes no sense.
     """
     rest = list(argv)
     timeout, keychain = None, None
@@ -93,69 +94,78 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         else:
             msg = f"--timeout {value!a}: expected a number of seconds"
             raise UsageError(msg)
-    if len(rest) != 1:
-        msg = f"expected one operation, found {len(rest)}"
-        raise UsageError(msg)
-    return Arguments(rest[0], timeout, keychain)
+    return Options(timeout, keychain), tuple(rest)
 
 
-def serve(protocol: Protocol, arguments: Arguments) -> int:
-    """Answer one request and return the exit code; never exit itself."""
-    message = bytearray()
+def _answer(protocol: Protocol, argv: Sequence[str]) -> int | None:
+    """Answer one message and return the exit code; `None` at the end of a conversation."""
+    message, request, refusal = bytearray(), None, None
     try:
         with _undisturbed() as stdout:
             try:
-                _read(protocol, arguments.action, message)
-                _handle(protocol, arguments, message, stdout)
+                options, arguments = Options(), tuple(argv)
+                if protocol.OPTIONS:
+                    options, arguments = parse_options(argv)
+                call = Call(arguments, os.environ, message)
+                _read(protocol, call, message)
+                if protocol.GREETING and not message:
+                    return None
+                with _wired(options) as wiring:
+                    request = protocol.parse(call)
+                    _carry_out(protocol, request, wiring, stdout)
             except KeyleaseError as error:
-                refusal = protocol.refuse(error)
+                refusal = protocol.refuse(error, request)
                 _write(refusal.reply, stdout)
-            else:
-                return 0
+            finally:
+                if request is not None:
+                    request.wipe()
     except StateError as error:
-        refusal = protocol.refuse(error)
+        refusal = protocol.refuse(error, request)
     finally:
         wipe(message)
-    _say(refusal.message)
-    return refusal.exit_code
+    return 0 if refusal is None else _tell(refusal)
 
 
-def _handle(protocol: Protocol, arguments: Arguments, message: bytearray, stdout: int) -> None:
-    """Parse, decide, render and write; wipe whatever was made of secrets on the way."""
+@contextmanager
+def _wired(options: Options) -> Iterator[Wiring]:
+    """Yield the collaborators, and see to it that a message which makes no sense is on record."""
     from keylease.audit.events import Entry
     from keylease.wiring import Wiring
 
-    wiring = Wiring(keychain=arguments.keychain, timeout=arguments.timeout)
-    request, answer = None, bytearray()
+    wiring = Wiring(keychain=options.keychain, timeout=options.timeout)
     try:
-        request = protocol.parse(arguments.action, message)
-        answer = _answer(protocol, request, wiring)
-        _write(answer, stdout)
+        yield wiring
     except RequestError:
         entry = Entry("request.refused", "refused", "malformed")
         wiring.audit.log_or_gap(entry, wiring.clock.now())
         raise
-    finally:
-        wipe(answer)
-        if request is not None:
-            request.wipe()
 
 
-def _answer(protocol: Protocol, request: Request, wiring: Wiring) -> bytearray:
-    reply = wiring.session.handle(request)
+def _carry_out(protocol: Protocol, request: Request, wiring: Wiring, stdout: int) -> None:
+    """Decide, render and write; wipe whatever was made of secrets on the way."""
+    answer = wiring.session.handle(request)
+    parts: Sequence[bytes | bytearray | memoryview] = ()
+    text = bytearray()
     try:
-        return protocol.render(request, reply)
+        parts = protocol.render(request, answer)
+        # One allocation of the final size: a buffer that grew would leave its shorter selves.
+        text = bytearray().join(parts)
+        _write(text, stdout)
     finally:
-        if reply is not None:
-            reply.credential.wipe()
+        wipe(text)
+        for part in parts:
+            if isinstance(part, bytearray):
+                wipe(part)
+        if isinstance(answer, Reply):
+            answer.credential.wipe()
 
 
-def _read(protocol: Protocol, action: str, message: bytearray) -> None:
+def _read(protocol: Protocol, call: Call, message: bytearray) -> None:
     """Read the peer's message into `message`, one byte more than is allowed at most."""
     chunk = bytearray(_CHUNK)
     try:
         stdin = io.FileIO(_STDIN, closefd=False)
-        while len(message) <= protocol.MAX_REQUEST and not protocol.complete(action, message):
+        while len(message) <= protocol.MAX_REQUEST and not protocol.complete(call):
             count = stdin.readinto(chunk)
             if count is None:
                 # Somebody made the pipe non-blocking: nothing yet is not the end. Half a message
@@ -214,10 +224,15 @@ def _write(answer: bytes | bytearray, stdout: int) -> None:
         raise StateError(msg) from None
 
 
-def _say(message: str) -> None:
-    """Tell a person, if one looks. A program is told nothing: git's t0303 compares stderr too."""
-    if _is_read_by_a_person():
-        sys.stderr.write(message)
+def _tell(refusal: Refusal) -> int:
+    """Tell a person why, if one looks or the peer shows it to one, and return the exit code.
+
+    Other programs are told nothing: git's t0303 compares stderr too.
+    """
+    if sys.stderr is not None and (refusal.always or _is_read_by_a_person()):
+        sys.stderr.write(refusal.message)
+        sys.stderr.flush()
+    return refusal.exit_code
 
 
 def _is_read_by_a_person() -> bool:

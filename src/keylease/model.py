@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from keylease.clock import NANOSECONDS
 from keylease.errors import UsageError
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Session(NamedTuple):
 class Request(NamedTuple):
     """One question of a peer, in no peer's own words."""
 
-    action: Literal["get", "store", "erase", "describe", "ignore"]
+    action: Literal["get", "store", "erase", "list", "describe", "ignore"]
     target: Target | None = None
     username: str | None = None
     credential: Credential | None = None
@@ -180,6 +181,8 @@ class Request(NamedTuple):
     """Session ids that the peer was given with an earlier answer and sends back."""
     ephemeral: bool = False
     """The peer asks that the credential is not kept."""
+    namespace: str = ""
+    """Of a `list`: whose sessions. It has no target."""
 
     def wipe(self) -> None:
         """Wipe the secrets that came with the request."""
@@ -198,6 +201,36 @@ class Reply(NamedTuple):
     ends: int
     """When the session ends if it is not used again, in Unix seconds."""
 
+    @property
+    def halfway(self) -> int:
+        """When a peer that keeps the answer has to ask again, in Unix seconds.
+
+        Whoever is told the very end asks after it, and an active user's session would be over.
+        """
+        used = self.session.used.wall_ns // NANOSECONDS
+        return used + (self.ends - used) // 2
+
+    @property
+    def last(self) -> int:
+        """When the session ends however much it is used, in Unix seconds."""
+        session = self.session
+        cap = session.created.wall_ns // NANOSECONDS + session.cap_seconds
+        return cap if session.expires is None else min(cap, session.expires)
+
+
+class Listing(NamedTuple):
+    """The answer to a `list`: what there is, without its secrets.
+
+    New in version 0.1.0.
+    """
+
+    sessions: tuple[Session, ...]
+    """Live ones of the namespace, oldest first."""
+
+
+Answer = Reply | Listing | None
+"""What a request is answered with; `None` where there is nothing to say."""
+
 
 class Refusal(NamedTuple):
     """How a peer is told no."""
@@ -207,3 +240,5 @@ class Refusal(NamedTuple):
     message: str
     """For stderr if a person reads it."""
     exit_code: int
+    always: bool = False
+    """Whether stderr is told whoever reads it: the peer shows it to its user."""

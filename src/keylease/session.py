@@ -21,7 +21,7 @@ from keylease.errors import (
     StateError,
 )
 from keylease.judgement import Judge
-from keylease.model import Reply, Session
+from keylease.model import Listing, Reply, Session
 from keylease.operation import Operations
 from keylease.rules import Remaining, answers, may_store, remaining, terms_of, within
 from keylease.secret import random_bytes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from keylease.clock import Clock, Deadline, Moment
     from keylease.collection import Collected
     from keylease.judgement import Live
-    from keylease.model import Credential, Reason, Request, Settings, Target
+    from keylease.model import Answer, Credential, Reason, Request, Settings, Target
     from keylease.secret import Secret
     from keylease.store import Found, Sessions, SessionStore
     from keylease.vault import Vault
@@ -101,12 +101,14 @@ class SessionService:
 
     # What a peer asks.
 
-    def handle(self, request: Request) -> Reply | None:
+    def handle(self, request: Request) -> Answer:
         """Answer a peer's request; `None` where the answer is silence.
 
         Raises:
-            KeyleaseError: what `get`, `store` and `erase` raise.
+            KeyleaseError: what `get`, `store`, `erase` and `sessions` raise.
         """
+        if request.action == "list":
+            return self.listing(request.namespace)
         target, username, credential = request.target, request.username, request.credential
         if target is None:
             return None
@@ -323,6 +325,15 @@ class SessionService:
                 unknown.extend(judged.unknown)
             ordered = sorted(judged.live, key=lambda pair: pair.age)
             return [(session, remaining(session, now)) for _, session in ordered]
+
+    def listing(self, namespace: str) -> Listing:
+        """Return the live sessions of a family of tools. None of them is used.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        found = (session for session, _ in self.sessions())
+        return Listing(tuple(each for each in found if each.target.namespace == namespace))
 
     def open_vault(self) -> int:
         """Make the vault, or a new key for one that is revoked, without a session.

@@ -16,6 +16,7 @@ from keylease.clock import Moment
 from keylease.errors import RequestError
 from keylease.model import Credential, Reply, Request, Session, Target
 from keylease.protocols import git
+from keylease.protocols.base import Call
 from keylease.secret import Secret
 
 ACTIONS = st.sampled_from(("get", "store", "erase", "capability", "list", ""))
@@ -32,7 +33,7 @@ CAPABILITIES = st.frozensets(st.sampled_from(("authtype", "state")))
 def parsed(action, message):
     """Return the request, or None if it was refused; anything else fails the test."""
     try:
-        return git.parse(action, bytearray(message))
+        return git.parse(Call((action,), {}, bytearray(message)))
     except RequestError:
         return None
 
@@ -80,7 +81,7 @@ def test_any_message_gives_a_request_that_can_be_answered(action, message):
 
     if request is None:
         return
-    assert isinstance(git.render(request, None), bytearray)
+    assert isinstance(git.render(request, None), list)
     assert (request.target is None) == (request.action in {"describe", "ignore"})
     if request.target is not None:
         assert request.target.host
@@ -143,7 +144,7 @@ def test_what_is_not_read_any_more_would_change_nothing():
     @FUZZ
     @given(st.sampled_from(("get", "store", "erase")), messages(), messages())
     def check(action, read, rest):
-        if git.complete(action, bytearray(read)):
+        if git.complete(Call((action,), {}, bytearray(read))):
             before = meaning(action, read)
             assert before == meaning(action, read + rest)
             seen[before is not None, bool(rest)] += 1
@@ -180,7 +181,7 @@ def test_an_answer_is_read_by_git_as_it_was_meant():
         credential = Credential(username, Secret(secret), authtype, None, fields)
         request = Request("get", target, capabilities=announced)
         try:
-            answer = bytes(git.render(request, Reply(session, credential, 2_000_000_000)))
+            answer = b"".join(git.render(request, Reply(session, credential, 2_000_000_000)))
         except RequestError:
             seen["refused"] += 1
             return

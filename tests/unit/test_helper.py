@@ -12,7 +12,7 @@ import pytest
 from support.throwaway import Throwaway
 
 from keylease.errors import UsageError
-from keylease.helper import parse_arguments
+from keylease.helper import Options, parse_options
 from keylease.model import MAX_CAP_SECONDS
 
 GET = "protocol=https\nhost=example.com\n"
@@ -22,27 +22,25 @@ STORE = GET + "username=alice\npassword=secret\n"
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["get"], ("get", None, None)),
-        (["--timeout", "60", "get"], ("get", 60, None)),
-        (["--timeout=1", "store"], ("store", 1, None)),
-        (["--keychain", "kernel", "--timeout=5", "erase"], ("erase", 5, "kernel")),
-        (["--keychain=library:a.B", "anything"], ("anything", None, "library:a.B")),
+        (["get"], (Options(), ("get",))),
+        (["--timeout", "60", "get"], (Options(60), ("get",))),
+        (["--timeout=1", "store"], (Options(1), ("store",))),
+        (["--keychain", "kernel", "--timeout=5", "erase"], (Options(5, "kernel"), ("erase",))),
+        (["--keychain=library:a.B", "any", "-x"], (Options(None, "library:a.B"), ("any", "-x"))),
     ],
 )
 def test_arguments_are_those_of_gits_own_cache(
-    argv: list[str], expected: tuple[str, int | None, str | None]
+    argv: list[str], expected: tuple[Options, tuple[str, ...]]
 ) -> None:
-    """Options come first, the operation last, as git appends it."""
-    arguments = parse_arguments(argv)
+    """Options come first, the peer's own words after them, as git appends its operation."""
+    found = parse_options(argv)
 
-    assert expected == arguments
+    assert expected == found
 
 
 @pytest.mark.parametrize(
     "argv",
     [
-        [],
-        ["--timeout", "60"],
         ["--timeout"],
         ["--timeout", "0", "get"],
         ["--timeout", "-1", "get"],
@@ -52,20 +50,21 @@ def test_arguments_are_those_of_gits_own_cache(
         ["--timeout", str(2**63), "get"],
         ["--timeout", "9" * 5000, "get"],
         ["--unknown", "get"],
-        ["get", "store"],
-        ["get", "--timeout=5"],
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(argv: list[str]) -> None:
     """A wrong command line is refused as a whole; nothing is guessed."""
     with pytest.raises(UsageError):
-        parse_arguments(argv)
+        parse_options(argv)
 
 
-def test_usage_error_exits_as_gits_helpers_do(kernel_home: Throwaway) -> None:
-    """Without an operation the exit code is 129, and a program that listens hears nothing."""
+@pytest.mark.parametrize(
+    "argv", [[], ["--timeout", "60"], ["get", "store"], ["get", "--timeout=5"], ["--what", "get"]]
+)
+def test_usage_error_exits_as_gits_helpers_do(kernel_home: Throwaway, argv: list[str]) -> None:
+    """Without one operation the exit code is 129, and a program that listens hears nothing."""
     for program in ("git-credential-keylease",):
-        done = kernel_home.run(program)
+        done = kernel_home.run(program, *argv)
 
         assert (129, "", "") == (done.returncode, done.stdout, done.stderr)
     assert not kernel_home.state.exists()

@@ -1,17 +1,33 @@
-"""What every helper protocol must do: a peer's bytes to a `Request`, a `Reply` to the peer's bytes.
+"""What every helper protocol must do: a peer's call to a `Request`, the answer to the peer's bytes.
 
-A protocol knows no clock, no store and no files. Its one invariant: any arguments and any bytes
-give a `Request` or a `RequestError` (or a `UsageError` for the arguments), nothing else.
+A protocol knows no clock, no store and no files. Its one invariant: any arguments, any environment
+and any bytes give a `Request`, a `RequestError` or a `UsageError`, nothing else.
+
+What the protocols share stands here, because none of them imports another.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from typing import Protocol as Interface
 
+from keylease.errors import UsageError, printable
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from keylease.errors import KeyleaseError
-    from keylease.model import Refusal, Reply, Request
+    from keylease.model import Answer, Refusal, Request, Target
+
+
+class Call(NamedTuple):
+    """What a peer brings: one start of the program, or one message of a conversation."""
+
+    arguments: tuple[str, ...]
+    """The command line, without the program's name and its own options."""
+    environment: Mapping[str, str]
+    message: bytearray | memoryview
+    """What was read of stdin, up to `MAX_REQUEST` + 1 bytes. The caller wipes it afterwards."""
 
 
 class Protocol(Interface):
@@ -21,27 +37,74 @@ class Protocol(Interface):
     """The family of tools whose sessions it sees."""
     MAX_REQUEST: int
     """The longest message in bytes; one byte more is refused."""
+    OPTIONS: bool
+    """Whether `--timeout` and `--keychain` may stand before the peer's own arguments."""
+    GREETING: bytes
+    """What is said before anything is read. With a greeting the call is a conversation: one answer
+    to each message, until the peer closes its end; the exit code is then 0, for each refusal was
+    an answer."""
+    USAGE: str
+    """One line: how the program is called."""
 
-    def parse(self, action: str, message: bytearray | memoryview) -> Request:
+    def complete(self, call: Call) -> bool:
+        """Return whether the message needs no further bytes, though the peer's end is still open.
+
+        It is asked before anything is read, too: where it is true then, stdin is left alone.
+        """
+
+    def parse(self, call: Call) -> Request:
         """Return what the peer asks.
 
-        Args:
-            action: The operation, as the peer named it on the command line.
-            message: All of stdin, up to `MAX_REQUEST` + 1 bytes. The caller wipes it afterwards.
-
         Raises:
+            UsageError: the arguments make no sense.
             RequestError: the message breaks the peer's protocol.
         """
 
-    def complete(self, action: str, message: bytearray) -> bool:
-        """Return whether `message` needs no further bytes, though the peer's end is still open."""
+    def render(self, request: Request, answer: Answer) -> Sequence[bytes | bytearray | memoryview]:
+        """Return the whole answer in its parts; `None` is a miss, or something done in silence.
 
-    def render(self, request: Request, reply: Reply | None) -> bytearray:
-        """Return the whole answer; `None` is a miss. The caller writes it at once and wipes it.
+        Secrets in it are views of those in the reply, or bytearrays where they have to be written
+        in another way. The caller writes all parts at once, and wipes both.
 
         Raises:
             RequestError: the credential cannot be said in this protocol.
         """
 
-    def refuse(self, error: KeyleaseError) -> Refusal:
-        """Return how this peer is told no."""
+    def refuse(self, error: KeyleaseError, request: Request | None = None) -> Refusal:
+        """Return how this peer is told no, or that nothing is known.
+
+        Args:
+            error: Why.
+            request: What was asked, if that much was understood. Its secrets may be wiped.
+        """
+
+
+class Nameable(Protocol, Interface):
+    """A protocol whose sessions a person can start and end by hand: all but git's."""
+
+    def target(self, name: str) -> Target:
+        """Return the target that the peer will ask for, from the name that a person knows it by.
+
+        Raises:
+            UsageError: there can be no such target.
+        """
+
+
+def operation(arguments: Sequence[str]) -> str:
+    """Return the one argument of a program that takes one.
+
+    Raises:
+        UsageError: there are more, or none.
+    """
+    if len(arguments) != 1:
+        msg = f"expected one operation, found {len(arguments)}"
+        raise UsageError(msg)
+    return arguments[0]
+
+
+def explained(error: KeyleaseError) -> str:
+    """Return what a person is told of a refusal, in whole lines that are safe on a terminal."""
+    lines = [f"keylease: error: {error}"]
+    if error.hint:
+        lines.append(f"keylease: hint: {error.hint}")
+    return "".join(f"{printable(line)}\n" for line in lines)

@@ -1,8 +1,8 @@
 """git's credential-helper protocol: gitcredentials(7), git-credential(1) "INPUT/OUTPUT FORMAT".
 
 Bytes in, bytes out: no files, no clock, no sessions. The message is read where it lies: a secret
-goes from it straight into a `Secret` and never becomes a `str` or `bytes`. The answer is built in
-one buffer of its final size, so that no half-built copy is left behind.
+goes from it straight into a `Secret` and never becomes a `str` or `bytes`. The answer is a list of
+views, so the secret that is written is the one in the credential, and no copy of it.
 
 The reader is stricter than git's own (`credential_read` in credential.c), never looser: what it
 accepts means to git what it means here, and whatever could be understood in two ways is refused.
@@ -10,10 +10,12 @@ accepts means to git what it means here, and whatever could be understood in two
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
-from keylease.errors import RequestError, SessionNotFoundError, printable
-from keylease.model import Credential, Refusal, Request, Target
+from keylease.errors import RequestError, SessionNotFoundError, UsageError
+from keylease.model import Credential, Refusal, Reply, Request, Target
+from keylease.protocols.base import explained, operation
 from keylease.secret import Secret, wipe
 
 if TYPE_CHECKING:
@@ -21,11 +23,17 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from keylease.errors import KeyleaseError
-    from keylease.model import Reply
+    from keylease.model import Answer
+    from keylease.protocols.base import Call
 
 NAMESPACE = "web"
+OPTIONS = True
+GREETING = b""
+USAGE = "usage: git-credential-keylease [--timeout SECONDS] [--keychain NAME] OPERATION"
 # What git sends is a few KiB at most. Its own reader has no limit; this one bounds its memory.
 MAX_REQUEST = 1 << 20
+# What git's own helpers exit with, see usage() in usage.c.
+USAGE_EXIT: Final = 129
 # git-credential(1): a line is no longer than 65535 bytes, its newline included.
 MAX_LINE: Final = 65_535
 
@@ -82,13 +90,17 @@ BREAKING: Final = frozenset({0x00, LF, CR})
 # No name is made of these: they could not be shown, and something may take them for a line's end.
 CONTROL: Final = frozenset({*range(0x20), 0x7F})
 
+_BLANK_LINE: Final = re.compile(rb"\A\r?\n|\n\r?\n")
 
-def parse(action: str, message: bytearray | memoryview) -> Request:
+
+def parse(call: Call) -> Request:
     """Return what git asks.
 
     Raises:
+        UsageError: there is not one operation.
         RequestError: the message is not one that git would send.
     """
+    action, message = operation(call.arguments), call.message
     if action == "capability":
         return Request("describe")
     if action not in ACTIONS:
@@ -106,21 +118,20 @@ def parse(action: str, message: bytearray | memoryview) -> Request:
         wipe(text)
 
 
-def complete(action: str, message: bytearray) -> bool:
+def complete(call: Call) -> bool:
     """Return whether nothing more has to be read: git may keep its end of the pipe open.
 
     git-credential(1): "The attributes are terminated by a blank line or end-of-file". An operation
     that is not known has no message.
     """
     return (
-        action not in ACTIONS
-        or message.startswith((b"\n", b"\r\n"))
-        or b"\n\n" in message
-        or b"\n\r\n" in message
+        len(call.arguments) != 1
+        or call.arguments[0] not in ACTIONS
+        or _BLANK_LINE.search(call.message) is not None
     )
 
 
-def render(request: Request, reply: Reply | None) -> bytearray:
+def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
     """Return the answer: the description, the credential, or nothing.
 
     Neither protocol nor host nor path is ever said: git would believe it, and send the secret
@@ -131,17 +142,19 @@ def render(request: Request, reply: Reply | None) -> bytearray:
             that git did not announce.
     """
     if request.action == "describe":
-        return bytearray(DESCRIPTION)
-    if request.action != "get" or reply is None:
-        return bytearray()
-    lines: list[bytes | memoryview] = []
-    for key, value in _answer(reply, request.capabilities):
+        return [DESCRIPTION]
+    if request.action != "get" or not isinstance(answer, Reply):
+        return []
+    lines: list[bytes | bytearray | memoryview] = []
+    for key, value in _answer(answer, request.capabilities):
         _add(lines, key, value)
-    # One allocation of the final size: an answer that grew would leave its shorter selves behind.
-    return bytearray().join(lines)
+    return lines
 
 
-def refuse(error: KeyleaseError) -> Refusal:
+def refuse(
+    error: KeyleaseError,
+    request: Request | None = None,  # noqa: ARG001 - git hears the same whatever it asked
+) -> Refusal:
     """Return silence for git, and the reason for whoever looks at the terminal.
 
     A plain miss has no reason to give: git goes on and asks its user, as it would without a helper.
@@ -149,11 +162,9 @@ def refuse(error: KeyleaseError) -> Refusal:
     """
     if type(error) is SessionNotFoundError:
         return Refusal(b"", "", 0)
-    lines = [f"keylease: error: {error}"]
-    if error.hint:
-        lines.append(f"keylease: hint: {error.hint}")
-    message = "".join(f"{printable(line)}\n" for line in lines)
-    return Refusal(b"", message, 0 if isinstance(error, SessionNotFoundError) else 1)
+    if isinstance(error, UsageError):
+        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT)
+    return Refusal(b"", explained(error), 0 if isinstance(error, SessionNotFoundError) else 1)
 
 
 def _request(action: Literal["get", "store", "erase"], text: bytearray) -> Request:
@@ -436,7 +447,7 @@ def _expires(reply: Reply, announced: frozenset[str]) -> int | None:
     return reply.ends if own is None else min(own, reply.ends)
 
 
-def _add(lines: list[bytes | memoryview], key: bytes, value: str | memoryview) -> None:
+def _add(lines: list[bytes | bytearray | memoryview], key: bytes, value: str | memoryview) -> None:
     """Add one line of an answer, checked again: what is in a store may come from anywhere."""
     if isinstance(value, str):
         try:

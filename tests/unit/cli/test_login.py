@@ -8,6 +8,7 @@ from keylease.cli.login import LONGEST_PASSWORD
 from keylease.errors import SessionNotFoundError
 from keylease.model import MAX_CAP_SECONDS
 from keylease.protocols import git
+from keylease.protocols.base import Call
 from keylease.wiring import Wiring
 
 STDIN = ("--username", "ada", "--password-stdin")
@@ -15,8 +16,9 @@ STDIN = ("--username", "ada", "--password-stdin")
 
 def ask(message):
     """Return git's answer to a message, as bytes."""
-    request = git.parse("get", bytearray(message))
-    return bytes(git.render(request, Wiring().session.handle(request)))
+    request = git.parse(Call(("get",), {}, bytearray(message)))
+    reply = Wiring().session.handle(request)
+    return b"".join(git.render(request, reply))
 
 
 def test_git_is_answered_with_the_password(console):

@@ -13,8 +13,9 @@ from keylease.errors import (
     SessionNotFoundError,
     VaultRevokedError,
 )
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import Credential, Refusal, Reply, Request, Session, Target
 from keylease.protocols import git
+from keylease.protocols.base import Call
 from keylease.secret import Secret, wipe
 
 SESSION = "0123456789abcdef0123456789abcdef"
@@ -23,11 +24,21 @@ NEVER_EMPTY = "protocol=https\nhost=example.com\nusername=u\npassword=p\n"
 BOTH = frozenset({"authtype", "state"})
 
 
+def call(action, message=b""):
+    """Return what the helper makes of one start by git."""
+    return Call((action,), {}, message)
+
+
+def said(request, reply):
+    """Return the whole answer."""
+    return b"".join(git.render(request, reply))
+
+
 def parse(action, message):
     """Parse text or bytes as if they came from stdin."""
     if isinstance(message, str):
         message = message.encode("utf-8", "surrogateescape")
-    return git.parse(action, bytearray(message))
+    return git.parse(call(action, bytearray(message)))
 
 
 def refusal(action, message):
@@ -68,7 +79,7 @@ def answer(
 def rendered(reply, *capabilities):
     """Return the answer to a get that announced the capabilities."""
     request = Request("get", reply.session.target, capabilities=frozenset(capabilities))
-    return bytes(git.render(request, reply))
+    return said(request, reply)
 
 
 # --- operations -------------------------------------------------------------------------------
@@ -90,7 +101,7 @@ def test_an_unknown_operation_is_ignored_whatever_it_says(action, message):
     request = parse(action, message)
 
     assert Request("ignore") == request
-    assert bytearray() == git.render(request, None)
+    assert b"" == said(request, None)
 
 
 def test_the_capability_operation_describes_what_is_done_here():
@@ -98,7 +109,7 @@ def test_the_capability_operation_describes_what_is_done_here():
     request = parse("capability", b"")
 
     assert Request("describe") == request
-    assert b"version 0\ncapability authtype\ncapability state\n" == git.render(request, None)
+    assert b"version 0\ncapability authtype\ncapability state\n" == said(request, None)
 
 
 # --- lines ------------------------------------------------------------------------------------
@@ -658,7 +669,7 @@ def test_the_message_is_read_in_place_and_can_be_wiped_afterwards():
     """The caller's buffer is neither changed nor held, and the secret is a copy of its own."""
     message = bytearray(NEVER_EMPTY.encode())
 
-    request = git.parse("store", message)
+    request = git.parse(call("store", message))
 
     assert NEVER_EMPTY.encode() == message
     gc.collect()
@@ -671,7 +682,7 @@ def test_a_memoryview_is_as_good_as_a_bytearray():
     """A message in locked memory is understood the same way."""
     buffer = bytearray(b"xx" + NEVER_EMPTY.encode())
 
-    request = git.parse("store", memoryview(buffer)[2:])
+    request = git.parse(call("store", memoryview(buffer)[2:]))
 
     assert "example.com" == request.target.host
     assert b"p" == password(request)
@@ -691,7 +702,7 @@ def test_the_copies_that_reading_makes_are_wiped(monkeypatch, end):
     message = f"url=https://u:hunt%65r2%09@example.com{end}".encode()
 
     with contextlib.suppress(RequestError):
-        git.parse("store", memoryview(message))
+        git.parse(call("store", memoryview(message)))
 
     expected = {message} if "\0" in end else {message, b"hunter2\t"}
     assert expected <= {before for before, _ in wiped}
@@ -735,7 +746,7 @@ def test_a_refusal_never_repeats_what_the_peer_sent():
 )
 def test_reading_ends_with_the_blank_line(action, message, expected):
     """A peer that keeps its end of the pipe open gets its answer all the same."""
-    assert expected is git.complete(action, bytearray(message))
+    assert expected is git.complete(call(action, bytearray(message)))
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -755,14 +766,14 @@ def test_an_empty_user_name_is_said_and_a_missing_one_is_not():
 @pytest.mark.parametrize("action", ["store", "erase", "ignore"])
 def test_only_a_get_is_answered(action):
     """git reads nothing after store and erase, so nothing is said, least of all a secret."""
-    assert bytearray() == git.render(Request(action), answer())
+    assert b"" == said(Request(action), answer())
 
 
 def test_a_miss_is_silent():
     """Without a session there is no answer: git asks the next helper."""
     request = Request("get", answer().session.target, capabilities=BOTH)
 
-    assert bytearray() == git.render(request, None)
+    assert b"" == said(request, None)
 
 
 def test_everything_is_said_to_a_git_that_announced_everything():
@@ -880,15 +891,16 @@ def test_bytes_that_are_not_utf_8_are_said_as_they_were_stored():
     assert b"username=\xe4\npassword=\xff\xfe\n" == rendered(answer("\udce4", b"\xff\xfe"))
 
 
-def test_the_credential_can_be_wiped_after_the_answer():
-    """The answer is a buffer of its own: nothing holds the secret's."""
+def test_the_answer_holds_no_copy_of_the_secret():
+    """The secret in the answer is the credential's own: wiped there, it is gone from both."""
     reply = answer()
 
-    said = git.render(Request("get", reply.session.target), reply)
-    gc.collect()
+    parts = git.render(Request("get", reply.session.target), reply)
+    whole = b"".join(parts)
     reply.credential.wipe()
 
-    assert b"username=bob\npassword=hunter2\n" == said
+    assert b"username=bob\npassword=hunter2\n" == whole
+    assert b"hunter2" not in b"".join(parts)
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -916,7 +928,7 @@ def test_a_plain_miss_says_nothing_to_anybody():
     """git asks its user next, as it would without a helper; there is nothing to explain."""
     refused = git.refuse(SessionNotFoundError("there is no session for https://example.com"))
 
-    assert (b"", "", 0) == refused
+    assert Refusal(b"", "", 0) == refused
 
 
 def test_an_error_without_a_hint_has_one_line():

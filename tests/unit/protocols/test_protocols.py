@@ -22,7 +22,9 @@ def test_every_protocol_in_the_table_keeps_the_contract(name):
     """Whatever the table names can be imported and has all that the helper calls."""
     protocol = protocols.load(name)
 
-    for member in ("NAMESPACE", "MAX_REQUEST", "parse", "render", "refuse"):
+    for member in ("NAMESPACE", "MAX_REQUEST", "OPTIONS", "GREETING", "USAGE"):
+        assert hasattr(protocol, member), member
+    for member in ("complete", "parse", "render", "refuse"):
         assert hasattr(protocol, member), member
 
 

@@ -15,6 +15,7 @@ from keylease.clock import Moment
 from keylease.errors import RequestError
 from keylease.model import Reply, Session
 from keylease.protocols import load
+from keylease.protocols.base import Call
 from keylease.secret import Secret
 
 TRANSCRIPTS = sorted((Path(__file__).parents[2] / "transcripts").glob("git-*.txt"))
@@ -130,14 +131,14 @@ def test_git_hears_what_the_transcript_says(path):
     assert turns
 
     for turn in turns:
-        answer, error = bytearray(), None
+        answer, error = b"", None
         try:
-            request = git.parse(turn.action, bytearray(turn.message))
-            answer = git.render(request, table.answer(request))
+            request = git.parse(Call((turn.action,), {}, bytearray(turn.message)))
+            answer = b"".join(git.render(request, table.answer(request)))
         except RequestError as refused:
             error = str(refused)
 
-        assert (turn.line, turn.answer, turn.error) == (turn.line, bytes(answer), error)
+        assert (turn.line, turn.answer, turn.error) == (turn.line, answer, error)
 
 
 def test_there_are_transcripts():
