@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("secret", "paths"),
     ("clock",),
     ("model",),
-    ("record", "keyctl"),
+    ("record", "keyctl", "jsontext"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vault",),
