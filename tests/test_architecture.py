@@ -21,6 +21,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vault",),
+    ("buckets",),
+    ("sealedsessions",),
     ("store",),
     ("judgement", "echo"),
     ("sweep",),

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from keylease.judgement import Judge
     from keylease.model import Reason, Settings, Target
     from keylease.record import Header, Touch
-    from keylease.store import Destroyed, Sessions, SessionStore
+    from keylease.sealedsessions import Sessions
+    from keylease.store import Destroyed, SessionStore
     from keylease.vault import Revocation, Vault, VaultKeys
 
 # The first class that fits names the reason in the audit log.

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from keylease.collection import Collected
     from keylease.judgement import Live
     from keylease.model import Credential, Reason, Request, Settings, Target
+    from keylease.sealedsessions import Found, Sessions
     from keylease.secret import Secret
-    from keylease.store import Found, Sessions, SessionStore
+    from keylease.store import SessionStore
     from keylease.vault import Vault
 
 _ID_BYTES: Final = 16
