@@ -426,7 +426,13 @@ def _forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
 
 
 def _revoked(record: VaultRecord) -> VaultRevokedError:
-    return VaultRevokedError(f"the vault key was deleted from the keychain {record.keychain}")
+    if record.revoked is None:
+        return VaultRevokedError(f"the vault key was deleted from the keychain {record.keychain}")
+    # NOTE: it may be there: a revocation that meets a locked keychain is written down all the same.
+    return VaultRevokedError(
+        f"the vault key in the keychain {record.keychain} was revoked,"
+        f" as written down at {record.revoked}"
+    )
 
 
 def _read(state: Directory) -> VaultRecord | None:
