@@ -20,6 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("record", "keyctl"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
+    ("vaultrecord",),
+    ("generations",),
     ("vault",),
     ("buckets",),
     ("sealedsessions",),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from keylease.clock import Clock, Moment
     from keylease.record import Header
     from keylease.store import Destroyed, SessionStore
-    from keylease.vault import Vault, VaultRecord
+    from keylease.vault import Vault
+    from keylease.vaultrecord import VaultRecord
 
 
 class Revoked(NamedTuple):
