@@ -269,7 +269,7 @@ def test_revocation_is_said_plainly_and_when(console):
 
 
 def test_key_that_could_not_be_deleted_is_not_called_deleted(console):
-    """After keylease revoke with a locked keychain the key may be there, and nothing else is said."""
+    """After keylease revoke with a locked keychain the key may be there still."""
     console.login()
     console.keystore.lock()
     console.run("revoke", "--yes")
