@@ -59,12 +59,21 @@ def open_keystore(name: str, deadline: Deadline) -> KeyStore:
     Raises:
         UsageError: there is none of that name, or it is one that does not keep secrets.
     """
+    check_name(name)
+    module = import_module(KEYSTORES[name.partition(":")[0]])
+    return cast("KeyStore", module.open_keystore(name, deadline))
+
+
+def check_name(name: str) -> None:
+    """Return if a keychain can have that name; nothing is imported.
+
+    Raises:
+        UsageError: none can, on this machine or another.
+    """
     if not is_known(name):
         names = ", ".join(known for known in KEYSTORES if known != "library")
         msg = f"no keychain is called {name!a}: expected {names} or library:MODULE.CLASS"
         raise UsageError(msg)
-    module = import_module(KEYSTORES[name.partition(":")[0]])
-    return cast("KeyStore", module.open_keystore(name, deadline))
 
 
 def is_known(name: str) -> bool:
