@@ -6,7 +6,7 @@ was deleted, unless a reboot has taken it or this is another keychain of the sam
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from keylease.errors import KeychainUnavailableError, VaultRevokedError
 from keylease.keystores.base import KEY_BYTES
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from keylease.clock import Moment
     from keylease.keystores.base import Item, KeyStore
     from keylease.vaultrecord import VaultRecord
+
+_ABSENT: Final = 2
+"""How many generations in a row have to be absent for the search for old ones to end."""
 
 
 def existing(
@@ -135,3 +138,36 @@ def delete(record: VaultRecord, keystore: KeyStore, generation: int) -> bool:
         msg = f"{item.service} was deleted from {keystore.title} and is still there"
         raise KeychainUnavailableError(msg)
     return deleted
+
+
+def delete_left(record: VaultRecord, keystore: KeyStore) -> int:
+    """Delete the session keys that changes of the key have left, and return how many there were.
+
+    A change that was killed, or met a locked keychain, leaves the key that was to be replaced; or
+    the next one, which is in no record yet. Whoever may be making the next one is kept out by the
+    vault's lock. Audit keys are never deleted: lines of their time are verified with them.
+
+    Raises:
+        KeychainUnavailableError: one may still be there.
+    """
+    check_instance(record, keystore)
+    # The oldest first: whoever is killed here leaves no gap that the next search would stop at.
+    left = (*reversed(_old(record, keystore)), record.generation + 1)
+    return sum(delete(record, keystore, generation) for generation in left)
+
+
+def _old(record: VaultRecord, keystore: KeyStore) -> list[int]:
+    """Return the generations before the record's own that have a key, newest first."""
+    found = []
+    absent = 0
+    for generation in range(record.generation - 1, 0, -1):
+        (key,) = keystore.read((record._replace(generation=generation).session_item,))
+        if key is None:
+            absent += 1
+            if absent == _ABSENT:
+                break
+        else:
+            key.wipe()
+            absent = 0
+            found.append(generation)
+    return found

@@ -144,6 +144,15 @@ class Operations:
         self._deadline.restart()
         return self._destroy_all(reason, self._clock.now())
 
+    def delete_left_keys(self) -> int:
+        """Delete the vault keys that changes of the key have left; return how many there were.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        self._deadline.restart()
+        return self._vault.delete_left_keys()
+
     def refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None
     ) -> None:

@@ -177,7 +177,7 @@ class Vault:
         *,
         revive: bool,
     ) -> VaultKeys:
-        before = record.session_item
+        before = record.generation
         session, audit = generations.existing(record, keystore, now, revive=revive)
         # A new generation is a new item; no item is ever overwritten. The record that names it
         # is written after it: a crash in between leaves a key that nothing refers to.
@@ -188,18 +188,18 @@ class Vault:
             record = record._replace(audit_generation=record.audit_generation + 1)
             generations.put(keystore, record.audit_item, audit)
         write(state, record)
-        if 0 < before.generation < record.generation:
-            # Mostly it is gone; somebody may have put a copy back since it was deleted. If that
+        if 0 < before < record.generation:
+            # Mostly there is none; somebody may have put a copy back since it was deleted. If that
             # cannot be told now, no harm is done: what it could open was destroyed before.
             with suppress(KeychainUnavailableError):
-                keystore.delete(before)
+                generations.delete_left(record, keystore)
         return VaultKeys(record.generation, session, audit, made=True)
 
-    def rotate(self, now: Moment) -> tuple[VaultRecord, VaultRecord]:
+    def rotate(self, now: Moment) -> VaultRecord:
         """Make a new session key in the place of one that is alive. The old one is still there.
 
         Returns:
-            What the record said before, and what it says now.
+            What the record says now.
 
         Raises:
             VaultRevokedError: there is no key that is alive.
@@ -218,7 +218,7 @@ class Vault:
             key, renewed = generations.next_generation(record, keystore, now)
             key.wipe()
             write(state, renewed)
-            return record, renewed
+            return renewed
 
     def revoke(self, now: Moment) -> bool:
         """Write down that the vault is revoked, whatever the keychain holds.
@@ -236,13 +236,31 @@ class Vault:
             write(state, record._replace(revoked=rfc3339(now)))
             return True
 
-    def delete_key(self, record: VaultRecord, generation: int) -> bool:
-        """Delete the session key of one generation, and return whether it was there.
+    def delete_keys(self, record: VaultRecord) -> bool:
+        """Delete the session key and all that are left of others; return whether there was one.
+
+        It waits for no lock, since nothing may hold up a revocation. Another process can have made
+        the next generation since the record was read, and that one goes, too.
 
         Raises:
-            KeychainUnavailableError: it may still be there.
+            KeychainUnavailableError: one may still be there.
         """
-        return generations.delete(record, self.keystore(record), generation)
+        keystore = self.keystore(record)
+        deleted = generations.delete(record, keystore, record.generation)
+        return bool(generations.delete_left(record, keystore)) or deleted
+
+    def delete_left_keys(self) -> int:
+        """Delete what changes of the key have left, not the key itself; return how many there were.
+
+        Raises:
+            KeychainUnavailableError: one may still be there.
+            StateError: the record cannot be read, or another process does not let go of it.
+        """
+        with self._state() as state, state.lock(_LOCK, self._deadline):
+            record = read(state)
+            if record is None or not record.generation:
+                return 0
+            return generations.delete_left(record, self.keystore(record))
 
     def audit_key(self, record: VaultRecord) -> Secret | None:
         """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
