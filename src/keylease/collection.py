@@ -47,7 +47,7 @@ def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Cl
     count, done, more = 0, set[str](), True
     try:
         while more:
-            with operations.begin(None, None, end=True) as (sessions, now):
+            with operations.begin(None, None, "end") as (sessions, now):
                 swept, more = sweep(judge, sessions, now, Deadline(_SECONDS), done)
                 count += swept
     except SessionNotFoundError:
