@@ -33,6 +33,8 @@ class Collected(NamedTuple):
     """Files that killed writers left unfinished."""
     shares: int
     """Shares of sessions that are gone."""
+    keys: int
+    """Vault keys of former generations, which changes of the key have left in the keychain."""
 
 
 def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Clock) -> Collected:
@@ -45,7 +47,7 @@ def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Cl
     count, done, more = 0, set[str](), True
     try:
         while more:
-            with operations.begin(None, None, end=True) as (sessions, now):
+            with operations.begin(None, None, "end") as (sessions, now):
                 swept, more = sweep(judge, sessions, now, Deadline(_SECONDS), done)
                 count += swept
     except SessionNotFoundError:
@@ -53,4 +55,4 @@ def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Cl
         pass
     finally:
         tidied = store.tidy(awaits_echo(clock.now()))
-    return Collected(count, *tidied)
+    return Collected(count, *tidied, operations.delete_left_keys())

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from keylease.clock import Moment
     from keylease.judgement import Live
     from keylease.model import Credential, Request
+    from keylease.sealedsessions import Found, Sessions
     from keylease.secret import Secret
-    from keylease.store import Found, Sessions
 
 
 def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) -> Entry | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keylease.clock import Moment
     from keylease.errors import StateError
     from keylease.model import Reason, Session, Settings, Target
-    from keylease.store import Found, Sessions
+    from keylease.sealedsessions import Found, Sessions
 
 
 class Live(NamedTuple):

@@ -7,7 +7,7 @@ here, for all of them: whatever a deleted key or a policy ends is gone before an
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from keylease.audit.events import Entry, RefusalReason
 from keylease.errors import (
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from keylease.judgement import Judge
     from keylease.model import Reason, Settings, Target
     from keylease.record import Header, Touch
-    from keylease.store import Destroyed, Sessions, SessionStore
+    from keylease.sealedsessions import Sessions
+    from keylease.store import Destroyed, SessionStore
     from keylease.vault import Revocation, Vault, VaultKeys
 
 # The first class that fits names the reason in the audit log.
@@ -47,6 +48,11 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (RequestError, "malformed"),
     (KeyleaseError, "state"),
 )
+
+Purpose = Literal["use", "store", "login", "end"]
+"""What an operation is for: to `use` what there is; to `store` what a tool brings, for which a
+vault is made where there is none; a `login` by a person, for which a revoked one gets a new key as
+well; or only to `end` sessions, which the configuration never holds up."""
 
 
 class Operations:
@@ -86,10 +92,9 @@ class Operations:
         self,
         target: Target | None,
         username: str | None,
+        purpose: Purpose = "use",
         *,
-        create: bool = False,
-        revive: bool = False,
-        end: bool = False,
+        absent: RefusalReason = "not_found",
     ) -> Iterator[tuple[Sessions, Moment]]:
         """Open vault and store, and see to it that a refusal is written down.
 
@@ -99,13 +104,13 @@ class Operations:
         Args:
             target: What it is about; `None` for all.
             username: Whose.
-            create: Whether a vault is made where there is none.
-            revive: Whether a revoked one gets a new key.
-            end: Whether it only ends sessions. The configuration never holds that up.
+            purpose: What may be made for it, and what may hold it up.
+            absent: What it is written down as that something is not there.
         """
         self._deadline.restart()
         try:
-            if not end:
+            create, revive = purpose in {"store", "login"}, purpose == "login"
+            if purpose != "end":
                 self._permit(target, create=create)
             with self._keys(create=create, revive=revive) as keys:
                 with self._store.exclusive(keys) as sessions:
@@ -121,7 +126,7 @@ class Operations:
             raise
         except KeyleaseError as error:
             reason = next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
-            self.refuse(reason, target, username)
+            self.refuse(absent if reason == "not_found" else reason, target, username)
             raise
 
     def permit_session(self, target: Target) -> None:
@@ -142,6 +147,15 @@ class Operations:
         """
         self._deadline.restart()
         return self._destroy_all(reason, self._clock.now())
+
+    def delete_left_keys(self) -> int:
+        """Delete the vault keys that changes of the key have left; return how many there were.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        self._deadline.restart()
+        return self._vault.delete_left_keys()
 
     def refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None

@@ -27,14 +27,16 @@ from keylease.rules import Remaining, answers, may_store, remaining, terms_of, w
 from keylease.secret import random_bytes
 
 if TYPE_CHECKING:
-    from keylease.audit.events import Event
+    from keylease.audit.events import Event, RefusalReason
     from keylease.audit.log import AuditLog
     from keylease.clock import Clock, Deadline, Moment
     from keylease.collection import Collected
     from keylease.judgement import Live
     from keylease.model import Answer, Credential, Reason, Request, Settings, Target
+    from keylease.operation import Purpose
+    from keylease.sealedsessions import Found, Sessions
     from keylease.secret import Secret
-    from keylease.store import Found, Sessions, SessionStore
+    from keylease.store import SessionStore
     from keylease.vault import Vault
 
 _ID_BYTES: Final = 16
@@ -164,26 +166,27 @@ class SessionService:
         if target is None or credential is None:
             self._operations.refuse("incomplete", target, username)
             return None
-        terms = terms_of(self._settings, target)
-        create = not request.ephemeral and may_store(terms, replaces=False)
-        with self._operation(target, username, create=create) as (sessions, now):
-            live = self._judge.sort(sessions, sessions.of(target), now).live
-            echo = echoed(sessions, live, request, now)
-            if echo is not None:
-                self._audit.log_or_gap(echo, now)
-            elif request.ephemeral:
-                self._operations.refuse("ephemeral", target, username)
-            elif (
-                credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS
-            ):
-                self._operations.refuse("credential_expired", target, username)
-            elif not may_store(terms, replaces=_replaced(live, target, credential)):
-                self._operations.refuse("policy", target, username)
-            else:
-                session = self._new(sessions, target, credential, now)
-                self._persist(sessions, session, credential, now)
-                return session
-            return None
+        # Where there is no vault there is nothing to replace, and none is made for a refusal.
+        refusal = self._refusal(request, target, credential, [], self._clock.now())
+        purpose: Purpose = "use" if refusal else "store"
+        absent = refusal or "not_found"
+        try:
+            with self._operation(target, username, purpose, absent=absent) as (sessions, now):
+                live = self._judge.sort(sessions, sessions.of(target), now).live
+                echo = echoed(sessions, live, request, now)
+                refusal = self._refusal(request, target, credential, live, now)
+                if echo is not None:
+                    self._audit.log_or_gap(echo, now)
+                elif refusal is not None:
+                    self._operations.refuse(refusal, target, username)
+                else:
+                    session = self._new(sessions, target, credential, now)
+                    self._persist(sessions, session, credential, now)
+                    return session
+        except SessionNotFoundError:
+            if purpose == "store":
+                raise
+        return None
 
     def erase(
         self, target: Target, username: str | None = None, secret: Secret | None = None
@@ -207,7 +210,7 @@ class SessionService:
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         username = credential.username
-        with self._operation(target, username, create=True, revive=True) as (sessions, now):
+        with self._operation(target, username, "login") as (sessions, now):
             session = self._new(sessions, target, credential, now)
             self._persist(sessions, session, credential, now)
             return session
@@ -344,7 +347,7 @@ class SessionService:
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(None, None, create=True, revive=True) as (sessions, _):
+        with self._operation(None, None, "login") as (sessions, _):
             return sessions.generation
 
     def collect(self) -> Collected:
@@ -360,6 +363,24 @@ class SessionService:
         return collect(self._operations, self._judge, self._store, self._clock)
 
     # How a decision is taken.
+
+    def _refusal(
+        self,
+        request: Request,
+        target: Target,
+        credential: Credential,
+        live: list[Live],
+        now: Moment,
+    ) -> RefusalReason | None:
+        """Return why what a peer brings starts no session; `None` if it does."""
+        if request.ephemeral:
+            return "ephemeral"
+        if credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS:
+            return "credential_expired"
+        terms = terms_of(self._settings, target)
+        if not may_store(terms, replaces=_replaced(live, target, credential)):
+            return "policy"
+        return None
 
     def _newest(self, sessions: Sessions, asked: _Asked, now: Moment) -> Live:
         judged = self._judge.sort(sessions, sessions.of(asked.target), now)
@@ -413,7 +434,7 @@ class SessionService:
     def _end_answering(
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason
     ) -> list[Session]:
-        with self._operation(target, username, end=True) as (sessions, now):
+        with self._operation(target, username, "end") as (sessions, now):
             unsafe: list[StateError] = []
             judged = self._judge.sort(sessions, sessions.of(target, unsafe), now)
             judged.unknown.extend(unsafe)

@@ -16,7 +16,8 @@ from keylease.rules import awaits_echo, is_due
 if TYPE_CHECKING:
     from keylease.clock import Clock, Moment
     from keylease.judgement import Judge
-    from keylease.store import Sessions, SessionStore
+    from keylease.sealedsessions import Sessions
+    from keylease.store import SessionStore
     from keylease.vault import VaultKeys
 
 # What a `store` spends on the sessions of other targets; the helper answers within 2 s.

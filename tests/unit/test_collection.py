@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.rig import EXAMPLE, Rig, bring
 
+from keylease.errors import KeychainUnavailableError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,3 +47,28 @@ class Rounds:
         """Return how much is left."""
         self._left -= 1
         return max(0, self._left)
+
+
+def test_keys_that_killed_rotations_left_are_counted(rig: Rig) -> None:
+    """A key that opens nothing any more is not left lying about in the keychain."""
+    others(rig, 1)
+    now = rig.clock.now()
+    for _ in range(3):
+        rig.vault.rotate(now)
+
+    assert 3 == rig.again().session.collect().keys
+    assert 0 == rig.again().session.collect().keys
+
+
+def test_locked_keychain_is_told_after_the_rest(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keychain that is locked in the middle takes nothing back of what was removed."""
+    others(rig, 2)
+    rig.clock.advance(901)
+    fresh = rig.again()
+    monkeypatch.setattr(fresh.store, "tidy", lambda keep: (rig.keystore.lock(), tidy(keep))[1])
+    tidy = rig.store.tidy
+
+    with pytest.raises(KeychainUnavailableError):
+        fresh.session.collect()
+
+    assert [] == rig.sealed()

@@ -13,9 +13,9 @@ from keylease.errors import (
     SessionNotFoundError,
 )
 from keylease.model import IDLE_SECONDS, Limits
+from keylease.sealedsessions import Sessions
 from keylease.shares.base import ShareUnavailableError
 from keylease.shares.policy import PolicyShares
-from keylease.store import Sessions
 from keylease.testing import FrozenClock
 
 if TYPE_CHECKING:

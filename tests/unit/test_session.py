@@ -186,11 +186,20 @@ def test_ephemeral_credential_is_not_kept(rig: Rig) -> None:
         get_password(rig)
 
 
+def test_ephemeral_credential_makes_no_vault(rig: Rig) -> None:
+    """On a fresh machine it is refused for what it is, and no key is put into a keychain."""
+    assert rig.session.store(bring(ephemeral=True)) is None
+
+    assert rig.vault.record() is None
+    assert [("session.refused", "ephemeral")] == rig.events()
+
+
 def test_expired_credential_is_not_kept(rig: Rig) -> None:
     """A credential that is over already makes no session."""
     assert rig.session.store(bring(expires=1_789_999_999)) is None
 
-    assert ("session.refused", "credential_expired") == rig.events()[-1]
+    assert rig.vault.record() is None
+    assert [("session.refused", "credential_expired")] == rig.events()
 
 
 def test_reply_ends_with_the_session(rig: Rig) -> None:

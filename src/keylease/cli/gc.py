@@ -18,6 +18,7 @@ _WORDS: Final = {
     "touches": ("record of its last use", "records of last uses"),
     "temporaries": ("unfinished file", "unfinished files"),
     "shares": ("volatile share", "volatile shares"),
+    "keys": ("old vault key", "old vault keys"),
 }
 
 
@@ -28,8 +29,9 @@ def gc(program: Program) -> None:
 
     A session that has ended is removed when somebody asks for its host, and mostly when a new one
     is stored for any other. This looks at all of them at once, and at what killed processes and
-    earlier logins have left. It uses no session, and git never waits for it. Run it when you like,
-    or never: what has ended cannot be used either way.
+    earlier logins have left: files, volatile shares, and vault keys that were replaced. It uses no
+    session, and git never waits for it. Run it when you like, or never: what has ended cannot be
+    used either way.
 
     The exit code is 4 if the keychain is locked; what needs no key is removed all the same.
     """

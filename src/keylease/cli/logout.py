@@ -42,6 +42,9 @@ def logout(
 def _end(program: Program, wanted: address.Address) -> None:
     try:
         ended = program.wiring().auth.logout(*wanted)
+    except SessionNotFoundError:
+        # There is no vault yet. That is no reason to be told how to start a session.
+        ended = []
     except KeychainUnavailableError as error:
         hint = f"{error.hint}; or end every session with: keylease logout --all"
         raise type(error)(str(error), hint) from error

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keylease.cli.base import Program
     from keylease.model import Session
     from keylease.rules import Remaining
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
 
 State = Literal["none", "available", "unavailable", "revoked", "reset"]

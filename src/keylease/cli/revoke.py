@@ -58,10 +58,10 @@ def _confirm() -> None:
 
 def _tell(done: Revoked) -> int:
     """Say what was done and what is left, and return the exit code."""
-    if done.record is None:
-        if not done.failures:
-            say(_NOTHING)
-    else:
+    if done.record is None and not (done.failures or done.sessions or done.sealed):
+        say(_NOTHING)
+        return 0
+    if done.record is not None:
         title, command = place(done.record)
         if done.marked:
             say("marked the vault as revoked")

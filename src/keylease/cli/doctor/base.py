@@ -12,7 +12,7 @@ from keylease.paths import state_directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
 
     Check = Callable[["Subject"], Iterable["Finding"]]

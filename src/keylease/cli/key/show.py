@@ -14,7 +14,7 @@ from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevoke
 from keylease.keystores.base import USERNAME
 
 if TYPE_CHECKING:
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
 
 FORMAT: Final = 1
