@@ -20,7 +20,7 @@ import click
 
 from keylease import __version__
 from keylease.cli import keylease
-from keylease.helper import USAGE
+from keylease.protocols.git import USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

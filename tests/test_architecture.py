@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("buckets",),
     ("sealedsessions",),
     ("store",),
-    ("judgement", "echo"),
+    ("judgement", "echo", "listings"),
     ("sweep",),
     ("operation",),
     ("collection",),

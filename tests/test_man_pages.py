@@ -15,7 +15,7 @@ import pytest
 
 from keylease.__main__ import OPERATIONS
 from keylease.cli import keylease
-from keylease.helper import USAGE
+from keylease.protocols.git import USAGE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "man").glob("*.1"))

@@ -46,6 +46,11 @@ def git() -> int:
     return main("git", sys.argv[1:])
 
 
+def docker() -> int:
+    """Be `docker-credential-keylease`, for docker, podman, skopeo, buildah and docker-py."""
+    return main("docker", sys.argv[1:])
+
+
 def main(name: str, argv: Sequence[str]) -> int:
     """Be a program that answers the peer called `name`. As `run`, and an interrupt just ends it."""
     # Before anything heavy is imported: a traceback is noise to who pressed Ctrl-C.

@@ -183,6 +183,10 @@ class Request(NamedTuple):
     """The peer asks that the credential is not kept."""
     namespace: str = ""
     """Of a `list`: whose sessions. It has no target."""
+    listed: bool = False
+    """Of a `get`: the peer asks for lists, too, and then for each entry."""
+    sole: bool = False
+    """Of a `store`: the peer keeps one credential for each target, whoever's it is."""
 
     def wipe(self) -> None:
         """Wipe the secrets that came with the request."""

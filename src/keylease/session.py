@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from keylease.clock import Clock, Deadline, Moment
     from keylease.collection import Collected
     from keylease.judgement import Live
+    from keylease.listings import Listings
     from keylease.model import Answer, Credential, Reason, Request, Settings, Target
     from keylease.operation import Purpose
     from keylease.sealedsessions import Found, Sessions
@@ -70,6 +71,7 @@ class SessionService:
         audit: Where each decision is written down.
         settings: How long sessions live, and for what there may be any.
         deadline: How long one operation may take; the collaborators wait by it.
+        listings: Who was given a list, and reads its entries.
 
     New in version 0.1.0.
     """
@@ -83,7 +85,9 @@ class SessionService:
         audit: AuditLog,
         settings: Settings,
         deadline: Deadline,
+        listings: Listings,
     ) -> None:
+        self._listings = listings
         self._limits = settings.limits.check()
         self._settings = settings
         self._audit = audit
@@ -115,7 +119,8 @@ class SessionService:
         if target is None:
             return None
         if request.action == "get":
-            return self.get(target, username, preencoded="authtype" in request.capabilities)
+            preencoded = "authtype" in request.capabilities
+            return self.get(target, username, preencoded=preencoded, listed=request.listed)
         if request.action == "store":
             self.store(request)
         elif request.action == "erase":
@@ -129,6 +134,7 @@ class SessionService:
         *,
         preencoded: bool = False,
         like: Session | None = None,
+        listed: bool = False,
     ) -> Reply:
         """Release the credential of the newest live session that answers, and restart its timeout.
 
@@ -137,6 +143,8 @@ class SessionService:
             username: Whose; anybody's if not given.
             preencoded: Whether a pre-encoded Authorization value is an answer, too.
             like: Only a session for the very target and username of this one may answer.
+            listed: Whether the peer asks for lists, too: it reads each entry of one that it was
+                given a moment ago, and no such reading restarts a timeout.
 
         Raises:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
@@ -147,7 +155,8 @@ class SessionService:
             asked = _Asked(target, username, preencoded=preencoded, like=like)
             found, session = self._newest(sessions, asked, now)
             self._audit.log(_entry("session.released", session), now)
-            session = self._use(sessions, found, session, now, released=True)
+            if not (listed and self._listings.is_read(target.namespace, now)):
+                session = self._use(sessions, found, session, now, released=True)
             ends = (now.wall_ns + remaining(session, now).ns) // NANOSECONDS
             return Reply(session, sessions.open(found), ends)
 
@@ -177,11 +186,15 @@ class SessionService:
                 refusal = self._refusal(request, target, credential, live, now)
                 if echo is not None:
                     self._audit.log_or_gap(echo, now)
+                    if request.sole and echo.outcome == "ok":
+                        self._end_others(sessions, live, request, now)
                 elif refusal is not None:
                     self._operations.refuse(refusal, target, username)
                 else:
                     session = self._new(sessions, target, credential, now)
                     self._persist(sessions, session, credential, now)
+                    if request.sole:
+                        self._end_others(sessions, live, request, now)
                     return session
         except SessionNotFoundError:
             if purpose == "store":
@@ -336,7 +349,9 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         found = (session for session, _ in self.sessions())
-        return Listing(tuple(each for each in found if each.target.namespace == namespace))
+        chosen = tuple(each for each in found if each.target.namespace == namespace)
+        self._listings.record(namespace, self._clock.now())
+        return Listing(chosen)
 
     def open_vault(self) -> int:
         """Make the vault, or a new key for one that is revoked, without a session.
@@ -430,6 +445,14 @@ class SessionService:
         used = session._replace(used=now, released=now if released else session.released)
         sessions.roll(found, now, released=released, seconds=_whole_seconds(used, now))
         return used
+
+    def _end_others(
+        self, sessions: Sessions, live: list[Live], request: Request, now: Moment
+    ) -> None:
+        """End the sessions of other users that a new login takes the place of."""
+        for found, session in live:
+            if session.target == request.target and session.username != request.username:
+                self._judge.end(sessions, found, "replaced", now)
 
     def _end_answering(
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason

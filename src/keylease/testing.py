@@ -20,6 +20,7 @@ from keylease.auth import AuthenticationService
 from keylease.clock import NANOSECONDS, Deadline, Moment
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import KEY_BYTES, USERNAME, Item
+from keylease.listings import Listings, parent
 from keylease.model import Limits, Settings
 from keylease.secret import Secret
 from keylease.session import SessionService
@@ -225,6 +226,7 @@ class MemoryWiring:
             audit=self.audit,
             settings=settings or Settings(limits or Limits()),
             deadline=deadline,
+            listings=Listings(state, parent),
         )
         self.auth = AuthenticationService(self.session, self.audit, self.clock)
 

@@ -15,6 +15,7 @@ from keylease import config, keystores
 from keylease.audit.log import AuditLog
 from keylease.clock import BootClock, Deadline
 from keylease.errors import ConfigError
+from keylease.listings import Listings, parent
 from keylease.model import Settings
 from keylease.paths import state_directory
 from keylease.session import SessionService
@@ -75,6 +76,7 @@ class Wiring:
             audit=self.audit,
             settings=settings,
             deadline=deadline,
+            listings=Listings(open_state, parent),
         )
 
     def choose_keystore(self) -> KeyStore:

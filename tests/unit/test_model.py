@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from keylease.clock import NANOSECONDS, Moment
 from keylease.errors import UsageError
 from keylease.model import (
     CAP_SECONDS,
@@ -12,10 +13,14 @@ from keylease.model import (
     Credential,
     Limits,
     Reason,
+    Reply,
     Request,
+    Session,
     Target,
 )
 from keylease.secret import Secret
+
+WHERE = Target("web", "https", "example.com")
 
 
 def test_defaults_are_15_minutes_and_8_hours():
@@ -110,3 +115,13 @@ def test_the_reasons_of_an_end_are_the_ten_that_the_documents_name():
     expected = "idle cap credential_expired logout erased revoked reboot clock tampered replaced"
 
     assert expected.split() == list(get_args(Reason))
+
+
+def test_a_peer_that_keeps_an_answer_is_told_to_ask_half_way():
+    """It asks while the session lives, so its use counts; and it never keeps it beyond the end."""
+    made, used = Moment(1000 * NANOSECONDS, 1, "b"), Moment(1100 * NANOSECONDS, 1, "b")
+    session = Session("0" * 32, WHERE, "u", None, None, 1, made, used, used, 900, 28800)
+    reply = Reply(session, Credential("u", Secret(b"s")), 2000)
+
+    assert (1550, 29800) == (reply.halfway, reply.last)
+    assert 5000 == reply._replace(session=session._replace(expires=5000)).last

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final, cast
 from keylease.errors import UsageError
 
 if TYPE_CHECKING:
-    from keylease.protocols import git
+    from keylease.protocols import docker, git
     from keylease.protocols.base import Protocol
 
     # mypy holds each module against the contract here.
-    _CHECKED: tuple[Protocol, ...] = (git,)
+    _CHECKED: tuple[Protocol, ...] = (docker, git)
 
 PROTOCOLS: Final = {
+    "docker": "keylease.protocols.docker",
     "git": "keylease.protocols.git",
 }
 """Every protocol by the name of the peer."""

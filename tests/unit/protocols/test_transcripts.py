@@ -1,8 +1,9 @@
-r"""Conversations with git, as tests/transcripts/git-*.txt tell them.
+r"""Conversations with the peers, as tests/transcripts/PEER-*.txt tell them.
 
-A transcript is plain text: `#` begins a remark, `$` an operation, `>` a line from git, `<` a line
-of the answer, `!` the error that a terminal would show. No `<` means silence. `\r`, `\0`, `\x..`
-and `\\` stand for bytes. Sessions are numbered from 1 and end at 2000000000.
+A transcript is plain text: `#` begins a remark, `@` a variable of the environment for the next
+operation, `$` the arguments, `>` a line from the peer, `<` a line of the answer, `!` what was wrong
+with the question, `=` the exit code where it is neither 0 nor, after a `!`, 1. No `<` is silence.
+`\r`, `\0`, `\x..` and `\\` stand for bytes. Sessions are numbered from 1 and end at 2000000000.
 """
 
 import re
@@ -12,24 +13,26 @@ from typing import NamedTuple
 import pytest
 
 from keylease.clock import Moment
-from keylease.errors import RequestError
-from keylease.model import Reply, Session
+from keylease.errors import KeyleaseError, RequestError, SessionNotFoundError, UsageError
+from keylease.model import Listing, Reply, Session
 from keylease.protocols import load
 from keylease.protocols.base import Call
 from keylease.secret import Secret
 
-TRANSCRIPTS = sorted((Path(__file__).parents[2] / "transcripts").glob("git-*.txt"))
+TRANSCRIPTS = sorted((Path(__file__).parents[2] / "transcripts").glob("*-*.txt"))
 ESCAPE = re.compile(rb"\\(r|0|\\|x[0-9a-f]{2})")
 
 
 class Turn(NamedTuple):
-    """One operation: what git says, and what it must hear."""
+    """One operation: what the peer says, and what it must hear."""
 
     line: int
-    action: str
-    message: bytes
-    answer: bytes
-    error: str | None
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    message: bytes = b""
+    answer: bytes = b""
+    error: str | None = None
+    code: int = 0
 
 
 class Table:
@@ -50,12 +53,15 @@ class Table:
         ]
 
     def answer(self, request):
-        """Do what is asked and return the reply, if there is one."""
+        """Do what is asked and return the answer, if there is one."""
         if request.target is None:
-            return None
+            return self.listing(request)
         found = self.matching(request)
         if request.action == "get":
-            return found[0] if found else None
+            if not found:
+                msg = "there is no session"
+                raise SessionNotFoundError(msg)
+            return found[0]
         if request.action == "erase":
             for reply in found:
                 wanted = request.credential
@@ -63,10 +69,16 @@ class Table:
                     self.replies.remove(reply)
         elif request.credential is not None and not request.ephemeral and not request.echoes:
             for reply in found:
-                if (request.target, request.username) == reply.session[1:3]:
+                if request.sole or (request.target, request.username) == reply.session[1:3]:
                     self.replies.remove(reply)
             self.create(request)
         return None
+
+    def listing(self, request):
+        """Return the sessions of the namespace if they are asked for."""
+        held = [reply.session for reply in self.replies]
+        chosen = tuple(each for each in held if each.target.namespace == request.namespace)
+        return Listing(chosen) if request.action == "list" else None
 
     def create(self, request):
         """Keep what the request brings."""
@@ -103,44 +115,60 @@ def unescaped(text):
 
 def read(path):
     """Return the turns of a transcript."""
-    turns = []
+    turns, environment = [], {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         mark, text = line[:1], line[2:]
         if mark in {"", "#"}:
             continue
+        if mark == "@":
+            name, _, value = text.partition("=")
+            environment[name] = value
+            continue
         if mark == "$":
-            turns.append(Turn(number, text, b"", b"", None))
+            turns.append(Turn(number, tuple(text.split()), environment))
+            environment = {}
             continue
         turn = turns.pop()
         if mark == ">":
             turn = turn._replace(message=turn.message + unescaped(text) + b"\n")
         elif mark == "<":
             turn = turn._replace(answer=turn.answer + unescaped(text) + b"\n")
+        elif mark == "=":
+            turn = turn._replace(code=int(text))
         else:
             assert mark == "!", f"line {number}: {line}"
-            turn = turn._replace(error=text)
+            turn = turn._replace(error=text, code=1)
         turns.append(turn)
     return turns
 
 
+def held(protocol, table, turn):
+    """Return what the peer hears, what was wrong with its question, and the exit code."""
+    request = None
+    try:
+        request = protocol.parse(Call(turn.arguments, turn.environment, bytearray(turn.message)))
+        return b"".join(protocol.render(request, table.answer(request))), None, 0
+    except KeyleaseError as error:
+        refusal = protocol.refuse(error, request)
+        wrong = str(error) if isinstance(error, RequestError | UsageError) else None
+        return refusal.reply, wrong, refusal.exit_code
+
+
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
-def test_git_hears_what_the_transcript_says(path):
+def test_the_peer_hears_what_the_transcript_says(path):
     """Every conversation that is written down goes as it is written."""
-    git, table = load("git"), Table()
+    protocol, table = load(path.stem.partition("-")[0]), Table()
     turns = read(path)
     assert turns
 
     for turn in turns:
-        answer, error = b"", None
-        try:
-            request = git.parse(Call((turn.action,), {}, bytearray(turn.message)))
-            answer = b"".join(git.render(request, table.answer(request)))
-        except RequestError as refused:
-            error = str(refused)
+        heard = held(protocol, table, turn)
 
-        assert (turn.line, turn.answer, turn.error) == (turn.line, answer, error)
+        assert (turn.line, turn.answer, turn.error, turn.code) == (turn.line, *heard)
 
 
 def test_there_are_transcripts():
     """The conversations are found where they lie."""
-    assert "git-first-use" in {path.stem for path in TRANSCRIPTS}
+    found = {path.stem for path in TRANSCRIPTS}
+
+    assert {"git-first-use", "docker-login"} <= found

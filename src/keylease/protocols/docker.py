@@ -1,0 +1,233 @@
+"""Docker's credential-helper protocol, which podman, skopeo, buildah and docker-py speak as well.
+
+The rules are those of github.com/docker/docker-credential-helpers (credentials/credentials.go,
+credentials/error.go and client/command.go at 594c023). Nothing is read or written but bytes.
+
+Two things have to be exact. A miss is told by one sentence that clients compare with; any other
+answer stops even what needs no credential. And an `erase` of what is not there is no error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from keylease import jsontext
+from keylease.errors import (
+    KeyleaseError,
+    PolicyError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+    printable,
+)
+from keylease.model import Credential, Listing, Refusal, Reply, Request, Target
+from keylease.protocols.base import explained, operation
+from keylease.secret import Secret
+
+if TYPE_CHECKING:
+    from keylease.model import Answer, Session
+    from keylease.protocols.base import Call
+
+NAMESPACE = "docker"
+# An identity token is a few KiB at most.
+MAX_REQUEST = 1 << 18
+OPTIONS = False
+GREETING = b""
+USAGE = "usage: docker-credential-keylease get|store|erase|list|version"
+
+NOT_FOUND: Final = "credentials not found in native keychain"
+NO_URL: Final = "no credentials server URL"
+NO_USERNAME: Final = "no credentials username"
+"""Clients compare with these three, and show anything else as a failure of the helper."""
+
+HUB: Final = Target(NAMESPACE, "https", "index.docker.io", "v1/")
+"""What docker asks for where it means Docker Hub; its list has to have it under this very URL."""
+HUB_ALIASES: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+"""What it is called otherwise: podman asks for the first."""
+_HUB_PATHS: Final = frozenset({"", "v1", "v2"})
+
+_DESCRIBING: Final = frozenset({"version", "--version", "-v"})
+_HELPING: Final = frozenset({"--help", "-h"})
+_MEMBERS: Final = ("ServerURL", "Username", "Secret")
+_SCHEME: Final = re.compile(r"(?:(https?)://)?([^/]*)/*(.*)", re.DOTALL)
+_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
+# What a person hears of as an end. To the client it is a miss: it goes on as it would without us.
+_GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
+
+
+def complete(call: Call) -> bool:
+    """Return whether nothing more has to be read: never before the client has closed its end.
+
+    Even the operations that need no message are sent one, and a client may fail to write it.
+    """
+    return len(call.arguments) != 1 or call.arguments[0] in _DESCRIBING | _HELPING
+
+
+def parse(call: Call) -> Request:
+    """Return what the client asks.
+
+    Raises:
+        UsageError: there is not one operation that is known.
+        RequestError: the message is not one that a client would send.
+    """
+    action = operation(call.arguments)
+    if action in _DESCRIBING:
+        return Request("describe")
+    if action in _HELPING:
+        return Request("ignore")
+    if len(call.message) > MAX_REQUEST:
+        msg = f"the request is longer than {MAX_REQUEST} bytes"
+        raise RequestError(msg)
+    if action == "list":
+        # NOTE: clients send the word "unused", and what they send is not used.
+        return Request("list", namespace=NAMESPACE)
+    if action == "store":
+        return _store(call.message)
+    if action == "get":
+        return Request("get", _asked(call.message), listed=True)
+    if action == "erase":
+        return Request("erase", _asked(call.message))
+    msg = f"unknown operation {action!a}"
+    raise UsageError(msg)
+
+
+def target(name: str) -> Target:
+    """Return the target of a registry: `registry.example:5000`, a URL, or a name of Docker Hub.
+
+    A scheme is only kept where it is not the usual one, and a path where there is one: docker keeps
+    tokens of Docker Hub's own beside the login, under longer paths.
+
+    Raises:
+        UsageError: it names no registry.
+    """
+    try:
+        return _named(name)
+    except RequestError as error:
+        raise UsageError(str(error), "name it as docker does: registry.example:5000") from None
+
+
+def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+    """Return the answer: the credential, the list, the version, or nothing.
+
+    Raises:
+        RequestError: the credential cannot be said in JSON, or has no user.
+    """
+    if isinstance(answer, Listing):
+        return [*_list(answer.sessions), b"\n"]
+    if isinstance(answer, Reply):
+        return _credential(answer)
+    if request.action == "describe":
+        from keylease import __version__
+
+        return [f"docker-credential-keylease (keylease) {__version__}\n".encode()]
+    return [f"{USAGE}\n".encode()] if request.action == "ignore" else []
+
+
+def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
+    """Return a miss in the one form that clients know, or the reason, which they show.
+
+    They pass stderr on to their user's terminal, so an end explains itself there. A plain miss has
+    nothing to explain.
+    """
+    if isinstance(error, UsageError):
+        return Refusal(f"{USAGE}\n".encode(), explained(error), 1, always=True)
+    action = request.action if request else None
+    if isinstance(error, _GONE) and action in {"get", "list", "erase"}:
+        why = "" if type(error) is SessionNotFoundError else _why(error, request)
+        if action == "list":
+            return Refusal(b"{}\n", why, 0, always=True)
+        if action == "erase":
+            return Refusal(b"", "", 0)
+        return Refusal(f"{NOT_FOUND}\n".encode(), why, 1, always=True)
+    if str(error) in {NO_URL, NO_USERNAME}:
+        return Refusal(f"{error}\n".encode(), "", 1)
+    # On stdout it stands in the client's own error, so stderr would say it twice.
+    hint = f" ({error.hint})" if error.hint else ""
+    return Refusal(printable(f"keylease: {error}{hint}").encode() + b"\n", "", 1)
+
+
+def _why(error: KeyleaseError, request: Request | None) -> str:
+    """Return what the user of the client is told of an end."""
+    if not isinstance(error, SessionEndedError) or request is None or request.target is None:
+        return explained(error)
+    registry = "" if request.target == HUB else f" {_url(request.target)}"
+    message = f"the session for{registry or ' Docker Hub'} has ended: {error.reason}"
+    return explained(KeyleaseError(message, f"log in again, as with: docker login{registry}"))
+
+
+def _asked(message: bytearray | memoryview) -> Target:
+    """Return what a bare server URL names."""
+    try:
+        return _named(str(message, "utf-8").strip())
+    except UnicodeDecodeError:
+        msg = "the server URL is not UTF-8"
+        raise RequestError(msg) from None
+
+
+def _named(name: str) -> Target:
+    found = _SCHEME.fullmatch(name)
+    if not name or found is None or not found[2]:
+        raise RequestError(NO_URL)
+    scheme, host, path = found[1] or "https", found[2], found[3].rstrip("/")
+    if _UNFIT.search(name) or "@" in host or "://" in name[found.start(2) :]:
+        msg = "the server URL has a blank, a control character, a user or another scheme than http"
+        raise RequestError(msg)
+    if scheme == "https" and host in HUB_ALIASES and path in _HUB_PATHS:
+        return HUB
+    # No path is a path that no other equals: a question without one must not be answered by the
+    # session of a longer one.
+    return Target(NAMESPACE, scheme, host, path)
+
+
+def _store(message: bytearray | memoryview) -> Request:
+    with jsontext.opened(message) as members:
+        # Go reads members whatever their case, and the last one wins.
+        known = {name.lower() for name in _MEMBERS}
+        if any(name.lower() in known and name not in _MEMBERS for name in members):
+            msg = f"the message has a member in another case: expected {', '.join(_MEMBERS)}"
+            raise RequestError(msg)
+        url, username = jsontext.name(members, "ServerURL"), jsontext.name(members, "Username")
+        if not url:
+            raise RequestError(NO_URL)
+        if not username:
+            raise RequestError(NO_USERNAME)
+        named, secret = _named(url.strip()), jsontext.string(members, "Secret")
+        if secret is None:
+            msg = "the message has no Secret"
+            raise RequestError(msg)
+        return Request("store", named, username, Credential(username, Secret(secret)), sole=True)
+
+
+def _credential(reply: Reply) -> list[bytes | bytearray | memoryview]:
+    credential = reply.credential
+    if not credential.username:
+        raise RequestError(NO_USERNAME)
+    return [
+        b'{"ServerURL":',
+        jsontext.quoted(_url(reply.session.target), "the server URL"),
+        b',"Username":',
+        jsontext.quoted(credential.username, "the user name"),
+        b',"Secret":',
+        jsontext.quoted(credential.secret.reveal(), "the secret"),
+        b"}\n",
+    ]
+
+
+def _list(sessions: tuple[Session, ...]) -> list[bytes | bytearray]:
+    # A later session is the one that a `get` is answered with.
+    newest = {_url(each.target): each.username for each in sessions if each.username}
+    parts: list[bytes | bytearray] = []
+    for url, username in newest.items():
+        parts += (b"," if parts else b"{", jsontext.quoted(url), b":", jsontext.quoted(username))
+    return [*parts, b"}"] if parts else [b"{}"]
+
+
+def _url(named: Target) -> str:
+    """Return the name of a target that docker knows it by."""
+    if (named.protocol, named.host) == HUB[1:3]:
+        return named.url
+    scheme = "" if named.protocol == "https" else f"{named.protocol}://"
+    return f"{scheme}{named.host}" + (f"/{named.path}" if named.path else "")

@@ -1,0 +1,253 @@
+"""Docker's protocol, rule by rule. What a whole conversation is like is in tests/transcripts."""
+
+import json
+
+import pytest
+
+from keylease import __version__
+from keylease.clock import Moment
+from keylease.errors import (
+    AuditError,
+    ConfigError,
+    KeychainUnavailableError,
+    PolicyError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.model import Credential, Listing, Refusal, Reply, Request, Session, Target
+from keylease.protocols import docker
+from keylease.protocols.base import Call
+from keylease.secret import Secret
+
+HUB = "https://index.docker.io/v1/"
+ASKED = Request("get", docker.target("registry.example"), listed=True)
+MISS = b"credentials not found in native keychain\n"
+
+
+def parse(action, message=b""):
+    """Parse what a client sends."""
+    return docker.parse(Call((action,), {}, bytearray(message)))
+
+
+def session(url="registry.example", username="bob"):
+    """Return a session as the rules make it."""
+    now = Moment(1, 1, "boot")
+    return Session(
+        "0" * 32, docker.target(url), username, None, None, 1, now, now, None, 900, 28800
+    )
+
+
+def answer(username="bob", secret=b"hunter2", url="registry.example"):
+    """Return what a client hears of a session."""
+    held = session(url, username)
+    reply = Reply(held, Credential(username, Secret(secret)), 2_000_000_000)
+    return b"".join(docker.render(ASKED, reply))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("registry.example", ("https", "registry.example", "")),
+        ("registry.example:5000", ("https", "registry.example:5000", "")),
+        ("https://registry.example/", ("https", "registry.example", "")),
+        ("http://localhost:5000", ("http", "localhost:5000", "")),
+        ("registry.example/team/x/", ("https", "registry.example", "team/x")),
+        ("[::1]:5000", ("https", "[::1]:5000", "")),
+        ("docker.io", ("https", "index.docker.io", "v1/")),
+        ("https://docker.io", ("https", "index.docker.io", "v1/")),
+        ("index.docker.io/v1", ("https", "index.docker.io", "v1/")),
+        ("registry-1.docker.io/v2/", ("https", "index.docker.io", "v1/")),
+        (HUB, ("https", "index.docker.io", "v1/")),
+        ("http://docker.io", ("http", "docker.io", "")),
+        (HUB + "access-token", ("https", "index.docker.io", "v1/access-token")),
+        ("docker.io.evil.example", ("https", "docker.io.evil.example", "")),
+    ],
+)
+def test_a_registry_has_one_name(name, expected):
+    """All names that mean one registry find one session, and no other name does."""
+    assert Target("docker", *expected) == docker.target(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/", "https://", "a b", "a\nb", "a\x7f", "u@h", "https://u:p@h", "ftp://h"]
+)
+def test_what_is_no_registry_is_refused_by_its_person(name):
+    """A name with a user, a blank or another scheme is no registry's, and is not repeated."""
+    with pytest.raises(UsageError) as caught:
+        docker.target(name)
+
+    assert caught.value.hint
+    assert "u:p" not in str(caught.value)
+
+
+def test_no_path_is_answered_by_no_path():
+    """A registry's own session is not that of something below it, whatever is asked first."""
+    assert "" == parse("get", b"registry.example").target.path
+
+
+def test_a_question_may_end_in_a_line_end():
+    """Go's clients send none, people do."""
+    assert parse("get", b"registry.example") == parse("get", b" registry.example\r\n")
+
+
+@pytest.mark.parametrize("message", [b"\xff", b"registry\0.example", b"registry.example\nevil"])
+def test_a_question_that_is_no_name_is_refused(message):
+    """A name that could be read as two is refused."""
+    with pytest.raises(RequestError):
+        parse("get", message)
+
+
+def test_a_get_says_that_its_peer_asks_for_lists():
+    """The rules then tell the reading of a list from a use."""
+    assert parse("get", b"registry.example").listed
+
+
+def test_a_store_takes_the_place_of_every_other():
+    """docker keeps one login for each registry, so the last one is the one that counts."""
+    request = parse("store", b'{"ServerURL":"r.example","Username":"bob","Secret":"s","x":[1]}')
+
+    assert request.sole
+    assert ("store", docker.target("r.example"), "bob") == request[:3]
+    assert request.credential.secret.matches(Secret(b"s"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"[]",
+        b'{"ServerURL":"r.example","ServerURL":"evil","Username":"bob","Secret":"s"}',
+        b'{"ServerURL":"r.example","SERVERURL":"evil","Username":"bob","Secret":"s"}',
+        b'{"ServerURL":["r.example"],"Username":"bob","Secret":"s"}',
+        b'{"ServerURL":"r.example","Username":"bob","Secret":null}',
+        b'{"ServerURL":"r.example","Username":"bob","Secret":1}',
+        b'{"ServerURL":"r.example","Username":"b\\u0000b","Secret":"s"}',
+        b'{"ServerURL":"r.example","Username":"bob","Secret":"\\ud800"}',
+        b'{"ServerURL":"r.example","Username":"bob","Secret":"s"}{}',
+        b'{"a":' * 100,
+    ],
+)
+def test_a_store_that_could_mean_two_things_is_refused(message):
+    """Nothing is stored of a message that another reader could understand in another way."""
+    with pytest.raises(RequestError):
+        parse("store", message)
+
+
+@pytest.mark.parametrize("action", ["get", "store", "erase", "list"])
+def test_a_message_that_is_too_long_is_refused(action):
+    """Memory is bounded, whatever a client sends."""
+    with pytest.raises(RequestError, match="longer than"):
+        parse(action, b" " * (docker.MAX_REQUEST + 1))
+
+
+def test_the_message_is_read_to_its_end():
+    """Clients that write and do not close are waited for; `version` is sent nothing."""
+    assert not docker.complete(Call(("get",), {}, bytearray(b"registry.example\n\n")))
+    assert docker.complete(Call(("version",), {}, bytearray()))
+    assert docker.complete(Call((), {}, bytearray()))
+
+
+def test_a_credential_is_said_as_docker_reads_it():
+    """Any text goes there and back, and Docker Hub keeps its URL."""
+    said = json.loads(answer("<token>", 'a"b\\ä\n'.encode(), "docker.io"))
+
+    assert {"ServerURL": HUB, "Username": "<token>", "Secret": 'a"b\\ä\n'} == said
+
+
+@pytest.mark.parametrize(("username", "secret"), [(None, b"s"), ("", b"s"), ("bob", b"\xff")])
+def test_what_docker_cannot_be_told_is_refused(username, secret):
+    """A session without a user, or whose secret is no text, is none for docker."""
+    with pytest.raises(RequestError):
+        answer(username, secret)
+
+
+def test_the_list_names_the_session_that_would_answer():
+    """The newest session of each registry is listed, by the name that docker knows."""
+    held = Listing((session(username="old"), session("docker.io"), session(username="new")))
+
+    said = b"".join(docker.render(Request("list", namespace="docker"), held))
+
+    assert {"registry.example": "new", HUB: "bob"} == json.loads(said)
+
+
+def test_the_version_is_told():
+    """`version` names the helper and its version."""
+    said = b"".join(docker.render(parse("version"), None))
+
+    assert f"docker-credential-keylease (keylease) {__version__}\n".encode() == said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionEndedError("the session for https://registry.example/ has ended: idle", "idle"),
+        VaultRevokedError("the vault key is gone"),
+        PolicyError("the policy has revoked every session"),
+    ],
+)
+def test_an_end_is_a_miss_to_the_client_and_explains_itself_to_its_user(error):
+    """The client goes on as without a helper; the terminal shows why it asks for a login."""
+    refused = docker.refuse(error, ASKED)
+
+    assert (MISS, 1, True) == (refused.reply, refused.exit_code, refused.always)
+    assert refused.message.startswith("keylease: error: ")
+    assert "\nkeylease: hint: " in refused.message
+
+
+def test_an_end_names_the_registry_as_docker_does():
+    """The advice can be typed as it stands."""
+    message = docker.refuse(SessionEndedError("ended", "idle"), ASKED).message
+    hub = docker.refuse(SessionEndedError("ended", "cap"), parse("get", b"docker.io")).message
+
+    assert (
+        "keylease: error: the session for registry.example has ended: idle\n"
+        "keylease: hint: log in again, as with: docker login registry.example\n"
+    ) == message
+    assert "the session for Docker Hub has ended: cap\n" in hub
+    assert hub.endswith("docker login\n")
+
+
+def test_a_plain_miss_has_nothing_to_explain():
+    """A registry that nobody logged in to is asked without a credential, in silence."""
+    error = SessionNotFoundError("there is no session")
+
+    assert (MISS, "") == docker.refuse(error, ASKED)[:2]
+    assert Refusal(b"", "", 0) == docker.refuse(error, parse("erase", b"registry.example"))
+    assert (b"{}\n", "", 0) == docker.refuse(error, parse("list"))[:3]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeychainUnavailableError("the keychain is locked"),
+        AuditError("the disk is full"),
+        ConfigError("the configuration is wrong"),
+    ],
+)
+def test_what_is_no_miss_is_no_miss_to_the_client(error):
+    """A locked keychain is not mistaken for a registry without a login; the client shows why."""
+    refused = docker.refuse(error, ASKED)
+
+    assert refused.reply.startswith(f"keylease: {error} (".encode())
+    assert (1, 1) == (refused.exit_code, refused.reply.count(b"\n"))
+
+
+def test_a_store_into_a_revoked_vault_fails():
+    """A login that was not kept is no success."""
+    request = parse("store", b'{"ServerURL":"r.example","Username":"bob","Secret":"s"}')
+
+    assert (1, b"keylease: gone (start afresh") == (
+        (refused := docker.refuse(VaultRevokedError("gone"), request)).exit_code,
+        refused.reply[:28],
+    )
+
+
+def test_a_wrong_command_line_is_told_how_it_should_be():
+    """The usage goes to stdout, as that of docker's own helpers."""
+    refused = docker.refuse(UsageError("unknown operation 'x'"))
+
+    assert (f"{docker.USAGE}\n".encode(), 1) == (refused.reply, refused.exit_code)
+    assert "keylease: error: unknown operation 'x'\n" == refused.message
