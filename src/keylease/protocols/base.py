@@ -8,10 +8,11 @@ What the protocols share stands here, because none of them imports another.
 
 from __future__ import annotations
 
+from time import gmtime, strftime
 from typing import TYPE_CHECKING, NamedTuple
 from typing import Protocol as Interface
 
-from keylease.errors import UsageError, printable
+from keylease.errors import SessionNotFoundError, UsageError, VaultRevokedError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,9 +103,19 @@ def operation(arguments: Sequence[str]) -> str:
     return arguments[0]
 
 
-def explained(error: KeyleaseError) -> str:
-    """Return what a person is told of a refusal, in whole lines that are safe on a terminal."""
-    lines = [f"keylease: error: {error}"]
-    if error.hint:
-        lines.append(f"keylease: hint: {error.hint}")
-    return "".join(f"{printable(line)}\n" for line in lines)
+def explained(error: KeyleaseError, login: str = "") -> str:
+    """Return what a person is told of a refusal, in whole lines that are safe on a terminal.
+
+    Args:
+        error: The refusal.
+        login: The command that starts such a session, where there is one for this very tool.
+    """
+    over = isinstance(error, SessionNotFoundError | VaultRevokedError)
+    hint = f"start one with: {login}" if login and over else error.hint
+    lines = [f"keylease: error: {error}", f"keylease: hint: {hint}"]
+    return "".join(f"{printable(line)}\n" for line in lines[: 2 if hint else 1])
+
+
+def rfc3339(seconds: int) -> str:
+    """Return Unix seconds as RFC 3339 has them, in UTC."""
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(seconds))
