@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) -> Entry | None:
     """Return the line for a credential that comes back; `None` if it comes for the first time.
 
+    Where the peer sends nothing back, what it brings is a login, whatever was given out before.
+
     A session that lives recognises its own secret at any time. One that has ended does so
     for as long as its touch record is kept; after that the session id in the request does.
 
@@ -31,7 +33,7 @@ def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) 
         LockTimeoutError: the answer is late.
     """
     target, username, credential = request.target, request.username, request.credential
-    if target is None or credential is None:
+    if target is None or credential is None or request.fresh:
         return None
     digest = sessions.echo(target, username, credential.secret)
     known = set()
@@ -45,6 +47,9 @@ def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) 
             return Entry(
                 "session.confirmed", "ok", None, session.id, session.target, session.username
             )
+    if request.fresh:
+        # Whoever logs out and in again with the same password means it.
+        return None
     for touch in sessions.ended(target):
         known.add(touch.id)
         if not echo_may_come(touch.released, now):

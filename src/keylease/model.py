@@ -187,6 +187,10 @@ class Request(NamedTuple):
     """Of a `get`: the peer asks for lists, too, and then for each entry."""
     sole: bool = False
     """Of a `store`: the peer keeps one credential for each target, whoever's it is."""
+    fresh: bool = False
+    """Of a `store`: the peer never sends back what it was given, so this is a new login."""
+    question: str = ""
+    """Of a `store` without its credential: what a person is asked on the terminal to have it."""
 
     def wipe(self) -> None:
         """Wipe the secrets that came with the request."""

@@ -113,3 +113,13 @@ def test_the_same_login_again_is_the_one_that_counts(rig: Rig) -> None:
 
     assert b"1" == get(rig)
     assert created == rig.session.validate(REGISTRY)[0].created
+
+
+def test_a_login_after_a_logout_is_a_login(rig: Rig) -> None:
+    """Logged out and in again with the same password a moment later, there is a session."""
+    rig.session.handle(bring(REGISTRY, fresh=True))
+    get(rig)
+    rig.session.handle(Request("erase", REGISTRY))
+    rig.session.handle(bring(REGISTRY, fresh=True))
+
+    assert PASSWORD == get(rig)

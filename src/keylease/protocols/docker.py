@@ -198,7 +198,10 @@ def _store(message: bytearray | memoryview) -> Request:
         if secret is None:
             msg = "the message has no Secret"
             raise RequestError(msg)
-        return Request("store", named, username, Credential(username, Secret(secret)), sole=True)
+        credential = Credential(username, Secret(secret))
+        # NOTE: `docker login` of a registry without a password stores what it was given, even if
+        # the registry refused it. While the session lives that is taken for what it is.
+        return Request("store", named, username, credential, sole=True, fresh=True)
 
 
 def _credential(reply: Reply) -> list[bytes | bytearray | memoryview]:
