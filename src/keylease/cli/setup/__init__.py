@@ -10,6 +10,8 @@ from keylease.cli.base import Group
 
 TOOLS: Final = {
     "git": "keylease.cli.setup.git",
+    "docker": "keylease.cli.setup.docker",
+    "podman": "keylease.cli.setup.podman",
     "completion": "keylease.cli.setup.completion",
 }
 """Every tool by its name."""
@@ -17,4 +19,4 @@ TOOLS: Final = {
 
 @click.group(cls=Group, modules=TOOLS)
 def setup() -> None:
-    """Tell git to ask keylease, and the shell to complete its commands."""
+    """Tell git and other tools to ask keylease, and the shell to complete its commands."""

@@ -1,0 +1,233 @@
+"""`keylease setup docker`: one entry of docker's own configuration, and its plaintext if asked.
+
+docker asks the program `docker-credential-X` that `credsStore` names, for every registry, and the
+one that `credHelpers` names for a single one (docker-login(1), "Credential stores"). docker writes
+the file anew at each login and drops what it does not know, so what is replaced is kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from keylease.cli.base import Command, Program, say, warn
+from keylease.cli.setup.base import (
+    Change,
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    read,
+    replaced,
+    undo_option,
+)
+from keylease.errors import UsageError
+from keylease.model import Credential
+from keylease.protocols.docker import target
+from keylease.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAMS = ("docker",)
+
+HELPER: Final = "keylease"
+_STORE: Final = "credsStore"
+_HELPERS: Final = "credHelpers"
+# docker-login(1): where there is no credential store the file has these, in base64 or as they are.
+_SECRETS: Final = ("auth", "password", "identitytoken", "registrytoken")
+
+
+class Login(NamedTuple):
+    """A login that the file has in plaintext."""
+
+    registry: str
+    username: str
+    secret: str
+
+
+@click.command(cls=Command)
+@click.argument("registries", metavar="[REGISTRY]...", nargs=-1)
+@dry_run_option
+@undo_option
+@click.option(
+    "--move",
+    is_flag=True,
+    help="Start a session for each login that the file has in plaintext, and take it out of the "
+    "file. It is not there any more when the session ends: log in again then.",
+)
+@click.pass_obj
+def docker(
+    program: Program, registries: tuple[str, ...], dry_run: bool, undo: bool, move: bool
+) -> None:
+    """Let docker keep its logins in sessions.
+
+    It sets credsStore in docker's config.json to keylease. Where REGISTRY is given, only logins to
+    these registries are kept by keylease, by an entry of credHelpers for each. What credHelpers
+    says of other registries stays, and counts before credsStore.
+
+    Everything else in the file stays. Logins in plaintext stay too, and docker does not read them
+    any more: see --move. What credsStore was before is put back by --undo.
+    """
+    if undo and (move or registries):
+        msg = "--undo takes back everything that setup wrote"
+        raise UsageError(msg, "give it alone")
+    before, document = _document()
+    if undo:
+        carry_out("docker", _undoing(before, document), dry_run=dry_run, undo=True)
+        return
+    planned = _plan(before, document, registries, move=move)
+    moved = _logins(document) if move else []
+    if moved and not dry_run:
+        _start(program, moved)
+    carry_out("docker", planned, dry_run=dry_run, undo=False)
+    for login in moved:
+        say(f"{'would move' if dry_run else 'moved'} the login to {login.registry} to a session")
+    _warn(document, move=move)
+
+
+def plan() -> Plan:
+    """Return what has to be changed.
+
+    Raises:
+        SetupError: docker's configuration cannot be read.
+    """
+    return _plan(*_document(), (), move=False)
+
+
+def _plan(
+    before: bytes | None, document: dict[str, Any], registries: Sequence[str], *, move: bool
+) -> Plan:
+    after, shown = json.loads(json.dumps(document)), []
+    kept = replaced("docker")
+    if registries:
+        helpers = after.setdefault(_HELPERS, {})
+        for registry in registries:
+            target(registry)
+            if helpers.get(registry) != HELPER:
+                shown += _shown(f"{_HELPERS}: {registry}", helpers.get(registry), HELPER)
+                kept.setdefault(_HELPERS, {})[registry] = helpers.get(registry)
+                helpers[registry] = HELPER
+    elif after.get(_STORE) != HELPER:
+        shown += _shown(_STORE, after.get(_STORE), HELPER)
+        kept[_STORE] = after.get(_STORE)
+        after[_STORE] = HELPER
+    if move:
+        for login in _logins(document):
+            # docker leaves the name of the registry there when a credential store has the login.
+            entry = after["auths"][login.registry]
+            after["auths"][login.registry] = {k: v for k, v in entry.items() if k not in _SECRETS}
+            shown.append(f"- auths: {login.registry}: the login")
+    return Plan((_change(before, document, after, shown),), kept)
+
+
+def _undoing(before: bytes | None, document: dict[str, Any]) -> Plan:
+    after, shown = json.loads(json.dumps(document)), []
+    kept = replaced("docker")
+    if after.get(_STORE) == HELPER:
+        shown += _shown(_STORE, HELPER, kept.get(_STORE))
+        _put(after, _STORE, kept.get(_STORE))
+    helpers = after.get(_HELPERS, {})
+    for registry in [name for name, value in helpers.items() if value == HELPER]:
+        old = kept.get(_HELPERS, {}).get(registry)
+        shown += _shown(f"{_HELPERS}: {registry}", HELPER, old)
+        _put(helpers, registry, old)
+    if not helpers:
+        after.pop(_HELPERS, None)
+    return Plan((_change(before, document, after, shown),))
+
+
+def _put(members: dict[str, Any], key: str, value: str | None) -> None:
+    if value is None:
+        members.pop(key, None)
+    else:
+        members[key] = value
+
+
+def _shown(key: str, old: str | None, new: str | None) -> list[str]:
+    pairs = (("-", old), ("+", new))
+    return [f"{mark} {key}: {value}" for mark, value in pairs if value is not None]
+
+
+def _change(
+    before: bytes | None, document: dict[str, Any], after: dict[str, Any], shown: list[str]
+) -> Change:
+    if after == document:
+        return Change(_path(), before, before, ())
+    # As docker writes it.
+    text = json.dumps(after, indent="\t", ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return Change(_path(), before, text, tuple(shown))
+
+
+def _document() -> tuple[bytes | None, dict[str, Any]]:
+    """Return docker's configuration, as it is and as it is understood."""
+    before, path = read(_path()), _path()
+    try:
+        document = json.loads(before or b"{}")
+    except (ValueError, RecursionError):
+        msg = f"{path} is no JSON"
+        # Not from the error: it may repeat the text.
+        raise SetupError(msg, "docker cannot read it either; mend it first") from None
+    if not isinstance(document, dict) or not all(
+        isinstance(document.get(key, {}), dict) for key in (_HELPERS, "auths")
+    ):
+        msg = f"{path} is not a configuration of docker's"
+        raise SetupError(msg)
+    return before, document
+
+
+def _logins(document: dict[str, Any]) -> list[Login]:
+    """Return the logins that are in plaintext."""
+    found = []
+    for registry, entry in document.get("auths", {}).items():
+        login = _login(registry, entry) if isinstance(entry, dict) else None
+        if login is not None:
+            found.append(login)
+    return found
+
+
+def _login(registry: str, entry: dict[str, Any]) -> Login | None:
+    """Return one login, if the entry has one that a session can hold."""
+    token, encoded = entry.get("identitytoken"), entry.get("auth")
+    if isinstance(token, str) and token:
+        # docker gives a credential store an identity token under this name.
+        return Login(registry, "<token>", token)
+    if not isinstance(encoded, str) or not encoded:
+        return None
+    try:
+        text = base64.b64decode(encoded, validate=True).decode("utf-8").rstrip("\0")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    username, colon, secret = text.partition(":")
+    return Login(registry, username, secret) if colon and username and secret else None
+
+
+def _start(program: Program, logins: Sequence[Login]) -> None:
+    """Start the sessions first: a login that is in neither place would be lost."""
+    wiring = program.wiring()
+    for login in logins:
+        with Secret(login.secret.encode("utf-8")) as secret:
+            wiring.auth.login(target(login.registry), Credential(login.username, secret))
+
+
+def _warn(document: dict[str, Any], *, move: bool) -> None:
+    if os.environ.get("DOCKER_AUTH_CONFIG"):
+        warn("DOCKER_AUTH_CONFIG is set, so docker does not ask keylease", "unset it")
+    entries = document.get("auths", {}).values()
+    if not move and any(
+        isinstance(each, dict) and each.get(s) for each in entries for s in _SECRETS
+    ):
+        warn(
+            f"{_path()} holds logins in plaintext",
+            "move them to sessions with: keylease setup docker --move",
+        )
+
+
+def _path() -> str:
+    directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    return os.path.join(directory, "config.json")
