@@ -23,17 +23,16 @@ if TYPE_CHECKING:
 def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) -> Entry | None:
     """Return the line for a credential that comes back; `None` if it comes for the first time.
 
-    Where the peer sends nothing back, what it brings is a login, whatever was given out before.
-
     A session that lives recognises its own secret at any time. One that has ended does so
-    for as long as its touch record is kept; after that the session id in the request does.
+    for as long as its touch record is kept; after that the session id in the request does. Where
+    the peer sends nothing back, what an ended session held is a new login.
 
     Raises:
         StateError: a record that is of no use any more could not be removed.
         LockTimeoutError: the answer is late.
     """
     target, username, credential = request.target, request.username, request.credential
-    if target is None or credential is None or request.fresh:
+    if target is None or credential is None:
         return None
     digest = sessions.echo(target, username, credential.secret)
     known = set()

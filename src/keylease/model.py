@@ -188,7 +188,8 @@ class Request(NamedTuple):
     sole: bool = False
     """Of a `store`: the peer keeps one credential for each target, whoever's it is."""
     fresh: bool = False
-    """Of a `store`: the peer never sends back what it was given, so this is a new login."""
+    """Of a `store`: the peer sends nothing back by itself, so what an ended session held is a new
+    login. What a live one holds still changes nothing: a cap must not move."""
     question: str = ""
     """Of a `store` without its credential: what a person is asked on the terminal to have it."""
 

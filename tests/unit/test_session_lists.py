@@ -123,3 +123,14 @@ def test_a_login_after_a_logout_is_a_login(rig: Rig) -> None:
     rig.session.handle(bring(REGISTRY, fresh=True))
 
     assert PASSWORD == get(rig)
+
+
+def test_the_same_login_again_moves_no_cap(rig: Rig) -> None:
+    """docker stores what it was given even where the registry refused it; that is no new login."""
+    rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+    (before,) = rig.sealed()
+    rig.clock.advance(60)
+    rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+
+    assert [before] == rig.sealed()
+    assert ("session.confirmed", None) == rig.events()[-1]
