@@ -10,13 +10,14 @@ INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(sys.version.split()[0], s
 # What the installed package is made of. A change of any of it installs the package again.
 SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1) $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: help demo test lint type bench docs package clean
+.PHONY: help demo test interop lint type bench docs package clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      the main job in a throwaway HOME: login, clone, fetch, revocation"
 	@echo "make test      everything that this machine can run, static checks included"
+	@echo "make interop   the real clients of each tool that this machine has, and what is skipped"
 	@echo "make lint      ruff, black, bandit and zizmor"
 	@echo "make type      mypy, for every platform"
 	@echo "make bench     what one answer of the helper costs, beside other helpers"
@@ -30,6 +31,10 @@ demo: $(VENV)/.keylease
 # PYTHONPATH would let the tests import the source tree instead of what is installed.
 test: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest $(ARGS)
+
+# They are part of `make test`, too. Here the reason of each skip is what one looks for.
+interop: $(VENV)/.test
+	@env -u PYTHONPATH $(BIN)/pytest -v tests/interop $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/pytest -q -k "not mypy" tests/test_static_checks.py
