@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("record", "keyctl", "jsontext"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
-    ("vaultrecord",),
+    ("vaultrecord", "lookup"),
     ("generations",),
     ("vault",),
     ("buckets",),
@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("session",),
     ("auth", "custody", "requirement"),
     ("wiring",),
-    ("helper", "cli", "embedding"),
+    ("helper", "cli", "embedding", "keyring_backend"),
     ("testing", "__main__"),
 )
 # Families: one module each beside `base`, which no other of the family may import.
@@ -41,7 +41,7 @@ FAMILIES = ("protocols", "keystores", "shares")
 # Where each third-party package appears, and nowhere else.
 THIRD_PARTY = {
     "cryptography": {"seal"},
-    "keyring": {"keystores.library"},
+    "keyring": {"keystores.library", "keyring_backend"},
     "jeepney": {"keystores.secretservice"},
     "click": {"cli"},
     "platformdirs": {"paths"},

@@ -91,6 +91,7 @@ REFUSED: Final = {
     "keyring.backends.null": "keeps nothing",
     "keyring.backends.fail": "refuses everything",
     "keyring.backends.chainer": "may read from one keychain and write to another",
+    "keylease.keyring_backend": "asks the sessions that this key is for",
     "keyrings.alt": "is one of those that its own authors do not recommend, most of them files",
     "keyrings.cryptfile": "is a file under a password that somebody has to type",
 }
