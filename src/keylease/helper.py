@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
-from keylease.model import MAX_CAP_SECONDS, Limits, Reply
+from keylease.model import MAX_CAP_SECONDS, Credential, Limits, Reply
 from keylease.protocols import load
 from keylease.protocols.base import Call
 from keylease.secret import wipe
@@ -51,6 +51,21 @@ def docker() -> int:
     return main("docker", sys.argv[1:])
 
 
+def cargo() -> int:
+    """Be `cargo-credential-keylease`, which cargo runs for `credential-provider`."""
+    return main("cargo", sys.argv[1:])
+
+
+def aws() -> int:
+    """Be `keylease-aws`, which AWS programs run for `credential_process`."""
+    return main("aws", sys.argv[1:])
+
+
+def kubernetes() -> int:
+    """Be `keylease-kubernetes`, which kubectl and the client libraries run for `exec`."""
+    return main("kubernetes", sys.argv[1:])
+
+
 def main(name: str, argv: Sequence[str]) -> int:
     """Be a program that answers the peer called `name`. As `run`, and an interrupt just ends it."""
     # Before anything heavy is imported: a traceback is noise to who pressed Ctrl-C.
@@ -66,7 +81,8 @@ def run(name: str, argv: Sequence[str]) -> int:
         argv: The command line without the program's name.
     """
     protocol = load(name)
-    if not protocol.GREETING:
+    # Nobody is greeted who can be told at once that the command line makes no sense.
+    if not protocol.GREETING or protocol.complete(Call(tuple(argv), os.environ, bytearray())):
         return _answer(protocol, argv) or 0
     try:
         _write(protocol.GREETING, _STDOUT)
@@ -113,10 +129,12 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> int | None:
                     options, arguments = parse_options(argv)
                 call = Call(arguments, os.environ, message)
                 _read(protocol, call, message)
-                if protocol.GREETING and not message:
+                if protocol.GREETING and not (message or protocol.complete(call)):
                     return None
                 with _wired(options) as wiring:
                     request = protocol.parse(call)
+                    if request.question:
+                        request = _asked(request)
                     _carry_out(protocol, request, wiring, stdout)
             except KeyleaseError as error:
                 refusal = protocol.refuse(error, request)
@@ -144,6 +162,30 @@ def _wired(options: Options) -> Iterator[Wiring]:
         entry = Entry("request.refused", "refused", "malformed")
         wiring.audit.log_or_gap(entry, wiring.clock.now())
         raise
+
+
+def _asked(request: Request) -> Request:
+    """Return the request with what a person types: this peer leaves the question to its helper.
+
+    Raises:
+        UsageError: there is no terminal, or no answer.
+    """
+    from keylease.terminal import ask_secret
+
+    # An interrupt that just ends the process would leave the terminal without its echo.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        secret = ask_secret(request.question)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not secret:
+        msg = "nothing was typed"
+        raise UsageError(msg)
+    return request._replace(credential=Credential(request.username, secret))
 
 
 def _carry_out(protocol: Protocol, request: Request, wiring: Wiring, stdout: int) -> None:

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROGRAMS = ("keylease", "git-credential-keylease", "docker-credential-keylease")
+PROGRAMS = (
+    "keylease",
+    "git-credential-keylease",
+    "docker-credential-keylease",
+    "cargo-credential-keylease",
+    "keylease-aws",
+    "keylease-kubernetes",
+)
 # What a program needs to start at all. Everything else is left behind: a credential, a D-Bus
 # address or a git setting of the person who runs the tests would decide their outcome.
 _KEPT = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "TMPDIR")

@@ -131,3 +131,15 @@ def test_new_refresh_token_is_no_echo(rig: Rig) -> None:
     assert rig.session.store(bring()) is None
     assert rig.session.store(bring(extra=(("oauth_refresh_token", Secret(b"old")),))) is None
     assert rig.session.store(bring(extra=(new,))) is not None
+
+
+def test_a_peer_that_never_echoes_logs_in_again(rig: Rig) -> None:
+    """What cargo brings after a logout is a login, though it was given that token a moment ago."""
+    rig.session.store(bring())
+    rig.session.get(EXAMPLE)
+    rig.session.terminate(EXAMPLE)
+    assert rig.session.store(bring()) is None, "the control: it would be an echo"
+
+    assert rig.session.store(bring(fresh=True)) is not None
+
+    assert PASSWORD == get_password(rig)

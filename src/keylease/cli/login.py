@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keylease.cli import address, terminal
+from keylease import terminal
+from keylease.cli import address
 from keylease.cli.base import Command, Program, say, warn
 from keylease.cli.table import duration
 from keylease.errors import UsageError

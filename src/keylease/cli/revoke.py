@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keylease.cli import terminal
+from keylease import terminal
 from keylease.cli.base import Command, Program, complain, say, warn
 from keylease.cli.keychain import has_state, place
 from keylease.cli.table import counted

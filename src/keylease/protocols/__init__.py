@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final, cast
 from keylease.errors import UsageError
 
 if TYPE_CHECKING:
-    from keylease.protocols import docker, git
+    from keylease.protocols import aws, cargo, docker, git, kubernetes
     from keylease.protocols.base import Protocol
 
     # mypy holds each module against the contract here.
-    _CHECKED: tuple[Protocol, ...] = (docker, git)
+    _CHECKED: tuple[Protocol, ...] = (aws, cargo, docker, git, kubernetes)
 
 PROTOCOLS: Final = {
+    "aws": "keylease.protocols.aws",
+    "cargo": "keylease.protocols.cargo",
     "docker": "keylease.protocols.docker",
     "git": "keylease.protocols.git",
+    "kubernetes": "keylease.protocols.kubernetes",
 }
 """Every protocol by the name of the peer."""
 

@@ -171,4 +171,4 @@ def test_there_are_transcripts():
     """The conversations are found where they lie."""
     found = {path.stem for path in TRANSCRIPTS}
 
-    assert {"git-first-use", "docker-login"} <= found
+    assert {"git-first-use", "docker-login", "cargo-login"} <= found

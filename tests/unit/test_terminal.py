@@ -15,7 +15,7 @@ from support.pseudo_terminal import PseudoTerminal
 
 ASK = """
 import sys
-from keylease.cli import terminal
+from keylease import terminal
 from keylease.errors import UsageError
 try:
     if sys.argv[1] == "secret":

@@ -1,0 +1,190 @@
+"""Cargo's credential-provider protocol, version 1.
+
+The rules are those of the Cargo Book ("Credential Provider Protocol") and, where it is silent, of
+github.com/rust-lang/cargo at af373f7 (src/cargo/util/credential/process.rs). Bytes only.
+
+It is a conversation: the provider greets first, and then answers one line with one line until
+cargo closes its end. Whatever goes wrong is an answer too, and the exit code stays 0.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from keylease import jsontext
+from keylease.errors import (
+    PolicyError,
+    RequestError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+    printable,
+)
+from keylease.model import Credential, Refusal, Reply, Request, Target
+from keylease.protocols.base import explained
+from keylease.secret import Secret
+
+if TYPE_CHECKING:
+    from keylease.errors import KeyleaseError
+    from keylease.jsontext import Value
+    from keylease.model import Answer
+    from keylease.protocols.base import Call
+
+NAMESPACE = "cargo"
+# A line has a URL, a token, and the header lines that a registry sent with its refusal.
+MAX_REQUEST = 1 << 18
+OPTIONS = False
+GREETING = b'{"v":[1]}\n'
+USAGE = "usage: cargo-credential-keylease --cargo-plugin"
+USAGE_EXIT: Final = 2
+
+_VERSION: Final = 1
+CRATES_IO: Final = "https://github.com/rust-lang/crates.io-index"
+"""What cargo calls crates.io to its providers, whichever index it reads itself."""
+_CRATES_IO_NAMES: Final = frozenset({"crates-io", "crates.io"})
+
+# An index is read from many files (`sparse+`) or with git; the server is the same one.
+_INDEX: Final = re.compile(
+    r"(?:sparse\+|registry\+)?([A-Za-z][A-Za-z0-9.-]*)://([^/?#\\]+)((?:/.*)?)", re.DOTALL
+)
+_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
+_WEB: Final = {"https": ":443", "http": ":80"}
+_UNSUPPORTED: Final = "the registry is not one that a session can be for"
+
+_LINE_END: Final = re.compile(rb"\n")
+# Another provider may know such a registry: cargo asks the next one.
+_GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
+
+
+def complete(call: Call) -> bool:
+    """Return whether a whole line is there, or the command line is not one that cargo has."""
+    return call.arguments != ("--cargo-plugin",) or _LINE_END.search(call.message) is not None
+
+
+def parse(call: Call) -> Request:
+    """Return what one line asks.
+
+    Raises:
+        UsageError: cargo calls its providers in another way.
+        RequestError: the line is not one that cargo writes.
+    """
+    if call.arguments != ("--cargo-plugin",):
+        msg = "expected to be run by cargo, with the one argument --cargo-plugin"
+        raise UsageError(msg, 'as with: credential-provider = "cargo-credential-keylease"')
+    if len(call.message) > MAX_REQUEST:
+        msg = f"the request is longer than {MAX_REQUEST} bytes"
+        raise RequestError(msg)
+    with jsontext.opened(call.message) as members:
+        return _request(members)
+
+
+def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+    """Return the line for what was done.
+
+    A token is to be asked for again at the half of what its session has left: cargo keeps it until
+    then, and one that asks at the very end finds nothing.
+
+    Raises:
+        RequestError: the token is no text.
+    """
+    if isinstance(answer, Reply):
+        return [
+            b'{"Ok":{"kind":"get","token":',
+            jsontext.quoted(answer.credential.secret.reveal(), "the token"),
+            b',"cache":"expires","expiration":%d,"operation_independent":true}}\n' % answer.halfway,
+        ]
+    kind = {"store": b"login", "erase": b"logout"}.get(request.action)
+    return [
+        _error(b"operation-not-supported") if kind is None else b'{"Ok":{"kind":"%b"}}\n' % kind
+    ]
+
+
+def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
+    """Return cargo's own words for a miss, or the reason, which cargo shows.
+
+    stderr is the terminal of cargo's user. What has ended explains itself there, because cargo says
+    only that no token was found; a plain miss has nothing to explain.
+    """
+    if isinstance(error, UsageError) and request is None:
+        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+    if str(error) == _UNSUPPORTED:
+        return Refusal(_error(b"url-not-supported"), "", 0)
+    if isinstance(error, _GONE) and request is not None and request.action != "store":
+        plain = type(error) is SessionNotFoundError
+        why = "" if plain else explained(error, "cargo login")
+        return Refusal(_error(b"not-found"), why, 0, always=True)
+    # The only arguments that cargo's user can have wrong: there is no terminal to ask on.
+    hint = "give the token on stdin" if isinstance(error, UsageError) else error.hint
+    reply = b'{"Err":{"kind":"other","message":%b,"caused-by":[%b]}}\n' % (
+        bytes(jsontext.quoted(printable(f"keylease: {error}"))),
+        bytes(jsontext.quoted(printable(hint))) if hint else b"",
+    )
+    return Refusal(reply, "", 0)
+
+
+def target(name: str) -> Target:
+    """Return the target of a registry: the URL of its index, or `crates-io`.
+
+    Raises:
+        UsageError: it is no such URL.
+    """
+    try:
+        return _named(CRATES_IO if name in _CRATES_IO_NAMES else name)
+    except RequestError as error:
+        hint = (
+            "write the index as .cargo/config.toml has it: sparse+https://registry.example/index/"
+        )
+        raise UsageError(str(error), hint) from None
+
+
+def _request(members: dict[str, Value]) -> Request:
+    """Return what an object asks. What it has beside that is for other providers."""
+    version = members.get("v")
+    if type(version) is not int or version != _VERSION:
+        msg = f"the request is not of version {_VERSION} of the protocol"
+        raise RequestError(msg)
+    kind, registry = jsontext.name(members, "kind"), members.get("registry")
+    if kind not in {"get", "login", "logout"}:
+        # The Cargo Book: "Providers should be prepared to handle unknown kinds".
+        return Request("ignore")
+    if not isinstance(registry, dict):
+        msg = "the request has no registry"
+        raise RequestError(msg)
+    index = _named(jsontext.name(registry, "index-url") or "")
+    if kind == "get":
+        return Request("get", index)
+    if kind == "logout":
+        return Request("erase", index)
+    return _login(index, jsontext.string(members, "token"))
+
+
+def _login(index: Target, token: bytearray | None) -> Request:
+    if token is None:
+        # cargo leaves the question to the provider, whose stdin and stdout are not the terminal.
+        question = f"Token for {index.url}: "
+        return Request("store", index, sole=True, fresh=True, question=question)
+    if not token:
+        msg = "the token is empty"
+        raise RequestError(msg)
+    return Request("store", index, None, Credential(None, Secret(token)), sole=True, fresh=True)
+
+
+def _named(index_url: str) -> Target:
+    found = _INDEX.fullmatch(index_url)
+    if found is None or _UNFIT.search(index_url):
+        raise RequestError(_UNSUPPORTED)
+    protocol, host, path = found[1].lower(), found[2], found[3][1:].rstrip("/")
+    if protocol in _WEB:
+        if "@" in host:
+            raise RequestError(_UNSUPPORTED)
+        # RFC 3986, 6.2.2.1 and 6.2.3: cargo writes such URLs in this way, people do not always.
+        host = host.lower().removesuffix(_WEB[protocol])
+    elif ":" in host.rpartition("@")[0]:
+        raise RequestError(_UNSUPPORTED)
+    # No path is a path too: the session of a host does not answer for all of its indexes.
+    return Target(NAMESPACE, protocol, host, path)
+
+
+def _error(kind: bytes) -> bytes:
+    return b'{"Err":{"kind":"%b"}}\n' % kind

@@ -1,0 +1,165 @@
+"""What kubectl and the client libraries ask of an `exec` user: ExecCredential, v1 and v1beta1.
+
+The rules are those of the Kubernetes documentation ("Authenticating", "client-go credential
+plugins") and of github.com/kubernetes/client-go at 32ce75a (plugin/pkg/client/auth/exec/exec.go).
+stdin is not read: what is asked stands in `KUBERNETES_EXEC_INFO` and in one argument.
+
+A session is for the URL of a server. Its secret is a bearer token, or the key of a client
+certificate, which is then its field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from keylease import jsontext
+from keylease.errors import RequestError, UsageError
+from keylease.model import Refusal, Reply, Request, Target
+from keylease.protocols.base import explained, rfc3339
+from keylease.secret import wipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keylease.errors import KeyleaseError
+    from keylease.model import Answer
+    from keylease.protocols.base import Call
+
+NAMESPACE = "kubernetes"
+# The bundle of a cluster's authorities is in it. Linux lets no variable be longer than 128 KiB.
+MAX_REQUEST = 1 << 18
+OPTIONS = False
+GREETING = b""
+USAGE = "usage: keylease-kubernetes [SERVER]"
+USAGE_EXIT: Final = 2
+
+EXEC_INFO: Final = "KUBERNETES_EXEC_INFO"
+CERTIFICATE: Final = "certificate"
+"""The field that makes a session one with a client certificate. Its secret is then the key."""
+
+_GROUP: Final = "client.authentication.k8s.io/"
+_VERSIONS: Final = frozenset({"v1", "v1beta1"})
+_NEWEST: Final = "v1"
+
+_SERVER: Final = re.compile(r"(https?)://([^/?#\\@]+)((?:/[^?#]*)?)", re.IGNORECASE)
+_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
+_PORTS: Final = {"https": ":443", "http": ":80"}
+_EXAMPLE: Final = "write it as the kubeconfig has it: https://cluster.example:6443"
+
+
+def complete(call: Call) -> bool:  # noqa: ARG001 - whatever the call is, stdin is not ours
+    """Return true: nothing is read."""
+    return True
+
+
+def parse(call: Call) -> Request:
+    """Return the question for the server that the client talks to.
+
+    Raises:
+        UsageError: no server is named.
+        RequestError: the variable is not one that a client sets, or it names another server than
+            the argument does.
+    """
+    if len(call.arguments) > 1:
+        msg = f"expected one server at most, found {len(call.arguments)}"
+        raise UsageError(msg)
+    version, server = _asked(call.environment)
+    named = target(call.arguments[0]) if call.arguments else None
+    if named is None and server is None:
+        msg = "the client names no cluster"
+        raise UsageError(msg, "put provideClusterInfo: true, or the server under args")
+    if None not in {named, server} and named != server:
+        msg = "the client talks to another server than the one in its arguments"
+        raise RequestError(msg, "put the server of the cluster under args, or none")
+    return Request("get", named or server, capabilities=frozenset({version}))
+
+
+def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+    """Return an ExecCredential of the version that was asked for.
+
+    It is to be asked for again at the half of what its session has left: a client keeps it until
+    then, and one that asks at the very end finds nothing.
+
+    Raises:
+        RequestError: the credential is no text.
+    """
+    if not isinstance(answer, Reply):
+        return []
+    credential = answer.credential
+    version = next(iter(request.capabilities & _VERSIONS), _NEWEST)
+    certificate = credential.field(CERTIFICATE)
+    secret = jsontext.quoted(credential.secret.reveal(), "the secret")
+    held: list[bytes | bytearray | memoryview] = [b'"token":', secret]
+    if certificate is not None:
+        said = jsontext.quoted(certificate.reveal(), "the certificate")
+        held = [b'"clientCertificateData":', said, b',"clientKeyData":', secret]
+    return [
+        b'{"apiVersion":"%b","kind":"ExecCredential","status":{' % f"{_GROUP}{version}".encode(),
+        *held,
+        b',"expirationTimestamp":"%b"}}\n' % rfc3339(answer.halfway).encode(),
+    ]
+
+
+def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
+    """Return the reason on stderr, which is that of the client."""
+    if isinstance(error, UsageError):
+        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+    asked = request.target if request else None
+    login = f"keylease login --tool kubernetes {asked.url.rstrip('/')}" if asked else ""
+    return Refusal(b"", explained(error, login), 1, always=True)
+
+
+def target(name: str) -> Target:
+    """Return the target of a server's URL.
+
+    Raises:
+        UsageError: it is no such URL.
+    """
+    found = _SERVER.fullmatch(name)
+    if found is None or _UNFIT.search(name):
+        msg = "the server is no URL of http or https without a user, a query and blanks"
+        raise UsageError(msg, _EXAMPLE)
+    # RFC 3986, 6.2.2.1 and 6.2.3: these are one server. No path is a path too, for a cluster
+    # manager has one cluster behind each.
+    protocol = found[1].lower()
+    host = found[2].lower().removesuffix(_PORTS[protocol])
+    return Target(NAMESPACE, protocol, host, found[3][1:].rstrip("/"))
+
+
+def _asked(environment: Mapping[str, str]) -> tuple[str, Target | None]:
+    """Return the version that the client understands, and its server if it names one."""
+    info = environment.get(EXEC_INFO)
+    if not info:
+        return _NEWEST, None
+    message = bytearray(info.encode("utf-8", "surrogateescape"))
+    try:
+        if len(message) > MAX_REQUEST:
+            msg = f"{EXEC_INFO} is longer than {MAX_REQUEST} bytes"
+            raise RequestError(msg)
+        with jsontext.opened(message) as members:
+            return _version(jsontext.name(members, "apiVersion")), _server(members.get("spec"))
+    finally:
+        wipe(message)
+
+
+def _version(api: str | None) -> str:
+    if api is None:
+        return _NEWEST
+    group, version = api[: len(_GROUP)], api[len(_GROUP) :]
+    if group != _GROUP or version not in _VERSIONS:
+        expected = " or ".join(f"{_GROUP}{each}" for each in sorted(_VERSIONS))
+        msg = f"the client asks for another version: expected {expected}"
+        raise RequestError(msg, "put that into apiVersion of the kubeconfig")
+    return version
+
+
+def _server(spec: jsontext.Value) -> Target | None:
+    cluster = spec.get("cluster") if isinstance(spec, dict) else None
+    server = jsontext.name(cluster, "server") if isinstance(cluster, dict) else None
+    if server is None:
+        return None
+    try:
+        return target(server)
+    except UsageError as error:
+        raise RequestError(str(error)) from None

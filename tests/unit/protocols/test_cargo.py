@@ -1,0 +1,220 @@
+"""Cargo's protocol, rule by rule. What a whole conversation is like is in tests/transcripts."""
+
+import json
+
+import pytest
+
+from keylease.clock import NANOSECONDS, Moment
+from keylease.errors import (
+    AuditError,
+    KeychainUnavailableError,
+    PolicyError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.protocols import cargo
+from keylease.protocols.base import Call
+from keylease.secret import Secret
+
+INDEX = "sparse+https://registry.example/index/"
+ASKED = Request("get", cargo.target(INDEX))
+USED = 1_700_000_000
+
+
+def parse(**members):
+    """Parse what cargo writes for the registry."""
+    line = {"v": 1, "registry": {"index-url": INDEX}, **members}
+    return cargo.parse(Call(("--cargo-plugin",), {}, bytearray(json.dumps(line).encode())))
+
+
+def answer(token, seconds=900):
+    """Return what cargo hears of a session that was just used."""
+    now = Moment(USED * NANOSECONDS, 1, "boot")
+    held = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, now, seconds, 28800)
+    reply = Reply(held, Credential(None, Secret(token)), USED + seconds)
+    return json.loads(b"".join(cargo.render(ASKED, reply)))
+
+
+def refused(error, request=ASKED):
+    """Return what cargo hears of a refusal, and what its user does."""
+    refusal = cargo.refuse(error, request)
+    assert 0 == refusal.exit_code, "cargo takes no answer of a provider that fails"
+    return json.loads(refusal.reply)["Err"], refusal.message
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (INDEX, ("https", "registry.example", "index")),
+        ("https://registry.example/index", ("https", "registry.example", "index")),
+        ("registry+https://registry.example/index", ("https", "registry.example", "index")),
+        ("sparse+HTTPS://Registry.Example:443/a/B/", ("https", "registry.example", "a/B")),
+        ("sparse+http://127.0.0.1:8080/", ("http", "127.0.0.1:8080", "")),
+        ("https://registry.example:80", ("https", "registry.example:80", "")),
+        ("https://registry.example//index", ("https", "registry.example", "/index")),
+        ("ssh://git@Registry.example/index.git", ("ssh", "git@Registry.example", "index.git")),
+        ("crates-io", ("https", "github.com", "rust-lang/crates.io-index")),
+        ("crates.io", ("https", "github.com", "rust-lang/crates.io-index")),
+    ],
+)
+def test_a_registry_is_its_index(name, expected):
+    """The session is for the server and the path of the index, as cargo writes them."""
+    assert Target("cargo", *expected) == cargo.target(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "registry.example",
+        "mine",
+        "https://",
+        "https:///index",
+        "file:///index",
+        "https://u:p@registry.example/index",
+        "ssh://u:p@registry.example/index",
+        "https://registry.example?index",
+        "https://registry.example\\@evil.example/",
+        "https://registry example/",
+        "https://registry.example/\n",
+    ],
+)
+def test_what_is_no_index_is_refused(name):
+    """A name that cargo could not ask for is told what one looks like, and is not repeated."""
+    with pytest.raises(UsageError) as caught:
+        cargo.target(name)
+
+    assert "sparse+https://" in caught.value.hint
+    assert "u:p" not in str(caught.value)
+
+
+def test_a_login_is_a_login_whatever_was_given_out():
+    """cargo never sends back what it was given, and has one token for each registry."""
+    request = parse(kind="login", token="abc")
+
+    assert ("store", cargo.target(INDEX), None) == request[:3]
+    assert (True, True, "") == (request.sole, request.fresh, request.question)
+    assert request.credential.secret.matches(Secret(b"abc"))
+
+
+def test_a_login_without_a_token_is_a_question():
+    """On a terminal cargo leaves it to the provider to ask, and null is no token."""
+    for request in (parse(kind="login"), parse(kind="login", token=None)):
+        assert request.credential is None
+        assert "Token for https://registry.example/index: " == request.question
+
+
+def test_cargo_asks_again_before_the_session_ends():
+    """The token is kept for half of the time, so an active user's session is used again."""
+    said = answer(b"abc")["Ok"]
+
+    assert {
+        "kind": "get",
+        "token": "abc",
+        "cache": "expires",
+        "expiration": USED + 450,
+        "operation_independent": True,
+    } == said
+
+
+def test_a_token_that_is_no_text_is_refused():
+    """JSON can say nothing else, and no other bytes are said in its place."""
+    with pytest.raises(RequestError, match="the token is not UTF-8"):
+        answer(b"\xff")
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None, 2])
+def test_another_version_is_refused(version):
+    """A version that only looks like the first is another one."""
+    with pytest.raises(RequestError, match="version 1"):
+        parse(v=version, kind="get")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"kind": "get", "registry": None},
+        {"kind": "get", "registry": "https://registry.example/index"},
+        {"kind": "get", "registry": {}},
+        {"kind": "get", "registry": {"index-url": ["https://registry.example/index"]}},
+        {"kind": "get", "registry": {"index-url": "https://registry.example/\n"}},
+        {"kind": ["get"]},
+        {"kind": "login", "token": ["abc"]},
+        {"kind": "login", "token": ""},
+    ],
+)
+def test_a_line_that_cargo_would_not_write_is_refused(members):
+    """Nothing is guessed of a line that is not of the protocol."""
+    with pytest.raises(RequestError):
+        parse(**members)
+
+
+def test_a_line_that_is_too_long_is_refused():
+    """Memory is bounded, whatever is written."""
+    with pytest.raises(RequestError, match="longer than"):
+        cargo.parse(Call(("--cargo-plugin",), {}, bytearray(cargo.MAX_REQUEST + 1)))
+
+
+def test_a_message_is_a_line():
+    """cargo keeps its end open and waits for the answer to each line."""
+    assert not cargo.complete(Call(("--cargo-plugin",), {}, bytearray(b'{"v":1')))
+    assert cargo.complete(Call(("--cargo-plugin",), {}, bytearray(b'{"v":1}\n')))
+    assert cargo.complete(Call((), {}, bytearray())), "nobody is waited for who is not cargo"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionEndedError("the session for https://registry.example/index has ended: idle", "idle"),
+        VaultRevokedError("the vault key is gone"),
+        PolicyError("the policy has revoked every session"),
+    ],
+)
+def test_an_end_is_a_miss_and_explains_itself(error):
+    """cargo says that there is no token and how to log in; the line above says why."""
+    said, why = refused(error)
+
+    assert {"kind": "not-found"} == said
+    assert why.startswith(f"keylease: error: {error}\n")
+
+
+def test_a_plain_miss_has_nothing_to_explain():
+    """A registry that nobody logged in to is left to the next provider in silence."""
+    assert ({"kind": "not-found"}, "") == refused(SessionNotFoundError("none", "x"))
+
+
+@pytest.mark.parametrize("error", [KeychainUnavailableError("locked"), AuditError("disk full")])
+def test_what_is_no_miss_stops_cargo(error):
+    """A locked keychain sends nobody to a provider with a plaintext file."""
+    said, _ = refused(error)
+
+    assert {"kind": "other", "message": f"keylease: {error}", "caused-by": [error.hint]} == said
+
+
+def test_a_login_that_cannot_be_kept_is_no_success():
+    """A revoked vault, or a policy, is no reason to let another provider write the token down."""
+    login = parse(kind="login", token="abc")
+
+    for error in (VaultRevokedError("gone"), PolicyError("forbidden")):
+        assert "other" == refused(error, login)[0]["kind"]
+
+
+def test_a_login_without_a_terminal_is_told_the_other_way():
+    """Where nobody can be asked, the token can still come from stdin."""
+    said, _ = refused(UsageError("there is no terminal to ask on", "x"), parse(kind="login"))
+
+    assert ["give the token on stdin"] == said["caused-by"]
+
+
+def test_a_wrong_command_line_is_told_how_it_should_be():
+    """Whoever starts it by hand is told that cargo does."""
+    with pytest.raises(UsageError) as caught:
+        cargo.parse(Call(("get",), {}, bytearray()))
+
+    refusal = cargo.refuse(caught.value)
+    assert (b"", 2, True) == (refusal.reply, refusal.exit_code, refusal.always)
+    assert refusal.message.endswith(f"{cargo.USAGE}\n")
