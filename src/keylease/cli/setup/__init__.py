@@ -19,4 +19,4 @@ TOOLS: Final = {
 
 @click.group(cls=Group, modules=TOOLS)
 def setup() -> None:
-    """Tell git and other tools to ask keylease, and the shell to complete its commands."""
+    """Let tools ask keylease, and shells complete its commands."""

@@ -59,7 +59,7 @@ class Login(NamedTuple):
     "--move",
     is_flag=True,
     help="Start a session for each login that the file has in plaintext, and take it out of the "
-    "file. It is not there any more when the session ends: log in again then.",
+    "file. Nobody has it when the session has ended: log in again then.",
 )
 @click.pass_obj
 def docker(
