@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.cli.doctor.base import Finding
@@ -64,7 +65,7 @@ PLACES: Final = (
         "docker",
         "config.json",
         _DOCKER,
-        "set credsStore in it, then log out of each registry and in again",
+        "run: keylease setup docker --move; then change the passwords that were in it",
         "DOCKER_CONFIG",
         "~/.docker",
     ),
@@ -101,8 +102,7 @@ def check(_: Subject) -> Iterator[Finding]:
     """Look into each place."""
     found = False
     for place in PLACES:
-        base = os.environ.get(place.variable) if place.variable else None
-        path = os.path.join(base or os.path.expanduser(place.base), place.name)
+        path = _path(place)
         try:
             mode = _holds(path, place.credential)
         except OSError as error:
@@ -117,6 +117,20 @@ def check(_: Subject) -> Iterator[Finding]:
             yield Finding("warn", said, place.remedy)
     if not found:
         yield Finding("ok", f"no credential in the {len(PLACES)} files that tools keep them in")
+
+
+def holders() -> Iterator[tuple[Place, str]]:
+    """Yield each place that has a credential, and its path. What cannot be looked into is left."""
+    for place in PLACES:
+        path = _path(place)
+        with suppress(OSError):
+            if _holds(path, place.credential) is not None:
+                yield place, path
+
+
+def _path(place: Place) -> str:
+    base = os.environ.get(place.variable) if place.variable else None
+    return os.path.join(base or os.path.expanduser(place.base), place.name)
 
 
 def _holds(path: str, credential: re.Pattern[bytes]) -> int | None:

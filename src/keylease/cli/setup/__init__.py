@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from keylease.cli.base import Group
+from keylease.errors import UsageError
 
 TOOLS: Final = {
     "git": "keylease.cli.setup.git",
@@ -17,6 +18,33 @@ TOOLS: Final = {
 """Every tool by its name."""
 
 
-@click.group(cls=Group, modules=TOOLS)
-def setup() -> None:
-    """Let tools ask keylease, and shells complete its commands."""
+class _Setup(Group):
+    """Without a tool's name there is something to say, and not only the help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the command line apart, though there may be nothing on it."""
+        return click.Group.parse_args(self, ctx, args)
+
+
+@click.group(cls=_Setup, modules=TOOLS, invoke_without_command=True)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Without a tool's name: show what would be changed, ask nobody, and change nothing.",
+)
+@click.pass_context
+def setup(context: click.Context, dry_run: bool) -> None:
+    """Let tools ask keylease, and shells complete its commands.
+
+    Without a tool's name it looks for the tools on this machine, says which of them keep a password
+    or token in plaintext, shows what it would change for each, and asks. Each can be set up, and
+    undone, by its own command as well.
+    """
+    if context.invoked_subcommand is not None:
+        if dry_run:
+            msg = "--dry-run stands before the tool's name"
+            raise UsageError(msg, f"put it after {context.invoked_subcommand}")
+        return
+    from keylease.cli.setup.overview import show
+
+    show(context, TOOLS, dry_run=dry_run)

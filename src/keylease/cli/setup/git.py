@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease.cli.base import Command, Program, say, warn
+from keylease.cli.setup.base import Change, Plan
 from keylease.cli.setup.gitadvice import KEY, RESET, complaints
 from keylease.cli.setup.gitconfig import GitConfig
 from keylease.errors import UsageError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keylease.cli.setup.gitconfig import Scope, Value
+
+PROGRAMS = ("git",)
 
 # One regular expression for Python and for git. It is what this command writes, with any options.
 _WRITTEN: Final = "^keylease( |$)"
@@ -81,6 +84,20 @@ def git(program: Program, undo: bool, scope: Scope, timeout: int | None) -> None
     if not undo:
         for complaint in complaints(config):
             warn(*complaint)
+
+
+def plan() -> Plan:
+    """Return the lines that git lacks. git itself writes them.
+
+    Raises:
+        GitError: git does not tell what it has.
+    """
+    entry = "keylease"
+    values = GitConfig().values("global", KEY)
+    if any(re.search(_WRITTEN, value) for _, _, value in values):
+        return Plan(())
+    shown = (f"+ {KEY} =", f"+ {KEY} = {entry}")
+    return Plan((Change("git's configuration", None, entry.encode(), shown),))
 
 
 def _entry(program: Program, timeout: int | None) -> str:

@@ -1,0 +1,127 @@
+"""`keylease setup` without a tool's name: what is here, what it would be told, and a question."""
+
+import base64
+import json
+import os
+import sys
+
+import pytest
+
+from keylease.cli.setup import TOOLS
+
+if sys.platform == "win32":
+    pytest.skip("the programs of these tests are shell scripts", allow_module_level=True)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Return a home on a machine where docker and skopeo are, and no other tool."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("docker", "skopeo"):
+        (programs / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    for name in ("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "CARGO_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def files(home):
+    """Return every file of the home."""
+    return sorted(path.name for path in home.rglob("*") if path.is_file())
+
+
+def answer(monkeypatch, answers):
+    """Put somebody there who answers the questions."""
+    left = iter(each == "y" for each in answers)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: next(left))
+
+
+def test_the_tools_that_are_here_are_shown(console, machine):
+    """Each is named with what would be changed, and with nobody to ask nothing is."""
+    said = console.run("setup")
+
+    assert 0 == said.code
+    assert [
+        f"docker: would change {machine}/.docker/config.json:",
+        "  + credsStore: keylease",
+        f"podman: would change {machine}/.config/containers/registries.conf.d/90-keylease.conf:",
+        '  + credential-helpers = ["keylease"]',
+    ] == said.out.splitlines()
+    assert "nothing was changed, for there is nobody to ask" in said.err
+    assert [] == files(machine)
+
+
+def test_each_is_asked_for(console, machine, monkeypatch):
+    """What is agreed to is done as the tool's own command does it, and the rest is not."""
+    answer(monkeypatch, "ny")
+
+    said = console.run("setup")
+
+    assert 0 == said.code
+    assert ["90-keylease.conf"] == files(machine)
+    left = console.run("setup", "--dry-run").out
+    assert "docker: would change" in left
+    assert "podman: would change" not in left
+
+
+def test_what_is_set_up_is_not_asked_for_again(console, machine, monkeypatch):
+    """When all is done there is nothing to ask."""
+    answer(monkeypatch, "yy")
+    console.run("setup")
+
+    assert (0, "every tool that was found asks keylease already\n") == console.run("setup")[:2]
+    assert ["90-keylease.conf", "config.json"] == [
+        name for name in files(machine) if not name.startswith("setup-")
+    ]
+
+
+def test_plaintext_is_told(console, machine):
+    """The file is named, and nothing of what is in it."""
+    (machine / ".docker").mkdir()
+    secret = base64.b64encode(b"bob:hunter2").decode("ascii")
+    document = {"auths": {"old.example": {"auth": secret}}}
+    (machine / ".docker" / "config.json").write_text(json.dumps(document), encoding="utf-8")
+
+    said = console.run("setup", "--dry-run")
+
+    assert f"{machine}/.docker/config.json (docker) holds a password" in said.err
+    assert "run: keylease setup docker --move" in said.err
+    assert secret not in said.out + said.err
+
+
+def test_dry_run_asks_nobody(console, machine, monkeypatch):
+    """It shows the same and is done."""
+    answer(monkeypatch, "")
+
+    assert "docker: would change" in console.run("setup", "--dry-run").out
+    assert [] == files(machine)
+    assert 2 == console.run("setup", "--dry-run", "docker").code
+
+
+def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
+    """What cannot be read is told, and the next tool is looked at."""
+    (machine / ".docker").mkdir()
+    (machine / ".docker" / "config.json").write_text("{", encoding="utf-8")
+
+    said = console.run("setup", "--dry-run")
+
+    assert "docker: " in said.err
+    assert "config.json is no JSON" in said.err
+    assert "podman: would change" in said.out
+
+
+@pytest.mark.parametrize("name", sorted(set(TOOLS) - {"completion"}))
+def test_every_tool_can_be_found(name):
+    """A tool in the table says by what it is found and what it would be told."""
+    module = __import__(TOOLS[name], fromlist=["plan"])
+
+    assert module.PROGRAMS
+    assert callable(module.plan)
+    assert os.sep not in "".join(module.PROGRAMS)
