@@ -9,6 +9,7 @@ import pytest
 import keylease
 from keylease.__main__ import OPERATIONS
 from keylease.cli import COMMANDS, main
+from keylease.cli.setup import TOOLS
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from keylease.cli import COMMANDS, main
         ),
         (
             ("setup", "svn"),
-            "there is no command svn: expected git, docker, podman",
+            f"there is no command svn: expected {', '.join(TOOLS)}",
             "see: keylease setup --help",
         ),
         (
