@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("secret", "paths"),
     ("clock",),
     ("model",),
-    ("record", "keyctl", "jsontext", "terminal"),
+    ("record", "keyctl", "jsontext", "httpauth", "terminal"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vaultrecord", "lookup"),

@@ -66,6 +66,31 @@ def kubernetes() -> int:
     return main("kubernetes", sys.argv[1:])
 
 
+def vault() -> int:
+    """Be `keylease-vault`, which Vault and OpenBao run for `token_helper`."""
+    return main("vault", sys.argv[1:])
+
+
+def terraform() -> int:
+    """Be `terraform-credentials-keylease`, for `credentials_helper` of Terraform and OpenTofu."""
+    return main("terraform", sys.argv[1:])
+
+
+def goauth() -> int:
+    """Be `keylease-goauth`, which the go command runs for `GOAUTH`."""
+    return main("go", sys.argv[1:])
+
+
+def pnpm() -> int:
+    """Be `keylease-pnpm`, which pnpm runs for `tokenHelper`."""
+    return main("pnpm", sys.argv[1:])
+
+
+def bazel() -> int:
+    """Be `keylease-bazel`, which Bazel runs for `--credential_helper`."""
+    return main("bazel", sys.argv[1:])
+
+
 def main(name: str, argv: Sequence[str]) -> int:
     """Be a program that answers the peer called `name`. As `run`, and an interrupt just ends it."""
     # Before anything heavy is imported: a traceback is noise to who pressed Ctrl-C.

@@ -27,6 +27,11 @@ PROGRAMS = (
     "cargo-credential-keylease",
     "keylease-aws",
     "keylease-kubernetes",
+    "terraform-credentials-keylease",
+    "keylease-vault",
+    "keylease-goauth",
+    "keylease-pnpm",
+    "keylease-bazel",
 )
 # What a program needs to start at all. Everything else is left behind: a credential, a D-Bus
 # address or a git setting of the person who runs the tests would decide their outcome.

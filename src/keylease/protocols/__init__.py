@@ -11,18 +11,45 @@ from typing import TYPE_CHECKING, Final, cast
 from keylease.errors import UsageError
 
 if TYPE_CHECKING:
-    from keylease.protocols import aws, cargo, docker, git, kubernetes
+    from keylease.protocols import (
+        aws,
+        bazel,
+        cargo,
+        docker,
+        git,
+        goauth,
+        kubernetes,
+        pnpm,
+        terraform,
+        vault,
+    )
     from keylease.protocols.base import Protocol
 
     # mypy holds each module against the contract here.
-    _CHECKED: tuple[Protocol, ...] = (aws, cargo, docker, git, kubernetes)
+    _CHECKED: tuple[Protocol, ...] = (
+        aws,
+        bazel,
+        cargo,
+        docker,
+        git,
+        goauth,
+        kubernetes,
+        pnpm,
+        terraform,
+        vault,
+    )
 
 PROTOCOLS: Final = {
     "aws": "keylease.protocols.aws",
+    "bazel": "keylease.protocols.bazel",
     "cargo": "keylease.protocols.cargo",
     "docker": "keylease.protocols.docker",
     "git": "keylease.protocols.git",
+    "go": "keylease.protocols.goauth",
     "kubernetes": "keylease.protocols.kubernetes",
+    "pnpm": "keylease.protocols.pnpm",
+    "terraform": "keylease.protocols.terraform",
+    "vault": "keylease.protocols.vault",
 }
 """Every protocol by the name of the peer."""
 

@@ -9,16 +9,26 @@ What the protocols share stands here, because none of them imports another.
 from __future__ import annotations
 
 from time import gmtime, strftime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
 
-from keylease.errors import SessionNotFoundError, UsageError, VaultRevokedError, printable
+from keylease.errors import (
+    PolicyError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from keylease.errors import KeyleaseError
     from keylease.model import Answer, Refusal, Request, Target
+
+GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
+"""What a person hears of as an end. To a peer that knows a miss it is one: it goes on as it would
+without a helper."""
 
 
 class Call(NamedTuple):

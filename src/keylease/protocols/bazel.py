@@ -1,0 +1,111 @@
+"""The credential helper of Bazel, and of whatever else speaks EngFlow's protocol.
+
+The rules are those of github.com/EngFlow/credential-helper-spec (7df9bef), and of CredentialHelper
+and GetCredentialsResponse in Bazel. Nothing is read or written but bytes.
+
+No headers are the answer where nothing is known: the helper may be asked for servers that need no
+credential, too. Bazel keeps each answer until it expires, so it is told to ask again in time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from keylease import jsontext
+from keylease.errors import RequestError, UsageError
+from keylease.httpauth import authorization, split
+from keylease.model import Refusal, Reply, Request, Target
+from keylease.protocols.base import GONE, explained, operation, rfc3339
+from keylease.secret import wipe
+
+if TYPE_CHECKING:
+    from keylease.errors import KeyleaseError
+    from keylease.model import Answer
+    from keylease.protocols.base import Call
+
+# The servers are those that git clones from, or others of the web.
+NAMESPACE = "web"
+MAX_REQUEST = 1 << 16
+OPTIONS = False
+GREETING = b""
+USAGE = "usage: keylease-bazel get"
+USAGE_EXIT: Final = 2
+
+NOTHING: Final = b'{"headers":{}}\n'
+"""The answer where nothing is known. It has no `expires`: some versions of Bazel take one that has
+passed for one that is as far ahead."""
+
+
+def complete(call: Call) -> bool:
+    """Return whether nothing more has to be read: the question is read to its end."""
+    return call.arguments != ("get",)
+
+
+def parse(call: Call) -> Request:
+    """Return what the client asks.
+
+    Raises:
+        UsageError: there is not the one operation.
+        RequestError: the message names no server that may be sent a credential.
+    """
+    action = operation(call.arguments)
+    if action != "get":
+        msg = f"unknown operation {action!a}"
+        raise UsageError(msg)
+    if len(call.message) > MAX_REQUEST:
+        msg = f"the request is longer than {MAX_REQUEST} bytes"
+        raise RequestError(msg)
+    # Other members may come with later versions of the protocol, and mean nothing here.
+    with jsontext.opened(call.message) as members:
+        uri = jsontext.name(members, "uri")
+    try:
+        # As git asks: the host alone.
+        asked = target(uri or "")._replace(path=None)
+    except UsageError as error:
+        msg = f"the uri cannot be answered: {error}"
+        raise RequestError(msg) from None
+    return Request("get", asked, capabilities=frozenset({"authtype"}))
+
+
+def target(name: str) -> Target:
+    """Return the target of a server, as in git's URLs; `https://` may be left out.
+
+    Raises:
+        UsageError: it is no server.
+    """
+    place = split(name if "://" in name else f"https://{name}")
+    if place.scheme != "https":
+        msg = "a credential is sent by https alone"
+        raise UsageError(msg, "write the URL as https://server.example")
+    return Target(NAMESPACE, place.scheme, place.host, place.path or None)
+
+
+def render(
+    request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
+    answer: Answer,
+) -> list[bytes | bytearray | memoryview]:
+    """Return the header, and when to ask again.
+
+    Raises:
+        RequestError: no header can say it.
+    """
+    if not isinstance(answer, Reply):
+        return []
+    header = authorization(answer.credential)
+    try:
+        value = jsontext.quoted(header, "the header")
+    finally:
+        wipe(header)
+    end = b'"%b"' % rfc3339(answer.halfway).encode("ascii")
+    return [b'{"headers":{"Authorization":[', value, b']},"expires":', end, b"}\n"]
+
+
+def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
+    """Return no headers where nothing is known, and otherwise the reason, which Bazel shows."""
+    if isinstance(error, UsageError):
+        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+    if isinstance(error, GONE):
+        asked = request.target if request else None
+        login = f"keylease login {asked.url}" if asked else ""
+        return Refusal(NOTHING, explained(error, login), 0)
+    return Refusal(b"", explained(error), 1, always=True)

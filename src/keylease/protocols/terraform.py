@@ -1,0 +1,120 @@
+"""The credentials helper of Terraform and OpenTofu.
+
+The rules are those of docs/internals/credentials-helpers.mdx and of
+svcauthconfig/helper_program.go in OpenTofu (f831fa1). Nothing is read or written but bytes.
+
+An object without members is the answer where nothing is known; the client then goes on without a
+token. A failure needs a text on stderr, which the client puts into its own error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from keylease import jsontext
+from keylease.errors import RequestError, UsageError
+from keylease.model import Credential, Refusal, Reply, Request, Target
+from keylease.protocols.base import GONE, explained
+from keylease.secret import Secret
+
+if TYPE_CHECKING:
+    from keylease.errors import KeyleaseError
+    from keylease.model import Answer
+    from keylease.protocols.base import Call
+
+NAMESPACE = "terraform"
+MAX_REQUEST = 1 << 16
+OPTIONS = False
+GREETING = b""
+USAGE = "usage: terraform-credentials-keylease get|store|forget HOST"
+USAGE_EXIT: Final = 2
+
+_WORDS: Final = 2
+_SILENT: Final = frozenset({"get", "forget"})
+# A host as Terraform compares it: ASCII, IDNA where needed, with a port that is not 443.
+_HOST: Final = re.compile(r"(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def complete(call: Call) -> bool:
+    """Return whether nothing more has to be read: what comes to `store` is read to its end.
+
+    So is what comes to an operation that is not known, for a client must not fail in its writing.
+    """
+    return len(call.arguments) != _WORDS or call.arguments[0] in _SILENT
+
+
+def parse(call: Call) -> Request:
+    """Return what the client asks.
+
+    Raises:
+        UsageError: there are not one known operation and a host.
+        RequestError: what was sent are no credentials that can be kept whole.
+    """
+    if len(call.arguments) != _WORDS:
+        msg = f"expected an operation and a host, found {len(call.arguments)} arguments"
+        raise UsageError(msg)
+    action, host = call.arguments
+    if action == "get":
+        return Request("get", target(host))
+    if action == "forget":
+        return Request("erase", target(host))
+    if action == "store":
+        return _store(target(host), call.message)
+    msg = f"unknown operation {action!a}"
+    raise UsageError(msg)
+
+
+def target(name: str) -> Target:
+    """Return the target of a host, as Terraform names it: `app.terraform.io`, `host.example:8443`.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    host = name.lower().removeprefix("https://").removesuffix("/").removesuffix(":443")
+    if _HOST.fullmatch(host) is None:
+        msg = "what is given is no host as Terraform writes it"
+        raise UsageError(msg, "write it in ASCII, as in: registry.example:8443")
+    return Target(NAMESPACE, "https", host, "")
+
+
+def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+    """Return the token as JSON, or nothing for what is done in silence.
+
+    Raises:
+        RequestError: the token is no text.
+    """
+    if request.action != "get" or not isinstance(answer, Reply):
+        return []
+    token = jsontext.quoted(answer.credential.secret.reveal(), "the token")
+    return [b'{"token":', token, b"}\n"]
+
+
+def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
+    """Return an empty object where nothing is known, and otherwise the reason for the client."""
+    if isinstance(error, UsageError):
+        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+    if isinstance(error, GONE) and request is not None and request.target is not None:
+        if request.action == "get":
+            login = f"terraform login {request.target.host}"
+            return Refusal(b"{}\n", explained(error, login), 0)
+        if request.action == "erase":
+            return Refusal(b"", "", 0)
+    return Refusal(b"", explained(error), 1, always=True)
+
+
+def _store(named: Target, message: bytearray | memoryview) -> Request:
+    if len(message) > MAX_REQUEST:
+        msg = f"the credentials are longer than {MAX_REQUEST} bytes"
+        raise RequestError(msg)
+    with jsontext.opened(message) as members:
+        token = jsontext.string(members, "token")
+        if not token:
+            msg = "the credentials have no token"
+            raise RequestError(msg)
+        # The protocol forbids to drop what is not understood, and a session has no place for it.
+        if len(members) > 1:
+            msg = "the credentials have more than a token, and that cannot be kept"
+            raise RequestError(msg)
+        brought = Credential(None, Secret(token))
+    return Request("store", named, credential=brought, sole=True, fresh=True)
