@@ -54,7 +54,7 @@ ALLOWED_TO_JEEPNEY = {
 PROGRAM = """
 import sys
 from keylease.helper import run
-code = run("git", sys.argv[1:])
+code = run(sys.argv[1], sys.argv[2:])
 modules = sorted(sys.modules)
 import json
 json.dump([code, modules], sys.stderr)
@@ -63,10 +63,12 @@ GET = "protocol=https\nhost=example.com\n"
 STORE = GET + "username=alice\npassword=secret\n"
 
 
-def modules_of(home: Throwaway, operation: str, message: str) -> tuple[str, set[str]]:
+def modules_of(
+    home: Throwaway, operation: str, message: str, peer: str = "git"
+) -> tuple[str, set[str]]:
     """Run one operation in a fresh interpreter; return the answer and what it had imported."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, operation],
+        [sys.executable, "-I", "-c", PROGRAM, peer, operation],
         input=message,
         env=home.environment,
         capture_output=True,
@@ -87,6 +89,16 @@ def test_helper_imports_nothing_heavy(kernel_home: Throwaway, operation: str) ->
     assert set() == FORBIDDEN & modules
     assert ("password=secret" in answer) == (operation == "get")
     assert "cryptography" in modules, "the control: what is used must be seen"
+
+
+def test_docker_costs_no_more_than_git(kernel_home: Throwaway) -> None:
+    """Its JSON is read and written without a library, and its answer is as quick as git's."""
+    login = '{"ServerURL":"registry.example","Username":"alice","Secret":"secret"}'
+    modules_of(kernel_home, "store", login, "docker")
+    answer, modules = modules_of(kernel_home, "get", "registry.example", "docker")
+
+    assert set() == FORBIDDEN & modules
+    assert '"Secret":"secret"' in answer
 
 
 def test_secret_service_costs_its_library_and_no_more(desktop) -> None:

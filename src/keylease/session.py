@@ -16,6 +16,7 @@ from keylease.audit.events import Entry
 from keylease.clock import NANOSECONDS
 from keylease.echo import echoed, holds
 from keylease.errors import (
+    PolicyError,
     SessionEndedError,
     SessionNotFoundError,
     StateError,
@@ -168,7 +169,8 @@ class SessionService:
 
         Raises:
             VaultRevokedError: the vault is revoked, and only a person can start a new one.
-            PolicyError: the policy of this machine lets there be no session for the target.
+            PolicyError: the policy of this machine lets there be no session for the target, or the
+                configuration lets no tool start one and the peer's user has to know.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         target, username, credential = request.target, request.username, request.credential
@@ -188,6 +190,8 @@ class SessionService:
                     self._audit.log_or_gap(echo, now)
                     if request.sole and echo.outcome == "ok":
                         self._end_others(sessions, live, request, now)
+                elif refusal == "policy" and request.fresh:
+                    raise _unwanted(target)
                 elif refusal is not None:
                     self._operations.refuse(refusal, target, username)
                 else:
@@ -199,6 +203,8 @@ class SessionService:
         except SessionNotFoundError:
             if purpose == "store":
                 raise
+            if refusal == "policy" and request.fresh:
+                raise _unwanted(target) from None
         return None
 
     def erase(
@@ -213,10 +219,15 @@ class SessionService:
 
     # The operations on one session.
 
-    def create(self, target: Target, credential: Credential) -> Session:
+    def create(self, target: Target, credential: Credential, *, sole: bool = False) -> Session:
         """Create a session because a person asked for it. A revoked vault gets a new key for it.
 
         What `store` of the configuration forbids is forbidden to tools, not to a person.
+
+        Args:
+            target: What the credential is for.
+            credential: What the session is to hold.
+            sole: Whether it takes the place of other users' sessions, too.
 
         Raises:
             PolicyError: the policy of this machine lets there be no session for the target.
@@ -226,6 +237,9 @@ class SessionService:
         with self._operation(target, username, "login") as (sessions, now):
             session = self._new(sessions, target, credential, now)
             self._persist(sessions, session, credential, now)
+            if sole:
+                live = self._judge.sort(sessions, sessions.of(target), now).live
+                self._end_others(sessions, live, session, now)
             return session
 
     def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
@@ -447,11 +461,11 @@ class SessionService:
         return used
 
     def _end_others(
-        self, sessions: Sessions, live: list[Live], request: Request, now: Moment
+        self, sessions: Sessions, live: list[Live], login: Request | Session, now: Moment
     ) -> None:
         """End the sessions of other users that a new login takes the place of."""
         for found, session in live:
-            if session.target == request.target and session.username != request.username:
+            if session.target == login.target and session.username != login.username:
                 self._judge.end(sessions, found, "replaced", now)
 
     def _end_answering(
@@ -474,6 +488,12 @@ class SessionService:
             if not doomed:
                 self._operations.refuse("not_found", target, username)
             return [session for _, session in doomed]
+
+
+def _unwanted(target: Target) -> PolicyError:
+    """Return the refusal of a login, which must not be lost without a word as an echo may be."""
+    msg = f"the configuration lets no tool start a session for {target.url}"
+    return PolicyError(msg, "see: keylease config show")
 
 
 def _replaced(live: list[Live], target: Target, credential: Credential) -> bool:

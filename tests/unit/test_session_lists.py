@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from support.rig import PASSWORD, Rig, bring, text
 
-from keylease.errors import SessionEndedError
+from keylease.errors import PolicyError, SessionEndedError
 from keylease.listings import SECONDS
-from keylease.model import IDLE_SECONDS, Request, Target
+from keylease.model import IDLE_SECONDS, Request, Settings, Target, Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from keylease.model import Store
 
 REGISTRY = Target("docker", "https", "registry.example", "")
 ANOTHER = Target("docker", "https", "another.example", "")
@@ -134,3 +136,17 @@ def test_the_same_login_again_moves_no_cap(rig: Rig) -> None:
 
     assert [before] == rig.sealed()
     assert ("session.confirmed", None) == rig.events()[-1]
+
+
+@pytest.mark.parametrize("store", ["never", "update"])
+def test_a_login_that_is_not_kept_is_no_success(tmp_path: Path, store: Store) -> None:
+    """Where tools may start no session, who logs in by one hears of it; git is told nothing."""
+    rig = Rig(tmp_path / "keylease", settings=Settings(general=Terms(store=store)))
+
+    for _ in range(2):  # without a vault, and with one
+        with pytest.raises(PolicyError, match="lets no tool start a session"):
+            rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+        assert rig.session.handle(bring(REGISTRY)) is None
+        assert [("session.refused", "policy")] * 2 == rig.events()[-2:]
+        rig.session.open_vault()
+    assert [] == rig.sealed()
