@@ -121,10 +121,11 @@ class KeyCustody:
         now = self._clock.now()
         failures: list[KeyleaseError] = []
         record, marked, deleted, sealed = None, False, False, None
-        with _going_on(failures):
-            record = self._vault.record()
         unmarked: list[KeyleaseError] = []
         unknown: list[KeyleaseError] = []
+        with _going_on(unknown):
+            # Without it nobody knows which key it is.
+            record = self._vault.record()
         if record is not None:
             with suppress(KeyleaseError):
                 # A line without it is vouched for by the next one that has it.
@@ -133,6 +134,9 @@ class KeyCustody:
                 marked = self._vault.revoke(now)
             if record.revoked is None:
                 self._audit.log_or_gap(Entry("vault.revoked"), now)
+            with suppress(KeyleaseError):
+                # Rotations can have come before the mark; none comes after it.
+                record = self._vault.record() or record
             with _going_on(unknown):
                 deleted = self._vault.delete_keys(record)
         destroyed = self._destroy(now, lambda _: True, failures)

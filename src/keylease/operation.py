@@ -183,7 +183,7 @@ class Operations:
         if create and (keys is None or (keys.audit is None and revive)):
             keys = self._vault.create(now, revive=revive)
         if keys is None:
-            msg = "no session was ever started, or none since the machine was"
+            msg = "no session was started yet, or none since this machine started"
             raise SessionNotFoundError(msg)
         self._audit.key = keys.audit
         if keys.made:

@@ -8,7 +8,7 @@ from support.sealed import Place
 
 from keylease.buckets import LONGEST_SEALED
 from keylease.errors import LockTimeoutError
-from keylease.statefile.base import TEMPORARY
+from keylease.statefile.primitives import TEMPORARY
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are those of POSIX")
 OTHER = EXAMPLE._replace(host="other.example")

@@ -234,7 +234,7 @@ def test_no_color_is_respected(console, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--watch",), "--watch needs a terminal to write on, and stdout is none"),
+        (("--watch",), "--watch needs a terminal that can be written over, and stdout is not one"),
         (("--watch", "--json"), "--watch shows bars, and --json is for programs"),
     ],
 )
