@@ -54,6 +54,8 @@ _HELPING: Final = frozenset({"--help", "-h"})
 _MEMBERS: Final = ("ServerURL", "Username", "Secret")
 _SCHEME: Final = re.compile(r"(?:(https?)://)?([^/]*)/*(.*)", re.DOTALL)
 _UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
+# No login by a tool makes a new vault key, so a person has to.
+_AFRESH: Final = "run: keylease init; then log in again"
 # What a person hears of as an end. To the client it is a miss: it goes on as it would without us.
 _GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 
@@ -145,12 +147,15 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if str(error) in {NO_URL, NO_USERNAME}:
         return Refusal(f"{error}\n".encode(), "", 1)
     # On stdout it stands in the client's own error, so stderr would say it twice.
-    hint = f" ({error.hint})" if error.hint else ""
-    return Refusal(printable(f"keylease: {error}{hint}").encode() + b"\n", "", 1)
+    hint = _AFRESH if isinstance(error, VaultRevokedError) else error.hint
+    told = f"keylease: {error} ({hint})" if hint else f"keylease: {error}"
+    return Refusal(printable(told).encode() + b"\n", "", 1)
 
 
 def _why(error: KeyleaseError, request: Request | None) -> str:
     """Return what the user of the client is told of an end."""
+    if isinstance(error, VaultRevokedError):
+        return explained(VaultRevokedError(str(error), _AFRESH))
     if not isinstance(error, SessionEndedError) or request is None or request.target is None:
         return explained(error)
     registry = "" if request.target == HUB else f" {_url(request.target)}"

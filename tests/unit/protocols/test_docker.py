@@ -236,13 +236,17 @@ def test_what_is_no_miss_is_no_miss_to_the_client(error):
 
 
 def test_a_store_into_a_revoked_vault_fails():
-    """A login that was not kept is no success."""
+    """A login that was not kept is no success, and what helps is said in both places."""
     request = parse("store", b'{"ServerURL":"r.example","Username":"bob","Secret":"s"}')
+    stored = docker.refuse(VaultRevokedError("the vault key was revoked"), request)
+    asked = docker.refuse(VaultRevokedError("the vault key was revoked"), ASKED)
 
-    assert (1, b"keylease: gone (start afresh") == (
-        (refused := docker.refuse(VaultRevokedError("gone"), request)).exit_code,
-        refused.reply[:28],
+    assert 1 == stored.exit_code
+    assert (
+        b"keylease: the vault key was revoked (run: keylease init; then log in again)\n"
+        == stored.reply
     )
+    assert "keylease: hint: run: keylease init; then log in again\n" in asked.message
 
 
 def test_a_wrong_command_line_is_told_how_it_should_be():
