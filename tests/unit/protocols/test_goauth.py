@@ -1,0 +1,128 @@
+"""GOAUTH of the go command, rule by rule."""
+
+import pytest
+
+from keylease.clock import Moment
+from keylease.errors import (
+    KeychainUnavailableError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.protocols import goauth
+from keylease.protocols.base import Call
+from keylease.secret import Secret
+
+ASKED = Request(
+    "get", Target("web", "https", "proxy.example"), capabilities=frozenset({"authtype"})
+)
+
+
+def parse(*arguments):
+    """Parse what the go command says."""
+    return goauth.parse(Call(arguments, {}, bytearray()))
+
+
+def answer(path=None, credential=None):
+    """Return what the go command hears of a session."""
+    now = Moment(1, 1, "boot")
+    held = Target("web", "https", "proxy.example", path)
+    session = Session("0" * 32, held, "bob", None, None, 1, now, now, None, 900, 28800)
+    reply = Reply(session, credential or Credential("bob", Secret(b"pw")), 2_000_000_000)
+    return b"".join(goauth.render(ASKED, reply))
+
+
+def test_the_first_call_is_answered_with_nothing():
+    """It names no URL, so an answer would be every session there is."""
+    assert Request("ignore") == parse()
+    assert [] == goauth.render(parse(), None)
+
+
+def test_a_url_is_asked_for_as_git_asks_for_it():
+    """A login to a server is good for its modules, whatever their path."""
+    assert ASKED == parse("https://proxy.example/team/x/@v/list?go-get=1")
+
+
+def test_what_is_not_https_is_answered_with_nothing():
+    """The go command would take no answer for it."""
+    assert Request("ignore") == parse("http://proxy.example/x")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("a", "b"), ("https://bob:hunter2@proxy.example",), ("https://",), ("",), ("a b",)],
+)
+def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
+    """Nothing is guessed, and a password in a URL is not repeated."""
+    with pytest.raises(UsageError) as caught:
+        parse(*arguments)
+    refused = goauth.refuse(caught.value)
+
+    assert (b"", 2, True) == (refused.reply, refused.exit_code, refused.always)
+    assert "hunter2" not in refused.message
+
+
+def test_stdin_is_left_alone():
+    """The response of the server is there, and means nothing here."""
+    assert goauth.complete(Call((), {}, bytearray()))
+    assert goauth.complete(Call(("https://proxy.example",), {}, bytearray()))
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        (None, b"https://proxy.example"),
+        ("", b"https://proxy.example"),
+        ("team/x", b"https://proxy.example/team/x"),
+    ],
+)
+def test_the_header_is_for_what_the_session_is_for(path, url):
+    """Go sends it to what begins with the URL, so a session for a path goes nowhere else."""
+    assert url + b"\n\nAuthorization: Basic Ym9iOnB3\n\n" == answer(path)
+
+
+@pytest.mark.parametrize("path", ["a b", "a\nhttps://evil.example", "\udcff", "ä"])
+def test_no_path_can_add_a_line(path):
+    """What is in a store may come from anywhere."""
+    with pytest.raises(RequestError):
+        answer(path)
+
+
+def test_no_secret_can_add_a_line():
+    """A token with a line end is told to nobody."""
+    with pytest.raises(RequestError):
+        answer(credential=Credential(None, Secret(b"a\n\nhttps://evil.example")))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionNotFoundError("there is none"),
+        SessionEndedError("it has ended: idle", "idle"),
+        VaultRevokedError("the vault key is gone"),
+    ],
+)
+def test_no_session_is_silence(error):
+    """The go command goes on, and says what the server said."""
+    refused = goauth.refuse(error, ASKED)
+
+    assert (b"", 0, False) == (refused.reply, refused.exit_code, refused.always)
+    assert refused.message.endswith("start one with: keylease login https://proxy.example\n")
+
+
+def test_what_is_no_miss_is_told():
+    """A locked keychain is a failure of the command, which `go -x` shows."""
+    refused = goauth.refuse(KeychainUnavailableError("locked"), ASKED)
+
+    assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
+
+
+def test_a_person_may_name_a_path():
+    """A login can be for a part of a server."""
+    assert Target("web", "https", "proxy.example", "team") == goauth.target("proxy.example/team/")
+    assert Target("web", "https", "proxy.example") == goauth.target("https://proxy.example/")
+    with pytest.raises(UsageError):
+        goauth.target("http://proxy.example")

@@ -1,0 +1,157 @@
+"""Terraform's credentials helper, rule by rule."""
+
+import json
+
+import pytest
+
+from keylease.clock import Moment
+from keylease.errors import (
+    KeychainUnavailableError,
+    PolicyError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.model import Credential, Refusal, Reply, Request, Session, Target
+from keylease.protocols import terraform
+from keylease.protocols.base import Call
+from keylease.secret import Secret
+
+ASKED = Request("get", Target("terraform", "https", "app.terraform.io", ""))
+
+
+def parse(action, message=b"", host="app.terraform.io"):
+    """Parse what Terraform sends."""
+    return terraform.parse(Call((action, host), {}, bytearray(message)))
+
+
+def answer(token):
+    """Return what Terraform hears of a session."""
+    now = Moment(1, 1, "boot")
+    held = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, None, 900, 28800)
+    reply = Reply(held, Credential(None, Secret(token)), 2_000_000_000)
+    return b"".join(terraform.render(ASKED, reply))
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("app.terraform.io", "app.terraform.io"),
+        ("App.Terraform.io", "app.terraform.io"),
+        ("https://app.terraform.io/", "app.terraform.io"),
+        ("app.terraform.io:443", "app.terraform.io"),
+        ("127.0.0.1:8443", "127.0.0.1:8443"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("[::1]:8443", "[::1]:8443"),
+    ],
+)
+def test_a_host_has_the_name_that_terraform_gives_it(name, host):
+    """A person may write it as it is written otherwise."""
+    assert Target("terraform", "https", host, "") == terraform.target(name)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "bücher.example", "a/b", "u@h", "http://h", "h:", "h:x", "h\n"]
+)
+def test_what_is_no_host_is_refused(host):
+    """Nothing is asked for by half a name."""
+    with pytest.raises(UsageError):
+        parse("get", host=host)
+
+
+def test_a_login_is_kept_as_the_only_one():
+    """A host has one token."""
+    request = parse("store", b'{"token":"a\\u0062c"}')
+
+    assert ("store", ASKED.target, None) == request[:3]
+    assert request.credential.secret.matches(Secret(b"abc"))
+    assert request.sole
+    assert request.fresh
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'"abc"',
+        b'{"token":""}',
+        b'{"token":null}',
+        b'{"token":1}',
+        b'{"token":"a","token":"b"}',
+        b'{"token":"a"} {}',
+        b'{"token":"' + b"x" * 65536 + b'"}',
+    ],
+)
+def test_what_is_no_token_is_refused(message):
+    """Nothing is kept that could be read in two ways."""
+    with pytest.raises(RequestError):
+        parse("store", message)
+
+
+def test_what_is_not_understood_is_refused_and_not_dropped():
+    """A later Terraform that keeps more than a token hears that it cannot be kept here."""
+    with pytest.raises(RequestError, match="more than a token"):
+        parse("store", b'{"token":"a","refresh":"b"}')
+
+
+@pytest.mark.parametrize("arguments", [(), ("get",), ("fetch", "h"), ("get", "h", "x")])
+def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
+    """A failure without a text on stderr would be reported as one that says nothing."""
+    with pytest.raises(UsageError) as caught:
+        terraform.parse(Call(arguments, {}, bytearray()))
+    refused = terraform.refuse(caught.value)
+
+    assert (b"", 2, True) == (refused.reply, refused.exit_code, refused.always)
+    assert refused.message.endswith(f"{terraform.USAGE}\n")
+
+
+def test_what_comes_is_read_to_its_end():
+    """Also what comes to an operation of a later Terraform, so that its writing does not fail."""
+    assert terraform.complete(Call(("get", "h"), {}, bytearray()))
+    assert terraform.complete(Call(("forget", "h"), {}, bytearray()))
+    assert terraform.complete(Call((), {}, bytearray()))
+    assert not terraform.complete(Call(("store", "h"), {}, bytearray(b'{"token":"a"}\n')))
+    assert not terraform.complete(Call(("rotate", "h"), {}, bytearray()))
+
+
+def test_the_token_is_said_as_json():
+    """Any text goes there and back; what is no text cannot be said."""
+    assert {"token": 'a"b\\ä'} == json.loads(answer('a"b\\ä'.encode()))
+    assert [] == terraform.render(ASKED._replace(action="store"), None)
+    with pytest.raises(RequestError):
+        answer(b"\xff")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionNotFoundError("there is none"),
+        SessionEndedError("it has ended: idle", "idle"),
+        VaultRevokedError("the vault key is gone"),
+        PolicyError("the policy forbids it"),
+    ],
+)
+def test_no_session_is_an_empty_object(error):
+    """Terraform goes on without a token, and asks the host as it would without a helper."""
+    assert (b"{}\n", 0) == (terraform.refuse(error, ASKED)[0], terraform.refuse(error, ASKED)[2])
+    assert Refusal(b"", "", 0) == terraform.refuse(error, ASKED._replace(action="erase"))
+
+
+def test_an_end_says_how_to_begin_again():
+    """Who looks at the helper itself can type the advice as it stands."""
+    said = terraform.refuse(SessionEndedError("ended", "idle"), ASKED).message
+
+    assert "keylease: hint: start one with: terraform login app.terraform.io\n" in said
+
+
+@pytest.mark.parametrize("action", ["get", "store", "erase"])
+def test_what_is_no_miss_is_told(action):
+    """A locked keychain is an error with its reason, which Terraform shows."""
+    refused = terraform.refuse(KeychainUnavailableError("locked"), ASKED._replace(action=action))
+
+    assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
+    assert refused.message.startswith("keylease: error: locked\n")

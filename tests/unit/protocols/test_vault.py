@@ -1,0 +1,153 @@
+"""The token helper of Vault and OpenBao, rule by rule."""
+
+import pytest
+
+from keylease.clock import Moment
+from keylease.errors import (
+    AuditError,
+    KeychainUnavailableError,
+    PolicyError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.model import Credential, Refusal, Reply, Request, Session, Target
+from keylease.protocols import vault
+from keylease.protocols.base import Call
+from keylease.secret import Secret
+
+ADDRESS = {"VAULT_ADDR": "https://vault.example:8200"}
+ASKED = Request("get", Target("vault", "https", "vault.example:8200", ""))
+
+
+def parse(action, message=b"", environment=ADDRESS):
+    """Parse what a client sends."""
+    return vault.parse(Call((action,), environment, bytearray(message)))
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ("https", "127.0.0.1:8200", "")),
+        ({"VAULT_ADDR": ""}, ("https", "127.0.0.1:8200", "")),
+        ({"VAULT_ADDR": "http://127.0.0.1:8200/"}, ("http", "127.0.0.1:8200", "")),
+        ({"BAO_ADDR": "https://b.example/x/"}, ("https", "b.example", "x")),
+        (
+            {"BAO_ADDR": "https://b.example", "VAULT_ADDR": "https://b.example/"},
+            ("https", "b.example", ""),
+        ),
+    ],
+)
+def test_the_environment_names_the_server(environment, expected):
+    """Both programs' variables count, and without any the clients' own default."""
+    assert Target("vault", *expected) == parse("get", environment=environment).target
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"BAO_ADDR": "https://a.example", "VAULT_ADDR": "https://b.example"},
+        {"VAULT_ADDR": "https://bob:hunter2@vault.example"},
+        {"VAULT_ADDR": "unix:///run/vault.sock"},
+        {"VAULT_ADDR": "https://a.example\nhttps://b.example"},
+    ],
+)
+@pytest.mark.parametrize("action", ["get", "store", "erase"])
+def test_a_server_in_doubt_gets_no_token(environment, action):
+    """Two servers, or none that can be named, are refused in words that repeat nothing."""
+    with pytest.raises(RequestError) as caught:
+        parse(action, b"token", environment)
+
+    assert "hunter2" not in str(caught.value)
+    assert "unset" in caught.value.hint or "write it as" in caught.value.hint
+
+
+@pytest.mark.parametrize("message", [b"hvs.token", b"hvs.token\n", b"hvs.token\r\n"])
+def test_a_login_is_kept_as_the_only_one(message):
+    """A server has one token here, and the line end of whoever typed it is no part of it."""
+    request = parse("store", message)
+
+    assert ("store", ASKED.target, None) == request[:3]
+    assert request.credential.secret.matches(Secret(b"hvs.token"))
+    assert request.sole
+    assert request.fresh
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\n", b"two words", b"a\nb", b"a\n\n", b"\xff", b"a\0", b"x" * 65537]
+)
+def test_what_is_no_token_is_refused(message):
+    """Nothing is kept that no header could say."""
+    with pytest.raises(RequestError):
+        parse("store", message)
+
+
+@pytest.mark.parametrize("arguments", [(), ("fetch",), ("get", "get"), ("--help",)])
+def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
+    """The usage is told on stderr, and nothing is waited for."""
+    call = Call(arguments, ADDRESS, bytearray())
+    assert vault.complete(call)
+
+    with pytest.raises(UsageError) as caught:
+        vault.parse(call)
+    refused = vault.refuse(caught.value)
+
+    assert (b"", 2, True) == (refused.reply, refused.exit_code, refused.always)
+    assert refused.message.endswith(f"{vault.USAGE}\n")
+
+
+def test_only_a_store_is_read():
+    """`get` answers though nobody closes its stdin."""
+    assert vault.complete(Call(("get",), ADDRESS, bytearray()))
+    assert not vault.complete(Call(("store",), ADDRESS, bytearray(b"hvs.token\n")))
+
+
+def test_the_token_is_the_whole_answer():
+    """The client takes every byte for a part of the token, a line end too."""
+    now = Moment(1, 1, "boot")
+    held = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, None, 900, 28800)
+    reply = Reply(held, Credential(None, Secret(b"hvs.token")), 2_000_000_000)
+
+    assert b"hvs.token" == b"".join(vault.render(ASKED, reply))
+    assert [] == vault.render(ASKED, None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionNotFoundError("there is none"),
+        SessionEndedError("it has ended: idle", "idle"),
+        VaultRevokedError("the vault key is gone"),
+        PolicyError("the policy forbids it"),
+    ],
+)
+def test_no_session_is_no_token(error):
+    """The client goes on without one; who looks at the helper itself reads how to get one."""
+    refused = vault.refuse(error, ASKED)
+
+    assert (b"", 0, False) == (refused.reply, refused.exit_code, refused.always)
+    assert "vault login" in refused.message or isinstance(error, PolicyError)
+    assert Refusal(b"", "", 0) == vault.refuse(error, ASKED._replace(action="erase"))
+
+
+def test_a_login_that_was_not_kept_is_no_success():
+    """The client then says so, with the reason."""
+    refused = vault.refuse(PolicyError("the policy forbids it"), ASKED._replace(action="store"))
+
+    assert (1, True) == (refused.exit_code, refused.always)
+
+
+@pytest.mark.parametrize("error", [KeychainUnavailableError("locked"), AuditError("disk full")])
+def test_what_is_no_miss_is_told(error):
+    """A locked keychain is an error with its reason, which the client shows."""
+    refused = vault.refuse(error, ASKED)
+
+    assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
+    assert f"keylease: error: {error}\n" in refused.message
+
+
+def test_a_person_may_leave_the_scheme_out():
+    """`keylease login --tool vault vault.example:8200` is for what VAULT_ADDR means."""
+    assert ASKED.target == vault.target("vault.example:8200")
