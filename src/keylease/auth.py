@@ -34,13 +34,18 @@ class AuthenticationService:
         self._audit = audit
         self._clock = clock
 
-    def login(self, target: Target, credential: Credential) -> Session:
+    def login(self, target: Target, credential: Credential, *, sole: bool = False) -> Session:
         """Start a session, in place of one for the same target and user. A vault is made for it.
+
+        Args:
+            target: What the credential is for.
+            credential: What the session is to hold.
+            sole: Whether it takes the place of other users' sessions, too.
 
         Raises:
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
-        session = self._session.create(target, credential)
+        session = self._session.create(target, credential, sole=sole)
         entry = Entry("login", "ok", None, session.id, target, session.username)
         self._audit.log_or_gap(entry, self._clock.now())
         return session

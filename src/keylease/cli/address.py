@@ -1,13 +1,22 @@
-"""The URL and the user name of a command: the option, and `keylease.address` by its short name."""
+"""What a command's session is for and whose: its options, and `keylease.address` by its name."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final, cast
+
 import click
 
-from keylease.address import Address, describe, name
-from keylease.address import parse_url as read
+from keylease.address import Address, describe, name, parse_url
+from keylease.errors import UsageError
+from keylease.protocols import PROTOCOLS, load
 
-__all__ = ["Address", "describe", "name", "read", "username_option"]
+if TYPE_CHECKING:
+    from keylease.protocols.base import Nameable
+
+__all__ = ["Address", "describe", "name", "read", "tool_option", "username_option"]
+
+TOOLS: Final = tuple(tool for tool in PROTOCOLS if tool != "git")
+"""The tools that have sessions of their own. git's are those of the web."""
 
 username_option = click.option(
     "--username",
@@ -15,3 +24,27 @@ username_option = click.option(
     help="Whose session, where the URL names nobody (https://USER@host).",
 )
 """The option `--username`, as every command with a URL has it."""
+tool_option = click.option(
+    "--tool",
+    metavar="NAME",
+    type=click.Choice(TOOLS),
+    help="Whose session, where it is not git's: URL is then what that tool knows it by. One of "
+    f"{', '.join(TOOLS)}.",
+)
+"""The option `--tool`, as every command has it that starts, shows or ends a session."""
+
+
+def read(url: str, username: str | None = None, tool: str | None = None) -> Address:
+    """Return what a person names: a URL, or what a tool of its own knows its session by.
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    if tool is None:
+        return parse_url(url, username)
+    protocol = load(tool)
+    if not hasattr(protocol, "target"):
+        msg = f"the sessions of {tool} are those of git"
+        raise UsageError(msg, "name the URL, and leave --tool out")
+    target = cast("Nameable", protocol).target(url)
+    return Address(target, None if username is None else name(username))

@@ -13,8 +13,9 @@ from keylease.clock import NANOSECONDS
 @click.command(cls=Command)
 @click.argument("url")
 @address.username_option
+@address.tool_option
 @click.pass_obj
-def extend(program: Program, url: str, username: str | None) -> None:
+def extend(program: Program, url: str, username: str | None, tool: str | None) -> None:
     """Restart the idle timeout of the session for URL.
 
     It is the newest session that git would be answered from, as if git had just used it. The cap
@@ -22,7 +23,8 @@ def extend(program: Program, url: str, username: str | None) -> None:
 
     The exit code is 3 if there is no live session; nothing revives one that has ended.
     """
-    session, left = program.wiring().session.extend(*address.read(url, username))
+    wanted = address.read(url, username, tool)
+    session, left = program.wiring().session.extend(*wanted)
     say(f"extended the session for {address.describe(session.target, session.username)}")
     say(
         f"it ends after {duration(left.ns // NANOSECONDS)} without use,"

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from keylease import terminal
 from keylease.cli import address
 from keylease.cli.base import Command, Program, say, warn
-from keylease.cli.table import duration
+from keylease.cli.credentials import Given, ask
+from keylease.cli.table import duration, read_time
+from keylease.clock import NANOSECONDS
 from keylease.errors import UsageError
-from keylease.model import MAX_CAP_SECONDS, Credential, Limits
-from keylease.protocols import git
+from keylease.model import MAX_CAP_SECONDS, Limits
 
 if TYPE_CHECKING:
     from keylease.cli.address import Address
     from keylease.secret import Secret
 
-LONGEST_PASSWORD: Final = git.MAX_LINE - len("password=\n")
-"""Bytes; git reads an answer line by line, and a line is no longer than that."""
-
 
 @click.command(cls=Command)
 @click.argument("url")
 @address.username_option
+@address.tool_option
 @click.option(
     "--password-stdin",
     is_flag=True,
     help="Read the password from stdin instead of the terminal. One line end after it is not part "
     "of it.",
+)
+@click.option(
+    "--field",
+    "fields",
+    metavar="NAME",
+    multiple=True,
+    help="Ask for another secret of the tool, too: session_token of aws.",
+)
+@click.option(
+    "--field-file",
+    "files",
+    metavar="NAME FILE",
+    nargs=2,
+    multiple=True,
+    help="Read another secret of the tool from FILE: session_token of aws, certificate and key of "
+    "kubernetes. FILE stays as it is.",
+)
+@click.option(
+    "--expires",
+    metavar="TIME",
+    help="End the session at TIME (2026-11-22T16:00:00Z) at the latest, because the credential "
+    "itself ends then.",
 )
 @click.option(
     "--timeout",
@@ -49,11 +69,15 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     program: Program,
     url: str,
     username: str | None,
+    tool: str | None,
     password_stdin: bool,
+    fields: tuple[str, ...],
+    files: tuple[tuple[str, str], ...],
+    expires: str | None,
     timeout: int | None,
     verify: bool,
 ) -> None:
-    """Start a session for URL.
+    """Start a session for URL, or for what a tool knows its session by.
 
     The user name and the password are asked for on the terminal, unless they are given; the
     password is never shown and never taken from the command line. A token goes where the password
@@ -68,26 +92,37 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     whatever its path. Where it is set, git names the path too, and only a session of exactly that
     path answers.
 
+    With --tool the session is that tool's alone, and what is asked is what the tool needs. URL is
+    then the registry of docker, the index of cargo, any name for aws, the server of kubernetes.
+
     After the vault key was deleted from the keychain (see keylease status), login makes a new one.
     Besides it only keylease init does, and no tool can.
 
     With --verify the exit code is 10 if the server refuses the password, and no session is started.
     Any other answer, or none, is only a warning.
     """
-    wanted = _checked(address.read(url, username))
+    wanted = address.read(url, username, tool)
+    if tool is None:
+        _check_scheme(wanted)
+    elif verify:
+        msg = f"--verify asks a git server, and {tool} has none"
+        raise UsageError(msg, "leave it out")
+    until = None if expires is None else _read_end(program, expires)
     if timeout is not None:
         Limits(timeout, MAX_CAP_SECONDS).check()
     if verify:
         from keylease.cli.verify import check
 
         check(wanted.target)
-    wanted, password = _ask(wanted, password_stdin=password_stdin)
-    with password:
+    wanted, credential = ask(wanted, Given(tool, password_stdin, fields, files))
+    try:
         if verify:
-            _verify(wanted, password)
-        session = program.wiring(timeout).auth.login(
-            wanted.target, Credential(wanted.username, password)
-        )
+            _verify(wanted, credential.secret)
+        auth = program.wiring(timeout).auth
+        kept = credential._replace(expires=until)
+        session = auth.login(wanted.target, kept, sole=tool is not None)
+    finally:
+        credential.wipe()
     say(f"started a session for {wanted}")
     say(
         f"it ends after {duration(session.idle_seconds)} without use,"
@@ -115,33 +150,20 @@ def _verify(wanted: Address, password: Secret) -> None:
         warn(f"the password is not verified: {doubt}", hint)
 
 
-def _checked(wanted: Address) -> Address:
+def _check_scheme(wanted: Address) -> None:
     protocol = wanted.target.protocol
     if protocol != protocol.lower():
         # git would ask for it as it is written, but finds no transport of that name.
         msg = f"the scheme {protocol} has capital letters, which git does not know"
         raise UsageError(msg, f"write it as {protocol.lower()}")
-    return wanted
 
 
-def _ask(wanted: Address, *, password_stdin: bool) -> tuple[Address, Secret]:
-    """Return the address with its user name, and the password.
-
-    Raises:
-        UsageError: there is nobody to ask, or what was given cannot be one.
-    """
-    if wanted.username is None:
-        typed = terminal.ask(f"Username for {wanted}: ")
-        wanted = wanted._replace(username=address.name(str(typed, "utf-8", "surrogateescape")))
-    if password_stdin:
-        password = terminal.read_secret(LONGEST_PASSWORD)
-    else:
-        password = terminal.ask_secret(f"Password for {wanted}: ")
-    if not password:
-        msg = "the password is empty"
-        raise UsageError(msg, "nothing was changed; try again")
-    if not git.BREAKING.isdisjoint(password.reveal()):
-        password.wipe()
-        msg = "the password has a line break or NUL inside, which no tool can be told"
-        raise UsageError(msg, "give the password alone, with one line end after it at most")
-    return wanted, password
+def _read_end(program: Program, expires: str) -> int:
+    end = read_time(expires)
+    if end is None:
+        msg = f"--expires {expires!a} is no time"
+        raise UsageError(msg, "write it in UTC, as RFC 3339 has it: 2026-11-22T16:00:00Z")
+    if end <= program.wiring().clock.now().wall_ns // NANOSECONDS:
+        msg = f"--expires {expires} has passed already"
+        raise UsageError(msg, "get a new credential from whoever issued it")
+    return end

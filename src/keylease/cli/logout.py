@@ -13,11 +13,17 @@ from keylease.errors import KeychainUnavailableError, SessionNotFoundError, Usag
 @click.command(cls=Command)
 @click.argument("url", required=False)
 @address.username_option
+@address.tool_option
 @click.option("--all", "everything", is_flag=True, help="End every session there is.")
 @click.pass_obj
 @click.pass_context
-def logout(
-    ctx: click.Context, program: Program, url: str | None, username: str | None, everything: bool
+def logout(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
+    ctx: click.Context,
+    program: Program,
+    url: str | None,
+    username: str | None,
+    tool: str | None,
+    everything: bool,
 ) -> None:
     """End the sessions for URL, or all of them.
 
@@ -30,13 +36,14 @@ def logout(
 
     The exit code is 3 if there was no session to end.
     """
-    if everything == (url is not None) or (everything and username is not None):
+    named = (url, username, tool) != (None, None, None)
+    if everything == named or (named and url is None):
         msg = "expected either a URL or --all"
         raise UsageError(msg, see_help(ctx))
     if url is None:
         _end_all(program)
     else:
-        _end(program, address.read(url, username))
+        _end(program, address.read(url, username, tool))
 
 
 def _end(program: Program, wanted: address.Address) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 """The version of the JSON. It goes up when a field goes away or changes its meaning."""
 
-HEAD: Final = ("TARGET", "USER", "IDLE", "CAP", "END")
+HEAD: Final = ("TARGET", "NAMESPACE", "USER", "IDLE", "CAP", "END")
 _NO_VAULT: Final = "not made yet; the first login makes the vault and its key"
 _STATES: Final = {
     "available": "available",
@@ -38,6 +38,7 @@ _LONGEST_NAME: Final = 1024
 @click.command(cls=Command)
 @click.argument("url", required=False)
 @address.username_option
+@address.tool_option
 @json_option
 @click.option(
     "--watch", "watched", is_flag=True, help="Count down on the terminal until Ctrl-C is typed."
@@ -49,6 +50,7 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     program: Program,
     url: str | None,
     username: str | None,
+    tool: str | None,
     as_json: bool,
     watched: bool,
 ) -> None:
@@ -58,7 +60,8 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     is used. END is how it ends: erased, by the system itself, which destroys a part of the key; or
     policy, by a check of keylease. No session is used by being shown, and no secret is shown.
 
-    With URL it is the newest session that git would be answered from, in detail.
+    With URL it is the newest session that git would be answered from, in detail. With --tool, too,
+    it is that tool's.
 
     With --watch the table is one of bars that grow shorter. It looks at the sessions again when
     something has happened to them, and once in half a minute. It ends when you type Ctrl-C, and
@@ -67,13 +70,13 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     The exit code is 0 with or without sessions, 3 if there is none for URL, 4 if the keychain is
     locked or cannot be reached, and 5 if the vault key was deleted or revoked.
     """
-    if url is None and username is not None:
-        msg = "--username goes with a URL"
+    if url is None and (username, tool) != (None, None):
+        msg = "--username and --tool go with a URL"
         raise UsageError(msg, see_help(ctx))
     if watched and as_json:
         msg = "--watch shows bars, and --json is for programs"
         raise UsageError(msg, "leave one of them out")
-    wanted = None if url is None else address.read(url, username)
+    wanted = None if url is None else address.read(url, username, tool)
     if watched:
         from keylease.cli.watch import open_terminal, watch
 
@@ -115,6 +118,7 @@ def row(line: Line) -> tuple[str, ...]:
     session, left = line
     return (
         _name(session.target.url),
+        _name(session.target.namespace),
         _user(session.username),
         duration(left.ns // NANOSECONDS),
         duration(left.cap_ns // NANOSECONDS),
@@ -124,15 +128,14 @@ def row(line: Line) -> tuple[str, ...]:
 
 def _detailed(report: Report, line: Line) -> list[str]:
     session, left = line
-    holds = (
-        "a password"
-        if session.authtype is None
-        else f"an Authorization header, {_name(session.authtype)}"
-    )
+    holds = "a password" if session.target.namespace in {"web", "docker"} else "a secret"
+    if session.authtype is not None:
+        holds = f"an Authorization header, {_name(session.authtype)}"
     ends = [] if session.expires is None else [("expires", time(session.expires * NANOSECONDS))]
     return lay_out_block(
         (
             ("target", _name(session.target.url)),
+            ("namespace", _name(session.target.namespace)),
             ("user", _user(session.username)),
             ("holds", holds),
             *ends,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keylease.cli.login import LONGEST_PASSWORD
+from keylease.cli.credentials import LONGEST_SECRET
 from keylease.errors import SessionNotFoundError
 from keylease.model import MAX_CAP_SECONDS
 from keylease.protocols import git
@@ -187,7 +187,7 @@ def test_empty_user_name_is_a_name(console):
         (b"secret\n", b"secret"),
         (b"secret\r\n", b"secret"),
         (b" secret \n", b" secret "),
-        (b"x" * LONGEST_PASSWORD + b"\r\n", b"x" * LONGEST_PASSWORD),
+        (b"x" * LONGEST_SECRET + b"\r\n", b"x" * LONGEST_SECRET),
     ],
 )
 def test_one_line_end_after_the_password_is_not_part_of_it(console, typed, kept):
@@ -207,7 +207,7 @@ def test_one_line_end_after_the_password_is_not_part_of_it(console, typed, kept)
         b"secret\n\n",
         b"cr\rinside",
         b"nul\0inside",
-        b"x" * (LONGEST_PASSWORD + 1),
+        b"x" * (LONGEST_SECRET + 1),
     ],
 )
 def test_password_that_no_tool_could_be_told_is_refused(console, typed):

@@ -69,9 +69,9 @@ def test_live_sessions_are_listed_oldest_first(console):
 
     assert (0, "") == (said.code, said.err)
     assert [
-        "TARGET                      USER     IDLE         CAP         END",
-        "https://one.example:8443/a  ada      13 min 59 s  7 h 58 min  policy",
-        "https://two.example         (empty)  15 min       8 h         policy",
+        "TARGET                      NAMESPACE  USER     IDLE         CAP         END",
+        "https://one.example:8443/a  web        ada      13 min 59 s  7 h 58 min  policy",
+        "https://two.example         web        (empty)  15 min       8 h         policy",
         "",
         "keychain: memory of this process (memory), key generation 1, available",
     ] == said.out.splitlines()
@@ -107,6 +107,7 @@ def test_one_session_in_detail(console):
     assert 32 == len(session_id)
     assert {
         "target": "https://git.example/a",
+        "namespace": "web",
         "user": "ada",
         "holds": "a password",
         "started": "2026-09-21T14:13:20Z",
