@@ -34,6 +34,7 @@ test: $(VENV)/.test
 
 # They are part of `make test`, too. Here the reason of each skip is what one looks for.
 interop: $(VENV)/.test
+	@$(PIP) install --quiet ".[test,interop]"
 	@env -u PYTHONPATH $(BIN)/pytest -v tests/interop $(ARGS)
 
 lint: $(VENV)/.test

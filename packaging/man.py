@@ -31,6 +31,13 @@ _DOCUMENT: Final = ROOT / "docs" / "cli.md"
 # click marks with it a paragraph whose lines stay as they are.
 _VERBATIM: Final = "\b"
 HELPER: Final = "git-credential-keylease"
+# The other programs that tools run: the summary, and what else to read.
+OTHERS: Final = {
+    "docker-credential-keylease": (
+        "answer docker and podman from the sessions of keylease",
+        ("keylease-setup-docker", "keylease-setup-podman", "docker-login"),
+    ),
+}
 _ROW: Final = re.compile(r"^\| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
@@ -41,6 +48,8 @@ def pages() -> dict[str, str]:
         name = context.command_path.replace(" ", "-")
         found[f"{name}.1"] = "".join(f"{line}\n" for line in _page(name, context))
     found[f"{HELPER}.1"] = "".join(f"{line}\n" for line in _helper_page())
+    for name, (summary, others) in OTHERS.items():
+        found[f"{name}.1"] = "".join(f"{line}\n" for line in _other_page(name, summary, others))
     return found
 
 
@@ -101,6 +110,18 @@ def _helper_page() -> Iterator[str]:
     yield from _table("## Environment", "ENVIRONMENT")
     others = (("keylease", "1"), ("keylease-setup-git", "1"), ("git-credential", "1"))
     yield from _see_also([*others, ("gitcredentials", "7")])
+
+
+def _other_page(name: str, summary: str, others: tuple[str, ...]) -> Iterator[str]:
+    """Yield the page of another tool's helper, from its section of the document."""
+    yield from _head(name, summary)
+    yield ".SH SYNOPSIS"
+    _, synopsis, text = _section(f"## {name}").split("```", 2)
+    usage = synopsis.removeprefix("text\n").strip().removeprefix(f"usage: {name} ")
+    yield from (f".B {_text(name)}", _line(usage), ".SH DESCRIPTION")
+    yield from _paragraphs(_plain(text))
+    yield from _table("## Environment", "ENVIRONMENT")
+    yield from _see_also([(each, "1") for each in ("keylease", *others)])
 
 
 def _head(name: str, summary: str) -> Iterator[str]:

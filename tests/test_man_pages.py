@@ -58,9 +58,9 @@ def commands(command=keylease, path=("keylease",)):
 
 def test_every_command_has_a_page():
     """`man keylease-setup-git` is there, too."""
-    names = {"-".join(path) + ".1" for path in commands()}
+    names = {"-".join(path) for path in commands()} | {"git-credential-keylease", *man.OTHERS}
 
-    assert {*names, "git-credential-keylease.1"} == {page.name for page in PAGES}
+    assert {f"{name}.1" for name in names} == {page.name for page in PAGES}
 
 
 def test_helper_is_described_as_it_is():
