@@ -19,6 +19,13 @@ def main() -> int:
     return commands(argv)
 
 
+def askpass() -> int:
+    """Be `keylease-askpass`: git, ssh and sudo start it with nothing but their question."""
+    from keylease.cli import main as commands
+
+    return commands(["askpass", "--", *sys.argv[1:]])
+
+
 def names_operation(argv: list[str]) -> bool:
     """Return whether this is a helper's command line: options, then one operation, as git calls it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,6 +85,19 @@ class Console:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o644)
+
+    def answer(self, *words: str) -> tuple[int, bytes, str]:
+        """Run a command that writes to the process's own stdout: its code, the bytes, stderr."""
+        before = os.dup(1)
+        with tempfile.TemporaryFile() as file:
+            try:
+                os.dup2(file.fileno(), 1)
+                said = self.run(*words)
+            finally:
+                os.dup2(before, 1)
+                os.close(before)
+            file.seek(0)
+            return said.code, file.read(), said.err
 
     def login(
         self, url: str = "https://git.example", username: str = "ada", password: bytes = b"pass"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = (
     "keylease",
+    "keylease-askpass",
     "git-credential-keylease",
     "docker-credential-keylease",
     "cargo-credential-keylease",

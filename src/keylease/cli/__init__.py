@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "extend": "keylease.cli.extend",
     "logout": "keylease.cli.logout",
     "exec": "keylease.cli.exec",
+    "read": "keylease.cli.read",
+    "askpass": "keylease.cli.askpass",
     "doctor": "keylease.cli.doctor",
     "setup": "keylease.cli.setup",
     "config": "keylease.cli.config",

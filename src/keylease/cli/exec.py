@@ -12,41 +12,24 @@ has no such call: there the command is a child, and this process waits for it.
 from __future__ import annotations
 
 import os
-import re
 import sys
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from keylease.cli import address
-from keylease.cli.base import Command, Program, see_help
+from keylease.cli.base import Command, Program
 from keylease.cli.executable import NotRunnableError, find
+from keylease.cli.handover import LOGGED, default, handovers, values
 from keylease.errors import KeyleaseError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keylease.model import Credential
+    from keylease.cli.handover import Handover
 
 _WORDS: Final = "keylease.cli.exec.words"
 """Under this name click's context keeps what stands after `--`."""
-# POSIX.1-2024, XBD 8.1: what a shell can have as a variable. Others reach no script.
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FIELD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_PASSWORD: Final = "password"  # noqa: S105 - the name of a field
-_USERNAME: Final = "username"
-# The session is opened by then, and used.
-_LOGGED: Final = "the release is in the audit log, and the command had nothing"
-
-
-class Handover(NamedTuple):
-    """One value of the credential, and where the command finds it."""
-
-    way: Literal["env", "fd"]
-    name: str
-    """The environment variable."""
-    field: str
-    """`password`, `username`, or the name of an extra field."""
 
 
 class _Exec(Command):
@@ -64,12 +47,12 @@ class _Exec(Command):
 
 
 @click.command(cls=_Exec)
-@click.argument("url")
+@click.argument("url", required=False)
 @address.username_option
 @click.option(
     "--fd",
     "pipes",
-    metavar="NAME[=FIELD]",
+    metavar="NAME[=WHAT]",
     multiple=True,
     help="Let CMD inherit a pipe with the value in it. Its number is in the environment variable "
     "NAME, and takes the place of {NAME} in CMD's words. Not on Windows.",
@@ -77,7 +60,7 @@ class _Exec(Command):
 @click.option(
     "--env",
     "variables",
-    metavar="NAME[=FIELD]",
+    metavar="NAME[=WHAT]",
     multiple=True,
     help="Put the value into CMD's environment variable NAME.",
 )
@@ -86,7 +69,7 @@ class _Exec(Command):
 def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's arguments
     ctx: click.Context,
     program: Program,
-    url: str,
+    url: str | None,
     username: str | None,
     pipes: Sequence[str],
     variables: Sequence[str],
@@ -96,17 +79,19 @@ def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's 
     \b
         keylease exec https://ci.example --fd FD -- tool --token-file /dev/fd/{FD}
         keylease exec https://ci.example --env CI_TOKEN -- tool deploy
+        keylease exec --env A=https://a.example --fd B=https://b.example -- tool
 
-    FIELD is password if nothing is said, username, or the name of an extra field of the session.
-    Both options can be given several times.
+    WHAT is a field of the session for URL: password if nothing is said, username, or the name of
+    an extra field. Or it is a URL of its own, with or without #FIELD after it, and the value comes
+    from the session for that. Both options can be given several times.
 
     --fd is safer than --env. What is in a pipe can be read once, by CMD or by what it lets inherit
     the pipe. What is in the environment goes to every process that CMD starts, may be written
     into logs and crash reports, and stays readable in /proc for as long as CMD runs.
 
-    It counts as a use of the session, like git's, and is one line in the audit log. CMD's exit code
-    is passed on. If CMD is not run, the code is keylease's own: 127 if there is none of that name,
-    126 if it cannot be run.
+    It counts as a use of each session, like git's, and is one line in the audit log for each. CMD's
+    exit code is passed on. If CMD is not run, the code is keylease's own: 127 if there is none of
+    that name, 126 if it cannot be run.
 
     Nothing is released if a word of the command line makes no sense, or if CMD, or what the first
     line of a script names, is not there. What only shows later is refused with the release in the
@@ -114,77 +99,13 @@ def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's 
     session does not have.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     words: list[str] = ctx.meta[_WORDS]
-    handovers = _handovers(ctx, pipes, variables)
+    given = handovers(ctx, pipes, variables, default(ctx, url, username))
     if not words:
         msg = "there is no command to run"
         raise UsageError(msg, "put it after two dashes: keylease exec URL --fd NAME -- CMD ARGS")
-    wanted = address.read(url, username)
     path = find(words[0])
-    reply = program.wiring().session.get(*wanted)
-    try:
-        values = [_value(reply.credential, each.field) for each in handovers]
-        ctx.exit(_run(path, words, list(zip(handovers, values, strict=True))))
-    finally:
-        reply.credential.wipe()
-
-
-def _handovers(
-    ctx: click.Context, pipes: Sequence[str], variables: Sequence[str]
-) -> list[Handover]:
-    """Return what is to be handed over, and how.
-
-    Raises:
-        UsageError: nothing is, or a name makes no sense.
-    """
-    found = [_handover("fd", each) for each in pipes]
-    found += [_handover("env", each) for each in variables]
-    if not found:
-        msg = "it is not said how the command gets the credential"
-        raise UsageError(msg, f"give --fd NAME or --env NAME; {see_help(ctx)}")
-    if pipes and sys.platform == "win32":
-        msg = "--fd is not on Windows, where no descriptor is inherited by its number"
-        raise UsageError(msg, "use --env")
-    names = [each.name for each in found]
-    if len(set(names)) < len(names):
-        msg = "two values would go under one name"
-        raise UsageError(msg, "give each --fd and --env a name of its own")
-    return found
-
-
-def _handover(way: Literal["env", "fd"], text: str) -> Handover:
-    name, equals, field = text.partition("=")
-    # The text is not repeated: who misreads the form puts the password itself there.
-    if not _NAME.fullmatch(name):
-        msg = f"--{way} has a name that no environment variable can have"
-        raise UsageError(msg, "expected letters, digits and underscores, and no digit first")
-    if equals and not _FIELD.fullmatch(field):
-        msg = f"--{way} {name} has something after the equals sign that names no field"
-        raise UsageError(msg, "expected password, username or the name of a field")
-    return Handover(way, name, field or _PASSWORD)
-
-
-def _value(credential: Credential, field: str) -> bytes:
-    """Return one value of the credential. It has to be `bytes`: so the system takes it.
-
-    Raises:
-        KeyleaseError: there is none, or no program could be told it.
-    """
-    if field == _USERNAME:
-        if credential.username is None:
-            msg = "the session has no user name"
-            raise KeyleaseError(msg, f"leave username out; {_LOGGED}")
-        return credential.username.encode("utf-8", "surrogateescape")
-    secret = credential.secret if field == _PASSWORD else credential.field(field)
-    if secret is None:
-        known = [_PASSWORD] if credential.username is None else [_PASSWORD, _USERNAME]
-        names = ", ".join([*known, *(name for name, _ in credential.fields)])
-        msg = f"the session has no field {field}"
-        raise KeyleaseError(msg, f"what it has: {names}; {_LOGGED}")
-    value = bytes(secret.reveal())
-    if b"\0" in value:
-        msg = f"the field {field} has a NUL inside, which no environment variable can have"
-        raise KeyleaseError(msg, _LOGGED)
-    return value
+    told = values(program.wiring().session, given)
+    ctx.exit(_run(path, words, list(zip(given, told, strict=True))))
 
 
 if sys.platform == "win32":
@@ -259,7 +180,7 @@ else:
             os.close(writer)
         if written < len(value):
             msg = "the value is longer than what a pipe of this system holds"
-            raise KeyleaseError(msg, f"use --env; {_LOGGED}")
+            raise KeyleaseError(msg, f"use --env; {LOGGED}")
         # Above the standard streams: with stdin closed the pipe would else be the command's stdin.
         inherited = fcntl.fcntl(reader, fcntl.F_DUPFD, 3)
         os.close(reader)
@@ -269,4 +190,4 @@ else:
 def _refusal(name: str, error: OSError | ValueError) -> NotRunnableError:
     reason = error.strerror if isinstance(error, OSError) else "a word has a NUL inside"
     msg = f"{name} cannot be run: {reason}"
-    return NotRunnableError(msg, _LOGGED)
+    return NotRunnableError(msg, LOGGED)

@@ -54,7 +54,7 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     as_json: bool,
     watched: bool,
 ) -> None:
-    """Show the live sessions and their keychain, or the session for URL.
+    """Show the live sessions and their keychain, or the one for URL.
 
     IDLE is how long a session lives if it is not used again, CAP how long it lives however often it
     is used. END is how it ends: erased, by the system itself, which destroys a part of the key; or

@@ -61,6 +61,10 @@ def releases(console):
         (("--env", "A\n", "--", "true"), "no environment variable can have"),
         (("--env", "A", "true"), "there are more words than expected, 1 too many"),
         (("--env", "A", "true", "--", "true"), "there are more words than expected"),
+        (("--env", "A=https://b.example#s p", "--", "true"), "names no field"),
+        (("--env", "A=https://b.example#", "--", "true"), "names no field"),
+        (("--env", "A=https://b.example", "--", "true"), "nothing is taken from the session for"),
+        (("--env", "A", "--env", "B=https://u:pass@b.example", "--", "true"), "has a password in"),
     ],
 )
 def test_slip_in_the_command_line_releases_nothing(console, words, error):
@@ -181,17 +185,17 @@ def test_command_gets_a_pipe_with_the_value_in_it(console, program, become):
 @posix
 def test_longest_password_fits_a_pipe(console, program, become):
     """Whatever login takes, exec can hand over."""
-    from keylease.cli.login import LONGEST_PASSWORD  # noqa: PLC0415 - only here
+    from keylease.cli.credentials import LONGEST_SECRET  # noqa: PLC0415 - only here
 
     wiring = Wiring()
-    secret = Secret(b"x" * LONGEST_PASSWORD)
+    secret = Secret(b"x" * LONGEST_SECRET)
     wiring.session.create(Target("web", "https", "git.example"), Credential("ada", secret))
 
     console.run("exec", URL, "--fd", "FD", "--", program)
 
     [(_, _, environment)] = become
     with os.fdopen(int(environment[b"FD"]), "rb") as pipe:
-        assert LONGEST_PASSWORD == len(pipe.read())
+        assert LONGEST_SECRET == len(pipe.read())
 
 
 @posix
@@ -236,6 +240,58 @@ def test_authorization_header_is_not_handed_over_as_a_password(console, program,
     Wiring().session.create(Target("web", "https", "git.example"), credential)
 
     said = console.run("exec", URL, "--env", "A", "--", program)
+
+    assert (3, []) == (said.code, become)
+
+
+@posix
+def test_values_of_several_sessions_can_be_handed_over(console, program, become):
+    """A command gets the secrets of two services, and each session is used once."""
+    console.login("https://a.example", "ada", b"pass-a")
+    console.login("https://b.example/x", "bob", b"pass-b")
+    words = ("A=https://a.example", "U=https://a.example#username", "B=https://bob@b.example/x")
+
+    console.run("exec", *(each for word in words for each in ("--env", word)), "--", program)
+
+    [(_, _, environment)] = become
+    assert [b"pass-a", b"ada", b"pass-b"] == [environment[name] for name in (b"A", b"U", b"B")]
+    assert 2 == releases(console)
+
+
+@posix
+def test_session_of_the_first_url_goes_together_with_others(console, program, become):
+    """A bare name is from the URL before the options, and only that name."""
+    console.login()
+    console.login("https://b.example", "bob", b"pass-b")
+
+    console.run("exec", URL, "--env", "A", "--env", "B=https://b.example", "--", program)
+
+    [(_, _, environment)] = become
+    assert [b"pass", b"pass-b"] == [environment[b"A"], environment[b"B"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--env", "A", "--", "true"), "--env A is from no session"),
+        (("--env", "A=username", "--", "true"), "--env A is from no session"),
+        (("--username", "ada", "--env", "A=https://git.example", "--", "true"), "goes with a URL"),
+    ],
+)
+def test_value_from_nowhere_is_refused(console, words, error):
+    """Without a URL there is nothing to take a value from."""
+    said = console.run("exec", *words)
+
+    assert 2 == said.code
+    assert error in said.err
+
+
+@posix
+def test_one_missing_session_stops_the_command(console, program, become):
+    """No command is started with half of what it needs."""
+    console.login()
+
+    said = console.run("exec", URL, "--env", "A", "--env", "B=https://b.example", "--", program)
 
     assert (3, []) == (said.code, become)
 
