@@ -24,10 +24,12 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is answered to it, without a body."""
+    """What is answered to it."""
 
     status: int
     location: str | None = None
+    body: bytes = b""
+    kind: str = "application/json"
 
 
 class WebServer:
@@ -50,12 +52,15 @@ class WebServer:
                 headers = self.headers
                 asked = Asked(self.path, headers["Authorization"], headers["User-Agent"])
                 seen.append(asked)
-                status, location = answer(asked)
-                self.send_response(status)
-                if location is not None:
-                    self.send_header("Location", location)
-                self.send_header("Content-Length", "0")
+                told = answer(asked)
+                self.send_response(told.status)
+                if told.location is not None:
+                    self.send_header("Location", told.location)
+                if told.body:
+                    self.send_header("Content-Type", told.kind)
+                self.send_header("Content-Length", str(len(told.body)))
                 self.end_headers()
+                self.wfile.write(told.body)
 
             def log_message(self, *_: object) -> None:
                 pass
