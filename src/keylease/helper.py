@@ -34,6 +34,20 @@ _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK: Final = 64 * 1024
 
 
+class PeerGoneError(StateError):
+    """The peer's stdin or stdout is not there, or not any more."""
+
+    hint = "nothing was released or stored"
+
+
+class Answered(NamedTuple):
+    """How one message was answered."""
+
+    exit_code: int
+    goes_on: bool
+    """Whether there may be another message."""
+
+
 class Options(NamedTuple):
     """What a helper's command line says before the peer's own words."""
 
@@ -108,14 +122,14 @@ def run(name: str, argv: Sequence[str]) -> int:
     protocol = load(name)
     # Nobody is greeted who can be told at once that the command line makes no sense.
     if not protocol.GREETING or protocol.complete(Call(tuple(argv), os.environ, bytearray())):
-        return _answer(protocol, argv) or 0
+        return _answer(protocol, argv).exit_code
     try:
         _write(protocol.GREETING, _STDOUT)
-    except StateError as error:
+    except PeerGoneError as error:
         return _tell(protocol.refuse(error))
-    while _answer(protocol, argv) is not None:
+    while (answered := _answer(protocol, argv)).goes_on:
         pass
-    return 0
+    return answered.exit_code
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
@@ -143,9 +157,10 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
     return Options(timeout, keychain), tuple(rest)
 
 
-def _answer(protocol: Protocol, argv: Sequence[str]) -> int | None:
-    """Answer one message and return the exit code; `None` at the end of a conversation."""
+def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
+    """Answer one message; of a conversation it may be the last."""
     message, request, refusal = bytearray(), None, None
+    goes_on = bool(protocol.GREETING)
     try:
         with _undisturbed() as stdout:
             try:
@@ -155,7 +170,7 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> int | None:
                 call = Call(arguments, os.environ, message)
                 _read(protocol, call, message)
                 if protocol.GREETING and not (message or protocol.complete(call)):
-                    return None
+                    return Answered(0, goes_on=False)
                 with _wired(options) as wiring:
                     request = protocol.parse(call)
                     if request.question:
@@ -163,15 +178,16 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> int | None:
                     _carry_out(protocol, request, wiring, stdout)
             except KeyleaseError as error:
                 refusal = protocol.refuse(error, request)
+                goes_on = goes_on and not isinstance(error, PeerGoneError)
                 _write(refusal.reply, stdout)
             finally:
                 if request is not None:
                     request.wipe()
-    except StateError as error:
-        refusal = protocol.refuse(error, request)
+    except PeerGoneError as error:
+        refusal, goes_on = protocol.refuse(error, request), False
     finally:
         wipe(message)
-    return 0 if refusal is None else _tell(refusal)
+    return Answered(0 if refusal is None else _tell(refusal), goes_on)
 
 
 @contextmanager
@@ -250,7 +266,7 @@ def _read(protocol: Protocol, call: Call, message: bytearray) -> None:
             message += memoryview(chunk)[: min(count, room)]
     except OSError as error:
         msg = f"the request cannot be read from stdin: {error.strerror}"
-        raise RequestError(msg) from None
+        raise PeerGoneError(msg) from None
     finally:
         wipe(chunk)
 
@@ -266,7 +282,7 @@ def _undisturbed() -> Iterator[int]:
         stdout = os.dup(_STDOUT)
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
-        raise StateError(msg) from None
+        raise PeerGoneError(msg, "") from None
     saved = {_STDOUT: stdout}
     null = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -293,7 +309,7 @@ def _write(answer: bytes | bytearray, stdout: int) -> None:
                 select.select([], [stdout], [])
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
-        raise StateError(msg) from None
+        raise PeerGoneError(msg, "") from None
 
 
 def _tell(refusal: Refusal) -> int:

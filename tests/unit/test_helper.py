@@ -335,3 +335,39 @@ def _wait_until_it_waits(helper: subprocess.Popen[bytes]) -> None:
         wchan = Path(f"/proc/{helper.pid}/wchan").read_text("ascii")
         if any(name in wchan for name in waits):
             return
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-"])
+def test_conversation_ends_when_a_stream_is_gone(kernel_home: Throwaway, closing: str) -> None:
+    """A peer that is not there is refused once, and not for ever."""
+    program = kernel_home.find("cargo-credential-keylease")
+
+    script = f'exec "$0" --cargo-plugin {closing}'
+    done = kernel_home.run("sh", "-c", script, str(program), timeout_seconds=20)
+
+    assert "Traceback" not in done.stderr
+    assert 1 >= done.stdout.count("cannot be read")
+
+
+def test_conversation_answers_each_message(kernel_home: Throwaway) -> None:
+    """A refusal is an answer too: the next message is read, and the end of stdin is the end."""
+    helper = subprocess.Popen(
+        [kernel_home.find("cargo-credential-keylease") or "", "--cargo-plugin"],
+        env=kernel_home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with helper:
+        assert helper.stdin is not None
+        assert helper.stdout is not None
+        heard = [helper.stdout.readline()]
+        for _ in range(2):
+            helper.stdin.write("no JSON\n")
+            helper.stdin.flush()
+            heard.append(helper.stdout.readline())
+        helper.stdin.close()
+        rest = helper.stdout.read()
+
+    assert ['{"v":[1]}\n', '{"Err":', '{"Err":'] == [heard[0], *(line[:7] for line in heard[1:])]
+    assert (0, "") == (helper.returncode, rest)

@@ -53,7 +53,7 @@ class Protocol(Interface):
     GREETING: bytes
     """What is said before anything is read. With a greeting the call is a conversation: one answer
     to each message, until the peer closes its end; the exit code is then 0, for each refusal was
-    an answer."""
+    an answer. A peer waits for its answer: what comes after a message in one piece is of it."""
     USAGE: str
     """One line: how the program is called."""
 
