@@ -30,6 +30,7 @@ class Answer(NamedTuple):
     location: str | None = None
     body: bytes = b""
     kind: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class WebServer:
@@ -56,6 +57,8 @@ class WebServer:
                 self.send_response(told.status)
                 if told.location is not None:
                     self.send_header("Location", told.location)
+                for name, value in told.headers:
+                    self.send_header(name, value)
                 if told.body:
                     self.send_header("Content-Type", told.kind)
                 self.send_header("Content-Length", str(len(told.body)))
