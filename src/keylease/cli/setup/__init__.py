@@ -13,6 +13,9 @@ TOOLS: Final = {
     "git": "keylease.cli.setup.git",
     "docker": "keylease.cli.setup.docker",
     "podman": "keylease.cli.setup.podman",
+    "cargo": "keylease.cli.setup.cargo",
+    "aws": "keylease.cli.setup.aws",
+    "kubernetes": "keylease.cli.setup.kubernetes",
     "completion": "keylease.cli.setup.completion",
 }
 """Every tool by its name."""

@@ -1,0 +1,192 @@
+"""`keylease setup aws`: one line in each profile that is to be answered from a session.
+
+AWS programs run what a profile of `~/.aws/config` says after `credential_process`. They ask it last
+of all: a key of the same profile in `~/.aws/credentials` comes first, and is warned of.
+
+The file is read as botocore reads it, by Python's configparser, and edited line by line, so that
+comments and order stay.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease.cli.base import Command, Program, warn
+from keylease.cli.executable import find
+from keylease.cli.setup.base import (
+    Change,
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    read,
+    replaced,
+    undo_option,
+)
+from keylease.errors import UsageError
+from keylease.protocols.aws import target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HELPER: Final = "keylease-aws"
+_KEY: Final = "credential_process"
+_SECTION: Final = re.compile(r"[ \t]*\[([^]]*)\]")
+_ENTRY: Final = re.compile(r"credential_process[ \t]*=[ \t]*(.*)")
+_WRITTEN: Final = re.compile(r"(?:\S*/)?keylease-aws \S+")
+
+
+@click.command(cls=Command)
+@click.argument("profiles", metavar="[PROFILE]...", nargs=-1)
+@dry_run_option
+@undo_option
+@click.pass_obj
+def aws(_: Program, profiles: tuple[str, ...], dry_run: bool, undo: bool) -> None:
+    """Let the profiles of AWS programs be answered from sessions.
+
+    It sets one key in each PROFILE of your AWS configuration (default if none is named), and makes
+    the profile if there is none:
+
+    \b
+        [profile prod]
+        credential_process = /usr/bin/keylease-aws prod
+
+    Everything else in the file stays. AWS programs cannot start a session: that is done with
+    keylease login --tool aws PROFILE. A key of the profile in the file of credentials counts before
+    any of that. What was there before is put back by --undo.
+    """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
+    if undo and profiles:
+        msg = "--undo takes back everything that setup wrote"
+        raise UsageError(msg, "give it alone")
+    profiles = profiles or ("default",)
+    for profile in profiles:
+        target(profile)
+    carry_out("aws", _undoing() if undo else _plan(profiles), dry_run=dry_run, undo=undo)
+    if not undo:
+        _warn(profiles)
+
+
+def _plan(profiles: Sequence[str]) -> Plan:
+    """Return what has to be changed."""
+    sections = [each if each == "default" else f"profile {each}" for each in profiles]
+    values = {
+        section: f"{_program()} {each}" for section, each in zip(sections, profiles, strict=True)
+    }
+    return _setting(values, undo=False)
+
+
+def _undoing() -> Plan:
+    """Return what takes back everything that this command wrote."""
+    path = _path("AWS_CONFIG_FILE", "config")
+    kept = replaced("aws")
+    held = _parsed(_text(read(path), path), path)
+    ours = [name for name, entries in held.items() if _is_ours(entries.get(_KEY))]
+    return _setting({section: kept.get(section) for section in ours}, undo=True)
+
+
+def _setting(values: Mapping[str, str | None], *, undo: bool) -> Plan:
+    path = _path("AWS_CONFIG_FILE", "config")
+    before = read(path)
+    text, shown, kept = _text(before, path), [], replaced("aws")
+    for section, new in values.items():
+        old = _parsed(text, path).get(section, {}).get(_KEY)
+        if old == new:
+            continue
+        if not _is_ours(old):
+            kept[section] = old
+        pairs = (("-", old), ("+", new))
+        shown += [f"{mark} {section}: {_KEY} = {value}" for mark, value in pairs if value]
+        text = _edited(text, section, new)
+        if _parsed(text, path).get(section, {}).get(_KEY) != new:
+            msg = f"{path} writes the section {section} in a way that cannot be edited"
+            raise SetupError(msg, f"write it by hand: {_KEY} = {new}")
+    after = text.encode("utf-8") if text.strip() else None
+    change = Change(path, before, after if shown else before, tuple(shown))
+    return Plan((change,), None if undo else kept)
+
+
+def _is_ours(value: str | None) -> bool:
+    return value is not None and _WRITTEN.fullmatch(value) is not None
+
+
+def _edited(text: str, section: str, value: str | None) -> str:
+    """Return the text with this value, or without one, in the section."""
+    entry = [] if value is None else [f"{_KEY} = {value}\n"]
+    lines = [f"{line}\n" for line in text.removesuffix("\n").split("\n")] if text else []
+    headers = [(at, found[1]) for at, line in enumerate(lines) if (found := _SECTION.match(line))]
+    start = next((at for at, name in headers if _is(name, section)), None)
+    if start is None:
+        return "".join([*lines, *(["\n"] if lines else []), f"[{section}]\n", *entry])
+    end = next((at for at, _ in headers if at > start), len(lines))
+    body = lines[start + 1 : end]
+    old = [at for at, line in enumerate(body) if _ENTRY.match(line)]
+    at = old[0] if old else 0
+    body = [*body[:at], *entry, *(line for line in body[at:] if not _ENTRY.match(line))]
+    if not "".join(body).strip():
+        # What setup has made is taken away as a whole, with the blank line before it.
+        before = lines[:start]
+        return "".join(
+            [*before[: -1 if before and not before[-1].strip() else None], *body, *lines[end:]]
+        )
+    return "".join([*lines[: start + 1], *body, *lines[end:]])
+
+
+def _is(header: str, section: str) -> bool:
+    """Return whether a header names the section; botocore splits it as a shell would."""
+    try:
+        return shlex.split(header) == section.split(" ")
+    except ValueError:
+        return False
+
+
+def _parsed(text: str, path: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the sections, by their names with one blank between the words."""
+    parser = configparser.RawConfigParser(default_section="")
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        msg = f"{path} is no configuration of AWS programs"
+        # Not from the error: it repeats the text.
+        raise SetupError(msg, "they cannot read it either; mend it first") from None
+    names = {
+        each: " ".join(each.replace('"', "").replace("'", "").split()) for each in parser.sections()
+    }
+    return {name: dict(parser[each]) for each, name in names.items()}
+
+
+def _text(data: bytes | None, path: str) -> str:
+    try:
+        return (data or b"").decode("utf-8")
+    except UnicodeDecodeError:
+        msg = f"{path} is not UTF-8"
+        raise SetupError(msg) from None
+
+
+def _program() -> str:
+    """Return the program as the configuration has to name it: these programs use no shell."""
+    found = os.path.abspath(find(HELPER))
+    # Blanks are for quotes, and those mean different things to different programs.
+    return found if not re.search(r"[\s\"'\\]", found) else HELPER
+
+
+def _warn(profiles: Sequence[str]) -> None:
+    path = _path("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    held = _parsed(_text(read(path), path), path)
+    for profile in profiles:
+        if "aws_secret_access_key" in held.get(profile, {}):
+            hint = f"take it out; then: keylease login --tool aws {profile}"
+            warn(
+                f"{path} holds a key of the profile {profile} in plaintext, which comes first", hint
+            )
+    if os.environ.get("AWS_SECRET_ACCESS_KEY"):
+        warn("AWS_SECRET_ACCESS_KEY is set, so AWS programs ask nobody", "unset it")
+
+
+def _path(variable: str, name: str) -> str:
+    return os.path.expanduser(os.environ.get(variable) or os.path.join("~", ".aws", name))

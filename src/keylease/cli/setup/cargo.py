@@ -1,0 +1,178 @@
+"""`keylease setup cargo`: one line of cargo's configuration, and everything else as it is.
+
+cargo asks the providers in `registry.global-credential-providers`, the last one first (The Cargo
+Book, "Registry Authentication"). While `cargo:token` is one of them, cargo writes tokens in plain
+text where another provider will not have them, so the line has keylease's alone.
+
+A TOML file belongs to its reader: comments, order and quotes stay. So the text is edited, and then
+read again: what it means must be what it meant, but for this one key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from keylease.cli.base import Command, Program, warn
+from keylease.cli.setup.base import (
+    Change,
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    read,
+    replaced,
+    undo_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAMS = ("cargo",)
+
+PROVIDER: Final = "cargo-credential-keylease"
+_TABLE, _KEY = "registry", "global-credential-providers"
+_HEADER: Final = re.compile(r"[ \t]*\[[ \t]*registry[ \t]*\][ \t]*(#.*)?")
+_LINE: Final = re.compile(r"[ \t]*(registry[ \t]*\.[ \t]*)?global-credential-providers[ \t]*=")
+
+
+@click.command(cls=Command)
+@dry_run_option
+@undo_option
+@click.pass_obj
+def cargo(_: Program, dry_run: bool, undo: bool) -> None:
+    """Let cargo keep the tokens of registries in sessions.
+
+    It sets one key in the configuration of your cargo home:
+
+    \b
+        [registry]
+        global-credential-providers = ["cargo-credential-keylease"]
+
+    Everything else in the file stays. From then on cargo neither writes tokens to credentials.toml
+    nor reads those that are there: log in to each registry again with cargo login. A registry that
+    has a credential-provider of its own goes on asking that. What was there before is put back by
+    --undo.
+    """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
+    carry_out("cargo", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
+    if not undo:
+        _warn()
+
+
+def plan() -> Plan:
+    """Return what has to be changed.
+
+    Raises:
+        SetupError: cargo's configuration cannot be read.
+    """
+    before, document = _document()
+    old = document.get(_TABLE, {}).get(_KEY)
+    if old == [PROVIDER]:
+        return Plan((Change(_path(), before, before, ()),))
+    return Plan((_change(before, document, [PROVIDER]),), {_KEY: old})
+
+
+def _undoing() -> Plan:
+    before, document = _document()
+    if document.get(_TABLE, {}).get(_KEY) != [PROVIDER]:
+        return Plan((Change(_path(), before, before, ()),))
+    return Plan((_change(before, document, replaced("cargo").get(_KEY)),))
+
+
+def _change(before: bytes | None, document: dict[str, Any], providers: list[str] | None) -> Change:
+    """Return the file with these providers; with none, without the key."""
+    old = document.get(_TABLE, {}).get(_KEY)
+    # A list of strings is written in TOML as it is in JSON.
+    shown = [f"- {_KEY} = {json.dumps(old)}"] if old is not None else []
+    shown += [f"+ {_KEY} = {json.dumps(providers)}"] if providers is not None else []
+    wanted = deepcopy(document)
+    wanted.setdefault(_TABLE, {})
+    if providers is None:
+        del wanted[_TABLE][_KEY]
+    else:
+        wanted[_TABLE][_KEY] = providers
+    for text in _edited((before or b"").decode("utf-8"), providers):
+        if _meaning(text) in (wanted, {k: v for k, v in wanted.items() if v != {}}):
+            after = text.encode("utf-8") if text.strip() else None
+            return Change(_path(), before, after, tuple(shown), 0o644)
+    msg = f"{_path()} writes the table {_TABLE} in a way that cannot be edited"
+    hint = f'write it by hand: {_TABLE}.{_KEY} = ["{PROVIDER}"]'
+    raise SetupError(msg, hint)
+
+
+def _edited(text: str, providers: list[str] | None) -> Iterator[str]:
+    """Yield the ways in which the text could be edited. The caller chooses by what they mean."""
+    lines = text.splitlines(keepends=True)
+    entry = [] if providers is None else [f"{_KEY} = {json.dumps(providers)}\n"]
+    for start, line in enumerate(lines):
+        if found := _LINE.match(line):
+            dotted = [f"{_TABLE}.{each}" for each in entry] if found[1] else entry
+            for end in range(start + 1, len(lines) + 1):
+                kept = [*lines[:start], *dotted, *lines[end:]]
+                without_header = start and _HEADER.fullmatch(lines[start - 1].rstrip("\r\n"))
+                if not entry and without_header:
+                    yield "".join([*lines[: start - 1], *lines[end:]]).removesuffix("\n") + "\n"
+                yield "".join(kept)
+    for at, line in enumerate(lines):
+        if _HEADER.fullmatch(line.rstrip("\r\n")):
+            ended = line if line.endswith("\n") else line + "\n"
+            yield "".join([*lines[:at], ended, *entry, *lines[at + 1 :]])
+    gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+    yield "".join([text, gap, f"[{_TABLE}]\n", *entry])
+
+
+def _document() -> tuple[bytes | None, dict[str, Any]]:
+    """Return the configuration, as it is and as it is understood."""
+    before, path = read(_path()), _path()
+    document = None
+    with suppress(UnicodeDecodeError):
+        document = _meaning((before or b"").decode("utf-8"))
+    if document is None or not isinstance(document.get(_TABLE, {}), dict):
+        msg = f"{path} is no configuration of cargo's"
+        # Not from the error: it may repeat the text.
+        raise SetupError(msg, "cargo cannot read it either; mend it first")
+    return before, document
+
+
+def _meaning(text: str) -> dict[str, Any] | None:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return None
+
+
+def _warn() -> None:
+    _, document = _document()
+    registries = document.get("registries", {})
+    own = [
+        name
+        for name, entry in (registries.items() if isinstance(registries, dict) else ())
+        if isinstance(entry, dict) and "credential-provider" in entry
+    ]
+    if own:
+        msg = f"a provider of their own have: {', '.join(sorted(own))}"
+        warn(msg, "these registries do not ask keylease; take the line away to change that")
+    # The Cargo Book, "Configuration": the file without an extension is the older name.
+    for name in ("credentials.toml", "credentials"):
+        path = os.path.join(_home(), name)
+        if os.path.lexists(path):
+            hint = "log in again with cargo login, then delete it and change the tokens"
+            warn(f"{path} may hold tokens in plaintext, which cargo does not read any more", hint)
+
+
+def _path() -> str:
+    # The Cargo Book, "Configuration": where both are there, the one without an extension counts.
+    older = os.path.join(_home(), "config")
+    return older if os.path.lexists(older) else f"{older}.toml"
+
+
+def _home() -> str:
+    return os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")

@@ -1,0 +1,104 @@
+"""`keylease setup cargo`: one key of cargo's configuration."""
+
+import tomllib
+
+import pytest
+
+LINE = 'global-credential-providers = ["cargo-credential-keylease"]'
+PROVIDERS = ["cargo-credential-keylease"]
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Return where the configuration is to be."""
+    home = tmp_path / "cargo"
+    home.mkdir()
+    monkeypatch.setenv("CARGO_HOME", str(home))
+    return home / "config.toml"
+
+
+def test_the_key_is_written_and_taken_away(console, file):
+    """It is shown, done once, and nothing of it is left."""
+    said = console.run("setup", "cargo")
+
+    assert (0, f"changed {file}:\n  + {LINE}\n", "") == said
+    assert f"[registry]\n{LINE}\n" == file.read_text("utf-8")
+    assert (0, "nothing to change\n", "") == console.run("setup", "cargo")
+    assert 0 == console.run("setup", "cargo", "--undo").code
+    assert not file.exists()
+    assert (0, "nothing to undo\n", "") == console.run("setup", "cargo", "--undo")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# mine\n[build]\njobs = 2 # two\n",
+        '[registry]\ndefault = "mine"\n\n[build]\njobs = 2\n',
+        '[registry] # where from\ndefault = "mine"',
+        'registry.default = "mine"\nregistry.global-credential-providers = ["cargo:token"]\n',
+        '[registry]\nglobal-credential-providers = [\n  "cargo:token", # a\n]\ndefault = "a"\n',
+        '[registries.mine]\nindex = "sparse+https://registry.example/index/"\n',
+        "[http]\nproxy = 'ä'",
+    ],
+)
+def test_everything_else_stays(console, file, text):
+    """Only one key means something else afterwards, and --undo brings back what it meant."""
+    file.write_text(text, encoding="utf-8")
+    before = tomllib.loads(text)
+
+    said = console.run("setup", "cargo")
+
+    assert (0, "") == (said.code, said.err)
+    after = tomllib.loads(file.read_text("utf-8"))
+    assert PROVIDERS == after["registry"].pop("global-credential-providers")
+    before.setdefault("registry", {}).pop("global-credential-providers", None)
+    assert before == after
+    for remark in ("# mine", "# two", "# where from"):
+        assert (remark in text) == (remark in file.read_text("utf-8"))
+    assert 0 == console.run("setup", "cargo", "--undo").code
+    assert tomllib.loads(text) == tomllib.loads(file.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    "text", ["registry = 1\n", "not toml", "\x00", 'registry = { default = "a" }\n']
+)
+def test_what_cannot_be_edited_is_left_alone(console, file, text):
+    """A file that nobody understands, or that has the table on one line, is for its owner."""
+    file.write_text(text, encoding="utf-8")
+
+    said = console.run("setup", "cargo")
+
+    assert 1 == said.code
+    assert text == file.read_text("utf-8")
+    assert 2 == len(said.err.splitlines())
+
+
+def test_dry_run_writes_nothing(console, file):
+    """It shows what would be written."""
+    said = console.run("setup", "cargo", "--dry-run")
+
+    assert f"would change {file}:\n  + {LINE}\n" == said.out
+    assert not file.exists()
+
+
+def test_what_stands_in_the_way_is_told(console, file):
+    """A registry's own provider comes first, and old tokens are still in the clear."""
+    file.write_text('[registries.mine]\ncredential-provider = "cargo:token"\n', encoding="utf-8")
+    (file.parent / "credentials.toml").write_text('[registries.mine]\ntoken = "secret"\n', "utf-8")
+
+    said = console.run("setup", "cargo")
+
+    assert "a provider of their own have: mine" in said.err
+    assert "credentials.toml may hold tokens in plaintext" in said.err
+    assert "secret" not in said.err + said.out
+
+
+def test_the_older_name_counts_where_it_is_there(console, file):
+    """cargo reads `config` and not `config.toml` where both are there."""
+    older = file.with_suffix("")
+    older.write_text("", encoding="utf-8")
+
+    console.run("setup", "cargo")
+
+    assert LINE in older.read_text("utf-8")
+    assert not file.exists()
