@@ -21,6 +21,7 @@ class Asked(NamedTuple):
     """With the query."""
     authorization: str | None
     agent: str | None
+    host: str | None = None
 
 
 class Answer(NamedTuple):
@@ -51,7 +52,8 @@ class WebServer:
 
             def do_GET(self) -> None:
                 headers = self.headers
-                asked = Asked(self.path, headers["Authorization"], headers["User-Agent"])
+                told_by = (headers[name] for name in ("Authorization", "User-Agent", "Host"))
+                asked = Asked(self.path, *told_by)
                 seen.append(asked)
                 told = answer(asked)
                 self.send_response(told.status)

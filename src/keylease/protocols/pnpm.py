@@ -3,8 +3,8 @@
 The rules are those of config/npmrc_auth.rs and network/token_helper.rs in pnpm 12. Nothing is read
 but the arguments, which are the user's own, from ~/.npmrc: pnpm says not which registry it asks.
 
-There is no miss in this protocol. A helper that fails is named in pnpm's own error with what it
-told on stderr.
+There is no miss in this protocol, so whatever is no token is a failure. pnpm 12 then asks the
+registry without one; its reason is told to whoever runs the line of ~/.npmrc by hand.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def render(
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return the reason on stderr, which pnpm puts into its own error."""
+    """Return the reason, on stderr."""
     if isinstance(error, UsageError):
         return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
     asked = request.target if request else None

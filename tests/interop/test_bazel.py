@@ -1,0 +1,196 @@
+"""A client that does what Bazel does, for no Bazel that asks helpers can be installed: see `ask`.
+
+What it relies on is in EngFlow's specification and in Bazel's CredentialHelper, Provider and
+CredentialCacheExpiry. Where uv is installed its own helper, of the same protocol, is held to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from support.clients import ENDS_SOON, find_client, holders, wait_until
+from support.web_server import Answer, Asked, WebServer, make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from support.throwaway import Throwaway
+
+if sys.platform != "linux":
+    pytest.skip("it needs the kernel keyring", allow_module_level=True)
+
+USERNAME, PASSWORD = "ada", "correct-horse-battery"
+ENCODED = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+_SECONDS = 10
+
+
+class HelperError(Exception):
+    """What stops a build: the text is Bazel's."""
+
+
+class Told(NamedTuple):
+    """What a helper said."""
+
+    headers: Mapping[str, list[str]]
+    expires: dt.datetime | None
+
+
+def ask(home: Throwaway, uri: str, *helper: str) -> Told:
+    """Ask a helper as Bazel does: one argument, one JSON text in, one out, ten seconds."""
+    done = home.run(*helper, stdin=json.dumps({"uri": uri}), timeout_seconds=_SECONDS)
+    if done.returncode != 0:
+        msg = f"process exited with code {done.returncode}. stderr: {done.stderr}"
+        raise HelperError(msg)
+    said = json.loads(done.stdout)
+    expires = said.get("expires")
+    moment = None if expires is None else dt.datetime.strptime(expires, "%Y-%m-%dT%H:%M:%S%z")
+    headers = said.get("headers", {})
+    assert all(isinstance(value, str) for values in headers.values() for value in values)
+    return Told(headers, moment)
+
+
+class Client:
+    """Downloads with what the helper says, and asks it again only when that has expired."""
+
+    def __init__(self, home: Throwaway, certificate: Path) -> None:
+        self._home = home
+        self._context = ssl.create_default_context(cafile=str(certificate))
+        self._cache: dict[str, Told] = {}
+
+    def fetch(self, uri: str) -> int:
+        """Return the status that the server answers with."""
+        held = self._cache.get(uri)
+        if held is None or (held.expires and held.expires <= dt.datetime.now(dt.UTC)):
+            held = self._cache[uri] = ask(self._home, uri, "keylease-bazel", "get")
+        request = urllib.request.Request(uri)
+        for name, values in held.headers.items():
+            for value in values:
+                request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, context=self._context) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+
+class Rig(NamedTuple):
+    """A home, a server of downloads, and who downloads."""
+
+    home: Throwaway
+    server: WebServer
+    certificate: Path
+
+    def login(self) -> None:
+        """Start a session for the server."""
+        words = ("login", "--password-stdin", "--username", USERNAME, self.server.url)
+        done = self.home.run("keylease", *words, stdin=PASSWORD)
+        assert done.returncode == 0, done.stderr
+
+    def client(self) -> Client:
+        """Return a server of Bazel's that was just started."""
+        return Client(self.home, self.certificate)
+
+    def released(self) -> int:
+        """Return how often the password was handed out."""
+        return [line["event"] for line in self.home.audit()].count("session.released")
+
+
+def downloads(asked: Asked) -> Answer:
+    """Be a server of files, for one user."""
+    known = asked.authorization == f"Basic {ENCODED}"
+    return Answer(HTTPStatus.OK if known else HTTPStatus.UNAUTHORIZED)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
+    """Return a home and a server."""
+    certificate = make_certificate(tmp_path / "certificate.pem")
+    with WebServer(downloads, certificate) as server:
+        yield Rig(kernel_home, server, certificate)
+
+
+def test_a_build_is_answered_from_the_session(rig: Rig) -> None:
+    """Refused before the login, let in after it, each time, and no file holds the password."""
+    uri = f"{rig.server.url}/rules.tgz"
+    before = rig.client().fetch(uri)
+    rig.login()
+    first, second = rig.client().fetch(uri), rig.client().fetch(uri)
+
+    assert (401, 200, 200) == (before, first, second)
+    assert 2 == rig.released()
+    assert [] == holders(rig.home, PASSWORD, ENCODED)
+
+
+def test_plaintext_would_be_found(rig: Rig) -> None:
+    """The control of the search for it: what people do without a helper is to write ~/.netrc."""
+    (rig.home.home / ".netrc").write_text(f"machine h login u password {PASSWORD}", "utf-8")
+
+    assert [".netrc"] == holders(rig.home, PASSWORD)
+
+
+def test_an_answer_is_kept_until_it_expires_and_no_longer(rig: Rig) -> None:
+    """An active build rolls its session: it asks again before the idle end, not at each file."""
+    rig.home.environment["KEYLEASE_IDLE_TIMEOUT"] = "4"
+    rig.login()
+    client, uri = rig.client(), f"{rig.server.url}/rules.tgz"
+
+    assert {200} == {client.fetch(uri) for _ in range(3)}
+    assert 1 == rig.released()
+    wait_until(lambda: client.fetch(uri) != HTTPStatus.OK or rig.released() > 3)
+
+    assert 200 == client.fetch(uri), "the session would have ended 4 seconds after its first use"
+
+
+def test_an_ended_session_is_a_server_that_needs_nothing(rig: Rig) -> None:
+    """After the end there are no headers, and the server refuses in its own words."""
+    rig.home.environment |= ENDS_SOON
+    rig.login()
+    uri = f"{rig.server.url}/rules.tgz"
+
+    wait_until(lambda: rig.client().fetch(uri) == HTTPStatus.UNAUTHORIZED)
+
+    assert Told({}, None) == ask(rig.home, uri, "keylease-bazel", "get")
+
+
+def test_a_logout_is_the_end(rig: Rig) -> None:
+    """There is no logout in Bazel; keylease has one."""
+    rig.login()
+    uri = f"{rig.server.url}/rules.tgz"
+    assert 200 == rig.client().fetch(uri)
+
+    rig.home.run("keylease", "logout", rig.server.url)
+
+    assert 401 == rig.client().fetch(uri)
+
+
+def test_what_is_no_miss_stops_the_build_with_its_reason(rig: Rig) -> None:
+    """A keychain that cannot be reached, and a URI by HTTP, are told in Bazel's own error."""
+    rig.login()
+    with pytest.raises(HelperError, match="by https alone"):
+        ask(rig.home, "http://127.0.0.1/", "keylease-bazel", "get")
+    rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
+
+    with pytest.raises(HelperError, match="keylease: error: "):
+        rig.client().fetch(rig.server.url)
+
+
+def test_another_helper_of_the_protocol_is_understood(rig: Rig) -> None:
+    """The control of the client: it takes uv's answer for what ours is, where nothing is known."""
+    helper = (find_client("uv"), "auth", "helper", "--preview-features", "auth-helper")
+    try:
+        told = ask(rig.home, f"{rig.server.url}/x", *helper, "--protocol=bazel", "get")
+    except HelperError as error:
+        pytest.skip(f"uv: this one has no helper: {error}")
+
+    assert told == ask(rig.home, f"{rig.server.url}/x", "keylease-bazel", "get")
