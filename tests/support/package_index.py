@@ -1,0 +1,151 @@
+"""A package index on loopback that lets one user in: it has one package, and takes uploads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGE = "keylease-probe"
+WHEEL = "keylease_probe-1.0-py3-none-any.whl"
+_INFO = "keylease_probe-1.0.dist-info"
+
+
+def wheel() -> bytes:
+    """Return a package with nothing in it."""
+    files = {
+        "keylease_probe.py": "",
+        f"{_INFO}/METADATA": f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n",
+        f"{_INFO}/WHEEL": "Wheel-Version: 1.0\nGenerator: probe\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
+    }
+    files[f"{_INFO}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{_INFO}/RECORD"))
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return written.getvalue()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection. `index` is put into a class of its own for each index."""
+
+    index: PackageIndex
+    timeout = 30
+
+    def do_GET(self) -> None:
+        known = self._let_in()
+        body, kind = self.index.answers.get(self.path, (b"", ""))
+        self._answer(401 if not known else 200 if body else 404, body * known, kind)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        known = self._let_in()
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            while size := int(self.rfile.readline(), 16):
+                self.rfile.read(size + len("\r\n"))
+            self.rfile.readline()
+        else:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self._answer(200 if known else 401)
+
+    def _let_in(self) -> bool:
+        known = self.headers["Authorization"] == f"Basic {self.index.encoded}"
+        self.index.seen.append((self.path, known))
+        return known
+
+    def _answer(self, status: int, body: bytes = b"", kind: str = "") -> None:
+        self.send_response(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="probe"')
+        if kind and body:
+            self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a client that has seen enough goes away."""
+
+
+class PackageIndex:
+    """An index, for as long as the `with` block lasts.
+
+    Args:
+        username: Who is let in.
+        password: By which password.
+    """
+
+    def __init__(self, username: str, password: str) -> None:
+        self.encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+        """User and password as they stand in a request."""
+        self.seen: list[tuple[str, bool]] = []
+        """The path of every request, and whether it was let in."""
+        package = wheel()
+        digest = hashlib.sha256(package).hexdigest()
+        page = f'<a href="/files/{WHEEL}#sha256={digest}">{WHEEL}</a>'.encode()
+        self.answers = {
+            f"/simple/{PACKAGE}/": (page, "text/html"),
+            f"/files/{WHEEL}": (package, "application/octet-stream"),
+        }
+        """What is answered to whom is let in, by its path."""
+        self._http = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
+
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._http.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """Where the packages are."""
+        return f"http://{self.host}/simple/"
+
+    @property
+    def upload_url(self) -> str:
+        """Where uploads go."""
+        return f"http://{self.host}/legacy/"
+
+    def let_in(self) -> int:
+        """Return how many requests were let in since the last time that this was asked."""
+        count = sum(known for _, known in self.seen)
+        self.seen.clear()
+        return count
+
+    def __enter__(self) -> Self:
+        """Start to serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+def project(directory: Path) -> Path:
+    """Make a project with a built package in `dist`, and return the path of that package."""
+    directory.mkdir()
+    (directory / "pyproject.toml").write_text(
+        f'[project]\nname = "{PACKAGE}"\nversion = "1.0"\ndescription = ""\n', encoding="utf-8"
+    )
+    built = directory / "dist" / WHEEL
+    built.parent.mkdir()
+    built.write_bytes(wheel())
+    return built
