@@ -37,6 +37,26 @@ OTHERS: Final = {
         "answer docker and podman from the sessions of keylease",
         ("keylease-setup-docker", "keylease-setup-podman", "docker-login"),
     ),
+    "keylease-vault": (
+        "answer Vault and OpenBao from the sessions of keylease",
+        ("keylease-setup-vault", "vault"),
+    ),
+    "terraform-credentials-keylease": (
+        "answer Terraform and OpenTofu from the sessions of keylease",
+        ("keylease-setup-terraform", "terraform"),
+    ),
+    "keylease-goauth": (
+        "answer the go command from the sessions of keylease",
+        ("keylease-setup-go", "go"),
+    ),
+    "keylease-pnpm": (
+        "answer pnpm from the sessions of keylease",
+        ("keylease-setup-pnpm", "pnpm"),
+    ),
+    "keylease-bazel": (
+        "answer Bazel from the sessions of keylease",
+        ("keylease-setup-bazel", "bazel"),
+    ),
 }
 _ROW: Final = re.compile(r"^\| (.+?) \| (.+?) \|$", re.MULTILINE)
 

@@ -73,14 +73,14 @@ PLACES: Final = (
     Place("curl, git and others", "_netrc", _NETRC, _NETRC_REMEDY),
     Place("cargo", "credentials.toml", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
     Place("cargo", "credentials", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
-    Place("vault", ".vault-token", _pattern(rb"\S"), "revoke the token, or set a token_helper"),
+    Place("vault", ".vault-token", _pattern(rb"\S"), "revoke it, and run: keylease setup vault"),
     Place(
         "twine",
         ".pypirc",
         _pattern(rb"^[ \t]*password[ \t]*[:=][ \t]*\S"),
         "take the password out; twine asks the keyring for it",
     ),
-    Place("npm", ".npmrc", _NPM, "run: npm logout; or write ${NPM_TOKEN} in place of the token"),
+    Place("npm", ".npmrc", _NPM, "for pnpm: keylease setup pnpm REGISTRY; for npm: npm logout"),
     Place(
         "aws",
         "credentials",
@@ -92,7 +92,7 @@ PLACES: Final = (
         "terraform",
         ".terraform.d/credentials.tfrc.json",
         _pattern(rb'"token"\s*:\s*"[^"]+"'),
-        "run: terraform logout; or name a credentials_helper",
+        "run: terraform logout; then: keylease setup terraform",
     ),
 )
 """What is looked into. A file that a tool is told to use elsewhere is not found."""

@@ -16,6 +16,11 @@ TOOLS: Final = {
     "cargo": "keylease.cli.setup.cargo",
     "aws": "keylease.cli.setup.aws",
     "kubernetes": "keylease.cli.setup.kubernetes",
+    "vault": "keylease.cli.setup.vault",
+    "terraform": "keylease.cli.setup.terraform",
+    "go": "keylease.cli.setup.go",
+    "pnpm": "keylease.cli.setup.pnpm",
+    "bazel": "keylease.cli.setup.bazel",
     "completion": "keylease.cli.setup.completion",
 }
 """Every tool by its name."""

@@ -1,0 +1,118 @@
+"""`keylease setup go`: one line of the file that `go env -w` writes.
+
+`GOAUTH` is a list of commands, and the first of them that has an answer counts. What is there stays
+behind ours: without the variable that is `netrc`, and some servers are known to no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keylease.cli.base import Command, Program, warn
+from keylease.cli.setup.base import (
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    replaced,
+    undo_option,
+)
+from keylease.cli.setup.lines import load, program
+
+if TYPE_CHECKING:
+    from keylease.cli.setup.lines import File
+
+PROGRAMS = ("go",)
+
+HELPER: Final = "keylease-goauth"
+_KEY: Final = "GOAUTH"
+_LINE: Final = re.compile(r"GOAUTH=.*")
+_OURS: Final = re.compile(r'"?(?:[^";]*[/\\])?keylease-goauth(?:\.exe)?"?')
+# The list is split at semicolons, and each of its commands at blanks where no quotes are.
+_UNFIT: Final = r"[\";\x00-\x1f]"
+# `go help goauth`: what counts where nothing is said.
+_DEFAULT: Final = "netrc"
+
+
+@click.command(cls=Command)
+@dry_run_option
+@undo_option
+@click.pass_obj
+def go(_: Program, dry_run: bool, undo: bool) -> None:
+    """Let the go command fetch private modules with the sessions of git's servers.
+
+    It sets one line in the file that go env -w writes, with what was there, or netrc, behind it:
+
+    \b
+        GOAUTH=/usr/bin/keylease-goauth;netrc
+
+    Everything else in the file stays. Go 1.24 or newer reads it. The go command cannot start a
+    session: that is done with keylease login URL, or by git. What was there before is put back by
+    --undo.
+    """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
+    carry_out("go", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
+    if _KEY in os.environ and not undo:
+        warn(f"{_KEY} is set in the environment, and counts before the file", "unset it")
+
+
+def plan() -> Plan:
+    """Return what has to be changed.
+
+    Raises:
+        SetupError: the file cannot be read, or says that nobody is to be asked.
+    """
+    file = load(_path())
+    old = _value(file)
+    commands = [each.strip() for each in (old or _DEFAULT).split(";")]
+    if "off" in commands:
+        msg = f"{_path()} says {_KEY}=off, so nobody is to be asked"
+        raise SetupError(msg, f"run: go env -u {_KEY}")
+    path = program(HELPER, _UNFIT)
+    ours = f'"{path}"' if " " in path else path
+    others = [each for each in commands if not _OURS.fullmatch(each)]
+    new = ";".join([ours, *others])
+    if new == old:
+        return Plan((file.change(()),))
+    after, shown = file.changed(file.found(_LINE), [f"{_KEY}={new}"])
+    kept = replaced("go") if len(others) != len(commands) else {_KEY: old}
+    return Plan((after.change(shown),), kept)
+
+
+def _undoing() -> Plan:
+    file = load(_path())
+    commands = [each.strip() for each in (_value(file) or "").split(";")]
+    others = [each for each in commands if not _OURS.fullmatch(each)]
+    if len(others) == len(commands):
+        return Plan((file.change(()),))
+    old = replaced("go").get(_KEY)
+    rest = [f"{_KEY}={';'.join(others)}"] if others and (old or others != [_DEFAULT]) else []
+    after, shown = file.changed(file.found(_LINE), rest)
+    return Plan((after.change(shown),))
+
+
+def _value(file: File) -> str | None:
+    # As go reads the file: the last one counts.
+    lines = file.found(_LINE)
+    return lines[-1].partition("=")[2].strip() if lines else None
+
+
+def _path() -> str:
+    """Return the file that `go env -w` writes: os.UserConfigDir of Go, or what GOENV says."""
+    named = os.environ.get("GOENV")
+    if named == "off":
+        msg = "GOENV is off, so go reads no file"
+        raise SetupError(msg, f"unset it, or set {_KEY}={HELPER} in the environment")
+    if named:
+        return named
+    if sys.platform == "win32":
+        base = os.environ.get("APPDATA") or os.path.expanduser("~")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Application Support")
+    else:
+        base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(base, "go", "env")

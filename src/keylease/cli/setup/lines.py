@@ -1,0 +1,79 @@
+"""Configurations that are lines: one is put in, in the place of another or taken out.
+
+Every other line stays as it is, byte by byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from keylease.cli.executable import find
+from keylease.cli.setup.base import Change, SetupError, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class File(NamedTuple):
+    """A file as it is."""
+
+    path: str
+    before: bytes | None
+    lines: tuple[str, ...]
+    """Without their ends."""
+
+    def found(self, pattern: re.Pattern[str]) -> list[str]:
+        """Return the lines that are wholly of a pattern."""
+        return [line for line in self.lines if pattern.fullmatch(line.removesuffix("\r"))]
+
+    def changed(self, gone: Sequence[str], added: Sequence[str]) -> tuple[File, tuple[str, ...]]:
+        """Return the file with these lines in the place of those, and what a person sees of it.
+
+        Without a place they come last.
+        """
+        at = [number for number, line in enumerate(self.lines) if line in gone]
+        start = at[0] if at else len(self.lines)
+        rest = [line for line in self.lines[start:] if line not in gone]
+        shown = (*(f"- {each.strip()}" for each in gone), *(f"+ {each}" for each in added))
+        return self._replace(lines=(*self.lines[:start], *added, *rest)), shown
+
+    def change(self, shown: Sequence[str]) -> Change:
+        """Return the change that makes the file so. A file with nothing in it is removed."""
+        text = "".join(f"{line}\n" for line in self.lines)
+        after = text.encode("utf-8", "surrogateescape") if text.strip() else None
+        return Change(self.path, self.before, after if shown else self.before, tuple(shown), 0o644)
+
+
+def load(path: str) -> File:
+    """Return a file's lines.
+
+    Raises:
+        SetupError: it cannot be read.
+    """
+    before = read(path)
+    text = (before or b"").decode("utf-8", "surrogateescape")
+    return File(path, before, tuple(text.removesuffix("\n").split("\n")) if text else ())
+
+
+def program(name: str, unfit: str) -> str:
+    """Return the absolute path of one of our programs, for a configuration that takes no other.
+
+    Args:
+        name: What it is called.
+        unfit: The class of characters that the configuration cannot say.
+
+    Raises:
+        NotFoundError: it is not on PATH.
+        SetupError: its path has such a character.
+    """
+    found = os.path.abspath(find(name))
+    if sys.platform == "win32":
+        # A backslash is an escape in most of these files, and Windows takes either.
+        found = found.replace(os.sep, "/")
+    if re.search(unfit, found):
+        msg = f"{found!a} has a character that the configuration cannot say"
+        raise SetupError(msg, "install keylease in another directory")
+    return found

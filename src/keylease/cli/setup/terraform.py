@@ -1,0 +1,153 @@
+"""`keylease setup terraform`: the program where Terraform looks for it, and one line that names it.
+
+Terraform looks for `terraform-credentials-NAME` among its plugins and never on PATH ("Credentials
+Helpers" in its documentation). Where it finds none it says nothing, and writes each token in
+plaintext. So the program is put there before it is named, and taken away after.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from typing import Final
+
+import click
+
+from keylease.cli.base import Command, Program, warn
+from keylease.cli.doctor.plaintext import holders
+from keylease.cli.executable import find
+from keylease.cli.setup.base import (
+    Change,
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    read,
+    undo_option,
+)
+from keylease.cli.setup.lines import load
+
+PROGRAMS = ("terraform", "tofu")
+
+HELPER: Final = "terraform-credentials-keylease"
+LINE: Final = 'credentials_helper "keylease" {}'
+_ENTRY: Final = re.compile(r'[ \t]*credentials_helper[ \t]+"?([^"\s{]*)"?.*')
+_OURS: Final = re.compile(re.escape(LINE))
+_MARK: Final = "# Written by: keylease setup terraform"
+_SCRIPT: Final = f"""\
+#!/bin/sh
+{_MARK}
+# Take it away with: keylease setup terraform --undo
+exec {{}} "$@"
+"""
+
+
+@click.command(cls=Command)
+@dry_run_option
+@undo_option
+@click.pass_obj
+def terraform(_: Program, dry_run: bool, undo: bool) -> None:
+    """Let Terraform and OpenTofu keep the tokens of hosts in sessions.
+
+    It puts a program into ~/.terraform.d/plugins, the only place where Terraform looks for it, and
+    one line into ~/.terraformrc, or where TF_CLI_CONFIG_FILE says, and into ~/.tofurc if there is
+    one:
+
+    \b
+        credentials_helper "keylease" {}
+
+    Everything else in the file stays. A token that is in credentials.tfrc.json, or in a block of
+    your own, counts before the helper: take it out, and log in again with terraform login.
+    """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
+    carry_out("terraform", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
+    if undo:
+        return
+    for place, path in holders():
+        if place.tool == "terraform":
+            warn(f"{path} holds tokens in plaintext, which come first", "run: terraform logout")
+    if any(name.startswith("TF_TOKEN_") for name in os.environ):
+        warn("a variable TF_TOKEN_... is set, so that host's token is not asked for", "unset it")
+
+
+def plan() -> Plan:
+    """Return what has to be changed: the program first, because nothing may name it before.
+
+    Raises:
+        SetupError: there is another helper, or a file cannot be read.
+    """
+    changes = [_placing()]
+    for path in _configurations():
+        file = load(path)
+        named = [found[1] for line in file.found(_ENTRY) if (found := _ENTRY.fullmatch(line))]
+        others = [name for name in named if name != "keylease"]
+        if others or (file.lines and file.lines[0].lstrip().startswith("{")):
+            what = f"names the helper {others[0]!a}" if others else "is written in JSON"
+            msg = f"{path} {what}, and Terraform takes one helper"
+            raise SetupError(msg, f"write it by hand: {LINE}")
+        if not named:
+            after, shown = file.changed([], [LINE])
+            changes.append(after.change(shown))
+    return Plan(tuple(changes))
+
+
+def _undoing() -> Plan:
+    changes = []
+    for path in _configurations():
+        file = load(path)
+        if ours := file.found(_OURS):
+            after, shown = file.changed(ours, [])
+            changes.append(after.change(shown))
+    path = _place()
+    before = None if os.path.islink(path) else read(path)
+    if before is not None and _is_ours(before):
+        changes.append(Change(path, before, None, ("- the program",)))
+    return Plan(tuple(changes))
+
+
+def _placing() -> Change:
+    """Return the change that puts the program there: on Windows itself, else what runs it.
+
+    Raises:
+        SetupError: something is there that is not from here.
+    """
+    program, path = os.path.abspath(find(HELPER)), _place()
+    if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(program):
+        return Change(path, None, None, ())
+    before = read(path)
+    if os.path.islink(path) or (before is not None and not _is_ours(before)):
+        msg = f"{path} is there, and not from keylease"
+        raise SetupError(msg, "move it away, then try again")
+    after = read(program) if sys.platform == "win32" else _script(program)
+    shown = (f"+ a program that runs {program}",)
+    return Change(path, before, after, shown, 0o755)
+
+
+def _script(program: str) -> bytes:
+    return _SCRIPT.format(shlex.quote(program)).encode("utf-8", "surrogateescape")
+
+
+def _is_ours(before: bytes) -> bool:
+    return sys.platform == "win32" or _MARK.encode("ascii") in before
+
+
+def _place() -> str:
+    if sys.platform == "win32":
+        return os.path.join(_home(), "terraform.d", "plugins", f"{HELPER}.exe")
+    return os.path.join(_home(), ".terraform.d", "plugins", HELPER)
+
+
+def _configurations() -> list[str]:
+    named = os.environ.get("TF_CLI_CONFIG_FILE")
+    if named:
+        return [named]
+    names = ("terraform.rc", "tofu.rc") if sys.platform == "win32" else (".terraformrc", ".tofurc")
+    first, second = (os.path.join(_home(), name) for name in names)
+    return [first, second] if os.path.lexists(second) else [first]
+
+
+def _home() -> str:
+    if sys.platform == "win32":
+        return os.environ.get("APPDATA") or os.path.expanduser("~")
+    return os.path.expanduser("~")

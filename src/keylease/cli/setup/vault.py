@@ -1,0 +1,117 @@
+"""`keylease setup vault`: one line in the file of each client, Vault's and OpenBao's.
+
+Both run the program that `token_helper` names, by an absolute path and without arguments of its own
+(internal/command/config/util.go in OpenBao). OpenBao gives the line to a shell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from keylease.cli.base import Command, Program, warn
+from keylease.cli.doctor.plaintext import holders
+from keylease.cli.setup.base import (
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    replaced,
+    undo_option,
+)
+from keylease.cli.setup.gitconfig import find
+from keylease.cli.setup.lines import load, program
+
+if TYPE_CHECKING:
+    from keylease.cli.setup.lines import File
+
+
+class _Client(NamedTuple):
+    """One of the two programs, and what tells where its file is."""
+
+    name: str
+    variable: str
+    file: str
+
+
+_CLIENTS: Final = (
+    _Client("vault", "VAULT_CONFIG_PATH", ".vault"),
+    _Client("bao", "BAO_CONFIG_PATH", ".bao"),
+)
+PROGRAMS = tuple(client.name for client in _CLIENTS)
+
+HELPER: Final = "keylease-vault"
+_LINE: Final = re.compile(r"[ \t]*token_helper[ \t]*=.*")
+_OURS: Final = re.compile(
+    r'[ \t]*token_helper[ \t]*=[ \t]*"(?:[^"]*/)?keylease-vault(?:\.exe)?"[ \t]*'
+)
+_UNFIT: Final = r"[^A-Za-z0-9_./+,:@-]"
+
+
+@click.command(cls=Command)
+@dry_run_option
+@undo_option
+@click.pass_obj
+def vault(_: Program, dry_run: bool, undo: bool) -> None:
+    """Let Vault and OpenBao keep their token in a session.
+
+    It sets one line in ~/.vault, or ~/.bao, or where VAULT_CONFIG_PATH and BAO_CONFIG_PATH say:
+
+    \b
+        token_helper = "/usr/bin/keylease-vault"
+
+    It does so for each of the two clients that is on PATH, and for vault if none is. From then on
+    they neither write the token to ~/.vault-token nor read what is there: log in again. Everything
+    else in the file stays. What the line was before is put back by --undo.
+    """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
+    carry_out("vault", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
+    if undo:
+        return
+    for place, path in holders():
+        if place.tool == "vault":
+            warn(f"{path} holds a token in plaintext", "revoke it, and delete the file")
+    if os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN"):
+        warn("VAULT_TOKEN or BAO_TOKEN is set, so the clients ask nobody", "unset it")
+
+
+def plan() -> Plan:
+    """Return what has to be changed.
+
+    Raises:
+        SetupError: a file cannot be read or edited.
+    """
+    line = f'token_helper = "{program(HELPER, _UNFIT)}"'
+    here = [each for each in _CLIENTS if find(each.name, os.get_exec_path())] or _CLIENTS[:1]
+    changes, kept = [], replaced("vault")
+    for client in here:
+        file = _file(client)
+        old = file.found(_LINE)
+        if [each.strip() for each in old] == [line]:
+            continue
+        if not any(map(_OURS.fullmatch, old)):
+            kept[client.name] = old
+        after, shown = file.changed(old, [line])
+        changes.append(after.change(shown))
+    return Plan(tuple(changes), kept)
+
+
+def _undoing() -> Plan:
+    changes, kept = [], replaced("vault")
+    for client in _CLIENTS:
+        file = _file(client)
+        if ours := file.found(_OURS):
+            after, shown = file.changed(ours, kept.get(client.name, []))
+            changes.append(after.change(shown))
+    return Plan(tuple(changes))
+
+
+def _file(client: _Client) -> File:
+    named = os.environ.get(client.variable) or os.path.join("~", client.file)
+    file = load(os.path.expanduser(named))
+    if file.lines and file.lines[0].lstrip().startswith("{"):
+        msg = f"{file.path} is written in JSON, and cannot be edited"
+        raise SetupError(msg, f'write token_helper into it by hand: the path of "{HELPER}"')
+    return file
