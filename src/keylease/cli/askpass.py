@@ -69,14 +69,14 @@ def askpass(program: Program, question: str) -> None:
         if found.username is None:
             msg = f"the session for {wanted} has no user name"
             raise KeyleaseError(msg)
-        handout.write(found.username.encode("utf-8", "surrogateescape") + b"\n")
+        handout.write(found.username.encode("utf-8", "surrogateescape"), b"\n")
         return
     credential = session.get(*wanted).credential
     try:
         if not BREAKING.isdisjoint(credential.secret.reveal()):
             msg = "the password has a line break or NUL inside, and would be cut there"
             raise RequestError(msg, "the release is in the audit log")
-        handout.write(bytes(credential.secret.reveal()) + b"\n")
+        handout.write(credential.secret.reveal(), b"\n")
     finally:
         credential.wipe()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.base import OutputError
 from keylease.errors import KeyleaseError, UsageError
+from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from keylease.model import Credential
@@ -21,8 +22,8 @@ FIELD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _STDOUT: Final = 1
 
 
-def value(credential: Credential, field: str, hint: str) -> bytes:
-    """Return one value of the credential. It has to be `bytes`: so the system takes it.
+def value(credential: Credential, field: str, hint: str) -> bytes | memoryview:
+    """Return one value of the credential; of a secret it is a view, which ends with it.
 
     Args:
         credential: It is released by then.
@@ -43,7 +44,7 @@ def value(credential: Credential, field: str, hint: str) -> bytes:
         names = ", ".join([*known, *(name for name, _ in credential.fields)])
         msg = f"the session has no field {field}"
         raise KeyleaseError(msg, f"what it has: {names}; {hint}")
-    return bytes(secret.reveal())
+    return secret.reveal()
 
 
 def refuse_terminal(hint: str) -> None:
@@ -57,19 +58,27 @@ def refuse_terminal(hint: str) -> None:
         raise UsageError(msg, hint)
 
 
-def write(data: bytes) -> None:
-    """Write to stdout, without any reading of the bytes as text.
+def write(*parts: bytes | memoryview) -> None:
+    """Write to stdout at once, without any reading of the bytes as text.
 
     Raises:
         OutputError: stdout does not take it all, and its reader has only a part.
     """
-    left = memoryview(data)
+    text = bytearray().join(parts)
     try:
-        while left:
-            try:
-                left = left[os.write(_STDOUT, left) :]
-            except BlockingIOError:
-                select.select([], [_STDOUT], [])
+        with memoryview(text) as left:
+            _write(left)
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
         raise OutputError(msg, "the release is in the audit log") from None
+    finally:
+        wipe(text)
+
+
+def _write(text: memoryview) -> None:
+    done = 0
+    while done < len(text):
+        try:
+            done += os.write(_STDOUT, text[done:])
+        except BlockingIOError:
+            select.select([], [_STDOUT], [])

@@ -109,8 +109,10 @@ def values(session: SessionService, handovers: Sequence[Handover]) -> list[bytes
         for each in handovers:
             if each.address not in credentials:
                 credentials[each.address] = session.get(*each.address).credential
+        # Bytes, which the system takes: it will not take a view of a secret that is wiped here.
         values = [
-            handout.value(credentials[each.address], each.field, LOGGED) for each in handovers
+            bytes(handout.value(credentials[each.address], each.field, LOGGED))
+            for each in handovers
         ]
     finally:
         for credential in credentials.values():

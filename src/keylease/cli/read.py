@@ -55,6 +55,6 @@ def read(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     credential = program.wiring().session.get(*wanted).credential
     try:
         data = handout.value(credential, field, "the release is in the audit log")
-        handout.write(data if no_newline else data + b"\n")
+        handout.write(data, b"" if no_newline else b"\n")
     finally:
         credential.wipe()
