@@ -37,6 +37,18 @@ OTHERS: Final = {
         "answer docker and podman from the sessions of keylease",
         ("keylease-setup-docker", "keylease-setup-podman", "docker-login"),
     ),
+    "cargo-credential-keylease": (
+        "answer cargo from the sessions of keylease",
+        ("keylease-setup-cargo", "cargo-login"),
+    ),
+    "keylease-aws": (
+        "answer AWS programs from the sessions of keylease",
+        ("keylease-setup-aws", "keylease-login"),
+    ),
+    "keylease-kubernetes": (
+        "answer Kubernetes clients from the sessions of keylease",
+        ("keylease-setup-kubernetes", "keylease-login", "kubectl"),
+    ),
     "keylease-vault": (
         "answer Vault and OpenBao from the sessions of keylease",
         ("keylease-setup-vault", "vault"),

@@ -54,7 +54,9 @@ _NETRC: Final = _pattern(rb"(?:^|\s)password\s+\S")
 _NETRC_REMEDY: Final = "take the passwords out, and change them"
 # The Cargo Book, "Configuration": [registry] and [registries.NAME] have a token.
 _CARGO: Final = _pattern(rb"^[ \t]*token[ \t]*=[ \t]*[\"']\S")
-_CARGO_REMEDY: Final = "run: cargo logout; then set registry.global-credential-providers"
+_CARGO_REMEDY: Final = "run: keylease setup cargo; log in again, delete the file, change the tokens"
+# kubectl(1), "kubeconfig": what a user authenticates with, beside `exec`.
+_KUBERNETES: Final = _pattern(rb"^[ \t]*(?:- )?(?:token|password|client-key-data)[ \t]*:[ \t]*\S")
 # npmrc(5): a token that stands in a variable is no plaintext.
 _NPM: Final = _pattern(rb"(?:^|:)_(?:authToken|password|auth)\s*=\s*[\"']?(?!\$\{)[^\s\"']")
 
@@ -85,8 +87,15 @@ PLACES: Final = (
         "aws",
         "credentials",
         _pattern(rb"^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"),
-        "deactivate the key, and use credential_process or aws sso login",
+        "run: keylease setup aws PROFILE; take the key out, and change it at AWS",
         base="~/.aws",
+    ),
+    Place(
+        "kubernetes",
+        "config",
+        _KUBERNETES,
+        "take it out of the user, and run: keylease setup kubernetes USER",
+        base="~/.kube",
     ),
     Place(
         "terraform",

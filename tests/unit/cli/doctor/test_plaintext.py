@@ -22,6 +22,7 @@ HOLDING = {
     ".vault-token": CANARY,
     ".pypirc": f"[pypi]\nusername = ada\npassword: {CANARY}\n",
     ".npmrc": f"//registry.example/:_authToken={CANARY}\n",
+    ".kube/config": f"users:\n- name: ada\n  user:\n    token: {CANARY}\n",
     ".aws/credentials": f"[default]\naws_secret_access_key = {CANARY}\n",
     ".terraform.d/credentials.tfrc.json": f'{{"credentials": {{"x": {{"token": "{CANARY}"}}}}}}',
 }
@@ -33,6 +34,7 @@ HARMLESS = {
     ".vault-token": "",
     ".pypirc": "[pypi]\nusername = ada\n",
     ".npmrc": "//registry.example/:_authToken=${NPM_TOKEN}\nsave-exact=true\n",
+    ".kube/config": "users:\n- name: ada\n  user:\n    exec:\n      command: tool\n",
     ".aws/credentials": "[default]\ncredential_process = tool\n",
     ".terraform.d/credentials.tfrc.json": '{"credentials": {}}',
 }
