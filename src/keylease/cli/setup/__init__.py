@@ -19,6 +19,7 @@ TOOLS: Final = {
     "vault": "keylease.cli.setup.vault",
     "terraform": "keylease.cli.setup.terraform",
     "go": "keylease.cli.setup.go",
+    "pip": "keylease.cli.setup.pip",
     "pnpm": "keylease.cli.setup.pnpm",
     "bazel": "keylease.cli.setup.bazel",
     "completion": "keylease.cli.setup.completion",
