@@ -111,6 +111,36 @@ def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
     assert "jeepney" in modules
 
 
+@pytest.mark.parametrize(
+    ("tool", "word", "message"),
+    [
+        ("go", "https://example.com/x", ""),
+        ("bazel", "get", '{"uri":"https://example.com/x"}'),
+    ],
+)
+def test_a_header_costs_no_more_than_git(
+    kernel_home: Throwaway, tool: str, word: str, message: str
+) -> None:
+    """Go starts its helper for each server, and Bazel for each download."""
+    modules_of(kernel_home, "store", STORE)
+    answer, modules = modules_of(kernel_home, word, message, tool)
+
+    assert set() == FORBIDDEN & modules
+    assert "Basic YWxpY2U6c2VjcmV0" in answer
+
+
+@pytest.mark.parametrize("tool", ["vault", "terraform", "pnpm"])
+def test_a_protocol_imports_nothing_heavy(tool: str) -> None:
+    """What reads a tool's words needs no library to do it."""
+    code = f"import sys; from keylease.protocols import load; load({tool!r}); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert set() == (FORBIDDEN | {"json"}) & set(done.stdout.split())
+    assert "keylease.protocols.base" in done.stdout
+
+
 def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> None:
     """`keylease get` is the same helper: it does not go through the human commands."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)

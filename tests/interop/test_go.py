@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.clients import ENDS_SOON, find_client, holders, wait_until
+from support.clients import ENDS_SOON, find_client, holders, set_up, wait_until
 from support.web_server import Answer, Asked, WebServer, make_certificate
 
 if TYPE_CHECKING:
@@ -67,19 +67,19 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
     certificate = make_certificate(tmp_path / "certificate.pem")
     with WebServer(mirror, certificate) as server:
         kernel_home.environment |= {
-            "GOAUTH": "keylease-goauth",
             "GOPROXY": server.url,
             "GOSUMDB": "off",
             "GOTOOLCHAIN": "local",
             "GOTELEMETRY": "off",
             "SSL_CERT_FILE": str(certificate),
         }
+        set_up(kernel_home, "go")
         yield Rig(kernel_home, server, program)
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
     """The control: what people do without a helper is to write the password into ~/.netrc."""
-    rig.home.environment["GOAUTH"] = "netrc"
+    set_up(rig.home, "go", "--undo")
     netrc = rig.home.home / ".netrc"
     netrc.write_text(f"machine {rig.server.host} login {USERNAME} password {PASSWORD}\n", "utf-8")
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.clients import ENDS_SOON, find_client, holders, wait_until
+from support.clients import ENDS_SOON, find_client, holders, set_up, wait_until
 from support.web_server import Answer, Asked, WebServer
 
 if TYPE_CHECKING:
@@ -92,13 +92,9 @@ class Rig(NamedTuple):
 def rig(kernel_home: Throwaway) -> Iterator[Rig]:
     """Return a home with pnpm, set up, and a registry."""
     program = find_client("pnpm")
-    helper = kernel_home.find("keylease-pnpm")
     with WebServer(registry) as server:
-        lines = (
-            f"registry={server.url}/",
-            f"//{server.host}/:tokenHelper={helper} {server.url}/",
-        )
-        (kernel_home.home / ".npmrc").write_text("\n".join(lines) + "\n", "utf-8")
+        (kernel_home.home / ".npmrc").write_text(f"registry={server.url}/\n", "utf-8")
+        set_up(kernel_home, "pnpm", server.url)
         yield Rig(kernel_home, server, program)
 
 

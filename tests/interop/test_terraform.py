@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.clients import ENDS_SOON, find_client, holders, wait_until
+from support.clients import ENDS_SOON, find_client, holders, set_up, wait_until
 from support.web_server import Answer, Asked, WebServer, make_certificate
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if sys.platform != "linux":
 from support.pseudo_terminal import PseudoTerminal
 
 TOKEN = "atlasv1-correct-horse-battery"
-HELPER = 'credentials_helper "keylease" {}\n'
 
 
 def told(what: object) -> Answer:
@@ -99,11 +98,7 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
     """Return a home with Terraform, set up, and a host."""
     program = find_client("terraform")
     certificate = make_certificate(tmp_path / "certificate.pem")
-    plugins = kernel_home.home / ".terraform.d" / "plugins"
-    plugins.mkdir(parents=True)
-    helper = kernel_home.find("terraform-credentials-keylease") or ""
-    (plugins / "terraform-credentials-keylease").symlink_to(helper)
-    (kernel_home.home / ".terraformrc").write_text(HELPER, "utf-8")
+    set_up(kernel_home, "terraform")
     kernel_home.environment |= {
         "SSL_CERT_FILE": str(certificate),
         "CHECKPOINT_DISABLE": "1",

@@ -7,14 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.clients import ENDS_SOON, find_client, holders, wait_until
+from support.clients import ENDS_SOON, find_client, holders, set_up, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.throwaway import Throwaway
 
@@ -81,21 +81,18 @@ def _answers(host: str) -> bool:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, kernel_home: Throwaway, address: str) -> Rig:
+def rig(kernel_home: Throwaway, address: str) -> Rig:
     """Return a home where the client's helper is keylease."""
-    configuration = tmp_path / "configuration"
-    configuration.write_text(f'token_helper = "{kernel_home.find("keylease-vault")}"\n', "utf-8")
-    kernel_home.environment |= {
-        "BAO_ADDR": address,
-        "BAO_CONFIG_PATH": str(configuration),
-        "SHELL": "/bin/sh",
-    }
-    return Rig(kernel_home, find_client("bao"))
+    program = find_client("bao")
+    path = f"{kernel_home.environment['PATH']}:{Path(program).parent}"
+    kernel_home.environment |= {"BAO_ADDR": address, "SHELL": "/bin/sh", "PATH": path}
+    set_up(kernel_home, "vault")
+    return Rig(kernel_home, program)
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
     """The control: without a helper the client writes the token into a file."""
-    del rig.home.environment["BAO_CONFIG_PATH"]
+    set_up(rig.home, "vault", "--undo")
 
     rig.login()
 

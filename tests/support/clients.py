@@ -29,6 +29,12 @@ def find_client(name: str) -> str:
     return found or ""
 
 
+def set_up(home: Throwaway, *words: str) -> None:
+    """Have `keylease setup` tell a tool, or fail the test."""
+    done = home.run("keylease", "setup", *words)
+    assert done.returncode == 0, done.stderr
+
+
 def holders(home: Throwaway, *needles: str) -> list[str]:
     """Return the files of a home that hold one of the texts."""
     files = (path for path in home.home.parent.rglob("*") if path.is_file())
