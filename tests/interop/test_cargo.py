@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +17,6 @@ from support.api_server import Answer, ApiServer
 from support.requirements import require
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
     from support.api_server import Asked
@@ -99,6 +100,10 @@ class Rig(NamedTuple):
 def rig(kernel_home: Throwaway) -> Iterator[Rig]:
     """Return a home where cargo asks keylease, and a registry."""
     require(shutil.which("cargo"), "cargo", "it is not on PATH")
+    told = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=False)
+    found = re.match(r"cargo 1\.([0-9]+)\.", told.stdout)
+    # The release notes of cargo 1.74: credential providers are stable from then on.
+    require(found and int(found[1]) >= 74, "cargo", f"it is too old: {told.stdout.strip()}")
     # Where cargo is one of rustup, it looks for the real one below the home of who runs the tests.
     rustup = os.environ.get("RUSTUP_HOME") or str(Path("~/.rustup").expanduser())
     kernel_home.environment["RUSTUP_HOME"] = rustup

@@ -79,6 +79,13 @@ class Rig(NamedTuple):
 def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
     """Return a home whose kubeconfig asks keylease, and an API server."""
     require(shutil.which("kubectl"), "kubectl", "it is not on PATH")
+    told = subprocess.run(
+        ["kubectl", "config", "set-credentials", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    require("--exec-provide-cluster-info" in told.stdout, "kubectl", "it is too old for setup")
     seen: list[str] = []
     pair = make_certificate(tmp_path / "pair.pem")
 

@@ -138,5 +138,8 @@ def _kubectl(*words: str) -> str:
         raise SetupError(msg) from None
     if done.returncode != 0:
         msg = f"kubectl config {words[0]} failed with exit code {done.returncode}"
-        raise SetupError(msg, "see what it says: kubectl config view")
+        # Not its own words: they may repeat a line of the file, and with it a token. An older
+        # kubectl does not know the options.
+        hint = "look at kubectl config view, or write the entry by hand: docs/tools/kubernetes.md"
+        raise SetupError(msg, hint)
     return done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from support.requirements import require
@@ -18,6 +19,13 @@ EXEC = {
 def file(tmp_path, monkeypatch):
     """Return where the kubeconfig is to be."""
     require(shutil.which("kubectl"), "kubectl", "it is not on PATH")
+    told = subprocess.run(
+        ["kubectl", "config", "set-credentials", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    require("--exec-provide-cluster-info" in told.stdout, "kubectl", "it is too old for setup")
     program = tmp_path / "bin" / "keylease-kubernetes"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n", encoding="utf-8")
