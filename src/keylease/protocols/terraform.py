@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease import jsontext
-from keylease.errors import RequestError, UsageError
+from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, explained
 from keylease.secret import Secret
@@ -94,13 +94,20 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return an empty object where nothing is known, and otherwise the reason for the client."""
     if isinstance(error, UsageError):
         return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
-    if isinstance(error, GONE) and request is not None and request.target is not None:
-        if request.action == "get":
-            login = f"terraform login {request.target.host}"
-            return Refusal(b"{}\n", explained(error, login), 0)
-        if request.action == "erase":
-            return Refusal(b"", "", 0)
-    return Refusal(b"", explained(error), 1, always=True)
+    why = explained(error, _login(error, request))
+    if isinstance(error, GONE) and request is not None and request.action == "get":
+        return Refusal(b"{}\n", why, 0)
+    if isinstance(error, GONE) and request is not None and request.action == "erase":
+        return Refusal(b"", "", 0)
+    return Refusal(b"", why, 1, always=True)
+
+
+def _login(error: KeyleaseError, request: Request | None) -> str:
+    """Return the command that starts a session again."""
+    host = request.target.host if request is not None and request.target is not None else "HOST"
+    # A login by the client makes no new vault key; only a person can.
+    words = "keylease login --tool terraform" if isinstance(error, VaultRevokedError) else ""
+    return f"{words or 'terraform login'} {host}"
 
 
 def _store(named: Target, message: bytearray | memoryview) -> Request:

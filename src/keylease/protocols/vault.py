@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from keylease.errors import RequestError, UsageError
+from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.httpauth import split
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, explained, operation
@@ -99,10 +99,18 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """
     if isinstance(error, UsageError):
         return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+    why = explained(error, _login(error, request))
     if isinstance(error, GONE) and request is not None and request.action != "store":
-        why = explained(error, "vault login, or: bao login") if request.action == "get" else ""
-        return Refusal(b"", why, 0)
-    return Refusal(b"", explained(error), 1, always=True)
+        return Refusal(b"", why if request.action == "get" else "", 0)
+    return Refusal(b"", why, 1, always=True)
+
+
+def _login(error: KeyleaseError, request: Request | None) -> str:
+    """Return the command that starts a session again."""
+    if isinstance(error, VaultRevokedError) and request is not None and request.target is not None:
+        # A login by the client makes no new vault key; only a person can.
+        return f"keylease login --tool vault {request.target.url}"
+    return "vault login, or: bao login"
 
 
 def _asked(environment: Mapping[str, str]) -> Target:

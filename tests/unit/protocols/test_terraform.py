@@ -145,7 +145,12 @@ def test_an_end_says_how_to_begin_again():
     """Who looks at the helper itself can type the advice as it stands."""
     said = terraform.refuse(SessionEndedError("ended", "idle"), ASKED).message
 
+    revoked = VaultRevokedError("the vault key is gone")
+
     assert "keylease: hint: start one with: terraform login app.terraform.io\n" in said
+    for action in ("get", "store"):
+        said = terraform.refuse(revoked, ASKED._replace(action=action)).message
+        assert said.endswith("start one with: keylease login --tool terraform app.terraform.io\n")
 
 
 @pytest.mark.parametrize("action", ["get", "store", "erase"])

@@ -128,8 +128,18 @@ def test_no_session_is_no_token(error):
     refused = vault.refuse(error, ASKED)
 
     assert (b"", 0, False) == (refused.reply, refused.exit_code, refused.always)
-    assert "vault login" in refused.message or isinstance(error, PolicyError)
     assert Refusal(b"", "", 0) == vault.refuse(error, ASKED._replace(action="erase"))
+
+
+@pytest.mark.parametrize("action", ["get", "store"])
+def test_the_advice_fits_the_end(action):
+    """A login by the client starts a session, but no new vault: that takes a person."""
+    asked = ASKED._replace(action=action)
+    ended = vault.refuse(SessionEndedError("it has ended: idle", "idle"), asked).message
+    revoked = vault.refuse(VaultRevokedError("the vault key is gone"), asked).message
+
+    assert ended.endswith("keylease: hint: start one with: vault login, or: bao login\n")
+    assert revoked.endswith("keylease login --tool vault https://vault.example:8200/\n")
 
 
 def test_a_login_that_was_not_kept_is_no_success():
