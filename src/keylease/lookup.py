@@ -31,6 +31,14 @@ _HTTP: Final = frozenset({"http", "https"})
 _PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+|localhost|\[[0-9A-Fa-f:.]+\]")
 
+# RFC 3986, 3.2. git's reader takes whatever stands before the first slash for user and host, so to
+# it https://evil.example?@good.example is a URL of good.example; to the program that asks it is one
+# of evil.example. What two readers could understand in two ways is no name of a session.
+_URL: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@\\\s]*@)?"
+    r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[^\\\s]*)?"
+)
+
 
 def is_server(service: str) -> bool:
     """Return whether the service can mean nothing but a server: a URL, or a host with its port."""
@@ -111,6 +119,8 @@ def _asked(service: str) -> tuple[Target, str | None] | None:
 
 
 def _parsed(url: str, username: str | None = None) -> Address | None:
+    if _URL.fullmatch(url) is None:
+        return None
     try:
         return parse_url(url, username)
     except (UsageError, UnicodeEncodeError):

@@ -1,6 +1,10 @@
 """Which session answers a service of the `keyring` library."""
 
+from urllib.parse import urlsplit
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keylease.clock import Moment
 from keylease.lookup import answering, is_server, kept, may_be_server, meant
@@ -48,6 +52,12 @@ def test_session_of_an_index_answers_every_question_about_it(service):
         "https://pypi.example/simpler",
         "https://pypi.example/other",
         "https://PYPI.example/simple",
+        "https://evil.example?@pypi.example/simple",
+        "https://evil.example#@pypi.example/simple",
+        "https://evil.example\\@pypi.example/simple",
+        "https://evil.example @pypi.example/simple",
+        "https://pypi%2eexample/simple",
+        "https://pypi.example\\simple",
         "https://bob@pypi.example/simple",
         "https://ada:pass@pypi.example/simple",
         "https://pypi.example/simple\nhost=pypi.example",
@@ -172,3 +182,24 @@ def test_words_that_are_no_server_are_known_before_anything_is_opened():
     assert not any(map(may_be_server, ["python-poetry-check", "Mercurial", "gh:github.com x"]))
     assert all(map(may_be_server, ["pypi.example", "localhost", "[::1]", "a:1", "https://x"]))
     assert not any(map(is_server, ["pypi.example", "org.example.App", "localhost"]))
+
+
+WORDS = st.sampled_from(["https://", "pypi.example", "@", ":", "/", "%", "#", "?", "[::1]", "\\"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=8).map("".join), st.text(max_size=3)
+)
+def test_any_name_is_a_server_or_not_and_never_an_error(service, username):
+    """No program fails because of the name that it has for its password."""
+    held = [session(INDEX), session("http://[::1]:80")]
+    found = answering(held, service, username or None)
+
+    assert found is None or found.target.host in service
+    if found and "://" in service:
+        assert urlsplit(service).netloc.rpartition("@")[2] == found.target.host
+    assert meant(held, service, username) in ([], [held[0]], [held[1]])
+    address = kept(service, username)
+    assert address is None or address.target.protocol in {"http", "https"}
+    assert is_server(service) <= may_be_server(service)
