@@ -126,7 +126,7 @@ def test_unknown_shell_is_refused(console):
         ([], set(COMMANDS)),
         (["setup"], set(TOOLS)),
         (["setup", "completion"], set(SHELLS)),
-        (["status", "--"], {"--username", "--json", "--watch", "--help"}),
+        (["status", "--"], {"--username", "--tool", "--json", "--watch", "--help"}),
     ],
 )
 def test_what_is_completed(typed, expected):
