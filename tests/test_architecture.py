@@ -14,10 +14,11 @@ SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignor
 # A package stands for all of its modules; what a family may share is its `base`.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("memory",),
     ("secret", "paths"),
     ("clock",),
     ("model",),
-    ("record", "keyctl"),
+    ("record", "keyctl", "process"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vault",),

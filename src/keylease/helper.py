@@ -13,15 +13,15 @@ from __future__ import annotations
 import io
 import os
 import select
-import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
+from keylease.memory import allocate, clear_all, secure_clear
 from keylease.model import MAX_CAP_SECONDS, Limits
+from keylease.process import harden, leave
 from keylease.protocols import load
-from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 USAGE: Final = "usage: git-credential-keylease [--timeout SECONDS] [--keychain NAME] OPERATION"
 _USAGE_EXIT: Final = 129  # what git's own helpers exit with, see usage() in usage.c
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_CHUNK: Final = 64 * 1024
+_FIRST_ROOM: Final = 4096
+"""Bytes; what git sends fits in, and more room is made for more."""
 
 
 class Arguments(NamedTuple):
@@ -44,16 +45,23 @@ class Arguments(NamedTuple):
     keychain: str | None
 
 
-def git() -> int:
+def git() -> NoReturn:
     """Be `git-credential-keylease`, which git runs for `credential.helper = keylease`."""
-    return main("git", sys.argv[1:])
+    main("git", sys.argv[1:])
 
 
-def main(name: str, argv: Sequence[str]) -> int:
-    """Be a program that answers the peer called `name`. As `run`, and an interrupt just ends it."""
-    # Before anything heavy is imported: a traceback is noise to who pressed Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return run(name, argv)
+def main(name: str, argv: Sequence[str]) -> NoReturn:
+    """Be a program that answers the peer called `name`: a process of its own, shut, and then gone.
+
+    An interrupt just ends it: a traceback is noise to who pressed Ctrl-C.
+    """
+    # Before anything heavy is imported, and before there is a secret.
+    harden()
+    try:
+        code = run(name, argv)
+    finally:
+        clear_all()
+    leave(code)
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -101,76 +109,87 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
 def serve(protocol: Protocol, arguments: Arguments) -> int:
     """Answer one request and return the exit code; never exit itself."""
-    message = bytearray()
     try:
         with _undisturbed() as stdout:
             try:
-                _read(protocol, arguments.action, message)
-                _handle(protocol, arguments, message, stdout)
+                message = _read(protocol, arguments.action)
+                try:
+                    _handle(protocol, arguments, message, stdout)
+                finally:
+                    secure_clear(message)
             except KeyleaseError as error:
                 refusal = protocol.refuse(error)
-                _write(refusal.reply, stdout)
+                _write((refusal.reply,), stdout)
             else:
                 return 0
     except StateError as error:
         refusal = protocol.refuse(error)
-    finally:
-        wipe(message)
     _say(refusal.message)
     return refusal.exit_code
 
 
-def _handle(protocol: Protocol, arguments: Arguments, message: bytearray, stdout: int) -> None:
-    """Parse, decide, render and write; wipe whatever was made of secrets on the way."""
+def _handle(protocol: Protocol, arguments: Arguments, message: memoryview, stdout: int) -> None:
+    """Parse, decide and answer; wipe whatever was made of secrets on the way."""
     from keylease.audit.events import Entry
     from keylease.wiring import Wiring
 
     wiring = Wiring(keychain=arguments.keychain, timeout=arguments.timeout)
-    request, answer = None, bytearray()
+    request = None
     try:
         request = protocol.parse(arguments.action, message)
-        answer = _answer(protocol, request, wiring)
-        _write(answer, stdout)
+        _answer(protocol, request, wiring, stdout)
     except RequestError:
         entry = Entry("request.refused", "refused", "malformed")
         wiring.audit.log_or_gap(entry, wiring.clock.now())
         raise
     finally:
-        wipe(answer)
         if request is not None:
             request.wipe()
+        if wiring.audit.key is not None:
+            wiring.audit.key.wipe()
 
 
-def _answer(protocol: Protocol, request: Request, wiring: Wiring) -> bytearray:
+def _answer(protocol: Protocol, request: Request, wiring: Wiring, stdout: int) -> None:
+    """Have the request handled, and write the answer out of the credential itself."""
     reply = wiring.session.handle(request)
     try:
-        return protocol.render(request, reply)
+        _write(protocol.render(request, reply), stdout)
     finally:
         if reply is not None:
             reply.credential.wipe()
 
 
-def _read(protocol: Protocol, action: str, message: bytearray) -> None:
-    """Read the peer's message into `message`, one byte more than is allowed at most."""
-    chunk = bytearray(_CHUNK)
+def _read(protocol: Protocol, action: str) -> memoryview:
+    """Return the peer's message, one byte more than is allowed at most. The caller clears it."""
+    limit = protocol.MAX_REQUEST + 1
+    room, length = allocate(_FIRST_ROOM), 0
     try:
         stdin = io.FileIO(_STDIN, closefd=False)
-        while len(message) <= protocol.MAX_REQUEST and not protocol.complete(action, message):
-            count = stdin.readinto(chunk)
+        while length < limit and not protocol.complete(action, room[:length]):
+            if length == len(room):
+                room = _doubled(room)
+            count = stdin.readinto(room[length:limit])
             if count is None:
                 # Somebody made the pipe non-blocking: nothing yet is not the end. Half a message
                 # that is taken for a whole one can name another host.
                 select.select([_STDIN], [], [])
-                continue
-            if not count:
-                return
-            room = protocol.MAX_REQUEST + 1 - len(message)
-            message += memoryview(chunk)[: min(count, room)]
+            elif not count:
+                break
+            else:
+                length += count
     except OSError as error:
+        secure_clear(room)
         msg = f"the request cannot be read from stdin: {error.strerror}"
         raise RequestError(msg) from None
-    finally:
-        wipe(chunk)
+    return room[:length]
+
+
+def _doubled(room: memoryview) -> memoryview:
+    """Return twice the room with what is in it, and clear the smaller one."""
+    larger = allocate(2 * len(room))
+    larger[: len(room)] = room
+    secure_clear(room)
+    return larger
 
 
 @contextmanager
@@ -200,18 +219,43 @@ def _undisturbed() -> Iterator[int]:
         os.close(null)
 
 
-def _write(answer: bytes | bytearray, stdout: int) -> None:
+def _write(parts: Sequence[bytes | memoryview], stdout: int) -> None:
     """Write the whole answer, in one call as far as the system lets it be one."""
-    left = memoryview(answer)
+    left = [memoryview(part) for part in parts if part]
     try:
         while left:
             try:
-                left = left[os.write(stdout, left) :]
+                written = _write_some(stdout, left)
             except BlockingIOError:
                 select.select([], [stdout], [])
+                continue
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if written:
+                left[0] = left[0][written:]
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
         raise StateError(msg) from None
+
+
+if sys.platform == "win32":
+
+    def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
+        """Write what the system takes of a copy, for it takes one piece only."""
+        whole, at = allocate(sum(map(len, parts))), 0
+        for part in parts:
+            whole[at : at + len(part)] = part
+            at += len(part)
+        try:
+            return os.write(stdout, whole)
+        finally:
+            secure_clear(whole)
+
+else:
+
+    def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
+        """Write what the system takes, out of the parts themselves."""
+        return os.writev(stdout, parts)
 
 
 def _say(message: str) -> None:

@@ -222,7 +222,7 @@ class Vault:
         if session is None:
             session, record = _next_generation(record, keystore, now)
         if audit is None:
-            audit = Secret(random_bytes(KEY_BYTES))
+            audit = Secret.random(KEY_BYTES)
             record = record._replace(audit_generation=record.audit_generation + 1)
             _put(keystore, record.audit_item, audit)
         _write(state, record)
@@ -389,7 +389,7 @@ def _next_generation(
     record: VaultRecord, keystore: KeyStore, now: Moment
 ) -> tuple[Secret, VaultRecord]:
     """Put the next generation's session key, and return it with the record that names it."""
-    session = Secret(random_bytes(KEY_BYTES))
+    session = Secret.random(KEY_BYTES)
     record = record._replace(
         instance=keystore.instance(),
         generation=record.generation + 1,

@@ -80,7 +80,7 @@ def test_any_message_gives_a_request_that_can_be_answered(action, message):
 
     if request is None:
         return
-    assert isinstance(git.render(request, None), bytearray)
+    assert isinstance(git.render(request, None), list)
     assert (request.target is None) == (request.action in {"describe", "ignore"})
     if request.target is not None:
         assert request.target.host
@@ -180,7 +180,7 @@ def test_an_answer_is_read_by_git_as_it_was_meant():
         credential = Credential(username, Secret(secret), authtype, None, fields)
         request = Request("get", target, capabilities=announced)
         try:
-            answer = bytes(git.render(request, Reply(session, credential, 2_000_000_000)))
+            answer = b"".join(git.render(request, Reply(session, credential, 2_000_000_000)))
         except RequestError:
             seen["refused"] += 1
             return

@@ -11,8 +11,9 @@ import pytest
 
 from keylease import secret as secret_module
 from keylease.errors import StateError
+from keylease.memory import secure_clear
 from keylease.model import Credential
-from keylease.secret import Secret, random_bytes, wipe
+from keylease.secret import Secret, random_bytes
 
 NEEDLE = b"needle-6c0d"
 
@@ -91,7 +92,7 @@ def test_a_secret_is_a_copy_of_its_own(make):
     """Wiping what a secret was made from leaves the secret, and the other way round."""
     source = bytearray(NEEDLE)
     secret = Secret(make(source))
-    wipe(source)
+    secure_clear(source)
 
     assert NEEDLE == bytes(secret.reveal())
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keylease.errors import KeyleaseError
     from keylease.model import Refusal, Reply, Request
 
@@ -33,11 +35,14 @@ class Protocol(Interface):
             RequestError: the message breaks the peer's protocol.
         """
 
-    def complete(self, action: str, message: bytearray) -> bool:
+    def complete(self, action: str, message: bytearray | memoryview) -> bool:
         """Return whether `message` needs no further bytes, though the peer's end is still open."""
 
-    def render(self, request: Request, reply: Reply | None) -> bytearray:
-        """Return the whole answer; `None` is a miss. The caller writes it at once and wipes it.
+    def render(self, request: Request, reply: Reply | None) -> Sequence[bytes | memoryview]:
+        """Return the whole answer in its parts; `None` is a miss. Empty if there is nothing to say.
+
+        The secrets in it are views of those in the reply: the caller writes them before it wipes
+        the reply, all parts in one call.
 
         Raises:
             RequestError: the credential cannot be said in this protocol.

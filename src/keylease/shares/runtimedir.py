@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import StateError, StateMissingError
-from keylease.secret import Secret, random_bytes
+from keylease.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RuntimeDirShares:
     def create(self, session: str, seconds: int) -> Secret | None:
         """Write a share. `seconds` is nothing that a file could keep to."""
         del seconds
-        share = Secret(random_bytes(SHARE_BYTES))
+        share = Secret.random(SHARE_BYTES)
         with _refusing(), self._make() as directory:
             directory.create(session + _SUFFIX, share.reveal())
         return share

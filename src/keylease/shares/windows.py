@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from keylease.secret import Secret, random_bytes, wipe
+from keylease.memory import secure_clear
+from keylease.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if sys.platform == "win32":
@@ -47,7 +48,7 @@ if sys.platform == "win32":
         def create(self, session: str, seconds: int) -> Secret | None:
             """Write a share. `seconds` is nothing that the store could keep to."""
             del seconds
-            share = Secret(random_bytes(SHARE_BYTES))
+            share = Secret.random(SHARE_BYTES)
             blob = (ctypes.c_char * SHARE_BYTES).from_buffer(share.reveal())
             credential = _Credential(
                 type=_GENERIC,
@@ -77,7 +78,7 @@ if sys.platform == "win32":
                     raise ShareUnavailableError(msg)
                 view = memoryview(blob).cast("B")
                 share = Secret(view)
-                wipe(view)
+                secure_clear(view)
                 return share
             finally:
                 advapi.CredFree(found)

@@ -130,14 +130,14 @@ def test_git_hears_what_the_transcript_says(path):
     assert turns
 
     for turn in turns:
-        answer, error = bytearray(), None
+        answer, error = [], None
         try:
             request = git.parse(turn.action, bytearray(turn.message))
             answer = git.render(request, table.answer(request))
         except RequestError as refused:
             error = str(refused)
 
-        assert (turn.line, turn.answer, turn.error) == (turn.line, bytes(answer), error)
+        assert (turn.line, turn.answer, turn.error) == (turn.line, b"".join(answer), error)
 
 
 def test_there_are_transcripts():
