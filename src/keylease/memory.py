@@ -197,7 +197,7 @@ def fill_random(buffer: memoryview) -> None:
 
 
 def _start_afresh() -> None:
-    """Take other memory in a forked child: the parent's is not locked there, and not its business."""
+    """Take other memory in a forked child, for the parent's is not locked there."""
     global _arena  # noqa: PLW0603 - there is one memory to a process
     if not _arena.protection.wiped_on_fork:
         _arena.clear()
