@@ -26,6 +26,9 @@ _CHUNK: Final = 8 * PAGE
 """What one mapping has for small slots. The lowest limit that is usual, 64 KiB, has room for it."""
 _SMALLEST: Final = 64
 
+# So much goes through registers at once in the copying functions of glibc (memmove-vec-unaligned).
+_REGISTERS: Final = 256
+
 # linux/mman.h, the same on every architecture; the module `mmap` has only some of them by name.
 _MADV_DONTDUMP: Final = 16
 _MADV_WIPEONFORK: Final = 18
@@ -46,6 +49,23 @@ class Protection(NamedTuple):
     """A forked child finds zeros, whoever forked; else only where Python's own fork was called."""
     reason: str = ""
     """Why it is not locked."""
+
+
+def _overwrite(
+    address: int,
+    size: int,
+    # Bound here: when the interpreter ends, a module can be empty before its objects go.
+    fill: Callable[[int, int, int], object] = ctypes.memset,
+    move: Callable[[int, bytes, int], object] = ctypes.memmove,
+    zeros: bytes = bytes(_REGISTERS),
+) -> None:
+    """Overwrite memory, and the processor's wide registers, through which its content was copied.
+
+    They keep it until they are used again; and the dynamic linker, at the first call of any
+    function, writes them to the stack (seen by a scan). Zeros that go the same way displace it.
+    """
+    fill(address, 0, size)
+    move(address, zeros, min(size, len(zeros)))
 
 
 class _Arena:
@@ -78,18 +98,18 @@ class _Arena:
     def clear(self) -> None:
         """Overwrite everything, whoever still has a view of it."""
         for address, size in list(self._mapped.items()):
-            ctypes.memset(address, 0, size)
+            _overwrite(address, size)
 
     def release(
         self,
         slot: Any,  # noqa: ANN401 - a type that is made at run time
-        # Bound here: when the interpreter ends, a module can be empty before its objects go.
+        # Bound here, as above.
         address_of: Callable[[Any], int] = ctypes.addressof,
-        overwrite: Callable[[int, int, int], object] = ctypes.memset,
+        overwrite: Callable[[int, int], None] = _overwrite,
     ) -> None:
         """Overwrite a slot that nobody has a view of, and keep it for the next."""
         address = address_of(slot)
-        overwrite(address, 0, len(slot))
+        overwrite(address, len(slot))
         _, mapping, offset, home = slot.place
         if home is None:
             # The mapping goes back to the system with its last user, which is this slot.
@@ -160,7 +180,7 @@ def secure_clear(buffer: bytearray | memoryview) -> None:
     """
     with memoryview(buffer) as view:
         if view.nbytes:
-            ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(view)), 0, view.nbytes)
+            _overwrite(ctypes.addressof(ctypes.c_char.from_buffer(view)), view.nbytes)
 
 
 def clear_all() -> None:

@@ -173,9 +173,8 @@ def _mappings(maps: int) -> Iterator[tuple[int, int, str, str]]:
     for line in b"".join(parts).decode("utf-8", "surrogateescape").splitlines():
         fields = line.split(maxsplit=5)
         start, _, end = fields[0].partition("-")
-        yield int(start, 16), int(end, 16), fields[1], (
-            fields[5] if len(fields) > 5 else "anonymous"
-        )  # noqa: PLR2004 - proc(5): the sixth is the name
+        # proc(5): address, permissions, offset, device, inode, and the name if there is one.
+        yield int(start, 16), int(end, 16), fields[1], "".join(fields[5:]) or "anonymous"
 
 
 def _read(memory: int, start: int, end: int) -> bytes:
@@ -286,7 +285,7 @@ if sys.platform == "linux":
             _ptrace(_CONT, pid, 0 if status >> 16 else os.WSTOPSIG(status))
 
     def _end(pid: int) -> None:
-        """Let it go on to its end, wherever it stands; a stop at its exit is not ended by SIGKILL."""
+        """Let it go on to its end. SIGKILL alone does not end a stop at the exit."""
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             status = 0x7F  # as if stopped, to begin with
