@@ -74,13 +74,16 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _forget_current_directory() -> None:
     """Import nothing from where git was called: that is somebody's repository.
 
-    `python -m` puts it first, and an empty entry of PYTHONPATH means it as well. Where keylease
-    itself came from stays: whoever could put a module there has put this one there.
+    `python -m` puts it first, and an empty entry of PYTHONPATH means it as well.
     """
+    sys.path[:] = [path for path in sys.path if _is_trusted(path) or not _is_current(path)]
+
+
+def _is_trusted(path: str) -> bool:
+    """Return whether it is of this Python or where keylease came from: their code runs already."""
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    first, *rest = sys.path or [""]
-    kept = [first] if sys.flags.safe_path or first == own or not _is_current(first) else []
-    sys.path[:] = [*kept, *(path for path in rest if os.path.isabs(path))]
+    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    return path == own or path.startswith(tuple(f"{each}{os.sep}" for each in prefixes))
 
 
 def _is_current(path: str) -> bool:

@@ -35,11 +35,10 @@ from keylease.record import (
     pack_credential,
     unpack_credential,
 )
-from keylease.secret import random_bytes
+from keylease.secret import Secret, random_bytes
 
 if TYPE_CHECKING:
     from keylease.model import Credential, Target
-    from keylease.secret import Secret
 
 KEY_BYTES: Final = 32
 _SALT_BYTES: Final = 32
@@ -129,6 +128,20 @@ def open_credential(keys: Keys, opened: Opened) -> Credential:
     box = opened.sealed[HEADER_BYTES : _label_start(opened.sealed)]
     packed = _unbox(_derive(keys, "credential", opened.header.salt, clear), box, clear)
     return unpack_credential(packed, opened.label)
+
+
+def session_keys(keys: Keys, clear: bytes) -> list[Secret]:
+    """Return the keys of a sealed file's boxes, for who searches memory for them.
+
+    Args:
+        keys: What they are derived from.
+        clear: The file's header.
+
+    Raises:
+        UnknownFormatError: it is not the header of a sealed file.
+    """
+    salt = Header.unpack(clear).salt
+    return [Secret(_derive(keys, purpose, salt, clear)) for purpose in ("credential", "label")]
 
 
 def bucket(vault_key: Secret, target: Target) -> str:

@@ -77,7 +77,7 @@ class Secret:
             msg = "a secret that was wiped before its use"
             raise ValueError(msg)
         if self._generation != generation():
-            msg = "a secret from before a fork, and there is none of it in the child"
+            msg = "a secret that was overwritten with all others: by a fork, or at the end"
             raise ValueError(msg)
         return self._view[:]
 

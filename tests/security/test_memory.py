@@ -28,8 +28,6 @@ from support.memory_scan import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.memory_scan import Needle, Scan
     from support.throwaway import Throwaway
 
@@ -82,9 +80,7 @@ def script(home: Throwaway, source: str, operation: str, stdin: bytes, wanted: l
 
 
 def test_nothing_is_left_after_an_answer(home: Throwaway) -> None:
-    """Password, refresh token, vault key, audit key, share and session keys are gone, with each
-    keychain, after everything that git can ask.
-    """
+    """No password, token, key or share is left, with each keychain, whatever git asked."""
     done = []
     for operation, stdin in (
         ("store", STORE),
@@ -129,8 +125,9 @@ def test_nothing_is_left_after_an_error(kernel_home, place, fault, operation, st
 def test_nothing_is_left_after_an_answer_that_nobody_takes(kernel_home) -> None:
     """git that went away before the answer (EPIPE) leaves none."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
-    source = "import os; os.close(1); r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n" + (
-        "import sys; from keylease.helper import main; main('git', sys.argv[1:])"
+    source = (
+        "import os, sys; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)\n"
+        "from keylease.helper import main; main('git', sys.argv[1:])"
     )
 
     found, _ = script(kernel_home, source, "get", GET, credential() + keys(kernel_home))
@@ -204,7 +201,7 @@ os.kill(os.getpid(), 19)
 
 
 @pytest.mark.parametrize("way", ["python", "raw"])
-def test_a_forked_child_has_no_secret(tmp_path: Path, way) -> None:
+def test_a_forked_child_has_no_secret(way) -> None:
     """A child that was forked has zeros where its parent has the secret, whoever called fork."""
     from keylease.cli.doctor.scan import scan  # noqa: PLC0415 - not on every platform
 

@@ -14,7 +14,7 @@ from keylease.errors import KeyleaseError
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 from keylease.record import HEADER_BYTES, Header
-from keylease.seal import Keys, _derive
+from keylease.seal import Keys, session_keys
 from keylease.shares.kernel import KernelShares
 
 if sys.platform != "linux":
@@ -98,7 +98,6 @@ def keys(home: Throwaway) -> list[Needle]:
         share = KernelShares().read(header.id)
         assert share is not None
         found += needles("share", share.reveal())
-        for purpose in ("credential", "label"):
-            key = _derive(Keys(session, share), purpose, header.salt, sealed[:HEADER_BYTES])
-            found += needles(f"session key ({purpose})", key)
+        for key in session_keys(Keys(session, share), sealed[:HEADER_BYTES]):
+            found += needles("session key", key.reveal())
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import os
+import select
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -128,10 +129,9 @@ class Traced:
 
     def answer(self) -> bytes:
         """Return what it has written to stdout."""
-        os.set_blocking(self._stdout, False)
-        with suppress(BlockingIOError):
-            return os.read(self._stdout, _CHUNK)
-        return b""
+        # It is not gone yet, so the end of a pipe that has nothing in it would be waited for.
+        readable, _, _ = select.select([self._stdout], [], [], 0)
+        return os.read(self._stdout, _CHUNK) if readable else b""
 
     def scan(self, wanted: Iterable[Needle]) -> Scan:
         """Search all of its memory."""
@@ -179,8 +179,9 @@ def _mappings(maps: int) -> Iterator[tuple[int, int, str, str]]:
 
 def _read(memory: int, start: int, end: int) -> bytes:
     parts = []
+    os.lseek(memory, start, os.SEEK_SET)
     while start < end:
-        part = os.pread(memory, min(end - start, _CHUNK), start)
+        part = os.read(memory, min(end - start, _CHUNK))
         if not part:
             raise OSError(0, "end of file")
         parts.append(part)
@@ -250,8 +251,11 @@ if sys.platform == "linux":
         words: Sequence[str], environment: Mapping[str, str], directory: str, pipes: Sequence[int]
     ) -> int:
         reader, writer, *rest = pipes
-        actions = [(os.POSIX_SPAWN_DUP2, reader, 0), (os.POSIX_SPAWN_DUP2, writer, 1)]
-        actions += [(os.POSIX_SPAWN_CLOSE, each) for each in rest]  # type: ignore[list-item]
+        actions: list[tuple[int, ...]] = [
+            (os.POSIX_SPAWN_DUP2, reader, 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            *((os.POSIX_SPAWN_CLOSE, each) for each in rest),
+        ]
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, directory, *words]
         return os.posix_spawn(sys.executable, launcher, environment, file_actions=actions)
 
