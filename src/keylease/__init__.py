@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UsageError,
         VaultRevokedError,
     )
+    from keylease.memory import secure_clear
     from keylease.model import Credential, Reply, Session, Target
     from keylease.rules import Remaining
     from keylease.secret import Secret
@@ -56,6 +57,7 @@ __all__ = [
     "authentication_service",
     "parse_url",
     "require_session",
+    "secure_clear",
     "session_service",
 ]
 
@@ -87,6 +89,7 @@ _MODULES = {
     "authentication_service": "keylease.embedding",
     "parse_url": "keylease.address",
     "require_session": "keylease.embedding",
+    "secure_clear": "keylease.memory",
     "session_service": "keylease.embedding",
 }
 

@@ -11,9 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from support import refused_keys
 from support.memory_scan import (
     GET,
     PASSWORD,
@@ -26,11 +28,15 @@ from support.memory_scan import (
     run,
     stopped_at_its_end,
 )
+from support.requirements import require
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.memory_scan import Needle, Scan
     from support.throwaway import Throwaway
 
+MEMORY = "/dev/shm"  # noqa: S108 - each test has a directory of its own in it
 # Linux lets nobody read these, and no program writes to them: proc(5), vdso(7).
 KERNELS_OWN = {"[vvar]", "[vvar_vclock]", "[vsyscall]"}
 # What ends the helper somewhere in the middle: the call that is interrupted, and by what.
@@ -95,6 +101,50 @@ def test_nothing_is_left_after_an_answer(home: Throwaway) -> None:
         done.append((operation, left(found)))
 
     assert [("store", []), ("get", []), ("store", []), ("get", []), ("erase", [])] == done
+
+
+@pytest.fixture
+def runtime() -> Iterator[str]:
+    """Return a directory of a file system in memory, as a login's runtime directory is."""
+    require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
+        yield directory
+
+
+def test_nothing_is_left_where_there_is_no_kernel_keyring(desktop, runtime) -> None:
+    """In a container the share is a file in memory, and it is read without a copy, too."""
+    desktop.home.environment["XDG_RUNTIME_DIR"] = runtime
+    filtered = [sys.executable, refused_keys.__file__, "EPERM"]
+    program = desktop.home.find("git-credential-keylease") or ""
+    done = []
+    for operation, stdin in (("store", STORE), ("get", GET)):
+        with stopped_at_its_end(
+            [*filtered, program, operation],
+            stdin=stdin,
+            environment=desktop.home.environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            directory=str(desktop.home.home),
+        ) as traced:
+            found = traced.scan(credential() + keys(desktop.home))
+            assert (operation == "get") == (PASSWORD in traced.answer())
+        assert "share" in found.hits
+        done.append((operation, left(found)))
+
+    assert [("store", []), ("get", [])] == done
+
+
+def test_what_the_keyring_library_leaves_is_what_is_documented(desktop) -> None:
+    """It takes and returns a key as text, and that text is all that remains."""
+    pytest.importorskip("secretstorage", reason="the library's backend for Linux needs it")
+    home = desktop.home
+    home.environment["KEYLEASE_KEYCHAIN"] = "library:keyring.backends.SecretService.Keyring"
+    for operation, stdin in (("store", STORE), ("get", GET)):
+        found, answer = operate(home, operation, stdin)
+        left_by_name = {name for name, hits in found.hits.items() if hits}
+
+        assert (operation == "get") == (PASSWORD in answer)
+        # Which of the two texts was overwritten by chance is not ours to say.
+        assert left_by_name <= {"vault key in base64", "audit key in base64"}
+        assert left_by_name, "the control: else the document says more than there is"
 
 
 @pytest.mark.parametrize(

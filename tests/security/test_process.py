@@ -171,12 +171,9 @@ print(os.listdir("/proc/self/fd"))
 def test_nothing_is_inherited_but_the_standard_streams(tmp_path) -> None:
     """A file that a caller left open is out of reach of everything that the helper loads."""
     with (tmp_path / "left").open("w") as file:
+        inherited = str(file.fileno())
         done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                INHERITED,
-            ],
+            [sys.executable, "-c", INHERITED],
             pass_fds=(file.fileno(),),
             capture_output=True,
             text=True,
@@ -184,7 +181,7 @@ def test_nothing_is_inherited_but_the_standard_streams(tmp_path) -> None:
         )
 
     before, after = map(ast.literal_eval, done.stdout.splitlines())
-    assert str(file.fileno()) in before, "the control: it was inherited"
+    assert inherited in before, "the control: it was inherited"
     assert {"0", "1", "2"} == {name for name in after if name != "3"}, "3 is the listing itself"
 
 

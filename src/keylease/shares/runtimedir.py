@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import StateError, StateMissingError
+from keylease.memory import allocate, secure_clear
 from keylease.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
@@ -53,12 +54,16 @@ class RuntimeDirShares:
             ShareUnavailableError: it is not here. It may be gone, or this may be another login, or
                 a container with a memory of its own; the session's times tell when it is over.
         """
-        with _refusing(), self._find() as directory:
-            share = directory.read(session + _SUFFIX, SHARE_BYTES)
-        if share is None:
-            msg = "the session's share is not in the runtime directory of this login"
-            raise ShareUnavailableError(msg)
-        return Secret(share)
+        buffer = allocate(SHARE_BYTES)
+        try:
+            with _refusing(), self._find() as directory:
+                length = directory.read_into(session + _SUFFIX, buffer)
+            if length is None:
+                msg = "the session's share is not in the runtime directory of this login"
+                raise ShareUnavailableError(msg)
+            return Secret(buffer[:length])
+        finally:
+            secure_clear(buffer)
 
     def prolong(self, session: str, seconds: int) -> None:
         """Do nothing: the file does not die by itself."""

@@ -8,6 +8,7 @@ names the file relative to the state directory.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import time
@@ -129,6 +130,28 @@ class BaseDirectory(ABC):
             msg = f"{self._called(name)} has more than the {limit} bytes that it can have"
             raise UnsafeStateError(msg, self._removal(name))
         return data
+
+    def read_into(self, name: str, buffer: memoryview) -> int | None:
+        """Read the whole file into `buffer` and return its length; `None` if it is not there.
+
+        No other copy of its content is made.
+
+        Raises:
+            UnsafeStateError: it has more bytes than that, or others could have written it.
+            StateError: the system refuses.
+        """
+        with self._doing("read", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return None
+            with io.FileIO(fd) as file:
+                size, length = os.fstat(fd).st_size, 0
+                while size <= len(buffer) and (count := file.readinto(buffer[length:])):
+                    length += count
+        if size > len(buffer):
+            msg = f"{self._called(name)} has more than the {len(buffer)} bytes that it can have"
+            raise UnsafeStateError(msg, self._removal(name))
+        return length
 
     def read_tail(self, name: str, size: int) -> bytes | None:
         """Return the last `size` bytes of the file, or all if it has fewer; `None` as for `read`.

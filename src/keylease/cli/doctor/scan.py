@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 # sys/ptrace.h
 _CONT: Final = 7
 _SETOPTIONS: Final = 0x4200
+_GETEVENTMSG: Final = 0x4201
 _TRACE_EXEC: Final = 0x10
 _TRACE_EXIT: Final = 0x40
 _EXIT_KILL: Final = 0x100000
 _EVENT_EXEC: Final = 4
-_EVENT_EXIT: Final = 6
 
 _WINDOW: Final = 16
 """So many bytes in a row are a find: of what was freed, the beginning is often overwritten."""
@@ -224,6 +224,7 @@ if sys.platform == "linux":
             TraceError: it cannot be traced, or opened.
         """
         opened: list[int] = []
+        files: list[int] = []
         pid = 0
         try:
             reader, request = os.pipe()
@@ -234,15 +235,21 @@ if sys.platform == "linux":
             for each in (reader, request, writer):
                 opened.remove(each)
                 os.close(each)
-            memory, maps = _until_started(pid)
-            opened += (memory, maps)
-            status = _until_event(pid, _EVENT_EXIT)
+            _seize(pid)
+            # A program can become another one by execve(2), with other memory.
+            while _next_event(pid) == _EVENT_EXEC:
+                for each in files:
+                    os.close(each)
+                files[:] = (os.open(f"/proc/{pid}/{name}", os.O_RDONLY) for name in ("mem", "maps"))
+                _call(_CONT, pid, 0)
+            memory, maps = files
+            status = _message(pid)
             yield Traced(pid, memory, maps, stdout, status)
         except OSError as error:
             msg = f"a process cannot be looked into here: {error.strerror}"
             raise TraceError(msg) from None
         finally:
-            for each in opened:
+            for each in (*opened, *files):
                 os.close(each)
             if pid:
                 _end(pid)
@@ -259,34 +266,25 @@ if sys.platform == "linux":
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, directory, *words]
         return os.posix_spawn(sys.executable, launcher, environment, file_actions=actions)
 
-    def _until_started(pid: int) -> tuple[int, int]:
-        """Return the files of the program's memory, opened before it has done anything."""
+    def _seize(pid: int) -> None:
+        """Have it stop at each execve(2) and at its exit, and let it go on to the first."""
         _, status = os.waitpid(pid, 0)
         if not os.WIFSTOPPED(status):
             msg = "a process cannot be traced here"
             raise TraceError(msg)
-        _ptrace(_SETOPTIONS, pid, _TRACE_EXEC | _TRACE_EXIT | _EXIT_KILL)
-        _ptrace(_CONT, pid, 0)
-        _until_event(pid, _EVENT_EXEC)
-        memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            maps = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            os.close(memory)
-            raise
-        _ptrace(_CONT, pid, 0)
-        return memory, maps
+        _call(_SETOPTIONS, pid, _TRACE_EXEC | _TRACE_EXIT | _EXIT_KILL)
+        _call(_CONT, pid, 0)
 
-    def _until_event(pid: int, event: int) -> int:
-        """Let it go on until that event; pass signals on to it. Return how it is going to end."""
+    def _next_event(pid: int) -> int:
+        """Let it go on until one of the two, and pass signals on to it."""
         while True:
             _, status = os.waitpid(pid, 0)
             if not os.WIFSTOPPED(status):
                 msg = "a process ended without a stop"
                 raise TraceError(msg)
-            if status >> 8 == signal.SIGTRAP | event << 8:
-                return _message(pid)
-            _ptrace(_CONT, pid, 0 if status >> 16 else os.WSTOPSIG(status))
+            if status >> 16:
+                return status >> 16
+            _call(_CONT, pid, os.WSTOPSIG(status))
 
     def _end(pid: int) -> None:
         """Let it go on to its end. SIGKILL alone does not end a stop at the exit."""
@@ -295,17 +293,14 @@ if sys.platform == "linux":
             status = 0x7F  # as if stopped, to begin with
             while os.WIFSTOPPED(status):
                 with suppress(OSError):
-                    _ptrace(_CONT, pid, 0)
+                    _call(_CONT, pid, 0)
                 _, status = os.waitpid(pid, 0)
 
     def _message(pid: int) -> int:
-        """PTRACE_GETEVENTMSG: for an exit, how it ends, as `os.waitpid` will give it."""
+        """Return how it is going to end, as `os.waitpid` will give it."""
         value = ctypes.c_ulong()
-        _call(0x4201, pid, ctypes.addressof(value))
+        _call(_GETEVENTMSG, pid, ctypes.addressof(value))
         return value.value
-
-    def _ptrace(request: int, pid: int, data: int) -> None:
-        _call(request, pid, data)
 
     def _call(request: int, pid: int, data: int) -> None:
         trace = ctypes.CDLL(None, use_errno=True).ptrace
