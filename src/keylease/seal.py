@@ -233,6 +233,10 @@ def _mac(vault_key: Secret, purpose: Purpose, message: bytes | memoryview) -> by
 
 def _box(key: memoryview, plaintext: bytes | memoryview, authenticated: bytes) -> bytes:
     """Encrypt under `key`, which is wiped: no key seals twice."""
+    # In a forked child it is zeros, and everybody can open what is sealed under that.
+    if not any(key):
+        msg = "a key that was wiped before its use, or is of another process"
+        raise ValueError(msg)
     try:
         nonce = random_bytes(_NONCE_BYTES)
         sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, authenticated)

@@ -32,14 +32,14 @@ class Secret:
     New in version 0.1.0.
     """
 
-    __slots__ = ("_generation", "_view")
+    __slots__ = ("_generation", "_view", "_wiped")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._view: memoryview | None = None
+        self._take(allocate(0))
         # By way of a view, which neither an `int` nor a `str` has: `bytearray(5)` is five zeros.
         with memoryview(data) as source, source.cast("B") as given:
             self._take(allocate(len(given)))
-            self.reveal()[:] = given
+            self._view[:] = given
 
     @classmethod
     def random(cls, length: int) -> Self:
@@ -64,18 +64,16 @@ class Secret:
 
     def _take(self, view: memoryview) -> None:
         self._view = view
+        self._wiped = False
         self._generation = generation()
 
     def reveal(self) -> memoryview:
-        """Return a view of the bytes, which are zeros once the secret is wiped: do not keep it.
+        """Return a view of the bytes: zeros once the secret is wiped or gone, so do not keep it.
 
         Raises:
-            ValueError: they were overwritten: by `wipe`, or because this process is a fork of the
-                one that had them.
+            ValueError: every secret was overwritten, because this process is a fork of the one that
+                had them: what would be shown was never put there.
         """
-        if self._view is None:
-            msg = "a secret that was wiped before its use"
-            raise ValueError(msg)
         if self._generation != generation():
             msg = "a secret that was overwritten with all others: by a fork, or at the end"
             raise ValueError(msg)
@@ -84,16 +82,18 @@ class Secret:
     def matches(self, other: Secret) -> bool:
         """Compare in a time that does not depend on where the two differ.
 
+        What was wiped matches nothing: two that are gone are not the same.
+
         Raises:
-            ValueError: one of them was wiped: two that are gone are not the same.
+            ValueError: as `reveal`.
         """
-        return hmac.compare_digest(self.reveal(), other.reveal())
+        same = hmac.compare_digest(self.reveal(), other.reveal())
+        return same and not self._wiped and not other._wiped
 
     def wipe(self) -> None:
-        """Overwrite the bytes with zeros. There is nothing to reveal afterwards."""
-        view, self._view = self._view, None
-        if view is not None:
-            secure_clear(view)
+        """Overwrite the bytes with zeros. The secret is empty of meaning afterwards."""
+        self._wiped = True
+        secure_clear(self._view)
 
     def __bool__(self) -> bool:
         """Return whether there is at least one byte."""

@@ -16,7 +16,8 @@ STDIN = ("--username", "ada", "--password-stdin")
 def ask(message):
     """Return git's answer to a message, as bytes."""
     request = git.parse("get", bytearray(message))
-    return b"".join(git.render(request, Wiring().session.handle(request)))
+    reply = Wiring().session.handle(request)
+    return b"".join(git.render(request, reply))
 
 
 def test_git_is_answered_with_the_password(console):
