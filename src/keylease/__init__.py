@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keylease.address import Address, parse_url
-    from keylease.auth import AuthenticationService, LiveSession
+    from keylease.auth import AuthenticationService
     from keylease.embedding import authentication_service, require_session, session_service
     from keylease.errors import (
         AuditError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from keylease.memory import secure_clear
     from keylease.model import Credential, Reply, Session, Target
+    from keylease.requirement import LiveSession
     from keylease.rules import Remaining
     from keylease.secret import Secret
     from keylease.session import SessionService
@@ -72,7 +73,7 @@ _MODULES = {
     "Credential": "keylease.model",
     "KeychainUnavailableError": "keylease.errors",
     "KeyleaseError": "keylease.errors",
-    "LiveSession": "keylease.auth",
+    "LiveSession": "keylease.requirement",
     "PolicyError": "keylease.errors",
     "Remaining": "keylease.rules",
     "Reply": "keylease.model",

@@ -17,7 +17,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, let_go, printable, refusal
+from keylease.statefile.base import BaseDirectory
+from keylease.statefile.descriptor import kind_of, let_go, printable, refusal
+from keylease.statefile.primitives import TEMPORARY
 
 if TYPE_CHECKING:
     from typing import Self
@@ -204,6 +206,10 @@ if sys.platform != "win32":
             hint = f"find out who put it there, then move it away: mv {_quoted(path)} ELSEWHERE"
             raise UnsafeStateError(msg, hint)
         _judge_owner(what, found)
+        if found.st_mode & stat.S_ISVTX and found.st_mode & _OTHERS_WRITE:
+            # To take it from everybody else, as the advice on a wrong mode is, would break /tmp.
+            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, as one that many users share"
+            raise UnsafeStateError(msg, "name a directory in it that is not there yet, or your own")
         _judge_mode(what, path, found, 0o700)
 
     def _judge_parent(path: str, found: os.stat_result) -> None:

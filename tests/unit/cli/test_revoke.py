@@ -119,6 +119,16 @@ def test_nothing_is_made_where_there_is_nothing(console, words):
     assert not console.state.exists()
 
 
+def test_state_without_a_vault_has_nothing_to_revoke(console):
+    """What another command has left there is no vault, and no session is said to be ended."""
+    console.run("extend", "https://git.example")
+    assert console.state.exists()
+
+    said = console.run("revoke", "--yes")
+
+    assert (0, "there is no vault, so there is nothing to revoke\n", "") == said
+
+
 def test_locked_keychain_keeps_the_key_and_nothing_else(console):
     """What can be ended is ended; that the key is still there is said plainly, with a way out."""
     console.login()
@@ -220,7 +230,7 @@ def test_share_out_of_reach_is_a_warning(console):
     said = console.run("revoke", "--yes")
 
     assert 0 == said.code
-    assert "keylease: warning: 1 volatile shares could not be reached\n" in said.err
+    assert "keylease: warning: 1 volatile share could not be reached\n" in said.err
     assert [] == sealed(console)
 
 
@@ -231,9 +241,31 @@ def test_broken_record_is_said(console):
 
     said = console.run("revoke", "--yes")
 
-    assert 6 == said.code
-    assert "vault.json is not a vault record" in said.err
+    assert 4 == said.code, "the key is there, and a script for all users has to tell"
+    assert "session-key" in kinds(console)
+    assert (
+        "keylease: error: the vault is not marked, and its key may still be there:"
+        " vault.json is not a vault record of format 1\n"
+    ) in said.err
+    assert "delete the key by its name, keylease:VAULT:session-key.NUMBER" in said.err
+    assert 1 == said.err.count("error: ")
+    assert "ended 1 session\n" in said.out
     assert [] == sealed(console)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_one_reason_is_said_once(console):
+    """Several steps stop at the same thing; a person reads it one time."""
+    console.login()
+    sessions = console.state / "sessions"
+    sessions.rename(console.state.parent / "elsewhere")
+    sessions.symlink_to(console.state.parent / "elsewhere")
+
+    said = console.run("revoke", "--yes")
+
+    assert 6 == said.code
+    assert 1 == said.err.count("is a symbolic link")
+    assert ["audit-key"] == kinds(console)
 
 
 def test_without_a_terminal_nothing_is_done_unless_agreed(console, monkeypatch):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from keylease import config
 from keylease.cli.doctor.base import Finding
+from keylease.cli.table import duration
+from keylease.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,4 +27,11 @@ def check(subject: Subject) -> Iterator[Finding]:
     files = [place.path for place in (policy, user) if place and os.path.lexists(place.path)]
     said = " and ".join(files) or "neither a policy nor a file of your own is there"
     idle, cap = found.settings.limits
-    yield Finding("ok", f"{said}; a new session ends after {idle} s of no use, {cap} s at most")
+    lives = f"{duration(idle)} without use, after {duration(cap)} at the latest"
+    yield Finding("ok", f"{said}; a new session ends after {lives}")
+    revoked = [name for name, terms in found.settings.targets.items() if terms.revoked]
+    if found.settings.general.revoked:
+        yield Finding("warn", "the policy has revoked every session", PolicyError.hint)
+    elif revoked:
+        names = ", ".join(sorted(revoked))
+        yield Finding("warn", f"the policy has revoked every session for {names}", PolicyError.hint)
