@@ -80,6 +80,9 @@ class _Arena:
 
     def allocate(self, size: int) -> memoryview:
         """Return a view of `size` zeros. See the function of that name."""
+        if size < 0:
+            msg = f"{size} bytes of memory, expected none or more"
+            raise ValueError(msg)
         room = max(_SMALLEST, 1 << (size - 1).bit_length()) if size else _SMALLEST
         # list.pop and list.append are one step each, for threads and for the collector.
         free = self._free.setdefault(room, [])
@@ -166,6 +169,7 @@ def allocate(size: int) -> memoryview:
 
     Raises:
         MemoryError: the system has none left.
+        ValueError: the size is negative.
     """
     return _arena.allocate(size)
 

@@ -71,9 +71,12 @@ class Secret:
         """Return a view of the bytes: zeros once the secret is wiped or gone, so do not keep it.
 
         Raises:
-            ValueError: every secret was overwritten, because this process is a fork of the one that
-                had them: what would be shown was never put there.
+            ValueError: it was wiped, or every secret was, because this process is a fork of the one
+                that had them. Zeros are taken for no password and for no key.
         """
+        if self._wiped:
+            msg = "a secret that was wiped"
+            raise ValueError(msg)
         if self._generation != generation():
             msg = "a secret that was overwritten with all others: by a fork, or at the end"
             raise ValueError(msg)
@@ -85,8 +88,11 @@ class Secret:
         What was wiped matches nothing: two that are gone are not the same.
 
         Raises:
-            ValueError: as `reveal`.
+            ValueError: both are there no more by a fork, as `reveal`.
         """
+        if self._wiped or other._wiped:
+            return False
+        # Whoever wipes one of them meanwhile made them unequal, or equal as zeros.
         same = hmac.compare_digest(self.reveal(), other.reveal())
         return same and not self._wiped and not other._wiped
 
@@ -113,8 +119,9 @@ class Secret:
         self.wipe()
 
     def __del__(self) -> None:
-        """Wipe what nobody wiped."""
-        self.wipe()
+        """Wipe what nobody wiped; what got no memory has nothing to wipe."""
+        if hasattr(self, "_view"):
+            self.wipe()
 
     def __repr__(self) -> str:
         """Say nothing, not even the length."""
@@ -138,6 +145,7 @@ class Secret:
     __deepcopy__ = _refuse
     __reduce_ex__ = _refuse
     __reduce__ = _refuse
+    __getstate__ = _refuse
 
 
 def random_bytes(length: int) -> bytes:

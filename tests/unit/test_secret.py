@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import traceback
+import weakref
 
 import pytest
 
@@ -72,6 +73,10 @@ def test_a_traceback_shows_no_secret():
         lambda secret: NEEDLE in secret,
         lambda secret: setattr(secret, "note", NEEDLE),
         vars,
+        lambda secret: secret.__getstate__(),
+        lambda secret: object.__reduce_ex__(secret, 2),
+        lambda secret: copy.deepcopy([type("Own", (Secret,), {})(secret.reveal())]),
+        weakref.ref,
     ],
 )
 def test_a_secret_cannot_be_compared_copied_or_spread(attempt):
@@ -150,6 +155,14 @@ def test_a_forgotten_secret_is_wiped():
     gc.collect()
 
     assert bytes(len(NEEDLE)) == bytes(view)
+
+
+def test_a_secret_for_which_there_is_no_memory_says_only_that():
+    """The error is the system's own, and none of a half-made secret follows it."""
+    with pytest.raises(MemoryError):
+        Secret.random(1 << 60)
+    Secret.__new__(Secret)
+    gc.collect()  # what cannot be wiped would be reported here
 
 
 def test_an_empty_secret_is_false():
