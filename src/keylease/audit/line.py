@@ -12,6 +12,8 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from keylease.audit import events
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -183,7 +185,12 @@ def _wrong(record: Record) -> str | None:
         ("mac", record.mac is None or _is_hex(record.mac, DIGEST_DIGITS)),
         ("key", (record.key is None) == (record.mac is None)),
     )
-    return next((name for name, holds in checks if not holds), None)
+    wrong = next((name for name, holds in checks if not holds), None)
+    if wrong:
+        return wrong
+    names = (record.session, record.target, record.username)
+    known = events.fits(record.event, record.outcome, record.reason, names, record.extra)
+    return None if known else "event, with its outcome, reason and fields,"
 
 
 def _is_count(value: object) -> bool:

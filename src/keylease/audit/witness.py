@@ -1,0 +1,96 @@
+"""A witness outside: checkpoints of the chain in the system log, where the user cannot edit them.
+
+Never a reason to refuse: syslog(3) reports no error, so nobody could tell whether one arrived.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from keylease.secret import Secret
+
+IDENTITY: Final = "keylease"
+"""The name under which the system log has them: `journalctl -t keylease`."""
+EVERY: Final = 64
+"""Every line whose number this divides is a checkpoint."""
+_MARK: Final = "audit checkpoint "
+_LONGEST_NUMBER: Final = 20
+"""Digits, as in a head. Python takes its time over thousands."""
+_FIELDS: Final = ("seq", "digest", "key", "mac")
+
+
+class Checkpoint(NamedTuple):
+    """What the system log is told: that the line `seq` has this digest."""
+
+    seq: int
+    digest: str
+    key: str
+    """The id of the audit key that the MAC is made with."""
+    mac: str
+
+    def text(self) -> str:
+        """Return it as the system log has it, after the program's name."""
+        return _text(self.seq, self.digest, self.key) + f" mac={self.mac}"
+
+    def fits(self, key: Secret) -> bool:
+        """Return whether it was made with that key. Any user can write into the system log."""
+        return hmac.compare_digest(self.mac, _mac(key, self.seq, self.digest, self.key))
+
+
+class Witness(Protocol):
+    """Where checkpoints go."""
+
+    def tell(self, checkpoint: Checkpoint) -> None:
+        """Take one. Whether it arrived is not known, and nothing waits for it."""
+
+
+class Nobody:
+    """No witness."""
+
+    def tell(self, checkpoint: Checkpoint) -> None:
+        """Take nothing down."""
+
+
+class SystemLog:
+    """The system log, by syslog(3) of the C library."""
+
+    def tell(self, checkpoint: Checkpoint) -> None:
+        """Send one to the system log, as of the facility for messages about security."""
+        import syslog  # of Unix alone, and only where it is configured
+
+        syslog.openlog(IDENTITY, syslog.LOG_PID, syslog.LOG_AUTH)
+        try:
+            syslog.syslog(syslog.LOG_NOTICE, checkpoint.text())
+        finally:
+            syslog.closelog()
+
+
+def checkpoint(seq: int, digest: str, key: Secret, name: str) -> Checkpoint:
+    """Return the checkpoint of a line; `name` is the key's id."""
+    return Checkpoint(seq, digest, name, _mac(key, seq, digest, name))
+
+
+def parse(text: str) -> Checkpoint | None:
+    """Return the checkpoint that a line of the system log tells of, if it does.
+
+    What stands before it, such as the time and the name of the machine, is of no matter.
+    """
+    _, mark, rest = text.rpartition(_MARK)
+    words = [word.partition("=") for word in rest.split()]
+    if not mark or tuple(name for name, _, _ in words) != _FIELDS:
+        return None
+    seq, digest, key, mac = (value for _, _, value in words)
+    if not (rest.isascii() and seq.isdigit() and len(seq) <= _LONGEST_NUMBER):
+        return None
+    return Checkpoint(int(seq), digest, key, mac)
+
+
+def _text(seq: int, digest: str, key: str) -> str:
+    return f"{_MARK}seq={seq} digest={digest} key={key}"
+
+
+def _mac(key: Secret, seq: int, digest: str, name: str) -> str:
+    # What it covers begins like neither a line nor a head, so none can pass for another.
+    return hmac.digest(key.reveal(), _text(seq, digest, name).encode("utf-8"), "sha256").hex()
