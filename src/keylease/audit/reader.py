@@ -118,6 +118,17 @@ def lines(
         yield from (backward if reverse else forward)(directory, name, size)
 
 
+def content(directory: str, name: str, limit: int) -> bytes | None:
+    """Return the first bytes of a small file, or `None` if it is not there.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    with suppress(StateMissingError), _opened(directory, name) as fd:
+        return os.read(fd, limit)
+    return None
+
+
 def forward(directory: str, name: str, size: int, start: int = 0) -> Iterator[Line]:
     """Yield the lines between two places of a file. The last may be torn.
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ def opened(monkeypatch):
     names, original = [], os.open
 
     def count(path, *rest, **named):
-        names.append(os.path.basename(path))
+        names.append(Path(path).name)
         return original(path, *rest, **named)
 
     monkeypatch.setattr(os, "open", count)
