@@ -15,6 +15,7 @@ IDENTITY: Final = "keylease"
 """The name under which the system log has them: `journalctl -t keylease`."""
 EVERY: Final = 64
 """Every line whose number this divides is a checkpoint."""
+_ABOUT_KEYS: Final = ("vault.", "key.")
 _MARK: Final = "audit checkpoint "
 _LONGEST_NUMBER: Final = 20
 """Digits, as in a head. Python takes its time over thousands."""
@@ -42,6 +43,9 @@ class Checkpoint(NamedTuple):
 class Witness(Protocol):
     """Where checkpoints go."""
 
+    def wants(self, event: str, seq: int, *, is_first: bool) -> bool:
+        """Return whether it is to be told of this line; `is_first` of the first one of a file."""
+
     def tell(self, checkpoint: Checkpoint) -> None:
         """Take one. Whether it arrived is not known, and nothing waits for it."""
 
@@ -49,12 +53,21 @@ class Witness(Protocol):
 class Nobody:
     """No witness."""
 
+    def wants(self, event: str, seq: int, *, is_first: bool) -> bool:
+        """Want nothing."""
+        del event, seq, is_first
+        return False
+
     def tell(self, checkpoint: Checkpoint) -> None:
         """Take nothing down."""
 
 
 class SystemLog:
     """The system log, by syslog(3) of the C library."""
+
+    def wants(self, event: str, seq: int, *, is_first: bool) -> bool:
+        """Want the first line of a day, all about keys, and one in `EVERY` of the rest."""
+        return is_first or event.startswith(_ABOUT_KEYS) or seq % EVERY == 0
 
     def tell(self, checkpoint: Checkpoint) -> None:
         """Send one to the system log, as of the facility for messages about security."""

@@ -130,6 +130,15 @@ class BaseDirectory(ABC):
             raise UnsafeStateError(msg, self._removal(name))
         return data
 
+    def read_start(self, name: str, size: int) -> bytes | None:
+        """Return the first `size` bytes of the file, or all if it has fewer; `None` as for `read`.
+
+        Raises:
+            UnsafeStateError: others could have written it.
+            StateError: the system refuses.
+        """
+        return self._read_part(name, size, lambda _: 0)
+
     def read_tail(self, name: str, size: int) -> bytes | None:
         """Return the last `size` bytes of the file, or all if it has fewer; `None` as for `read`.
 
@@ -137,15 +146,7 @@ class BaseDirectory(ABC):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return None
-            try:
-                os.lseek(fd, max(0, os.fstat(fd).st_size - size), os.SEEK_SET)
-                return _read_up_to(fd, size)
-            finally:
-                let_go(fd)
+        return self._read_part(name, size, lambda fd: max(0, os.fstat(fd).st_size - size))
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or `None` if it is not there.
@@ -440,6 +441,17 @@ class BaseDirectory(ABC):
         """Return advice for a file that must go."""
 
     # The steps that the operations share.
+
+    def _read_part(self, name: str, size: int, start: Callable[[int], int]) -> bytes | None:
+        with self._doing("read", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return None
+            try:
+                os.lseek(fd, start(fd), os.SEEK_SET)
+                return _read_up_to(fd, size)
+            finally:
+                let_go(fd)
 
     def _open_existing(self, name: str, flags: int) -> int:
         self._judge_name(name)

@@ -10,6 +10,7 @@ from support import audit_chain
 from support.rig import EXAMPLE, Rig, bring
 
 from keylease.audit.events import Entry
+from keylease.audit.line import key_id
 from keylease.audit.log import LONGEST_NAME, AuditLog
 from keylease.clock import Deadline
 from keylease.errors import AuditError, LockTimeoutError
@@ -46,7 +47,11 @@ class Place:
 
     def files(self):
         """Return the names in the audit directory, without the lock."""
-        return sorted(path.name for path in (self.path / "audit").iterdir() if path.name != "lock")
+        return sorted(
+            path.name
+            for path in (self.path / "audit").iterdir()
+            if path.name not in {"lock", "head"}
+        )
 
     def raw(self):
         """Return every line as it stands, by number."""
@@ -76,8 +81,9 @@ def test_a_line_tells_what_happened_when_and_to_whom(place):
     (record,) = place.records()
     caller = record.pop("caller")
     assert os.getppid() == caller["pid"]
-    assert {"pid", "executable", "parent"} == caller.keys()
+    assert ["pid", "executable", "parent", "terminal"] == list(caller)
     assert re.fullmatch("[0-9a-f]{64}", record.pop("mac"))
+    assert key_id(Secret(KEY)) == record.pop("key")
     assert {
         "seq": 1,
         "time": "2026-09-21T14:13:20.000000Z",
