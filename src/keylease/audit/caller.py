@@ -22,9 +22,10 @@ class Caller(NamedTuple):
 
 
 if sys.platform == "linux":
-    # Documentation/admin-guide/devices.txt of the kernel: 4 are the consoles, 136 to 143 the
-    # pseudo terminals, 256 of them each.
+    # Documentation/admin-guide/devices.txt of the kernel: 4 are the consoles and, from 64 on,
+    # the serial lines; 136 to 143 the pseudo terminals, 256 of them each.
     _CONSOLE: Final = 4
+    _SERIAL: Final = 64
     _PSEUDO: Final = range(136, 144)
 
     def caller() -> Caller:
@@ -58,7 +59,7 @@ if sys.platform == "linux":
         if major in _PSEUDO:
             return f"/dev/pts/{(major - _PSEUDO.start) * 256 + minor}"
         if major == _CONSOLE:
-            return f"/dev/tty{minor}"
+            return f"/dev/tty{minor}" if minor < _SERIAL else f"/dev/ttyS{minor - _SERIAL}"
         return f"{major}:{minor}" if device else None
 
 else:
