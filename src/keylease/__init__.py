@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keylease.address import Address, parse_url
+    from keylease.audit.service import AuditService
     from keylease.auth import AuthenticationService, LiveSession
-    from keylease.embedding import authentication_service, require_session, session_service
+    from keylease.embedding import (
+        audit_service,
+        authentication_service,
+        require_session,
+        session_service,
+    )
     from keylease.errors import (
         AuditError,
         ConfigError,
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "AuditError",
+    "AuditService",
     "AuthenticationService",
     "ConfigError",
     "Credential",
@@ -53,6 +60,7 @@ __all__ = [
     "Target",
     "UsageError",
     "VaultRevokedError",
+    "audit_service",
     "authentication_service",
     "parse_url",
     "require_session",
@@ -65,6 +73,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Address": "keylease.address",
     "AuditError": "keylease.errors",
+    "AuditService": "keylease.audit.service",
     "AuthenticationService": "keylease.auth",
     "ConfigError": "keylease.errors",
     "Credential": "keylease.model",
@@ -84,6 +93,7 @@ _MODULES = {
     "Target": "keylease.model",
     "UsageError": "keylease.errors",
     "VaultRevokedError": "keylease.errors",
+    "audit_service": "keylease.embedding",
     "authentication_service": "keylease.embedding",
     "parse_url": "keylease.address",
     "require_session": "keylease.embedding",

@@ -36,6 +36,8 @@ _FORMAT: Final = 1
 _LONGEST_FILE: Final = 4096
 _ID_BYTES: Final = 8
 _GENERATIONS: Final = 1 << 32  # the header of a sealed file has four bytes for it
+_OLD_AUDIT_KEYS: Final = 7
+"""How many older ones are looked for: each is another question to the keychain."""
 _DIGITS: Final = frozenset("0123456789abcdef")
 
 
@@ -294,6 +296,21 @@ class Vault:
     def audit_key(self, record: VaultRecord) -> Secret | None:
         """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
         return _read_audit(record, self.keystore(record))
+
+    def audit_keys(self) -> list[Secret]:
+        """Return the audit keys that the keychain has, the present one first.
+
+        Raises:
+            KeychainUnavailableError: nothing can be said.
+        """
+        record = self.record()
+        if record is None:
+            return []
+        newest = record.audit_generation
+        # Older ones stay where they are, and so do the lines that were written under them.
+        numbers = range(newest, max(0, newest - _OLD_AUDIT_KEYS - 1), -1)
+        items = [record._replace(audit_generation=number).audit_item for number in numbers]
+        return [key for key in self.keystore(record).read(items) if key is not None]
 
     def demand_current(self, keys: VaultKeys) -> None:
         """Raise if the keys are not those of the vault any more. Asked with the session lock held.

@@ -106,6 +106,7 @@ class Wiring:
             self.clock,
             audit_directory,
             open_state,
+            self.pin,
             lambda: self.vault.audit_keys() if os.path.isdir(audit_directory()) else [],
             self._deadline,
         )

@@ -111,10 +111,10 @@ class Links:
         found = ties(line.data)
         if found is None:
             if line.whole or len(line.data) > LONGEST_LINE:
-                self._complain(f"a line of audit/{line.file} is none of keylease's")
+                self.complain(f"a line of audit/{line.file} is none of keylease's")
             return None
         if found.time[:10] != line.file[:10]:
-            self._complain(f"line {found.seq} is not in the file of its day")
+            self.complain(f"line {found.seq} is not in the file of its day")
         run = self._runs[-1] if self._runs else None
         if run is not None and found.seq == run.last + 1:
             self._check(found.prev == run.digest, found.seq)
@@ -127,7 +127,7 @@ class Links:
         elif len(self._runs) < _MOST_RUNS:
             self._runs.append(_Run(found, line.data))
         else:
-            self._complain(f"line {found.seq} is one of too many that do not follow one another")
+            self.complain(f"line {found.seq} is one of too many that do not follow one another")
         return found
 
     def close(self) -> str | None:
@@ -137,18 +137,18 @@ class Links:
             if run.first == before.last + 1:
                 self._check(run.prev == before.digest, run.first)
             elif run.first <= before.last:
-                self._complain(f"there is more than one line {run.first}")
+                self.complain(f"there is more than one line {run.first}")
             else:
-                self._complain(f"lines {before.last + 1} to {run.first - 1} were not found there")
+                self.complain(f"lines {before.last + 1} to {run.first - 1} were not found there")
         for run in runs:
             if run.by is not None and (key := self._keys.get(run.by[0].key or "")) is not None:
                 fine = fits(run.by[0], run.by[1], key)
                 if not fine:
-                    self._complain(f"line {run.vouched} does not have the MAC of the audit key")
+                    self.complain(f"line {run.vouched} does not have the MAC of the audit key")
         return self.misfit
 
     @property
-    def unknown(self) -> str | None:
+    def unvouched(self) -> str | None:
         """Why not all that was read is vouched for by a key at hand, or `None`."""
         for run in self._runs:
             if run.by is None:
@@ -161,7 +161,8 @@ class Links:
 
     def _check(self, holds: bool, seq: int) -> None:  # noqa: FBT001 - reads as a sentence
         if not holds:
-            self._complain(f"line {seq} does not follow the one before it")
+            self.complain(f"line {seq} does not follow the one before it")
 
-    def _complain(self, what: str) -> None:
+    def complain(self, what: str) -> None:
+        """Note what does not fit."""
         self.misfit = self.misfit or what

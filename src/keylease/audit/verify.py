@@ -56,6 +56,7 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
     witness: Iterable[str] = (),
     boot: str | None = None,
     seen: Extent | None = None,
+    why: str = "",
 ) -> Verdict:
     """Read the log and judge it.
 
@@ -67,6 +68,7 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
         witness: Lines of the system log, whatever else is in it.
         boot: The boot of this machine, if the log is its own.
         seen: How far the log went. What was appended since is left out.
+        why: Why no key is at hand, if none is.
 
     Raises:
         StateError: a file cannot be read.
@@ -86,11 +88,11 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
     chain = _Chain(known, end, since)
     for number, line in reader.in_sequence(directory, files):
         chain.add(number, line)
-    return chain.verdict(len(files))
+    return chain.verdict(len(files), why)
 
 
 def _from(directory: str, files: Mapping[str, int], since: str) -> dict[str, int]:
-    """Return the files of that day on, and older ones with later lines, for a clock was set back."""
+    """Return the files from that day on, and older ones that a clock set back has lines in."""
     later = {name: size for name, size in files.items() if name[_DAY] >= since}
     firsts = [next(reader.forward(directory, *each), None) for each in later.items()]
     start = min((line.seq for line in firsts if line and line.seq), default=0)
@@ -151,17 +153,18 @@ class _Chain:
         if found.seq > self._last[0]:
             self._last = (found.seq, digested)
 
-    def verdict(self, days: int) -> Verdict:
+    def verdict(self, days: int, why: str) -> Verdict:
         """Return what was found, now that all lines were seen."""
         if self._start is not None:
             self._find(self._start)
         no_place = Finding("key-missing", "")
         if not self._keys:
-            self._find(no_place, "no audit key is at hand, so only the links were checked")
+            because = f" ({why})" if why else ""
+            message = f"no audit key is at hand{because}, so only the links were checked"
+            self._find(no_place, message)
         for name in sorted(self._unknown) if self._keys else ():
-            self._find(
-                no_place, f"the audit key {name}, under which lines were written, is not at hand"
-            )
+            message = f"the audit key {name}, under which lines were written, is not at hand"
+            self._find(no_place, message)
         if self._unvouched:
             many = "s" if self._unvouched > 1 else ""
             message = f"the last {self._unvouched} line{many} were written without the audit key"
