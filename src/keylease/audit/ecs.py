@@ -103,6 +103,27 @@ def document(record: Record, digest: str) -> dict[str, Any]:
     return _without_nothing(found)
 
 
+def unreadable(data: bytes, reason: str) -> dict[str, Any]:
+    """Return a document about bytes in the log that are no line of it.
+
+    Args:
+        data: What was found.
+        reason: Why it is no line.
+    """
+    return {
+        "ecs": {"version": VERSION},
+        "message": reason,
+        "event": {
+            # ECS, event.kind: "pipeline_error" is for what could not be taken in properly.
+            "kind": "pipeline_error",
+            "module": "keylease",
+            "dataset": "keylease.audit",
+            "provider": "keylease",
+            "original": data.rstrip(b"\n").decode("ascii", "backslashreplace"),
+        },
+    }
+
+
 def _target(target: Mapping[str, Any] | None, own: dict[str, Any]) -> dict[str, Any]:
     """Return the target as a URL and as the far end; put what is left of it into `own`."""
     if target is None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _MEANINGS: Final[dict[Result, str]] = {
     "ok": "Every line follows the one before it, the audit key vouches for all of them, and the "
     "records of the end agree on where the log ends.",
-    "tail-ahead": "Everything fits, and the log is one line longer than the records of its end say. "
-    "A crash between the two leaves it so.",
+    "tail-ahead": "Everything fits, and the log is one line longer than the records of its end "
+    "say. A crash between the two leaves it so.",
     "pin-missing": "Everything fits, but nothing outside the log vouches for its end: lines that "
     "were taken from there would not be missed.",
     "key-missing": "Nothing was found to be wrong, but not everything could be checked: an audit "
