@@ -1,4 +1,4 @@
-"""The verdict on an audit log: what each kind of damage, and each thing that is missing, comes to."""
+"""The verdict on a log: what each kind of damage, and each thing that is missing, comes to."""
 
 import tracemalloc
 
