@@ -13,6 +13,11 @@ from keylease.cli.newfile import FileError, write_new
 from keylease.errors import UsageError
 
 
+def names(directory):
+    """Return what is in a directory."""
+    return [path.name for path in directory.iterdir()]
+
+
 def test_file_is_whole_and_its_owners_alone(tmp_path):
     """Whatever the umask is."""
     path = tmp_path / "page.html"
@@ -23,7 +28,7 @@ def test_file_is_whole_and_its_owners_alone(tmp_path):
         os.umask(before)
 
     assert b"one two" == path.read_bytes()
-    assert ["page.html"] == os.listdir(tmp_path)
+    assert ["page.html"] == names(tmp_path)
     if sys.platform != "win32":
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
 
@@ -37,7 +42,7 @@ def test_file_that_is_there_stays(tmp_path):
         write_new(str(path), [b"new"], force=False)
 
     assert b"dear" == path.read_bytes()
-    assert ["page.html"] == os.listdir(tmp_path)
+    assert ["page.html"] == names(tmp_path)
 
 
 def test_file_that_appears_meanwhile_stays_too(tmp_path):
@@ -52,7 +57,7 @@ def test_file_that_appears_meanwhile_stays_too(tmp_path):
         write_new(str(path), parts(), force=False)
 
     assert b"dear" == path.read_bytes()
-    assert ["page.html"] == os.listdir(tmp_path)
+    assert ["page.html"] == names(tmp_path)
 
 
 def test_force_replaces_it_in_one_step(tmp_path):
@@ -90,7 +95,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_new(str(tmp_path / "page.html"), parts(), force=False)
 
-    assert [] == os.listdir(tmp_path)
+    assert [] == names(tmp_path)
 
 
 def test_directory_that_is_not_there_is_told(tmp_path):
@@ -118,4 +123,4 @@ def test_file_system_without_links_is_written_to(tmp_path, monkeypatch):
 
     write_new(str(tmp_path / "page.html"), [b"x"], force=False)
 
-    assert ["page.html"] == os.listdir(tmp_path)
+    assert ["page.html"] == names(tmp_path)

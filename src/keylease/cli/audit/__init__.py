@@ -12,6 +12,9 @@ COMMANDS: Final = {
     "query": "keylease.cli.audit.query",
     "tail": "keylease.cli.audit.tail",
     "verify": "keylease.cli.audit.verify",
+    "stats": "keylease.cli.audit.stats",
+    "report": "keylease.cli.audit.report",
+    "export": "keylease.cli.audit.export",
     "key": "keylease.cli.audit.key",
 }
 """Every command by its name."""

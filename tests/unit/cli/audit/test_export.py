@@ -9,6 +9,8 @@ import json
 import pytest
 
 from keylease.cli.audit import export
+from keylease.model import Target
+from keylease.wiring import Wiring
 
 
 @pytest.fixture
@@ -153,8 +155,7 @@ def test_follow_gives_what_is_there_and_then_what_comes(used, tmp_path, monkeypa
         turns.append(used.audit()[-1]["seq"])
         if len(turns) > 2:
             raise KeyboardInterrupt
-        used.keystore.recover()
-        export_other(used)
+        Wiring().session.extend(Target("web", "https", "one.example"))
 
     monkeypatch.setattr(export.time, "sleep", tick)
     monkeypatch.setattr(export, "_is_nobody_listening", lambda: False)
@@ -165,14 +166,6 @@ def test_follow_gives_what_is_there_and_then_what_comes(used, tmp_path, monkeypa
     found = numbers(said)
     assert [*range(1, turns[-1] + 1)] == found
     assert cursor.read_text().split()[0] == str(turns[-1])
-
-
-def export_other(used):
-    """Write a line, as another process does."""
-    from keylease.model import Target
-    from keylease.wiring import Wiring
-
-    Wiring().session.extend(Target("web", "https", "one.example"))
 
 
 def test_follow_ends_when_nobody_listens(used, monkeypatch):
@@ -205,7 +198,7 @@ def test_options_that_make_no_sense_are_refused(used, words):
 
 
 def test_rubbish_in_the_log_is_passed_on_or_told(used, log):
-    """As jsonl it goes through, as ECS it is an error's document, and CSV says that it left it out."""
+    """As jsonl it goes through, as ECS it is a document of an error, and CSV leaves it out."""
     log.write_bytes(b"rubbish\n" + log.read_bytes())
 
     assert used.run("audit", "export").out.startswith("rubbish\n")
