@@ -253,7 +253,7 @@ def test_damage_has_its_verdict(log, damage, expected, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("damage", [edit, reword, insert, double, swap, carry, remove])
 def test_damage_is_found_without_the_key(log, damage, seed):
-    """The links show it to anybody, but for the last line and for an edited MAC field's own form."""
+    """The links show it to anybody who has the lines, and no more than those."""
     chance = random.Random(seed)
     log.add(DAYS * DAY)  # one that is left alone
     log.seal()

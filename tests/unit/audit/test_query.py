@@ -32,7 +32,7 @@ def log(tmp_path):
     return log
 
 
-def search(log, keys=(KEY,), reverse=False, limit=None, **wanted):
+def search(log, keys=(KEY,), *, reverse=False, limit=None, **wanted):
     """Return a search in the log."""
     held = [Secret(key) for key in keys]
     return Search(str(log.directory), Filter(**wanted), held, reverse=reverse, limit=limit)

@@ -116,7 +116,8 @@ def _lines(file: BinaryIO) -> Iterator[str]:
 def _described(verdict: Verdict) -> list[str]:
     numbers = "no line"
     if verdict.lines:
-        numbers = f"lines {verdict.first} to {verdict.last}, on {verdict.days} days"
+        many = "" if verdict.days == 1 else "s"
+        numbers = f"lines {verdict.first} to {verdict.last}, on {verdict.days} day{many}"
     said = [f"{verdict.result}: {_SAID[verdict.result]}", f"  looked at {numbers}"]
     if verdict.since is not None:
         said.append(f"  nothing before {verdict.since} was looked at")
