@@ -160,7 +160,7 @@ def _audited(
 def open_pin() -> PinStore:
     """Return where the pin of this state directory's audit log is."""
     try:
-        name = _state_name()
+        name = state_name()
     except StateError:
         return Nowhere()  # nor is there a log; whoever opens it is told why
     if sys.platform == "linux":
@@ -176,7 +176,7 @@ def open_pin() -> PinStore:
     return Nowhere()
 
 
-def _state_name() -> str:
+def state_name() -> str:
     """Return 16 hexadecimal digits that tell one state directory from another."""
     path = state_directory().encode("utf-8", "surrogateescape")
     return hashlib.sha256(path).hexdigest()[:16]
@@ -205,5 +205,5 @@ if sys.platform == "linux":
 
     def _open_runtime(*, create: bool = False) -> Directory:
         # One directory for each state directory, so that none sweeps the shares of another.
-        path = os.path.join(runtime_directory(), f"keylease-{_state_name()}")
+        path = os.path.join(runtime_directory(), f"keylease-{state_name()}")
         return Directory.open(path, create=create)
