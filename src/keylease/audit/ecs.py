@@ -173,6 +173,6 @@ def _whole(value: object) -> object:
     A byte that is not UTF-8 is a lone surrogate in the log. Strict parsers (Rust's, so Vector's)
     refuse it, and the document with it; here it stands as an escape, as on a terminal.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value.isascii():
         return value
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
