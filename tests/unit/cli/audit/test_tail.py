@@ -53,7 +53,7 @@ def test_new_lines_follow_over_midnight_rotation_and_a_clock_set_back(console, l
         lambda: log.add(DAY + 9000),
         lambda: log.add(2 * DAY),
         lambda: [log.add(DAY + 9001), log.add(2 * DAY + 1)],
-        lambda: (log.directory / "2026-11-20.jsonl").unlink(),
+        (log.directory / "2026-11-20.jsonl").unlink,
         lambda: log.add(3 * DAY),
         words=("-n", "1"),
     )
