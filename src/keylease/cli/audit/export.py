@@ -37,10 +37,7 @@ _BATCH: Final = 512
     show_default=True,
     help="The lines as they stand, a table, or documents of the Elastic Common Schema.",
 )
-@click.option(
-    "--since", metavar="TIME", help="Only lines from then on: 2d, 1h30m, a date, RFC 3339."
-)
-@click.option("--until", metavar="TIME", help="Only lines before then.")
+@reading.range_options
 @click.option(
     "--after", metavar="SEQ", type=click.IntRange(min=0), help="Only lines after this one."
 )
