@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
     result: Result
     findings: tuple[Finding, ...]
     """At most `MOST_FINDINGS`: first what single lines show, in the order of the chain."""
-    count: int
+    total: int
     """How many findings there are."""
     lines: int
     days: int

@@ -174,7 +174,7 @@ class _Chain:
         return Verdict(
             result=max(self._results, key=EXIT_CODES.__getitem__, default="ok"),
             findings=tuple(self._findings),
-            count=self._results.total(),
+            total=self._results.total(),
             lines=self._lines,
             days=days,
             first=self._first and self._first.seq,

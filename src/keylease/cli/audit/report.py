@@ -74,8 +74,8 @@ def explain(verdict: Verdict) -> Verification:
     if verdict.bad is not None:
         details.append(("first bad line", _place(verdict.bad)))
     details += [(each.result, each.message) for each in verdict.findings[:_MOST_FINDINGS]]
-    if verdict.count > _MOST_FINDINGS:
-        details.append(("more findings", f"{verdict.count - _MOST_FINDINGS:,}"))
+    if verdict.total > _MOST_FINDINGS:
+        details.append(("more findings", f"{verdict.total - _MOST_FINDINGS:,}"))
     if verdict.without_mac:
         details.append(("without a MAC of their own", f"{verdict.without_mac:,}"))
     details += [(event, f"{count:,}") for event, count in verdict.told.items() if count]

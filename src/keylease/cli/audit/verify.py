@@ -127,8 +127,8 @@ def _described(verdict: Verdict) -> list[str]:
     said += [
         f"  {_place(each)}{printable(each.message)} ({each.result})" for each in verdict.findings
     ]
-    if verdict.count > len(verdict.findings):
-        said.append(f"  and {verdict.count - len(verdict.findings)} more")
+    if verdict.total > len(verdict.findings):
+        said.append(f"  and {verdict.total - len(verdict.findings)} more")
     if verdict.without_mac:
         said.append(f"  without a MAC of their own: {verdict.without_mac}")
     if verdict.torn:
@@ -152,7 +152,7 @@ def _json(verdict: Verdict) -> list[str]:
         "exit_code": verdict.exit_code,
         "first_bad_line": None if bad is None else bad._asdict(),
         "findings": [each._asdict() for each in verdict.findings],
-        "findings_count": verdict.count,
+        "findings_count": verdict.total,
         "lines": verdict.lines,
         "days": verdict.days,
         "first_seq": verdict.first,
