@@ -8,6 +8,7 @@ what it finds would be a way to show people a forged line.
 from __future__ import annotations
 
 import json
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from keylease.secret import Secret
 
 _MICROSECOND: Final = 1000
+_SEPARATORS: Final = re.compile(r"[:/*?]")
 
 
 class Filter(NamedTuple):
@@ -187,7 +189,17 @@ def _needles(wanted: Filter) -> tuple[bytes, ...]:
     ]
     if wanted.session:
         needles.append(f'"session":{json.dumps(wanted.session)[:-1]}')
+    if wanted.target is not None:
+        needles.append(json.dumps(_literal(wanted.target))[1:-1])
     return tuple(each.replace("\x7f", "\\u007f").encode("ascii") for each in needles)
+
+
+def _literal(pattern: str) -> str:
+    """Return the longest part of a pattern that stands as it is in one field of a line.
+
+    A URL is put together of fields at its colons and slashes, and what is in brackets is a choice.
+    """
+    return max(_SEPARATORS.split(pattern), key=len) if "[" not in pattern else ""
 
 
 def _is_for(record: Record, pattern: str) -> bool:
