@@ -1,9 +1,10 @@
-"""Write the manual pages from the commands: docs/man/keylease.1, and one for each command.
+"""Write the manual pages: docs/man/keylease.1, one for each command, and one for git's helper.
 
     python packaging/man.py            writes them anew
     python packaging/man.py --check    says which are out of date, with exit code 1
 
-A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md.
+A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md;
+that of the helper, which has no help of its own, is its section of that document.
 click-man was tried: it finds no command that is imported when it is called, and puts the help into
 roff without escaping it. What is needed of roff is little: man(7), and nothing of groff's own.
 """
@@ -19,6 +20,7 @@ import click
 
 from keylease import __version__
 from keylease.cli import keylease
+from keylease.helper import USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,7 @@ PAGES: Final = ROOT / "docs" / "man"
 _DOCUMENT: Final = ROOT / "docs" / "cli.md"
 # click marks with it a paragraph whose lines stay as they are.
 _VERBATIM: Final = "\b"
+HELPER: Final = "git-credential-keylease"
 _ROW: Final = re.compile(r"^\| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
@@ -37,6 +40,7 @@ def pages() -> dict[str, str]:
     for context in _contexts(click.Context(keylease, info_name="keylease")):
         name = context.command_path.replace(" ", "-")
         found[f"{name}.1"] = "".join(f"{line}\n" for line in _page(name, context))
+    found[f"{HELPER}.1"] = "".join(f"{line}\n" for line in _helper_page())
     return found
 
 
@@ -58,11 +62,7 @@ def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
 
 def _page(name: str, context: click.Context) -> Iterator[str]:
     command = context.command
-    # No date: a page that has not changed is the same file in every build.
-    yield f'.TH {_word(name.upper())} 1 "" {_word(f"keylease {__version__}")} "keylease manual"'
-    yield ".SH NAME"
-    # man(7): "name \- description" is what apropos reads, in one line and without a full stop.
-    yield f"{_text(name)} \\- {_text(_summary(command))}"
+    yield from _head(name, _summary(command))
     yield ".SH SYNOPSIS"
     yield f".B {_text(context.command_path)}"
     yield _line(" ".join(command.collect_usage_pieces(context)))
@@ -78,23 +78,57 @@ def _page(name: str, context: click.Context) -> Iterator[str]:
         yield ".SH COMMANDS"
         for each, inner in commands:
             yield from _entry(each, _summary(inner))
-    yield from _tables()
-    yield ".SH SEE ALSO"
-    others = [f"{name}-{each}" for each, _ in commands]
+    # These are the same for every command.
+    yield from _table("## Exit codes", "EXIT STATUS")
+    yield from _table("## Environment", "ENVIRONMENT")
+    others = [(f"{name}-{each}", "1") for each, _ in commands]
     if context.parent is not None:
-        others.insert(0, context.parent.command_path.replace(" ", "-"))
-    yield ",\n".join(f".BR {_text(each)} (1)" for each in others).replace(",\n", " ,\n")
+        others.insert(0, (context.parent.command_path.replace(" ", "-"), "1"))
+    yield from _see_also(others)
 
 
-def _tables() -> Iterator[str]:
-    """Yield exit codes and variables, which are the same for every command."""
-    document = _DOCUMENT.read_text(encoding="utf-8")
-    for heading, title in (("Exit codes", "EXIT STATUS"), ("Environment", "ENVIRONMENT")):
-        section = document.split(f"## {heading}\n")[1].split("\n## ")[0]
-        _head, *rows = _ROW.findall(section)
-        yield f".SH {title}"
-        for key, meaning in rows:
-            yield from _entry(_plain(key), _plain(meaning))
+def _helper_page() -> Iterator[str]:
+    """Yield the page of git's helper, from its section of the document."""
+    yield from _head(HELPER, "answer git from the sessions of keylease")
+    yield ".SH SYNOPSIS"
+    synopsis = USAGE.removeprefix(f"usage: {HELPER} ")
+    yield from (f".B {_text(HELPER)}", _line(synopsis), ".SH DESCRIPTION")
+    text = _section(f"## {HELPER}").split("```\n")[-1].split("\n### ")[0]
+    yield from _paragraphs(_plain(text))
+    yield from _table("### Operations", "OPERATIONS")
+    yield from _table("### Options of the helper", "OPTIONS")
+    yield from _table("### Exit codes of the helper", "EXIT STATUS")
+    yield from _table("## Environment", "ENVIRONMENT")
+    others = (("keylease", "1"), ("keylease-setup-git", "1"), ("git-credential", "1"))
+    yield from _see_also([*others, ("gitcredentials", "7")])
+
+
+def _head(name: str, summary: str) -> Iterator[str]:
+    # No date: a page that has not changed is the same file in every build.
+    yield f'.TH {_word(name.upper())} 1 "" {_word(f"keylease {__version__}")} "keylease manual"'
+    yield ".SH NAME"
+    # man(7): "name \- description" is what apropos reads, in one line and without a full stop.
+    yield f"{_text(name)} \\- {_text(summary)}"
+
+
+def _see_also(others: list[tuple[str, str]]) -> Iterator[str]:
+    yield ".SH SEE ALSO"
+    pages = [f".BR {_text(name)} ({section})" for name, section in others]
+    yield " ,\n".join(pages)
+
+
+def _section(heading: str) -> str:
+    """Return what stands in the document under a heading, up to the next one of its rank."""
+    text = _DOCUMENT.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
+    return text.split(f"\n{heading.partition(' ')[0]} ")[0]
+
+
+def _table(heading: str, title: str) -> Iterator[str]:
+    """Yield a table of the document."""
+    yield f".SH {title}"
+    _columns, *rows = _ROW.findall(_section(heading))
+    for key, meaning in rows:
+        yield from _entry(_plain(key), _plain(meaning))
 
 
 def _plain(markdown: str) -> str:

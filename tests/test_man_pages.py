@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -12,7 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
+from keylease.__main__ import OPERATIONS
 from keylease.cli import keylease
+from keylease.helper import USAGE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "man").glob("*.1"))
@@ -55,7 +58,28 @@ def commands(command=keylease, path=("keylease",)):
 
 def test_every_command_has_a_page():
     """`man keylease-setup-git` is there, too."""
-    assert {"-".join(path) + ".1" for path in commands()} == {page.name for page in PAGES}
+    names = {"-".join(path) + ".1" for path in commands()}
+
+    assert {*names, "git-credential-keylease.1"} == {page.name for page in PAGES}
+
+
+def test_helper_is_described_as_it_is():
+    """The page of what git runs has every operation, every option and every exit code."""
+    page = (ROOT / "docs" / "man" / "git-credential-keylease.1").read_text(encoding="utf-8")
+    plain = page.replace("\\-", "-")
+
+    assert USAGE.removeprefix("usage: git-credential-keylease ") in plain.splitlines()
+    for operation in OPERATIONS:
+        assert f"\n.B {operation}\n" in plain
+    for option in re.findall(r"--[a-z]+ [A-Z]+", USAGE):
+        assert f"\n.B {option}\n" in plain
+    for code in (0, 1, 129):
+        assert f"\n.B {code}\n" in plain
+
+
+def test_usage_of_the_helper_is_documented():
+    """Who gets the usage line finds it explained."""
+    assert f"\n{USAGE}\n" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keylease.address import Address, parse_url
     from keylease.audit.service import AuditService
-    from keylease.auth import AuthenticationService, LiveSession
+    from keylease.auth import AuthenticationService
     from keylease.embedding import (
         audit_service,
         authentication_service,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         VaultRevokedError,
     )
     from keylease.model import Credential, Reply, Session, Target
+    from keylease.requirement import LiveSession
     from keylease.rules import Remaining
     from keylease.secret import Secret
     from keylease.session import SessionService
@@ -79,7 +80,7 @@ _MODULES = {
     "Credential": "keylease.model",
     "KeychainUnavailableError": "keylease.errors",
     "KeyleaseError": "keylease.errors",
-    "LiveSession": "keylease.auth",
+    "LiveSession": "keylease.requirement",
     "PolicyError": "keylease.errors",
     "Remaining": "keylease.rules",
     "Reply": "keylease.model",

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from keylease.clock import Clock, Moment
     from keylease.record import Header
     from keylease.store import Destroyed, SessionStore
-    from keylease.vault import Vault, VaultRecord
+    from keylease.vault import Vault
+    from keylease.vaultrecord import VaultRecord
 
 
 class Revoked(NamedTuple):
@@ -97,7 +98,7 @@ class KeyCustody:
             self._audit.key = keys.audit
         self._audit.log(Entry("key.rotated"), now)
         try:
-            old, record = self._vault.rotate(now)
+            record = self._vault.rotate(now)
         except KeyleaseError as error:
             locked = isinstance(error, KeychainUnavailableError)
             refused = Entry("key.rotated", "refused", "keychain_unavailable" if locked else "state")
@@ -105,7 +106,7 @@ class KeyCustody:
             raise
         failures: list[KeyleaseError] = []
         with _going_on(failures):
-            self._delete(record, old.generation, old.generation - 1)
+            self._vault.delete_left_keys()
         destroyed = self._destroy(
             now, lambda header: header is None or header.generation < record.generation, failures
         )
@@ -133,8 +134,7 @@ class KeyCustody:
             if record.revoked is None:
                 self._audit.log_or_gap(Entry("vault.revoked"), now)
             with _going_on(unknown):
-                last = record.generation
-                deleted = self._delete(record, last, last + 1, last - 1)
+                deleted = self._vault.delete_keys(record)
         destroyed = self._destroy(now, lambda _: True, failures)
         if unmarked:
             # On a full disk there is room now. Without the mark, a key that is put back would be
@@ -148,11 +148,6 @@ class KeyCustody:
         sessions, shares = (destroyed.sessions, destroyed.shares) if destroyed else ([], [])
         key_failure = unknown[0] if unknown else None
         return Revoked(record, marked, deleted, sessions, shares, sealed, key_failure, failures)
-
-    def _delete(self, record: VaultRecord, *generations: int) -> bool:
-        """Delete a key, and those beside it that a crash in a change of keys can have left."""
-        deleted = [self._vault.delete_key(record, each) for each in generations if each > 0]
-        return any(deleted)
 
     def _destroy(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from keylease import auth
+from keylease import requirement
 from keylease.audit.service import AuditService
 from keylease.auth import AuthenticationService
 from keylease.session import SessionService
@@ -20,7 +20,7 @@ from keylease.wiring import Wiring
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keylease.auth import Decorator
+    from keylease.requirement import Decorator
 
 # A desktop may show a window first, to unlock its keychain or to ask whether this program may.
 SECONDS: Final = 20.0
@@ -107,7 +107,7 @@ def require_session(
 
     New in version 0.1.0.
     """
-    return auth.require_session(url, username, service=service or session_service())
+    return requirement.require_session(url, username, service=service or session_service())
 
 
 def _wiring(keychain: str | None, idle_seconds: int | None, seconds: float) -> Callable[[], Wiring]:

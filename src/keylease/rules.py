@@ -12,7 +12,7 @@ from keylease.clock import NANOSECONDS
 from keylease.model import Session, Store, Target, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from keylease.clock import Moment
     from keylease.model import Reason, Settings
@@ -199,6 +199,11 @@ def echo_may_come(released: Moment | None, now: Moment) -> bool:
     if released is None or released.boot != now.boot or _later(released, now):
         return False
     return _left(released, ECHO_SECONDS, now) > 0
+
+
+def awaits_echo(now: Moment) -> Callable[[Touch], bool]:
+    """Return what tells whether a touch record without a session can still be of use."""
+    return lambda touch: echo_may_come(touch.released, now)
 
 
 def is_due(swept_ns: int | None, now: Moment) -> bool:

@@ -7,20 +7,17 @@ would read as *revoked*.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from keylease.clock import NANOSECONDS
+from keylease import generations
 from keylease.errors import (
     KeychainUnavailableError,
-    StateError,
     StateMissingError,
-    VaultRevokedError,
 )
-from keylease.keystores.base import KEY_BYTES, Item
+from keylease.keystores.base import KEY_BYTES
 from keylease.secret import Secret, random_bytes
+from keylease.vaultrecord import ID_BYTES, VaultRecord, read, rfc3339, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,44 +27,9 @@ if TYPE_CHECKING:
     from keylease.keystores.base import KeyStore
     from keylease.statefile import Directory
 
-FILE: Final = "vault.json"
 _LOCK: Final = "lock"
-_FORMAT: Final = 1
-_LONGEST_FILE: Final = 4096
-_ID_BYTES: Final = 8
-_GENERATIONS: Final = 1 << 32  # the header of a sealed file has four bytes for it
 _OLD_AUDIT_KEYS: Final = 7
 """How many older ones are looked for: each is another question to the keychain."""
-_DIGITS: Final = frozenset("0123456789abcdef")
-
-
-class VaultRecord(NamedTuple):
-    """What `vault.json` says."""
-
-    vault: str
-    """The vault's id, random. Another state directory has another vault and other keys."""
-    keychain: str
-    instance: str
-    """Which keychain of that kind; see `KeyStore.instance`."""
-    generation: int
-    """The generation of the session key; 0 while the first one is being made."""
-    audit_generation: int
-    created: str
-    """When this generation was made, RFC 3339 UTC."""
-    boot: str
-    """The boot that this generation was made in."""
-    revoked: str | None = None
-    """When the session key was found to be deleted, RFC 3339 UTC."""
-
-    @property
-    def session_item(self) -> Item:
-        """The keychain item of the session key."""
-        return Item(self.vault, "session-key", self.generation)
-
-    @property
-    def audit_item(self) -> Item:
-        """The keychain item of the audit key."""
-        return Item(self.vault, "audit-key", self.audit_generation)
 
 
 class VaultKeys(NamedTuple):
@@ -138,7 +100,7 @@ class Vault:
             StateError: the file is there, but is not one of keylease's.
         """
         with self._state() as state:
-            record = _read(state)
+            record = read(state)
             return record if record is not None and record.generation else None
 
     def keystore(self, record: VaultRecord) -> KeyStore:
@@ -164,15 +126,15 @@ class Vault:
         if record is None:
             return None
         if record.revoked is not None:
-            raise _revoked(record)
+            raise generations.revoked(record)
         keystore = self.keystore(record)
-        if _forgotten(record, keystore, now):
-            _check_instance(record, keystore)
+        if generations.forgotten(record, keystore, now):
+            generations.check_instance(record, keystore)
             return None
         session, audit = keystore.read((record.session_item, record.audit_item))
         if session is None:
-            _check_instance(record, keystore)
-            raise _revoked(record)
+            generations.check_instance(record, keystore)
+            raise generations.revoked(record)
         return VaultKeys(record.generation, session, audit)
 
     def create(self, now: Moment, *, revive: bool) -> VaultKeys | None:
@@ -189,18 +151,18 @@ class Vault:
             KeychainUnavailableError: the keychain cannot take a key now.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
-            record = _read(state)
+            record = read(state)
             if record is None or not record.generation:
                 # Its id is on the disk before any key is in the keychain: whatever fails on the way
                 # to the first generation, the next try finds the same items and replaces them.
                 keystore = self._choose_keystore()
-                vault = record.vault if record else random_bytes(_ID_BYTES).hex()
+                vault = record.vault if record else random_bytes(ID_BYTES).hex()
                 instance = keystore.instance()
                 record = VaultRecord(vault, keystore.name, instance, 0, 0, "", now.boot)
-                _write(state, record)
+                write(state, record)
             else:
                 keystore = self.keystore(record)
-            if not revive and _usable(record, keystore, now):
+            if not revive and generations.usable(record, keystore, now):
                 # Another process made it while this one waited. The keychain is asked without the
                 # lock, or forty first stores at once would queue for a daemon one by one.
                 made = None
@@ -217,29 +179,29 @@ class Vault:
         *,
         revive: bool,
     ) -> VaultKeys:
-        before = record.session_item
-        session, audit = self._existing(record, keystore, now, revive=revive)
+        before = record.generation
+        session, audit = generations.existing(record, keystore, now, revive=revive)
         # A new generation is a new item; no item is ever overwritten. The record that names it
         # is written after it: a crash in between leaves a key that nothing refers to.
         if session is None:
-            session, record = _next_generation(record, keystore, now)
+            session, record = generations.next_generation(record, keystore, now)
         if audit is None:
             audit = Secret(random_bytes(KEY_BYTES))
             record = record._replace(audit_generation=record.audit_generation + 1)
-            _put(keystore, record.audit_item, audit)
-        _write(state, record)
-        if 0 < before.generation < record.generation:
-            # Mostly it is gone; somebody may have put a copy back since it was deleted. If that
+            generations.put(keystore, record.audit_item, audit)
+        write(state, record)
+        if 0 < before < record.generation:
+            # Mostly there is none; somebody may have put a copy back since it was deleted. If that
             # cannot be told now, no harm is done: what it could open was destroyed before.
             with suppress(KeychainUnavailableError):
-                keystore.delete(before)
+                generations.delete_left(record, keystore)
         return VaultKeys(record.generation, session, audit, made=True)
 
-    def rotate(self, now: Moment) -> tuple[VaultRecord, VaultRecord]:
+    def rotate(self, now: Moment) -> VaultRecord:
         """Make a new session key in the place of one that is alive. The old one is still there.
 
         Returns:
-            What the record said before, and what it says now.
+            What the record says now.
 
         Raises:
             VaultRevokedError: there is no key that is alive.
@@ -247,18 +209,18 @@ class Vault:
             StateError: the record cannot be written; the old key stays in force.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
-            record = _read(state)
+            record = read(state)
             if record is None or not record.generation:
                 msg = "there is no vault whose key could be replaced"
                 raise StateMissingError(msg, "make one with: keylease init")
             keystore = self.keystore(record)
-            for key in self._existing(record, keystore, now, revive=False):
+            for key in generations.existing(record, keystore, now, revive=False):
                 if key is not None:
                     key.wipe()
-            key, renewed = _next_generation(record, keystore, now)
+            key, renewed = generations.next_generation(record, keystore, now)
             key.wipe()
-            _write(state, renewed)
-            return record, renewed
+            write(state, renewed)
+            return renewed
 
     def revoke(self, now: Moment) -> bool:
         """Write down that the vault is revoked, whatever the keychain holds.
@@ -270,32 +232,41 @@ class Vault:
             StateError: it cannot be written.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
-            record = _read(state)
+            record = read(state)
             if record is None or not record.generation or record.revoked is not None:
                 return False
-            _write(state, record._replace(revoked=_rfc3339(now)))
+            write(state, record._replace(revoked=rfc3339(now)))
             return True
 
-    def delete_key(self, record: VaultRecord, generation: int) -> bool:
-        """Delete the session key of one generation, and return whether it was there.
+    def delete_keys(self, record: VaultRecord) -> bool:
+        """Delete the session key and all that are left of others; return whether there was one.
+
+        It waits for no lock, since nothing may hold up a revocation. Another process can have made
+        the next generation since the record was read, and that one goes, too.
 
         Raises:
-            KeychainUnavailableError: it may still be there.
+            KeychainUnavailableError: one may still be there.
         """
         keystore = self.keystore(record)
-        _check_instance(record, keystore)
-        item = record._replace(generation=generation).session_item
-        deleted = keystore.delete(item)
-        (left,) = keystore.read((item,))
-        if left is not None:
-            left.wipe()
-            msg = f"{item.service} was deleted from {keystore.title} and is still there"
-            raise KeychainUnavailableError(msg)
-        return deleted
+        deleted = generations.delete(record, keystore, record.generation)
+        return bool(generations.delete_left(record, keystore)) or deleted
+
+    def delete_left_keys(self) -> int:
+        """Delete what changes of the key have left, not the key itself; return how many there were.
+
+        Raises:
+            KeychainUnavailableError: one may still be there.
+            StateError: the record cannot be read, or another process does not let go of it.
+        """
+        with self._state() as state, state.lock(_LOCK, self._deadline):
+            record = read(state)
+            if record is None or not record.generation:
+                return 0
+            return generations.delete_left(record, self.keystore(record))
 
     def audit_key(self, record: VaultRecord) -> Secret | None:
         """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
-        return _read_audit(record, self.keystore(record))
+        return generations.read_audit(record, self.keystore(record))
 
     def audit_keys(self) -> list[Secret]:
         """Return the audit keys that the keychain has, the present one first.
@@ -336,21 +307,21 @@ class Vault:
             KeychainUnavailableError: nothing can be said.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
-            record = _read(state)
+            record = read(state)
             if record is None or not record.generation:
                 return None
             keystore = self.keystore(record)
             if record.revoked is not None:
                 return Revocation(
-                    record.generation, first=False, audit=_read_audit(record, keystore)
+                    record.generation, first=False, audit=generations.read_audit(record, keystore)
                 )
-            if _forgotten(record, keystore, now):
+            if generations.forgotten(record, keystore, now):
                 return None
             session, audit = keystore.read((record.session_item, record.audit_item))
             if session is not None:
                 session.wipe()
                 return None
-            _check_instance(record, keystore)
+            generations.check_instance(record, keystore)
             return Revocation(record.generation, first=True, audit=audit)
 
     def mark_revoked(self, revocation: Revocation, now: Moment) -> None:
@@ -360,126 +331,6 @@ class Vault:
             StateError: it cannot be written; the key is gone nevertheless.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
-            record = _read(state)
+            record = read(state)
             if record is not None and record.generation == revocation.generation:
-                _write(state, record._replace(revoked=record.revoked or _rfc3339(now)))
-
-    def _existing(
-        self, record: VaultRecord, keystore: KeyStore, now: Moment, *, revive: bool
-    ) -> tuple[Secret | None, Secret | None]:
-        if not record.generation:
-            return None, None
-        if _forgotten(record, keystore, now):
-            _check_instance(record, keystore)
-            return None, None
-        session, audit = keystore.read((record.session_item, record.audit_item))
-        if session is None and record.revoked is None:
-            _check_instance(record, keystore)
-        if record.revoked is not None or session is None:
-            if not revive:
-                raise _revoked(record)
-            return None, audit
-        return session, audit
-
-
-def _check_instance(record: VaultRecord, keystore: KeyStore) -> None:
-    """Raise if a key that was not found was looked for in another keychain of the same kind.
-
-    Seen in containers: their kernel keyring is another one, in which nothing is found.
-    """
-    instance = keystore.instance()
-    if instance != record.instance:
-        msg = (
-            f"the vault is pinned to {keystore.title} ({record.instance}), "
-            f"and this process sees another one ({instance})"
-        )
-        hint = "run keylease where the vault was made, or move its state directory away"
-        raise KeychainUnavailableError(msg, hint)
-
-
-def _usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
-    made = record.generation > 0 and record.revoked is None
-    return made and not _forgotten(record, keystore, now)
-
-
-def _next_generation(
-    record: VaultRecord, keystore: KeyStore, now: Moment
-) -> tuple[Secret, VaultRecord]:
-    """Put the next generation's session key, and return it with the record that names it."""
-    session = Secret(random_bytes(KEY_BYTES))
-    record = record._replace(
-        instance=keystore.instance(),
-        generation=record.generation + 1,
-        created=_rfc3339(now),
-        boot=now.boot,
-        revoked=None,
-    )
-    _put(keystore, record.session_item, session)
-    return session, record
-
-
-def _put(keystore: KeyStore, item: Item, key: Secret) -> None:
-    try:
-        keystore.add(item, key)
-    except KeychainUnavailableError:
-        # What bears the name of a generation that is not in the record was left by a crash before
-        # that was written. If it is something else that refused, it refuses again.
-        keystore.delete(item)
-        keystore.add(item, key)
-
-
-def _read_audit(record: VaultRecord, keystore: KeyStore) -> Secret | None:
-    """Return the audit key of a revoked vault; nobody waits for it, lines can do without a MAC."""
-    try:
-        (audit,) = keystore.read((record.audit_item,))
-    except KeychainUnavailableError:
-        return None
-    return audit
-
-
-def _forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
-    """Return whether a reboot has emptied the keychain, which is no revocation."""
-    return not keystore.survives_reboot and record.boot != now.boot and record.revoked is None
-
-
-def _revoked(record: VaultRecord) -> VaultRevokedError:
-    return VaultRevokedError(f"the vault key was deleted from the keychain {record.keychain}")
-
-
-def _read(state: Directory) -> VaultRecord | None:
-    packed = state.read(FILE, _LONGEST_FILE)
-    if packed is None:
-        return None
-    try:
-        fields = json.loads(packed)
-        known = fields.pop("format") == _FORMAT
-        record = VaultRecord(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        known = False
-    if not known or not _sound(record):
-        msg = f"{FILE} is not a vault record of format {_FORMAT}"
-        raise StateError(msg, "restore it, or move the state directory away to start afresh")
-    return record
-
-
-def _sound(record: VaultRecord) -> bool:
-    """Return whether every field is of its type and range."""
-    texts: tuple[object, ...] = (*record[:3], record.created, record.boot)
-    if record.revoked is not None:
-        texts += (record.revoked,)
-    numbers = (record.generation, record.audit_generation)
-    return (
-        all(isinstance(text, str) for text in texts)
-        and all(type(number) is int and 0 <= number < _GENERATIONS for number in numbers)
-        and len(record.vault) == 2 * _ID_BYTES
-        and _DIGITS.issuperset(record.vault)
-    )
-
-
-def _write(state: Directory, record: VaultRecord) -> None:
-    fields = {"format": _FORMAT, **record._asdict()}
-    state.replace(FILE, json.dumps(fields, indent=1).encode("ascii") + b"\n")
-
-
-def _rfc3339(moment: Moment) -> str:
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(moment.wall_ns // NANOSECONDS))
+                write(state, record._replace(revoked=record.revoked or rfc3339(now)))

@@ -62,13 +62,7 @@ class Wiring:
         configuration, settings = _configured(wished, timeout, policy)
         wanted = configuration.keychain if configuration else wished
 
-        def choose_keystore() -> KeyStore:
-            if wanted is None:
-                return keystores.choose(deadline)
-            keystore = keystores.open_keystore(wanted, deadline)
-            keystore.probe()
-            return keystore
-
+        self._deadline, self._wanted = deadline, wanted
         self.clock = BootClock()
         self.pin = open_pin()
         self.audit = AuditLog(open_state, deadline, *_audited(configuration, self.pin))
@@ -76,7 +70,7 @@ class Wiring:
         self.vault = Vault(
             open_state,
             open_keystore=lambda name: keystores.open_keystore(name, deadline),
-            choose_keystore=choose_keystore,
+            choose_keystore=self.choose_keystore,
             wanted=wanted,
             deadline=deadline,
         )
@@ -88,6 +82,19 @@ class Wiring:
             settings=settings,
             deadline=deadline,
         )
+
+    def choose_keystore(self) -> KeyStore:
+        """Return the keychain for a new vault, into which a key can be put now.
+
+        Raises:
+            UsageError: the one that is named does not exist.
+            KeychainUnavailableError: it cannot be used, or there is none.
+        """
+        if self._wanted is None:
+            return keystores.choose(self._deadline)
+        keystore = keystores.open_keystore(self._wanted, self._deadline)
+        keystore.probe()
+        return keystore
 
     @property
     def custody(self) -> KeyCustody:

@@ -206,7 +206,7 @@ def test_revocation_is_told_after_the_key_is_deleted(home):
     done = home.run("keylease", "status")
 
     assert 5 == done.returncode
-    assert "revoked, the vault key was deleted; found out at 20" in done.stdout
+    assert "revoked, as written down at 20" in done.stdout
     assert "keylease: hint: start afresh with: keylease login URL\n" in done.stderr
     login(home)
     assert (

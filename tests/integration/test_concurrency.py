@@ -66,15 +66,24 @@ def assert_log_is_whole(home: Throwaway) -> None:
 
 
 def test_first_stores_at_once_make_one_vault(home: Throwaway) -> None:
-    """40 first stores on a fresh machine: one vault, one key, and every credential is there."""
-    stored = at_once(home, (("store", storing(number)) for number in range(WRITERS)))
-    got = at_once(home, (("get", question(number)) for number in range(WRITERS)))
+    """40 first stores at once: one vault, and each credential that was taken is there, whole.
 
-    assert [(0, b"")] * WRITERS == stored
-    assert [
-        (0, f"username=alice\npassword=secret-{number}\n".encode()) for number in range(WRITERS)
-    ] == got
-    assert 1 == sum(line["event"] == "vault.created" for line in home.audit())
+    A helper answers or refuses within 2 s. So a machine that is too slow for 40 at once may refuse
+    some of them, which then left nothing behind and are taken when they come again.
+    """
+    stored = at_once(home, (("store", storing(number)) for number in range(WRITERS)))
+    refused = [number for number, (code, _) in enumerate(stored) if code]
+    again = [home.run("keylease", "store", stdin=storing(n).decode()) for n in refused]
+    got = [home.run("keylease", "get", stdin=question(n).decode()) for n in range(WRITERS)]
+
+    assert {(0, b"")} <= set(stored) <= {(0, b""), (1, b"")}
+    assert [0] * len(refused) == [answer.returncode for answer in again]
+    assert [f"username=alice\npassword=secret-{n}\n" for n in range(WRITERS)] == [
+        answer.stdout for answer in got
+    ]
+    events = [line["event"] for line in home.audit()]
+    assert 1 == events.count("vault.created")
+    assert WRITERS == events.count("session.created")
     assert_log_is_whole(home)
 
 

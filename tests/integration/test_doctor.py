@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.secret_service import GnomeKeyring, require_gnome_keyring
@@ -26,13 +27,21 @@ def login(home):
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def examine(home):
-    """Return the exit code, and the verdicts and words of each check."""
-    done = home.run("keylease", "doctor", "--json", timeout_seconds=SECONDS)
+def examine(home, *before):
+    """Return the exit code, and the verdicts and words of each check.
+
+    Args:
+        home: Where.
+        before: A command that runs the program with less than this machine has.
+    """
+    words = (*before, "keylease", "doctor", "--json")
+    done = home.run(*words, timeout_seconds=SECONDS)
     assert "" == done.stderr
     found = {}
     for each in json.loads(done.stdout)["checks"]:
         found.setdefault(each["check"], []).append((each["verdict"], each["found"]))
+        # Whoever reads what is wrong reads what to do about it, and nothing where nothing is.
+        assert (each["verdict"] != "ok") == (each["remedy"] is not None), each
     return done.returncode, found
 
 
@@ -90,8 +99,34 @@ def test_hung_keychain(desktop, made):
     assert (1, "fail") == (code, found["keychain"][0][0])
 
 
-def test_no_keychain(tmp_path):
-    """A machine without any keychain fails, and reads how to get one."""
+@pytest.mark.parametrize("number", ["EPERM", "ENOSYS"])
+def test_neither_a_desktop_nor_the_kernel_keyring(kernel_home, number):
+    """In a container each keychain is named with what it lacks, and the remedy fits each."""
+    refused = Path(__file__).parent.parent / "support" / "refused_keys.py"
+    kernel_home.environment.pop("KEYLEASE_KEYCHAIN", None)
+    before = (sys.executable, refused, number)
+
+    code, found = examine(kernel_home, *before)
+    lines = kernel_home.run(*before, "keylease", "doctor").stdout.splitlines()
+
+    assert 1 == code
+    [(verdict, said)] = found["keychain"]
+    assert "fail" == verdict
+    assert "secret-service: this login has no session bus" in said
+    assert "kernel: the Linux kernel keyring cannot be used" in said
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("fail"))
+    remedy = (
+        "remedy: log in to a desktop with a Secret Service, or let this process use the kernel"
+        " keyring (in a container: add_key and keyctl in its seccomp profile), or name a keychain"
+        " with --keychain or KEYLEASE_KEYCHAIN"
+    )
+    assert remedy == lines[at + 1].strip()
+    assert ["warn"] == [verdict for verdict, _ in found["shares"]]
+    assert not kernel_home.state.exists()
+
+
+def test_no_secret_service(tmp_path):
+    """A desktop without the keychain that is named fails, and reads how to get another."""
     require_gnome_keyring()
     with GnomeKeyring(initialised=False, activatable=False) as keyring:
         environment = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -439,3 +440,48 @@ def test_a_machine_with_nothing_says_everything_that_it_tried(monkeypatch):
     assert "secret-service: this login has no session bus" in str(caught.value)
     assert "kernel: the system call numbers of 64-bit pdp11 are not known" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# Keys that a change of keys has left
+
+# Another process replaces the key, and is killed when it is about to delete the old one.
+DIE = """
+import os
+from keylease.keystores.kernel import KernelKeyStore
+from keylease.wiring import Wiring
+KernelKeyStore.delete = lambda *_: os._exit(9)
+Wiring().custody.rotate()
+"""
+
+
+@pytest.mark.parametrize("words", [("gc",), ("revoke", "--yes"), ("key", "rotate")], ids=" ".join)
+def test_keys_of_killed_rotations_are_deleted_from_the_kernel(kernel_home, words):
+    """Whatever cleans up next, the kernel holds no key of a former generation afterwards."""
+    require_keyctl()
+    kernel_home.run("keylease", "init")
+    for _ in range(3):
+        killed = subprocess.run(
+            [sys.executable, "-c", DIE],
+            env=kernel_home.environment | {"PYTHONPATH": SOURCE},
+            cwd=kernel_home.home,
+            timeout=60,
+            check=False,
+        )
+        assert 9 == killed.returncode
+    vault = kernel_home.vault()["vault"]
+    assert [1, 2, 3, 4] == generations(vault), "the control: they are there"
+    audit = Item(vault, "audit-key", 1).service
+
+    done = kernel_home.run("keylease", *words)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert {"gc": [4], "revoke": [], "key": [5]}[words[0]] == generations(vault)
+    assert ("removed 3 old vault keys\n" == done.stdout) == (words == ("gc",))
+    assert keyctl("search", "@u", "user", audit), "the audit log is verified with its own key"
+
+
+def generations(vault):
+    """Return the generations of the vault's keys that the kernel has, as others see them."""
+    name = re.compile(rf"keylease:{vault}:session-key\.(\d+):")
+    found = name.findall(Path("/proc/keys").read_text("ascii", "replace"))
+    return sorted(int(generation) for generation in found)

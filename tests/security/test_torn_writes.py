@@ -18,7 +18,7 @@ from support.requirements import require
 
 from keylease.errors import StateError, StateMissingError
 from keylease.statefile import Directory
-from keylease.statefile.base import TEMPORARY
+from keylease.statefile.primitives import TEMPORARY
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the faults are injected into the calls of POSIX"

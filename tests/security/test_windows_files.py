@@ -15,7 +15,7 @@ import pytest
 
 from keylease.errors import StateError, UnsafeStateError
 from keylease.statefile import Directory
-from keylease.statefile.base import TEMPORARY
+from keylease.statefile.primitives import TEMPORARY
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="sharing rules are Windows' own")
 OLD = b"old"

@@ -38,6 +38,18 @@ def generations(rig):
     return [item.generation for item in rig.keystore.items if item.kind == "session-key"]
 
 
+def dying_after(steps, delete):
+    """Return a deletion that works so many times, and then the process dies in it."""
+    left = iter(range(steps))
+
+    def dying(item):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return delete(item)
+
+    return dying
+
+
 def test_revocation_takes_the_keys_of_a_crash_along(rig):
     """A rotation that was cut off left two keys, and none of them stays."""
     custody(rig).rotate()
@@ -46,6 +58,47 @@ def test_revocation_takes_the_keys_of_a_crash_along(rig):
 
     assert custody(rig).revoke().deleted
     assert [] == generations(rig)
+
+
+@pytest.mark.parametrize("left", [(4,), (3, 4), (2, 4), (1, 2, 3, 4), (1, 3, 6)])
+@pytest.mark.parametrize("end", ["revoke", "rotate"])
+def test_keys_that_several_crashes_left_are_all_deleted(rig, left, end):
+    """However many rotations were cut off, nobody has an old key from the keychain afterwards."""
+    for _ in range(4):
+        custody(rig).rotate()
+    for generation in left:
+        add_key(rig, generation)
+
+    done = getattr(custody(rig), end)()
+
+    assert [] == done.failures
+    assert ([6] if end == "rotate" else []) == generations(rig)
+
+
+def test_rotations_that_are_killed_one_after_the_other_leave_nothing_for_good(rig, monkeypatch):
+    """Wherever each of them dies, the next one that lives takes along what they have left."""
+    for steps in (0, 0, 1, 0, 2, 0):
+        with monkeypatch.context() as patch:
+            patch.setattr(rig.keystore, "delete", dying_after(steps, rig.keystore.delete))
+            with pytest.raises(KeyboardInterrupt):
+                custody(rig).rotate()
+    assert 2 < len(generations(rig)), "the control: there is something to find"
+
+    custody(rig).rotate()
+
+    assert [rig.vault.record().generation] == generations(rig)
+
+
+@pytest.mark.parametrize("end", ["revoke", "rotate"])
+def test_audit_keys_outlive_everything(rig, end):
+    """The log of years is verified with them, so no old one is ever tidied away."""
+    before = [item for item in rig.keystore.items if item.kind == "audit-key"]
+    rig.keystore.add(before[0]._replace(generation=2), Secret(bytes(range(32))))
+    custody(rig).rotate()
+
+    getattr(custody(rig), end)()
+
+    assert [1, 2] == [item.generation for item in rig.keystore.items if item.kind == "audit-key"]
 
 
 def test_revocation_in_a_container_does_not_say_that_the_key_is_gone(rig):

@@ -8,6 +8,7 @@ from support.shares import MemoryShares
 
 from keylease.errors import (
     ConfigError,
+    KeychainUnavailableError,
     PolicyError,
     SessionEndedError,
     SessionNotFoundError,
@@ -216,9 +217,30 @@ def test_tool_starts_no_session_where_it_may_not(rig, bounded, store):
 @pytest.mark.parametrize("store", ["never", "update"])
 def test_forbidden_store_makes_no_vault(rig, store):
     """Where no session may come of it, no key is put into a keychain."""
-    with pytest.raises(SessionNotFoundError):
-        under(rig, store=store).session.store(bring())
+    assert under(rig, store=store).session.store(bring()) is None
     assert rig.vault.record() is None
+    assert [("session.refused", "policy")] == rig.events()
+
+
+def test_forbidden_store_after_a_reboot_is_refused_by_the_policy_too(tmp_path):
+    """A keychain that a reboot has emptied is no other reason than a vault that was never made."""
+    rig = Rig(tmp_path / "keylease", keystore=MemoryKeyStore(survives_reboot=False))
+    rig.session.create(OTHER, credential())
+    rig.clock.reboot()
+    rig.keystore.reboot()
+
+    assert under(rig, store="never").session.store(bring()) is None
+    assert ("session.refused", "policy") == rig.events()[-1]
+
+
+def test_locked_keychain_is_the_reason_before_the_policy_is(rig):
+    """Who cannot look at the sessions cannot tell an echo, so that is what is written down."""
+    rig.session.create(EXAMPLE, credential())
+    rig.keystore.lock()
+
+    with pytest.raises(KeychainUnavailableError):
+        under(rig, store="never").session.store(bring())
+    assert ("session.refused", "keychain_unavailable") == rig.events()[-1]
 
 
 @pytest.mark.parametrize("store", ["never", "update", "create"])

@@ -15,7 +15,7 @@ import pytest
 from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError, StateError, StateMissingError, UnsafeStateError
 from keylease.statefile import Directory
-from keylease.statefile.base import TEMPORARY
+from keylease.statefile.primitives import TEMPORARY
 
 POSIX = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no modes: access lists are inherited there"
@@ -614,7 +614,7 @@ def test_who_had_to_queue_lets_others_go_first(state, mocker):
     answers = iter([False, True])
     mocker.patch.object(state, "_try_lock", side_effect=lambda _fd: next(answers, True))
     mocker.patch.object(state, "_unlock")
-    sleep = mocker.patch("keylease.statefile.base.time.sleep")
+    sleep = mocker.patch("keylease.statefile.lock.time.sleep")
 
     pauses = []
     for _ in range(3):

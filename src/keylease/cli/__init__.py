@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keylease import __version__
+from keylease import __version__, keystores
 from keylease.cli.base import Group, Program, complain, see_help
 from keylease.errors import KeyleaseError, UsageError
 
@@ -62,6 +62,9 @@ def keylease(ctx: click.Context, keychain: str | None) -> None:
         keylease setup git
         keylease login https://git.example
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
+    if keychain:
+        # Here, because not every command comes to open one: nobody takes a slip for a name.
+        keystores.check_name(keychain)
     ctx.obj = Program(keychain)
 
 

@@ -1,11 +1,13 @@
 """What every human command is made of: a lazy group, the options before it, and its own voice.
 
-The answer goes to stdout by `say`, everything else to stderr by `warn` and `complain`, and each of
-them escapes what a terminal might obey. Names come from peers and URLs, so from anywhere.
+The answer goes to stdout by `say` and `say_json`, everything else to stderr by `warn` and
+`complain`, and each of them escapes what a terminal might obey. Names come from peers and URLs, so
+from anywhere.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -28,6 +30,11 @@ PERSON_SECONDS: Final = 20.0
 _OPERATIONS: Final = frozenset({"get", "store", "erase", "capability"})
 _WORD: Final = re.compile(r"[a-z][a-z-]{0,30}")
 _USAGE_EXIT: Final = 2
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md."
+)
+"""The option `--json`, as every command with an answer for programs has it."""
 
 
 class Program(NamedTuple):
@@ -146,6 +153,17 @@ def say(line: str = "") -> bool:
             raise OutputError(msg) from error
         return False
     return True
+
+
+def say_json(document: Mapping[str, object]) -> None:
+    """Print the answer for a program; docs/cli.md has the fields.
+
+    Raises:
+        OutputError: as `say`.
+    """
+    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
+    for line in json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines():
+        say(line)
 
 
 def warn(message: str, hint: str = "") -> None:

@@ -1,8 +1,8 @@
 """`keylease exec`: run a command with a credential, for tools that have no helper protocol.
 
 The credential goes into a pipe that the command inherits, or into its environment; never into its
-arguments, which every user of the machine can read. Everything that can be refused is refused
-before the session is asked, so a slip in the command line releases nothing.
+arguments, which every user of the machine can read. What can be refused without the secret is
+refused before the session is asked, so a slip in the command line releases nothing.
 
 On POSIX this process becomes the command. Signals, job control and the exit code are then the
 command's own, and no process of keylease's is left that still has the secret in its memory. Windows
@@ -20,6 +20,7 @@ import click
 
 from keylease.cli import address
 from keylease.cli.base import Command, Program, see_help
+from keylease.cli.executable import NotRunnableError, find
 from keylease.errors import KeyleaseError, UsageError
 
 if TYPE_CHECKING:
@@ -34,20 +35,8 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FIELD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 _USERNAME: Final = "username"
-
-
-class NotFoundError(KeyleaseError):
-    """There is no such command. The shell's exit code for it (POSIX.1-2024, XCU 2.8.2)."""
-
-    exit_code = 127
-    hint = "nothing was released"
-
-
-class NotRunnableError(KeyleaseError):
-    """The command is there and cannot be run. The shell's exit code for it."""
-
-    exit_code = 126
-    hint = "nothing was released"
+# The session is opened by then, and used.
+_LOGGED: Final = "the release is in the audit log, and the command had nothing"
 
 
 class Handover(NamedTuple):
@@ -116,8 +105,13 @@ def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's 
     into logs and crash reports, and stays readable in /proc for as long as CMD runs.
 
     It counts as a use of the session, like git's, and is one line in the audit log. CMD's exit code
-    is passed on. It is 127 if there is no CMD and 126 if it cannot be run; nothing is released
-    then. The codes before that are keylease's own.
+    is passed on. If CMD is not run, the code is keylease's own: 127 if there is none of that name,
+    126 if it cannot be run.
+
+    Nothing is released if a word of the command line makes no sense, or if CMD, or what the first
+    line of a script names, is not there. What only shows later is refused with the release in the
+    log, and CMD gets nothing: a program that the system cannot run after all, and a FIELD that the
+    session does not have.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     words: list[str] = ctx.meta[_WORDS]
     handovers = _handovers(ctx, pipes, variables)
@@ -169,35 +163,6 @@ def _handover(way: Literal["env", "fd"], text: str) -> Handover:
     return Handover(way, name, field or _PASSWORD)
 
 
-def find(name: str) -> str:
-    """Return the path of the command, found as a shell finds it (POSIX.1-2024, XCU 2.9.1.4).
-
-    Raises:
-        NotFoundError: there is none.
-        NotRunnableError: there is something, and it is no program.
-    """
-    if sys.platform == "win32":
-        from shutil import which
-
-        found = which(name)
-        candidates = [] if found is None else [found]
-    elif "/" in name:
-        candidates = [name]
-    else:
-        # An empty element of PATH is the current directory.
-        candidates = [os.path.join(each or ".", name) for each in os.get_exec_path() if name]
-    present = [each for each in candidates if os.path.exists(each)]
-    for each in present:
-        if os.path.isfile(each) and os.access(each, os.X_OK):
-            return each
-    # A word with a line end or an escape is printed as an escape, like all that is said.
-    if present:
-        msg = f"{name} is not a program that can be run"
-        raise NotRunnableError(msg)
-    msg = f"there is no command {name}" + ("" if "/" in name else " on PATH")
-    raise NotFoundError(msg)
-
-
 def _value(credential: Credential, field: str) -> bytes:
     """Return one value of the credential. It has to be `bytes`: so the system takes it.
 
@@ -207,17 +172,18 @@ def _value(credential: Credential, field: str) -> bytes:
     if field == _USERNAME:
         if credential.username is None:
             msg = "the session has no user name"
-            raise KeyleaseError(msg, "leave username out")
+            raise KeyleaseError(msg, f"leave username out; {_LOGGED}")
         return credential.username.encode("utf-8", "surrogateescape")
     secret = credential.secret if field == _PASSWORD else credential.field(field)
     if secret is None:
-        names = ", ".join([_PASSWORD, _USERNAME, *(name for name, _ in credential.fields)])
+        known = [_PASSWORD] if credential.username is None else [_PASSWORD, _USERNAME]
+        names = ", ".join([*known, *(name for name, _ in credential.fields)])
         msg = f"the session has no field {field}"
-        raise KeyleaseError(msg, f"what it has: {names}")
+        raise KeyleaseError(msg, f"what it has: {names}; {_LOGGED}")
     value = bytes(secret.reveal())
     if b"\0" in value:
         msg = f"the field {field} has a NUL inside, which no environment variable can have"
-        raise KeyleaseError(msg, "")
+        raise KeyleaseError(msg, _LOGGED)
     return value
 
 
@@ -293,7 +259,7 @@ else:
             os.close(writer)
         if written < len(value):
             msg = "the value is longer than what a pipe of this system holds"
-            raise KeyleaseError(msg, "use --env")
+            raise KeyleaseError(msg, f"use --env; {_LOGGED}")
         # Above the standard streams: with stdin closed the pipe would else be the command's stdin.
         inherited = fcntl.fcntl(reader, fcntl.F_DUPFD, 3)
         os.close(reader)
@@ -303,4 +269,4 @@ else:
 def _refusal(name: str, error: OSError | ValueError) -> NotRunnableError:
     reason = error.strerror if isinstance(error, OSError) else "a word has a NUL inside"
     msg = f"{name} cannot be run: {reason}"
-    return NotRunnableError(msg, "the release is in the audit log, and the command had nothing")
+    return NotRunnableError(msg, _LOGGED)

@@ -8,15 +8,17 @@ import click
 
 from keylease.cli.base import Command, Program, say
 from keylease.cli.keychain import has_state
+from keylease.cli.table import counted
 
 if TYPE_CHECKING:
-    from keylease.session import Collected
+    from keylease.collection import Collected
 
 _WORDS: Final = {
     "sessions": ("session that had ended", "sessions that had ended"),
     "touches": ("record of its last use", "records of last uses"),
     "temporaries": ("unfinished file", "unfinished files"),
     "shares": ("volatile share", "volatile shares"),
+    "keys": ("old vault key", "old vault keys"),
 }
 
 
@@ -27,8 +29,9 @@ def gc(program: Program) -> None:
 
     A session that has ended is removed when somebody asks for its host, and mostly when a new one
     is stored for any other. This looks at all of them at once, and at what killed processes and
-    earlier logins have left. It uses no session, and git never waits for it. Run it when you like,
-    or never: what has ended cannot be used either way.
+    earlier logins have left: files, volatile shares, and vault keys that were replaced. It uses no
+    session, and git never waits for it. Run it when you like, or never: what has ended cannot be
+    used either way.
 
     The exit code is 4 if the keychain is locked; what needs no key is removed all the same.
     """
@@ -39,7 +42,5 @@ def gc(program: Program) -> None:
 def _counted(collected: Collected) -> list[str]:
     counts = collected._asdict()
     return [
-        f"{counts[kind]} {one if counts[kind] == 1 else many}"
-        for kind, (one, many) in _WORDS.items()
-        if counts[kind]
+        counted(counts[kind], one, many) for kind, (one, many) in _WORDS.items() if counts[kind]
     ]

@@ -11,7 +11,7 @@ from keylease.errors import KeychainUnavailableError
 from keylease.paths import state_directory
 
 if TYPE_CHECKING:
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
 
 
 class Place(NamedTuple):

@@ -5,12 +5,11 @@ Not `list.py`: a module is an attribute of its package, where it would take the 
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 import click
 
-from keylease.cli.base import Command, Program, say
+from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.report import survey
 from keylease.cli.status import HEAD, row, to_json
 from keylease.cli.table import lay_out
@@ -20,7 +19,7 @@ FORMAT: Final = 1
 
 
 @click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 @click.pass_obj
 def list(program: Program, as_json: bool) -> None:  # noqa: A001 - the table of commands names it so
     """List the live sessions, oldest first.
@@ -29,15 +28,13 @@ def list(program: Program, as_json: bool) -> None:  # noqa: A001 - the table of 
     No session is used by being listed, and no secret is shown.
 
     The exit code is 0 with or without sessions, 4 if the keychain is locked or cannot be reached,
-    and 5 if the vault key was deleted.
+    and 5 if the vault key was deleted or revoked.
     """
     report = survey(program, None)
     if as_json:
-        document = {"format": FORMAT, "sessions": [to_json(line) for line in report.lines]}
-        lines = json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
-    else:
-        lines = lay_out(HEAD, [row(line) for line in report.lines]) if report.lines else []
-    for line in lines:
-        say(line)
+        say_json({"format": FORMAT, "sessions": [to_json(line) for line in report.lines]})
+    elif report.lines:
+        for line in lay_out(HEAD, [row(line) for line in report.lines]):
+            say(line)
     if report.error is not None:
         raise report.error

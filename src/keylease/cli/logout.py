@@ -6,6 +6,7 @@ import click
 
 from keylease.cli import address
 from keylease.cli.base import Command, Program, say, see_help
+from keylease.cli.table import counted
 from keylease.errors import KeychainUnavailableError, SessionNotFoundError, UsageError
 
 
@@ -41,6 +42,9 @@ def logout(
 def _end(program: Program, wanted: address.Address) -> None:
     try:
         ended = program.wiring().auth.logout(*wanted)
+    except SessionNotFoundError:
+        # There is no vault yet. That is no reason to be told how to start a session.
+        ended = []
     except KeychainUnavailableError as error:
         hint = f"{error.hint}; or end every session with: keylease logout --all"
         raise type(error)(str(error), hint) from error
@@ -56,4 +60,4 @@ def _end_all(program: Program) -> None:
     if not ended:
         msg = "there is no session"
         raise SessionNotFoundError(msg, "nothing had to be done")
-    say(f"ended {len(ended)} session{'' if len(ended) == 1 else 's'}")
+    say(f"ended {counted(len(ended), 'session')}")

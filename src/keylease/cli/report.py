@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keylease.cli.base import Program
     from keylease.model import Session
     from keylease.rules import Remaining
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
 
 State = Literal["none", "available", "unavailable", "revoked", "reset"]
@@ -43,7 +43,7 @@ class Keychain(NamedTuple):
     created: str | None = None
     """When this generation was made, RFC 3339 UTC."""
     revoked: str | None = None
-    """When it was found to be deleted, RFC 3339 UTC."""
+    """When it was found to be deleted, or revoked, RFC 3339 UTC."""
 
 
 class Line(NamedTuple):

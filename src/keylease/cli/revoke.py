@@ -9,6 +9,7 @@ import click
 from keylease.cli import terminal
 from keylease.cli.base import Command, Program, complain, say, warn
 from keylease.cli.keychain import has_state, place
+from keylease.cli.table import counted
 from keylease.errors import KeyleaseError, StateError, UsageError
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def _confirm() -> None:
 
 def _tell(done: Revoked) -> int:
     """Say what was done and what is left, and return the exit code."""
-    if done.record is None:
-        if not done.failures:
-            say(_NOTHING)
-    else:
+    if done.record is None and not (done.failures or done.sessions or done.sealed):
+        say(_NOTHING)
+        return 0
+    if done.record is not None:
         title, command = place(done.record)
         if done.marked:
             say("marked the vault as revoked")
@@ -76,17 +77,16 @@ def _tell(done: Revoked) -> int:
             hint = f"unlock the keychain and revoke again,{again}" if again else None
             msg = f"the vault key {service} may still be in {title}: {done.key_failure}"
             complain(type(done.key_failure)(msg, hint))
-    count = len(done.sessions)
-    say(f"ended {count} session{'' if count == 1 else 's'}")
+    say(f"ended {counted(len(done.sessions), 'session')}")
     if done.shares:
         warn(
-            f"{len(done.shares)} volatile shares could not be reached",
+            f"{counted(len(done.shares), 'volatile share')} could not be reached",
             "they die by themselves, or with the login; without its file a share opens nothing",
         )
     for failure in done.failures:
         complain(failure)
     if done.sealed:
-        files = "1 sealed file is" if done.sealed == 1 else f"{done.sealed} sealed files are"
+        files = counted(done.sealed, "sealed file is", "sealed files are")
         complain(
             StateError(f"{files} left", "remove them by hand: sessions in the state directory")
         )

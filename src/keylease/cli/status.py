@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from keylease.cli import address
-from keylease.cli.base import Command, Program, say, see_help
+from keylease.cli.base import Command, Program, json_option, say, say_json, see_help
 from keylease.cli.report import survey
-from keylease.cli.table import duration, lay_out, lay_out_block, time
+from keylease.cli.table import counted, duration, lay_out, lay_out_block, time
 from keylease.clock import NANOSECONDS
 from keylease.errors import UsageError, printable
 
@@ -25,7 +24,7 @@ _NO_VAULT: Final = "not made yet; the first login makes the vault and its key"
 _STATES: Final = {
     "available": "available",
     "unavailable": "cannot be read now",
-    "revoked": "revoked, the vault key was deleted; found out at {}",
+    "revoked": "revoked, as written down at {}",
     "reset": "emptied by a restart of the machine; the next login makes a new key",
 }
 _ENDS: Final = {
@@ -39,7 +38,7 @@ _LONGEST_NAME: Final = 1024
 @click.command(cls=Command)
 @click.argument("url", required=False)
 @address.username_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 @click.option(
     "--watch", "watched", is_flag=True, help="Count down on the terminal until Ctrl-C is typed."
 )
@@ -66,7 +65,7 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     with URL when the session does.
 
     The exit code is 0 with or without sessions, 3 if there is none for URL, 4 if the keychain is
-    locked or cannot be reached, and 5 if the vault key was deleted.
+    locked or cannot be reached, and 5 if the vault key was deleted or revoked.
     """
     if url is None and username is not None:
         msg = "--username goes with a URL"
@@ -82,13 +81,11 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         watch(console, lambda: survey(program, wanted), _below, one=wanted is not None)
     report = survey(program, wanted)
     if as_json:
-        lines = _json(report)
-    elif wanted and report.lines:
-        lines = _detailed(report, report.lines[0])
+        say_json(_document(report))
     else:
-        lines = _listed(report)
-    for line in lines:
-        say(line)
+        detailed = wanted is not None and bool(report.lines)
+        for line in _detailed(report, report.lines[0]) if detailed else _listed(report):
+            say(line)
     if report.error is not None:
         raise report.error
 
@@ -104,11 +101,7 @@ def _below(report: Report) -> list[str]:
     """Return what is said below the sessions, and in their place if there is none."""
     lines = [f"keychain: {_where(report.keychain)}"]
     if report.sealed:
-        wait = (
-            "1 sealed session waits"
-            if report.sealed == 1
-            else f"{report.sealed} sealed sessions wait"
-        )
+        wait = counted(report.sealed, "sealed session waits", "sealed sessions wait")
         lines.insert(0, f"{wait} for the keychain; nothing was deleted")
     elif report.unknown:
         lines.insert(0, f"sessions that cannot be opened from here: {report.unknown}")
@@ -179,15 +172,13 @@ def _name(text: str) -> str:
     return printable(text)
 
 
-def _json(report: Report) -> list[str]:
-    document = {
+def _document(report: Report) -> dict[str, object]:
+    return {
         "format": FORMAT,
         "keychain": report.keychain._asdict(),
         "sealed": report.sealed,
         "sessions": [to_json(line) for line in report.lines],
     }
-    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
-    return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
 
 
 def to_json(line: Line) -> dict[str, object]:

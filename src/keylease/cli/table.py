@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from calendar import timegm
 from shutil import get_terminal_size
-from time import gmtime, strftime
+from time import gmtime, strftime, strptime
 from typing import TYPE_CHECKING, Final
 
 from keylease.clock import NANOSECONDS
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _GAP: Final = "  "
+_RFC_3339: Final = "%Y-%m-%dT%H:%M:%SZ"
 _SECONDS_A_MINUTE, _MINUTES_AN_HOUR = 60, 60
 
 
@@ -61,7 +63,29 @@ def duration(seconds: int) -> str:
 
 def time(wall_ns: int) -> str:
     """Return a time of the wall clock in RFC 3339 UTC, as the audit log has it."""
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(wall_ns // NANOSECONDS))
+    return strftime(_RFC_3339, gmtime(wall_ns // NANOSECONDS))
+
+
+def read_time(text: str) -> int | None:
+    """Return the Unix seconds of a time as `time` writes it; `None` if it is none.
+
+    Records are files, which a person can edit.
+    """
+    try:
+        return timegm(strptime(text, _RFC_3339))
+    except ValueError:
+        return None
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return how many there are of something, as people say it.
+
+    Args:
+        count: How many.
+        one: What it is called if there is one of it.
+        many: What it is called else; with an s after it if not given.
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _padded(text: str, width: int) -> str:

@@ -54,7 +54,7 @@ def open_terminal(ctx: click.Context) -> Console:
     """
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if sys.stdout is None or not sys.stdout.isatty() or console.is_dumb_terminal:
-        msg = "--watch needs a terminal to write on, and stdout is none"
+        msg = "--watch needs a terminal that can be written over, and stdout is not one"
         raise UsageError(msg, f"leave --watch out, or ask for --json; {see_help(ctx)}")
     return console
 

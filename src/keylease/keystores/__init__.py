@@ -41,6 +41,13 @@ PREFERENCE: Final = {
 }
 """What a new vault tries, best first, on each platform."""
 
+_NAME_ONE: Final = "name a keychain with --keychain or KEYLEASE_KEYCHAIN"
+_REMEDIES: Final = {
+    # Without either the machine is mostly a container, whose engine forbids these calls by default.
+    "linux": "log in to a desktop with a Secret Service, or let this process use the kernel keyring"
+    f" (in a container: add_key and keyctl in its seccomp profile), or {_NAME_ONE}",
+}
+
 
 def open_keystore(name: str, deadline: Deadline) -> KeyStore:
     """Return the keychain called `name`. Nothing is asked of it yet.
@@ -52,12 +59,21 @@ def open_keystore(name: str, deadline: Deadline) -> KeyStore:
     Raises:
         UsageError: there is none of that name, or it is one that does not keep secrets.
     """
+    check_name(name)
+    module = import_module(KEYSTORES[name.partition(":")[0]])
+    return cast("KeyStore", module.open_keystore(name, deadline))
+
+
+def check_name(name: str) -> None:
+    """Return if a keychain can have that name; nothing is imported.
+
+    Raises:
+        UsageError: none can, on this machine or another.
+    """
     if not is_known(name):
         names = ", ".join(known for known in KEYSTORES if known != "library")
         msg = f"no keychain is called {name!a}: expected {names} or library:MODULE.CLASS"
         raise UsageError(msg)
-    module = import_module(KEYSTORES[name.partition(":")[0]])
-    return cast("KeyStore", module.open_keystore(name, deadline))
 
 
 def is_known(name: str) -> bool:
@@ -84,5 +100,4 @@ def choose(deadline: Deadline) -> KeyStore:
             return keystore
     found = "; ".join(missing) or f"none is known on {sys.platform}"
     msg = f"no keychain can be used here ({found})"
-    hint = "log in to a desktop, or name a keychain with --keychain or KEYLEASE_KEYCHAIN"
-    raise KeychainMissingError(msg, hint)
+    raise KeychainMissingError(msg, _REMEDIES.get(sys.platform, _NAME_ONE))

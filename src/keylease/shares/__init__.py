@@ -1,1 +1,87 @@
 """Volatile shares: the half of a session's key that dies by itself. One mechanism a file."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from keylease.shares.base import ShareUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keylease.record import Header
+    from keylease.secret import Secret
+    from keylease.shares.base import ShareStore
+
+
+class Shares:
+    """The share stores of this process, by the kind that a header names.
+
+    Args:
+        stores: Best first; the last one always works.
+    """
+
+    def __init__(self, stores: Sequence[ShareStore]) -> None:
+        self._stores = {store.kind: store for store in stores}
+
+    def create(self, session: str, seconds: int) -> tuple[int, Secret | None]:
+        """Make a share in the first store that can keep one."""
+        *others, last = self._stores.values()
+        for store in others:
+            try:
+                return store.kind, store.create(session, seconds)
+            except ShareUnavailableError:
+                # The next one is weaker, and `status` says of each session how it will end.
+                continue
+        return last.kind, last.create(session, seconds)
+
+    def erases(self, header: Header) -> bool:
+        """Return whether the platform itself destroys the share when the session ends."""
+        return self._of(header).erases
+
+    def read(self, header: Header, session: str) -> Secret | None:
+        """Return the share; `None` if there is none, or none any more.
+
+        Raises:
+            ShareUnavailableError: nothing can be said about it.
+        """
+        return self._of(header).read(session)
+
+    def prolong(self, header: Header | None, session: str, seconds: int) -> None:
+        """Let the share live for so many seconds from now.
+
+        Raises:
+            ShareUnavailableError: it cannot be reached.
+        """
+        if header is not None:
+            self._of(header).prolong(session, seconds)
+
+    def destroy(self, header: Header | None, session: str) -> bool:
+        """Destroy the share, wherever it is if there is no header, and return whether it is gone.
+
+        If it cannot be reached it dies by itself, or with the login.
+        """
+        wanted = self._stores.keys() if header is None else {header.share}
+        gone = wanted <= self._stores.keys()
+        for kind in wanted & self._stores.keys():
+            try:
+                self._stores[kind].destroy(session)
+            except ShareUnavailableError:
+                gone = False
+        return gone
+
+    def sweep(self, live: set[str]) -> int:
+        """Destroy the shares that no live session has, where they do not die by themselves."""
+        swept = 0
+        for store in self._stores.values():
+            with suppress(ShareUnavailableError):
+                swept += store.sweep(live)
+        return swept
+
+    def _of(self, header: Header) -> ShareStore:
+        store = self._stores.get(header.share)
+        if store is None:
+            msg = f"the session's share is in a store of kind {header.share}, which is not here"
+            raise ShareUnavailableError(msg)
+        return store

@@ -17,7 +17,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, let_go, printable, refusal
+from keylease.statefile.base import BaseDirectory
+from keylease.statefile.descriptor import kind_of, let_go, printable, refusal
+from keylease.statefile.primitives import TEMPORARY
 
 if TYPE_CHECKING:
     from typing import Self

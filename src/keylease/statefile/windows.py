@@ -19,7 +19,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.base import TEMPORARY, BaseDirectory, kind_of, printable, refusal
+from keylease.statefile.base import BaseDirectory
+from keylease.statefile.descriptor import kind_of, printable, refusal
+from keylease.statefile.primitives import TEMPORARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

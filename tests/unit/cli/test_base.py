@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_stream_that_cannot_show_a_letter_is_given_its_number(monkeypatch):
     base.say("päth☃")
 
     assert "p\\xe4th\\u2603\n" == stream.text()
+
+
+def test_document_is_ascii_that_reads_as_it_was(capsys):
+    """A program reads every name as it is, and a terminal that shows the text obeys none of it."""
+    document = {"name": "\x1b\x7f\x9b\u2028ü\udcff", "none": None, "list": [1]}
+
+    base.say_json(document)
+
+    text = capsys.readouterr().out
+    assert text.isascii()
+    assert text.replace("\n", "").isprintable()
+    assert document == json.loads(text)
 
 
 def test_closed_stdout_is_quiet(monkeypatch):

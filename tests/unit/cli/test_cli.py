@@ -124,6 +124,15 @@ def test_escaped_in_errors_too(console):
     assert all(line.isprintable() for line in said.err.splitlines())
 
 
+@pytest.mark.parametrize("words", [("status",), ("list", "--json"), ("config", "show"), ("gc",)])
+def test_keychain_that_nothing_is_called_is_refused_by_every_command(console, words):
+    """A slip in the name is told at once, not when the first session is made."""
+    said = console.run("--keychain", "kernal", *words)
+
+    assert (2, "") == (said.code, said.out)
+    assert "keylease: error: no keychain is called 'kernal': expected secret-service" in said.err
+
+
 def test_interrupt_has_the_shells_code(monkeypatch):
     """Ctrl-C ends a command as it ends any other."""
 

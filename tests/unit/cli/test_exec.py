@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from keylease.cli.exec import NotRunnableError, _run, find
+from keylease.cli.exec import _run
+from keylease.cli.executable import NotRunnableError
 from keylease.model import Credential, Target
 from keylease.secret import Secret
 from keylease.wiring import Wiring
@@ -105,6 +106,22 @@ def test_what_is_no_program_is_126(console, tmp_path, kind):
     said = console.run("exec", URL, "--env", "A", "--", str(tmp_path / "thing"))
 
     assert 126 == said.code
+    assert 0 == releases(console)
+
+
+@posix
+def test_script_without_its_interpreter_releases_nothing(console, tmp_path, become):
+    """A script that was copied from another machine is refused before the session is used."""
+    console.login()
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter -x\n")
+    script.chmod(0o755)
+
+    said = console.run("exec", URL, "--env", "A", "--", str(script))
+
+    assert (126, []) == (said.code, become)
+    assert "its first line names '/no/such/interpreter', which is no program\n" in said.err
+    assert "hint: nothing was released\n" in said.err
     assert 0 == releases(console)
 
 
@@ -208,6 +225,8 @@ def test_what_the_session_does_not_have_is_said(console, program, become, field,
 
     assert (1, []) == (said.code, become)
     assert said.err.startswith(error)
+    assert "the release is in the audit log, and the command had nothing\n" in said.err
+    assert 1 == releases(console)
 
 
 @posix
@@ -231,20 +250,6 @@ def test_exec_uses_the_session(console, program, become):
 
     assert 1 == len(become)
     assert 900 == console.status()["sessions"][0]["idle_seconds_left"]
-
-
-@posix
-def test_command_is_found_as_a_shell_finds_it(tmp_path, monkeypatch):
-    """The first on PATH that can be run, past one that cannot; a name with a slash is a path."""
-    for directory, mode in (("a", 0o644), ("b", 0o755), ("c", 0o755)):
-        (tmp_path / directory).mkdir()
-        (tmp_path / directory / "tool").write_text("#!/bin/sh\n")
-        (tmp_path / directory / "tool").chmod(mode)
-    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / each) for each in "abc"))
-    monkeypatch.chdir(tmp_path)
-
-    assert str(tmp_path / "b" / "tool") == find("tool")
-    assert "c/tool" == find("c/tool")
 
 
 @posix

@@ -110,6 +110,22 @@ def test_gc_ends_files_without_a_share(console):
     assert [] == files(console)
 
 
+def test_gc_deletes_the_keys_of_killed_rotations(console, monkeypatch):
+    """An old key and a copy of an old file are a password, so neither is left lying about."""
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    console.login()
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(console.keystore, "delete", killed)
+            console.run("key", "rotate")
+
+    assert "removed 1 session that had ended, 2 old vault keys\n" == console.run("gc").out
+    assert "there is nothing to remove\n" == console.run("gc").out
+
+
 def test_gc_with_a_locked_keychain_does_what_needs_no_key(console):
     """A session is not ended because nothing can be said about it."""
     console.login()

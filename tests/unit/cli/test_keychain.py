@@ -6,7 +6,7 @@ import pytest
 
 from keylease.cli.keychain import has_state, place
 from keylease.keystores import PREFERENCE
-from keylease.vault import VaultRecord
+from keylease.vaultrecord import VaultRecord
 
 RECORD = VaultRecord("0123456789abcdef", "kernel", "", 3, 1, "", "")
 

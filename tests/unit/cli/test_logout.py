@@ -27,6 +27,15 @@ def test_logout_without_a_session_says_so(console):
     assert ["https://git.example"] == console.urls()
 
 
+def test_logout_without_a_vault_says_the_same(console):
+    """Nobody who wants to end a session is told how to start one."""
+    said = console.run("logout", "https://git.example")
+
+    assert (3, "") == (said.code, said.out)
+    assert "keylease: error: there is no session for https://git.example\n" in said.err
+    assert "keylease: hint: what there is, is told by: keylease status\n" in said.err
+
+
 def test_logout_of_a_host_ends_every_path_and_user(console):
     """Whoever leaves a host leaves nothing of it behind, and no other host."""
     console.login("https://git.example/a", "ada")

@@ -119,6 +119,16 @@ def test_nothing_is_made_where_there_is_nothing(console, words):
     assert not console.state.exists()
 
 
+def test_state_without_a_vault_has_nothing_to_revoke(console):
+    """What another command has left there is no vault, and no session is said to be ended."""
+    console.run("extend", "https://git.example")
+    assert console.state.exists()
+
+    said = console.run("revoke", "--yes")
+
+    assert (0, "there is no vault, so there is nothing to revoke\n", "") == said
+
+
 def test_locked_keychain_keeps_the_key_and_nothing_else(console):
     """What can be ended is ended; that the key is still there is said plainly, with a way out."""
     console.login()
@@ -220,7 +230,7 @@ def test_share_out_of_reach_is_a_warning(console):
     said = console.run("revoke", "--yes")
 
     assert 0 == said.code
-    assert "keylease: warning: 1 volatile shares could not be reached\n" in said.err
+    assert "keylease: warning: 1 volatile share could not be reached\n" in said.err
     assert [] == sealed(console)
 
 

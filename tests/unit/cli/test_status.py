@@ -252,9 +252,9 @@ def test_revocation_is_said_plainly_and_when(console):
     """After an admin deleted the key the user reads revoked, since when, and what to do."""
     console.login()
     console.revoke()
-    revoked = "revoked, the vault key was deleted; found out at 2026-09-21T14:13:20Z"
+    revoked = "revoked, as written down at 2026-09-21T14:13:20Z"
 
-    for _ in range(2):
+    for word in ("deleted from the keychain memory", f"in the keychain memory was {revoked}"):
         said = console.run("status")
 
         assert 5 == said.code
@@ -262,9 +262,24 @@ def test_revocation_is_said_plainly_and_when(console):
             "no live session",
             f"keychain: memory of this process (memory), key generation 1, {revoked}",
         ] == said.out.splitlines()
-        assert "error: the vault key was deleted from the keychain memory\n" in said.err
+        assert said.err.startswith("keylease: error: the vault key ")
+        assert f"{word}\n" in said.err
         assert "hint: start afresh with: keylease login URL\n" in said.err
         console.clock.advance(60)
+
+
+def test_key_that_could_not_be_deleted_is_not_called_deleted(console):
+    """After keylease revoke with a locked keychain the key may be there still."""
+    console.login()
+    console.keystore.lock()
+    console.run("revoke", "--yes")
+
+    said = console.run("status")
+
+    assert 5 == said.code
+    assert "revoked, as written down at" in said.out
+    assert "was revoked, as written down at" in said.err
+    assert "deleted" not in said.out + said.err
 
 
 def test_reboot_of_a_forgetful_keychain_is_no_revocation(console):

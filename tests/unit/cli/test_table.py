@@ -43,6 +43,32 @@ def test_time_is_utc():
     assert "2026-09-21T14:13:20Z" == table.time(1_790_000_000_999_999_999)
 
 
+def test_time_is_read_as_it_is_written():
+    """The age of a key is counted from what the record says."""
+    assert 1_790_000_000 == table.read_time(table.time(1_790_000_000_999_999_999))
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-09-21", "2026-13-21T14:13:20Z", "\x1b"])
+def test_time_that_was_edited_by_hand_is_none(text):
+    """A record that makes no sense in one field is no traceback."""
+    assert table.read_time(text) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((0, "session"), "0 sessions"),
+        ((1, "session"), "1 session"),
+        ((2, "session"), "2 sessions"),
+        ((1, "file is", "files are"), "1 file is"),
+        ((2, "file is", "files are"), "2 files are"),
+    ],
+)
+def test_number_of_things_is_said_as_people_say_it(words, said):
+    """One session is not `1 sessions`."""
+    assert said == table.counted(*words)
+
+
 def test_wide_and_combining_characters_are_measured():
     """A Chinese host name does not shift the columns beside it."""
     assert [2, 4, 1, 5] == [table.columns(text) for text in ("ab", "例子", "e\u0301", "ＡＢc")]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from keylease import config
-from keylease.cli.base import Command, Program, say
+from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.table import lay_out
 from keylease.errors import printable
 
@@ -26,7 +25,7 @@ _HEAD: Final = ("KEY", "VALUE", "FROM", "INSTEAD OF")
 
 
 @click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 @click.pass_obj
 def show(program: Program, as_json: bool) -> None:
     """Show what counts, and where it comes from.
@@ -41,8 +40,11 @@ def show(program: Program, as_json: bool) -> None:
     user, policy = config.user_file(), config.machine_policy()
     found = config.load({"keychain": program.keychain or None}, user=user, policy=policy)
     places = (policy,) if user is None else (user, policy)
-    for line in _json(found, places) if as_json else _listed(found, places):
-        say(line)
+    if as_json:
+        say_json(_document(found, places))
+    else:
+        for line in _listed(found, places):
+            say(line)
 
 
 def _listed(found: Configuration, places: tuple[Place, ...]) -> list[str]:
@@ -73,8 +75,8 @@ def _file(place: Place) -> str:
     return f"{place.kind} file: {place.path}{missing}"
 
 
-def _json(found: Configuration, places: tuple[Place, ...]) -> list[str]:
-    document = {
+def _document(found: Configuration, places: tuple[Place, ...]) -> dict[str, object]:
+    return {
         "format": FORMAT,
         "files": {
             place.kind: {"path": place.path, "found": os.path.lexists(place.path)}
@@ -83,8 +85,6 @@ def _json(found: Configuration, places: tuple[Place, ...]) -> list[str]:
         "settings": _records(found.general),
         "targets": {target: _records(each) for target, each in found.targets.items()},
     }
-    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
-    return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
 
 
 def _records(effective: Mapping[str, Effective]) -> dict[str, object]:

@@ -6,13 +6,12 @@ and a keychain that hangs is given up after a few seconds. No content of a file 
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from keylease.cli.base import Command, Program, say
+from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.doctor.base import VERDICTS, Finding, Subject
 from keylease.errors import KeyleaseError
 
@@ -41,7 +40,7 @@ _FAILED_EXIT: Final = 1
 
 
 @click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 @click.pass_obj
 @click.pass_context
 def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
@@ -56,8 +55,11 @@ def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
     subject = Subject(program.keychain)
     found = [(name, finding) for name in CHECKS for finding in _run(name, subject)]
     worst = max((finding.verdict for _, finding in found), key=VERDICTS.index)
-    for line in _json(found, worst) if as_json else _lines(found):
-        say(line)
+    if as_json:
+        say_json(_document(found, worst))
+    else:
+        for line in _lines(found):
+            say(line)
     ctx.exit(_FAILED_EXIT if worst == "fail" else 0)
 
 
@@ -77,11 +79,9 @@ def _lines(found: list[tuple[str, Finding]]) -> Iterator[str]:
             yield f"{'':<4}  {'':<{width}}  remedy: {remedy}"
 
 
-def _json(found: list[tuple[str, Finding]], worst: Verdict) -> list[str]:
+def _document(found: list[tuple[str, Finding]], worst: Verdict) -> dict[str, object]:
     checks = [
         {"check": name, "verdict": verdict, "found": what, "remedy": remedy or None}
         for name, (verdict, what, remedy) in found
     ]
-    document = {"format": FORMAT, "verdict": worst, "checks": checks}
-    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
-    return json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
+    return {"format": FORMAT, "verdict": worst, "checks": checks}

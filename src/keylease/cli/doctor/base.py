@@ -6,13 +6,13 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from keylease.errors import KeyleaseError
+from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError
 from keylease.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
 
     Check = Callable[["Subject"], Iterable["Finding"]]
@@ -39,10 +39,10 @@ class Opening(NamedTuple):
     """What came of fetching the vault's keys."""
 
     session: bool = False
-    """Whether the session key is there."""
+    """Whether the session key is there; that of a revoked vault is not to be."""
     audit: bool = False
     error: KeyleaseError | None = None
-    """Why nothing is known, or that the session key was deleted."""
+    """Why nothing is known, or that the vault is revoked."""
 
 
 class Subject:
@@ -77,6 +77,8 @@ class Subject:
         """What comes of fetching the keys of the vault that there is. They are wiped at once."""
         try:
             keys = self.wiring.vault.open(self.wiring.clock.now())
+        except VaultRevokedError as error:
+            return self._look_for_rest(error)
         except KeyleaseError as error:
             # Not swallowed: the checks say it, each for what it means to them.
             return Opening(error=error)
@@ -86,3 +88,19 @@ class Subject:
             if keys.audit is not None:
                 keys.audit.wipe()
             return Opening(session=True, audit=keys.audit is not None)
+
+    def _look_for_rest(self, error: VaultRevokedError) -> Opening:
+        """Return whether the key of a revoked vault is still in the keychain.
+
+        What is written down as revoked is refused without asking the keychain.
+        """
+        record = self.record
+        if record is None:  # it went this very moment
+            return Opening(error=error)
+        try:
+            (key,) = self.wiring.vault.keystore(record).read((record.session_item,))
+        except KeychainUnavailableError as unavailable:
+            return Opening(error=unavailable)
+        if key is not None:
+            key.wipe()
+        return Opening(session=key is not None, error=error)

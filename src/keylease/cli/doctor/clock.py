@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from calendar import timegm
-from time import strptime
 from typing import TYPE_CHECKING
 
 from keylease.cli.doctor.base import Finding
-from keylease.cli.table import time
+from keylease.cli.table import read_time, time
 from keylease.clock import NANOSECONDS
 from keylease.errors import StateError
 
@@ -29,18 +27,12 @@ def check(subject: Subject) -> Iterator[Finding]:
     except StateError:
         # Another check says what is wrong with it.
         record = None
-    if record is not None and now.wall_ns < _unix(record.created) * NANOSECONDS:
+    made_ns = 0 if record is None else (read_time(record.created) or 0) * NANOSECONDS
+    if now.wall_ns < made_ns:
         yield Finding(
             "warn",
-            f"it is {time(now.wall_ns)} by the clock, and the vault key is of {record.created}",
+            f"it is {time(now.wall_ns)} by the clock, and the vault key is of {time(made_ns)}",
             "set the clock; sessions that were started later by it end at their next use",
         )
         return
     yield Finding("ok", f"it is {time(now.wall_ns)}, boot {now.boot}")
-
-
-def _unix(rfc3339: str) -> int:
-    try:
-        return timegm(strptime(rfc3339, "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
-        return 0

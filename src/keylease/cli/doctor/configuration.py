@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keylease import config
 from keylease.cli.doctor.base import Finding
+from keylease.cli.table import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,4 +26,5 @@ def check(subject: Subject) -> Iterator[Finding]:
     files = [place.path for place in (policy, user) if place and os.path.lexists(place.path)]
     said = " and ".join(files) or "neither a policy nor a file of your own is there"
     idle, cap = found.settings.limits
-    yield Finding("ok", f"{said}; a new session ends after {idle} s of no use, {cap} s at most")
+    lives = f"{duration(idle)} without use, after {duration(cap)} at the latest"
+    yield Finding("ok", f"{said}; a new session ends after {lives}")

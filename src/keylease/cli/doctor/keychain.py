@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keylease import config, keystores
-from keylease.cli.doctor.base import KEYCHAIN_SECONDS, Finding
-from keylease.clock import Deadline
-from keylease.errors import ConfigError, KeychainUnavailableError, StateError
+from keylease.cli.doctor.base import Finding
+from keylease.errors import KeychainUnavailableError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keylease.cli.doctor.base import Subject
-    from keylease.keystores.base import KeyStore
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -25,29 +22,13 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield Finding("warn", found, "see what is said of the state")
         return
     if record is None:
-        keystore = _choose(subject)
+        keystore = subject.wiring.choose_keystore()
         yield Finding("ok", f"{keystore.title} ({keystore.name}) is there for the first key")
         return
     error = subject.opening.error
     if isinstance(error, KeychainUnavailableError):
         yield Finding("fail", f"the vault is pinned to {record.keychain}: {error}", error.hint)
         return
-    # A key that is not found was looked for, so the keychain has answered.
+    # A key that is not found, or not to be there, was looked for: the keychain has answered.
     title = subject.wiring.vault.keystore(record).title
     yield Finding("ok", f"{title} ({record.keychain}) is unlocked, and the vault is pinned to it")
-
-
-def _choose(subject: Subject) -> KeyStore:
-    deadline = Deadline(KEYCHAIN_SECONDS)
-    try:
-        options = {"keychain": subject.keychain}
-        user, policy = config.user_file(), config.machine_policy()
-        wanted = config.load(options, user=user, policy=policy).keychain
-    except ConfigError:
-        # Another check says what is wrong with it.
-        wanted = subject.keychain
-    if wanted is None:
-        return keystores.choose(deadline)
-    keystore = keystores.open_keystore(wanted, deadline)
-    keystore.probe()
-    return keystore

@@ -22,23 +22,30 @@ if sys.platform == "linux":
     from keylease.shares.kernel import KernelShares
 
     _NOBODYS: Final = "0" * 32
+    _ALLOW: Final = (
+        "let this process use the kernel keyring"
+        " (in a container: add_key and keyctl in its seccomp profile)"
+    )
+    # keyrings(7): the limits of root are others than those of everybody else.
+    _QUOTA: Final = (
+        "remove keys that nobody needs (keyctl show @u), or raise kernel.keys.maxkeys"
+        " (for root kernel.keys.root_maxkeys) with sysctl"
+    )
 
     def check(_: Subject) -> Iterator[Finding]:
         """Look where a share would be kept. None is made, so a full disk is not noticed."""
         try:
             KernelShares().read(_NOBODYS)
         except ShareUnavailableError as error:
-            yield _without_kernel(str(error))
+            yield _without_kernel(str(error), _ALLOW)
             return
         used, most = _quota()
         if used >= most:
-            said = f"your quota of {most} kernel keys is used up"
-            yield _without_kernel(said)
+            yield _without_kernel(f"your quota of {most} kernel keys is used up", _QUOTA)
         else:
             yield Finding("ok", "kernel keyring: the kernel destroys a session's share (erased)")
 
-    def _without_kernel(why: str) -> Finding:
-        remedy = "let this process use the kernel keyring (keyctl), outside of a container"
+    def _without_kernel(why: str, remedy: str) -> Finding:
         try:
             path = runtime_directory()
         except StateError as error:

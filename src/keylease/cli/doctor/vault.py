@@ -10,9 +10,10 @@ from keylease.errors import KeychainUnavailableError, StateError, VaultRevokedEr
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keylease.cli.doctor.base import Subject
+    from keylease.cli.doctor.base import Opening, Subject
 
 _AFRESH: Final = "start afresh with: keylease login URL"
+_REST: Final = "delete it with: keylease revoke; or start afresh with: keylease login URL"
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -28,7 +29,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     opening = subject.opening
     generation = f"key generation {record.generation}"
     if record.revoked is not None:
-        yield Finding("warn", f"{generation} was revoked, found out at {record.revoked}", _AFRESH)
+        yield _revoked(f"{generation} was revoked, as written down at {record.revoked}", opening)
     elif isinstance(opening.error, VaultRevokedError):
         yield Finding("warn", f"{generation} was deleted from the keychain", _AFRESH)
     elif isinstance(opening.error, KeychainUnavailableError):
@@ -46,3 +47,12 @@ def check(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", f"{generation}, made at {record.created}")
+
+
+def _revoked(found: str, opening: Opening) -> Finding:
+    if isinstance(opening.error, KeychainUnavailableError):
+        again = "when the keychain can be used, run keylease revoke again, in case the key is left"
+        return Finding("warn", f"{found}; it cannot be told whether the key is left", again)
+    if opening.session:
+        return Finding("warn", f"{found}; the key is still in the keychain", _REST)
+    return Finding("warn", found, _AFRESH)

@@ -6,6 +6,7 @@ import click
 
 from keylease.cli.base import Command, Program, complain, say
 from keylease.cli.keychain import has_state, place
+from keylease.cli.table import counted
 from keylease.errors import StateMissingError
 
 
@@ -24,10 +25,9 @@ def rotate(program: Program) -> int:
         msg = "there is no vault key that could be replaced"
         raise StateMissingError(msg, "make one with: keylease init")
     done = program.wiring().custody.rotate()
-    count = len(done.sessions)
     title = place(done.record).title
     say(f"made vault key generation {done.record.generation} in {title}")
-    say(f"ended {count} session{'' if count == 1 else 's'}")
+    say(f"ended {counted(len(done.sessions), 'session')}")
     for failure in done.failures:
         complain(failure)
     return done.failures[0].exit_code if done.failures else 0

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from calendar import timegm
-from time import strptime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import click
 
-from keylease.cli.base import Command, Program, say
+from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.keychain import has_state, place
-from keylease.cli.table import duration, lay_out_block
+from keylease.cli.table import duration, lay_out_block, read_time
 from keylease.clock import NANOSECONDS
 from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError, printable
 from keylease.keystores.base import USERNAME
 
 if TYPE_CHECKING:
-    from keylease.vault import VaultRecord
+    from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
 
 FORMAT: Final = 1
@@ -49,7 +46,7 @@ class _Key(NamedTuple):
 
 
 @click.command(cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 @click.pass_obj
 def show(program: Program, as_json: bool) -> None:
     """Show where the vault key is. The key itself is never shown.
@@ -57,16 +54,15 @@ def show(program: Program, as_json: bool) -> None:
     The item is that of the keychain: any tool of the platform finds it under that name. The command
     deletes it, which ends every session at once; the audit key is another item, and stays.
 
-    The exit code is 4 if the keychain is locked or cannot be reached, and 5 if the key was deleted.
+    The exit code is 4 if the keychain is locked or cannot be reached, and 5 if the key was deleted
+    or revoked.
     """
     found, error = _look(program.wiring()) if has_state() else (_Key(), None)
     if as_json:
-        document = {"format": FORMAT, **found._asdict()}
-        lines = json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines()
+        say_json({"format": FORMAT, **found._asdict()})
     else:
-        lines = _described(found)
-    for line in lines:
-        say(line)
+        for line in _described(found):
+            say(line)
     if error is not None:
         raise error
 
@@ -106,10 +102,8 @@ def _look(wiring: Wiring) -> tuple[_Key, KeyleaseError | None]:
 
 
 def _age(record: VaultRecord, now: int) -> int | None:
-    try:
-        return max(0, now - timegm(strptime(record.created, "%Y-%m-%dT%H:%M:%SZ")))
-    except ValueError:
-        return None  # the record can be edited by hand
+    created = read_time(record.created)
+    return None if created is None else max(0, now - created)
 
 
 def _described(key: _Key) -> list[str]:

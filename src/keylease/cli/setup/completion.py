@@ -60,7 +60,7 @@ SHELLS: Final[Mapping[str, Shell]] = {
 
 
 @click.command(cls=Command)
-@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(list(SHELLS)))
 @click.option("--print", "printed", is_flag=True, help="Print the script and write no file.")
 @click.pass_obj
 def completion(_: Program, shell: str, printed: bool) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Scope = Literal["global", "local"]
 
+SECONDS: Final = 10.0
+"""How long git may take to tell something. A home on a server that is gone takes for ever."""
 # git-config(1): it exits with 1 where the key is not found, with 5 where there is nothing to unset.
 _ABSENT: Final = (1, 5)
 
@@ -66,19 +68,23 @@ class GitConfig:
 
     def add(self, scope: Scope, key: str, value: str) -> None:
         """Add a value after those that are there."""
-        self._run("config", f"--{scope}", "--add", key, value)
+        self._run("config", f"--{scope}", "--add", key, value, limited=False)
 
     def remove(self, scope: Scope, key: str, pattern: str) -> None:
         """Remove the values that match the extended regular expression; none is no error."""
-        self._run("config", f"--{scope}", "--unset-all", key, pattern)
+        self._run("config", f"--{scope}", "--unset-all", key, pattern, limited=False)
 
     def find_helper(self, name: str) -> str | None:
         """Return where git finds the program, or `None`. It looks into its own directory first."""
         own = "".join(self._run("--exec-path")).strip()
         return find(name, [own, *os.get_exec_path()])
 
-    def _run(self, *words: str) -> list[str]:
-        """Run git and return the fields of its answer, of which each ends in NUL."""
+    def _run(self, *words: str, limited: bool = True) -> list[str]:
+        """Run git and return the fields of its answer, of which each ends in NUL.
+
+        A change has no limit: killed in the middle git leaves its lock file behind. A file that
+        hangs has been noticed by then, because it was read before.
+        """
         try:
             done = subprocess.run(
                 [self._git, *words],
@@ -86,8 +92,13 @@ class GitConfig:
                 capture_output=True,
                 encoding="utf-8",
                 errors="surrogateescape",
+                timeout=SECONDS if limited else None,
                 check=False,
             )
+        except subprocess.TimeoutExpired:
+            msg = f"git {words[0]} took longer than {SECONDS:g} s"
+            hint = "see what holds it up, then try again: git config --list --show-origin"
+            raise GitError(msg, hint) from None
         except OSError as error:
             msg = f"git cannot be run: {error.strerror}"
             raise GitError(msg) from error

@@ -120,9 +120,48 @@ def test_revoked_vault_is_told_with_its_remedy(console):
 
     assert 0 == code
     assert ["warn"] == verdicts(found, "vault")
-    assert "was revoked, found out at 2026-09-21T14:13:20Z" in found["vault"][0]["found"]
+    assert "was revoked, as written down at 2026-09-21T14:13:20Z" in found["vault"][0]["found"]
     assert "start afresh with: keylease login URL" == found["vault"][0]["remedy"]
     assert ["ok"] == verdicts(found, "keychain")
+
+
+def test_key_that_a_revocation_could_not_reach_is_told(console):
+    """The keychain was locked: nothing is said of a key that nobody has looked for."""
+    console.login()
+    console.keystore.lock()
+    assert 4 == console.run("revoke", "--yes").code
+
+    code, found = examine(console)
+    assert 1 == code
+    assert ["fail"] == verdicts(found, "keychain")
+    assert "it cannot be told whether the key is left" in found["vault"][0]["found"]
+    assert "run keylease revoke again" in found["vault"][0]["remedy"]
+
+    console.keystore.recover()
+    code, found = examine(console)
+    assert 0 == code
+    assert ["ok"] == verdicts(found, "keychain")
+    assert "the key is still in the keychain" in found["vault"][0]["found"]
+    assert "delete it with: keylease revoke" in found["vault"][0]["remedy"]
+
+    assert 0 == console.run("revoke", "--yes").code
+    _, found = examine(console)
+    assert "start afresh with: keylease login URL" == found["vault"][0]["remedy"]
+
+
+def test_clock_behind_the_vault_is_a_warning(console):
+    """A clock that was set back is named, for it ends sessions; a date that is none is not."""
+    console.login()
+    console.clock.set_wall(1_780_000_000)
+    _, found = examine(console)
+    assert ["warn"] == verdicts(found, "clock")
+    said = "it is 2026-05-28T20:26:40Z by the clock, and the vault key is of 2026-09-21T14:13:20Z"
+    assert said == found["clock"][0]["found"]
+
+    path = console.state / "vault.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "yesterday"}))
+    _, found = examine(console)
+    assert ["ok"] == verdicts(found, "clock")
 
 
 def test_missing_audit_key_is_told(console):

@@ -11,6 +11,7 @@ from support.gits import GITS, MISSING
 
 from keylease.cli.doctor.base import Subject
 from keylease.cli.doctor.git import check
+from keylease.cli.setup import gitconfig
 
 if not GITS:
     pytest.skip("; ".join(MISSING), allow_module_level=True)
@@ -81,6 +82,21 @@ def test_helper_that_is_not_on_path_is_a_warning(configure, monkeypatch, tmp_pat
     monkeypatch.setenv("PATH", os.pathsep.join(left))
 
     assert "git finds no git-credential-keylease on PATH, so it cannot ask" in look()[-1][1]
+
+
+def test_git_that_hangs_is_given_up(configure, monkeypatch, tmp_path):
+    """A configuration on a server that is gone holds nothing up for ever."""
+    configure("")
+    (tmp_path / "programs" / "git").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "programs" / "git").chmod(0o755)
+    monkeypatch.setattr(gitconfig, "SECONDS", 0.2)
+
+    with pytest.raises(gitconfig.GitError, match="git config took longer than") as caught:
+        look()
+
+    assert (
+        "see what holds it up, then try again: git config --list --show-origin" == caught.value.hint
+    )
 
 
 def test_machine_without_git_is_in_order(configure, monkeypatch, tmp_path):

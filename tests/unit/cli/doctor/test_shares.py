@@ -47,6 +47,7 @@ def test_full_quota_is_told(monkeypatch):
 
     assert "warn" == look().verdict
     assert "your quota of 200 kernel keys is used up" in look().found
+    assert "raise kernel.keys.maxkeys" in look().remedy
 
 
 @pytest.mark.usefixtures("no_kernel")
@@ -69,6 +70,7 @@ def test_without_either_it_is_policy(monkeypatch):
     assert "(policy)" in finding.found
     assert "Operation not permitted" in finding.found
     assert "XDG_RUNTIME_DIR is not set" in finding.found
+    assert "in a container: add_key and keyctl in its seccomp profile" in finding.remedy
 
 
 def test_quota_is_the_one_of_this_user():

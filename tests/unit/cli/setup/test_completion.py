@@ -117,6 +117,7 @@ def test_unknown_shell_is_refused(console):
 
     assert 2 == said.code
     assert all(shell in said.err for shell in SHELLS)
+    assert "error: invalid value for 'SHELL': 'tcsh' is not one of" in said.err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""The lock of a private directory: one holder at a time, and who waits longest asks most often."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from keylease.errors import LockTimeoutError
+from keylease.statefile.descriptor import let_go
+from keylease.statefile.primitives import Primitives
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keylease.clock import Deadline
+
+# The pauses between two tries for a lock, in seconds. They grow while the wait is young, so that a
+# short hold costs little and a crowd does not burn the processor; and they shrink again with age,
+# so that who has waited longest asks most often. Measured with 64 processes that take the lock
+# over and over for 5 ms each, the longest wait is 1.2 s. Without the shrinking it was 3 s, for the
+# lock is then a lottery; without the courtesy of `_acquire` 4 s; with neither 10 s.
+_SHORTEST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.015
+_PATIENCE: Final = 0.002
+"""Pause times age of an old wait, in square seconds: after 0.2 s one asks every 10 ms."""
+
+
+class Lockable(Primitives):
+    """A directory that processes lock each other out of.
+
+    Args:
+        path: Where it is, for advice to people.
+        label: Where it is below the state directory, for messages; empty for that one itself.
+    """
+
+    def __init__(self, path: str, label: str) -> None:
+        super().__init__(path, label)
+        self._crowded = False
+
+    @contextmanager
+    def lock(self, name: str, deadline: Deadline) -> Iterator[None]:
+        """Hold the lock `name` while the block runs; one process at a time, one thread at a time.
+
+        The file stays for ever: who removes a lock file lets in a second holder. The system frees
+        the lock of a process that dies.
+
+        Raises:
+            LockTimeoutError: others held it until the deadline.
+            StateMissingError: the directory is not there any more.
+            StateError: the system refuses.
+        """
+        fd = self._acquire(name, deadline)
+        try:
+            yield
+        finally:
+            with self._doing("unlocked", name):
+                try:
+                    self._unlock(fd)
+                finally:
+                    let_go(fd)
+
+    def _acquire(self, name: str, deadline: Deadline) -> int:
+        with self._doing("locked", name):
+            started = time.monotonic()
+            tries = 0
+            # Who had to queue the last time lets others go first. Else a process that takes the
+            # lock again and again would take it back before any sleeper woke.
+            if self._crowded:
+                time.sleep(min(_pause(tries, 0.0), deadline.remaining()))
+            while True:
+                fd, _ = self._open_or_make(name, os.O_RDWR)
+                held = False
+                try:
+                    while not self._try_lock(fd):
+                        left = deadline.remaining()
+                        if left == 0:
+                            msg = f"{self._called(name)} is held by another process for too long"
+                            raise LockTimeoutError(msg)
+                        time.sleep(min(_pause(tries, time.monotonic() - started), left))
+                        tries += 1
+                    # Somebody may have removed the whole state while this process waited; a lock
+                    # on a file without a name keeps nobody out.
+                    held = os.fstat(fd).st_nlink != 0
+                finally:
+                    if not held:
+                        let_go(fd)
+                if held:
+                    self._crowded = tries > 0
+                    return fd
+
+
+def _pause(tries: int, age: float) -> float:
+    growing = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * (1 << min(tries, 8)))
+    shrinking = max(_SHORTEST_PAUSE, _PATIENCE / age) if age > 0 else growing
+    # Jitter, or processes that were started together would ask together for ever. It needs no
+    # quality, only no import: the random module costs more than the wait.
+    return min(growing, shrinking) * (0.5 + os.urandom(1)[0] / 255)
