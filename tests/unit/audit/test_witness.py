@@ -1,6 +1,9 @@
 """Checkpoints in the system log: due at fixed lines, read back from its text, believed by a MAC."""
 
+import os
+import socket
 import sys
+from typing import NoReturn
 
 import pytest
 from support.audit_place import KEY, MemoryWitness, Place
@@ -102,15 +105,45 @@ def test_without_the_key_or_a_witness_nobody_is_told(place):
     assert MemoryWitness().wants("vault.created", EVERY, is_first=True), "the control"
 
 
+def listening(path) -> socket.socket:
+    """Return the socket of a system log that takes whatever comes."""
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind(str(path))
+    log.settimeout(0)
+    return log
+
+
+def fill(queue: socket.socket) -> NoReturn:
+    """Send until there is no room."""
+    while True:
+        queue.send(b"x")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
-def test_the_system_log_gets_one_line_under_the_programs_name(monkeypatch):
-    """`journalctl -t keylease` finds it."""
-    import syslog  # noqa: PLC0415 - it is on Unix alone
+def test_the_system_log_gets_one_line_under_the_programs_name(tmp_path):
+    """So an admin finds checkpoints by the name, among what is about security."""
+    with listening(tmp_path / "log") as log:
+        SystemLog(str(tmp_path / "log")).tell(TOLD)
+        heard = log.recv(4096).decode()
 
-    said = []
-    monkeypatch.setattr(syslog, "openlog", lambda *args: said.append(args[0]))
-    monkeypatch.setattr(syslog, "syslog", lambda *args: said.append(args[1]))
-    monkeypatch.setattr(syslog, "closelog", lambda: said.append("closed"))
-    SystemLog().tell(TOLD)
+    assert heard.startswith("<37>")
+    assert f" keylease[{os.getpid()}]: audit checkpoint seq=7 " in heard
+    assert TOLD == parse(heard)
 
-    assert ["keylease", TOLD.text(), "closed"] == said
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
+def test_a_system_log_that_hangs_holds_nothing_up(tmp_path):
+    """A full queue that nobody empties, or nobody at all: the release goes on, without a word."""
+    SystemLog(str(tmp_path / "nobody")).tell(TOLD)
+    with (
+        listening(tmp_path / "log") as log,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        other.settimeout(0)
+        other.connect(str(tmp_path / "log"))
+        with pytest.raises(BlockingIOError):
+            fill(other)
+
+        SystemLog(str(tmp_path / "log")).tell(TOLD)
+
+        assert b"x" == log.recv(4096), "the control: the queue was full of something else"
