@@ -33,6 +33,9 @@ from keylease.statefile import Directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+if sys.platform != "linux":
+    sys.exit("this measures memory and fdatasync as Linux has them")
+
 DAYS = 90
 DAY_SECONDS = 86_400
 START = 1_790_000_000 // DAY_SECONDS * DAY_SECONDS
