@@ -33,6 +33,9 @@ from keylease.statefile import Directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+if sys.platform != "linux":
+    sys.exit("this measures memory and fdatasync as Linux has them")
+
 DAYS = 90
 DAY_SECONDS = 86_400
 START = 1_790_000_000 // DAY_SECONDS * DAY_SECONDS
@@ -80,21 +83,19 @@ def generate(directory: Path, count: int) -> int:
     """Write that many lines over 90 days and the record of their end; return their bytes."""
     key, chance, prev, total = Secret(KEY), random.Random(4), NO_LINE, 0  # noqa: S311  # nosec B311
     name = key_id(key)
-    day, file, path = -1, None, directory
-    size = 0
+    day, path, size = -1, directory / "none", 0
+    file = Path(os.devnull).open("wb")  # noqa: SIM115 - the first of those that the days have
     for number in range(1, count + 1):
         seconds = START + (number - 1) * DAYS * DAY_SECONDS / count
         if int(seconds) // DAY_SECONDS != day:
             day = int(seconds) // DAY_SECONDS
-            if file is not None:
-                file.close()
+            file.close()
             path = directory / time.strftime("%Y-%m-%d.jsonl", time.gmtime(seconds))
             file, size = path.open("wb"), 0
         line = pack({**fields(number, seconds, chance), "prev": prev}, key, name)
-        file.write(line)  # type: ignore[union-attr]
+        file.write(line)
         prev, size, total = digest(line), size + len(line), total + len(line)
-    if file is not None:
-        file.close()
+    file.close()
     end = head.Head(count, count, path.name, size, prev, "0" * 32, "0" * 16, name)
     (directory / "head").write_bytes(head.pack(end, key))
     return total
@@ -123,10 +124,12 @@ def questions(directory: Path) -> Iterator[tuple[str, list[Peer]]]:
         Peer("sha256sum of the files", ["sha256sum", *files]),
         Peer("jq, parsing only", ["jq", "-n", "reduce inputs as $_ (0; .+1)", *files]),
     ]
+    page = str(directory.parent / "page.html")
     count = "reduce inputs as $line ({}; .[$line.event] += 1)"
     yield "counting and drawing everything", [
         Peer("keylease audit stats", [*keylease, "stats", "--json"]),
         Peer("jq, one count", ["jq", "-n", count, *files]),
+        Peer("keylease audit report", [*keylease, "report", "--force", "--html", page]),
         Peer("keylease audit export", [*keylease, "export"]),
         Peer("keylease audit export, ecs", [*keylease, "export", "--format", "ecs"]),
     ]
@@ -135,12 +138,15 @@ def questions(directory: Path) -> Iterator[tuple[str, list[Peer]]]:
 def ask(peer: Peer, environment: dict[str, str]) -> tuple[float, float, int, int]:
     """Run one program; return seconds, MiB at the most, lines of the answer and exit code."""
     start = time.perf_counter()
+    read, write = os.pipe()
     with subprocess.Popen(
-        peer.words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        peer.words, stdout=write, stderr=subprocess.DEVNULL, env=environment
     ) as process:
+        os.close(write)
         lines = 0
-        while block := os.read(process.stdout.fileno(), 1 << 20):  # type: ignore[union-attr]
+        while block := os.read(read, 1 << 20):
             lines += block.count(b"\n")
+        os.close(read)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - start

@@ -94,6 +94,7 @@ svg text { fill: var(--soft); font-size: 0.75rem; font-family: inherit; }
 .sessions .day th { padding: 1rem 0 0.2rem; color: var(--soft); font-size: 0.8125rem; }
 .sessions tbody th { width: 24%; }
 .program { min-width: 11rem; }
+.pair td { vertical-align: middle; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 3rem; }
 .key { display: inline-flex; align-items: center; gap: 0.4rem; margin-right: 1.25rem; }
 .key svg { display: inline-block; }
