@@ -133,6 +133,9 @@ class KeyCustody:
                 marked = self._vault.revoke(now)
             if record.revoked is None:
                 self._audit.log_or_gap(Entry("vault.revoked"), now)
+            with suppress(KeyleaseError):
+                # Rotations can have come before the mark; none comes after it.
+                record = self._vault.record() or record
             with _going_on(unknown):
                 deleted = self._vault.delete_keys(record)
         destroyed = self._destroy(now, lambda _: True, failures)

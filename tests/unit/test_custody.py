@@ -89,6 +89,26 @@ def test_rotations_that_are_killed_one_after_the_other_leave_nothing_for_good(ri
     assert [rig.vault.record().generation] == generations(rig)
 
 
+def test_revocation_takes_the_keys_of_rotations_that_came_before_it_along(rig, monkeypatch):
+    """A keychain may think for seconds before the mark is there; whatever was made then goes."""
+    waiting, rotating = custody(rig), custody(rig)
+    audit_key = rig.vault.audit_key
+
+    def slow(_, record):
+        for _ in range(3):
+            rotating.rotate()
+        return audit_key(record)
+
+    monkeypatch.setattr(type(rig.vault), "audit_key", slow)
+
+    done = waiting.revoke()
+
+    assert done.deleted
+    assert [] == generations(rig)
+    assert done.record is not None
+    assert 4 == done.record.generation, "what is said is said of the key that was deleted"
+
+
 @pytest.mark.parametrize("end", ["revoke", "rotate"])
 def test_audit_keys_outlive_everything(rig, end):
     """The log of years is verified with them, so no old one is ever tidied away."""

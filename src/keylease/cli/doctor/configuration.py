@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from keylease import config
 from keylease.cli.doctor.base import Finding
 from keylease.cli.table import duration
+from keylease.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,3 +29,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     idle, cap = found.settings.limits
     lives = f"{duration(idle)} without use, after {duration(cap)} at the latest"
     yield Finding("ok", f"{said}; a new session ends after {lives}")
+    revoked = [name for name, terms in found.settings.targets.items() if terms.revoked]
+    if found.settings.general.revoked:
+        yield Finding("warn", "the policy has revoked every session", PolicyError.hint)
+    elif revoked:
+        names = ", ".join(sorted(revoked))
+        yield Finding("warn", f"the policy has revoked every session for {names}", PolicyError.hint)

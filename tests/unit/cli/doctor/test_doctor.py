@@ -245,6 +245,34 @@ def test_configuration_that_makes_no_sense_is_a_failure(console, monkeypatch):
     assert "KEYLEASE_IDLE_TIMEOUT" in found["configuration"][0]["found"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("revoked = true\n", "the policy has revoked every session"),
+        (
+            """
+            target."https://two.example".revoked = true
+            target."https://one.example".revoked = true
+            target."https://three.example".revoked = false
+            """,
+            "the policy has revoked every session for https://one.example, https://two.example",
+        ),
+    ],
+)
+def test_what_the_policy_has_revoked_is_told(console, policy, told):
+    """Who wonders why nothing is answered any more finds it here, though nothing is broken."""
+    _, before = examine(console)
+    console.configure(console.policy, policy)
+
+    code, found = examine(console)
+
+    assert ["ok"] == verdicts(before, "configuration"), "the control"
+    assert 0 == code
+    assert ["ok", "warn"] == verdicts(found, "configuration")
+    assert told == found["configuration"][1]["found"]
+    assert "whoever administers this machine" in found["configuration"][1]["remedy"]
+
+
 def test_words_begin_with_the_verdict(console):
     """A person who looks down the first column sees what is wrong, and what to do below it."""
     console.keystore.lock()
