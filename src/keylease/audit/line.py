@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keylease.audit import events
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 LINE_PREFIX: Final = b'{"seq":'
 """How every line begins, and nothing else that can stand in a line."""
-BEFORE_TIME: Final = b',"time":"'
 BEFORE_KEY: Final = b',"key":'
 BEFORE_PREV: Final = b',"prev":"'
 BEFORE_MAC: Final = b',"mac":'
@@ -31,7 +32,6 @@ NO_LINE: Final = "0" * 64
 LONGEST_LINE: Final = 128 * 1024
 """Bytes that no line exceeds: a character takes at most 12 in JSON, and names are cut."""
 KEY_DIGITS: Final = 16
-DIGEST_DIGITS: Final = 64
 
 _FIRST: Final = (
     "seq",
@@ -46,12 +46,31 @@ _FIRST: Final = (
     "caller",
 )
 """The fields before those of the event itself."""
-_LAST: Final = ("key", "prev", "mac")
 _TARGET: Final = ("namespace", "protocol", "host", "path")
-_CALLER: Final = ("pid", "executable", "parent", "terminal")
-_TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
-_HEX: Final = frozenset("0123456789abcdef")
 _KEY_ID: Final = b"keylease audit key id"
+
+# The grammar of a line, to the byte: whatever else is JSON, even of the same meaning, was not
+# written here. A text is as `_dump` gives it: printable ASCII, and escaped only what must be, in
+# the one way that Python's json has for each character. Each byte decides alone how to go on, so
+# that no line takes more time than its length does.
+_NUMBER: Final = "(0|[1-9][0-9]{0,18})"
+_PLAIN: Final = r"[ !#-\[\]-~]*"
+_ESCAPE: Final = (
+    r'\\(?:["\\bfnrt]|u(?:00(?:0[0-7bef]|1[0-9a-f]|7f|[89a-f][0-9a-f])'
+    r"|0[1-9a-f][0-9a-f]{2}|[1-9a-f][0-9a-f]{3}))"
+)
+_TEXT: Final = f'"({_PLAIN}(?:{_ESCAPE}{_PLAIN})*)"'
+_TEXT_OR_NULL: Final = f"(?:null|{_TEXT})"
+TIME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)"
+BEGINNING: Final = rf'\{{"seq":([1-9][0-9]{{0,18}}),"time":"{TIME}",'
+"""What every line begins with, as a regular expression: number and time."""
+END: Final = (
+    r',"key":(?:null|"(?P<key>[0-9a-f]{16})"),"prev":"([0-9a-f]{64})"'
+    r',"mac":(?(key)"([0-9a-f]{64})"|null)\}\n'
+)
+"""What every line ends with: the key's id, `prev` and the MAC, which is there if the key is."""
+_NAMES: Final = slice(6, 16)
+"""Those groups of the grammar that are texts of any kind, from the session to the terminal."""
 
 
 class LineError(ValueError):
@@ -103,24 +122,27 @@ def parse(line: bytes) -> Record:
     Raises:
         LineError: it is not of the form that `pack` gives a line, to the byte.
     """
-    # Python's parser takes more than one way of writing the same thing, and of two fields of one
-    # name the last. What was written here comes out of it and back to the same bytes.
-    try:
-        found = json.loads(line)
-        whole = type(found) is dict and _dump(found) + b"\n" == line
-    except (ValueError, TypeError, RecursionError):
-        whole = False
-    names = tuple(found) if whole else ()
-    if not whole or names[: len(_FIRST)] != _FIRST or names[-len(_LAST) :] != _LAST:
+    found = _grammar().fullmatch(_text(line))
+    if found is None:
         msg = "not a line of the audit log: expected one JSON object as keylease writes it"
         raise LineError(msg)
-    extra = {name: found.pop(name) for name in names[len(_FIRST) : -len(_LAST)]}
-    record = Record(extra=extra, **found)
-    wrong = _wrong(record)
-    if wrong:
-        msg = f"not a line of the audit log: {wrong} is not what keylease writes there"
+    values = found.groups()
+    names: tuple[Any, ...] = values[_NAMES]
+    if b"\\" in line:
+        names = tuple(map(_unescaped, names))
+    session, *target, username, pid, executable, parent, terminal = names
+    own, key, prev, mac = values[_NAMES.stop :]
+    about = None if target[0] is None else dict(zip(_TARGET, target, strict=True))
+    extra = _own_fields(own) if own else {}
+    seq, written, boottime, event, outcome, reason = values[: _NAMES.start]
+    if not events.fits(event, outcome, reason, (session, about, username), extra):
+        msg = "not a line of the audit log: no event has that outcome, that reason and those fields"
         raise LineError(msg)
-    return record
+    caller = {"pid": int(pid), "executable": executable, "parent": parent, "terminal": terminal}
+    return Record(
+        *(int(seq), written, int(boottime), event, outcome, reason, session, about, username),
+        *(caller, extra, key, prev, mac),
+    )
 
 
 def digest(line: bytes) -> str:
@@ -165,50 +187,45 @@ def _dump(line: dict[str, object]) -> bytes:
     return text.encode("ascii")
 
 
-def _wrong(record: Record) -> str | None:
-    """Return the name of a field that holds what it never does, if there is one."""
-    import re  # json has it anyway, but only readers need what it is for here
-
-    checks = (
-        ("seq", _is_count(record.seq) and record.seq > 0),
-        ("time", _is_text(record.time) and re.fullmatch(_TIME, record.time, re.ASCII)),
-        ("boottime_ns", _is_count(record.boottime_ns)),
-        ("event", _is_text(record.event)),
-        ("outcome", _is_text(record.outcome)),
-        ("reason", _is_text(record.reason, optional=True)),
-        ("session", _is_text(record.session, optional=True)),
-        ("target", record.target is None or _has(record.target, _TARGET)),
-        ("username", _is_text(record.username, optional=True)),
-        ("caller", _has(record.caller, _CALLER)),
-        ("key", record.key is None or _is_hex(record.key, KEY_DIGITS)),
-        ("prev", _is_hex(record.prev, DIGEST_DIGITS)),
-        ("mac", record.mac is None or _is_hex(record.mac, DIGEST_DIGITS)),
-        ("key", (record.key is None) == (record.mac is None)),
+@cache
+def _grammar() -> re.Pattern[str]:
+    """Return the grammar of a line. Who only writes does not pay for it."""
+    return re.compile(
+        f'{BEGINNING}"boottime_ns":{_NUMBER},"event":"([a-z.]+)","outcome":"([a-z]+)"'
+        f',"reason":(?:null|"([a-z_]+)"),"session":{_TEXT_OR_NULL},"target":(?:null'
+        rf'|\{{"namespace":{_TEXT},"protocol":{_TEXT},"host":{_TEXT},"path":{_TEXT_OR_NULL}\}})'
+        rf',"username":{_TEXT_OR_NULL},"caller":\{{"pid":{_NUMBER},"executable":{_TEXT_OR_NULL}'
+        rf',"parent":{_TEXT_OR_NULL},"terminal":{_TEXT_OR_NULL}\}}'
+        # An event's own fields, of which few lines have any, are left to the parser of JSON.
+        rf'((?:,"[a-z_]+":.*)??){END}'
     )
-    wrong = next((name for name, holds in checks if not holds), None)
-    if wrong:
-        return wrong
-    names = (record.session, record.target, record.username)
-    known = events.fits(record.event, record.outcome, record.reason, names, record.extra)
-    return None if known else "event, with its outcome, reason and fields,"
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+def _text(line: bytes) -> str:
+    try:
+        return line.decode("ascii")
+    except UnicodeDecodeError:
+        return ""
 
 
-def _is_text(value: object, *, optional: bool = False) -> bool:
-    return isinstance(value, str) or (optional and value is None)
+def _unescaped(value: str | None) -> str | None:
+    if value is None or "\\" not in value:
+        return value
+    text: str = json.loads(f'"{value}"')
+    return text
 
 
-def _is_hex(value: object, digits: int) -> bool:
-    return isinstance(value, str) and len(value) == digits and _HEX.issuperset(value)
-
-
-def _has(value: object, names: tuple[str, ...]) -> bool:
-    """Return whether it is an object of these fields, each a name, a number or `null`."""
-    return (
-        isinstance(value, dict)
-        and tuple(value) == names
-        and all(_is_text(each, optional=True) or _is_count(each) for each in value.values())
-    )
+def _own_fields(packed: str) -> dict[str, Any]:
+    """Return the fields that only this event has."""
+    # Python's parser takes more than one way of writing the same thing, and of two fields of one
+    # name the last. What was written here comes out of it and back to the same bytes.
+    text = f"{{{packed[1:]}}}"
+    try:
+        found: dict[str, Any] = json.loads(text)
+        same = _dump(found) == text.encode("ascii")
+    except (ValueError, RecursionError):
+        same = False
+    if not same:
+        msg = "not a line of the audit log: its last fields are not as keylease writes them"
+        raise LineError(msg)
+    return found

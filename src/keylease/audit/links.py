@@ -12,7 +12,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.audit.line import LONGEST_LINE, digest, key_id, mac_of
+from keylease.audit.line import BEGINNING, END, LONGEST_LINE, digest, key_id, mac_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,14 +20,8 @@ if TYPE_CHECKING:
     from keylease.audit.reader import Line
     from keylease.secret import Secret
 
-_BEGINNING: Final = re.compile(
-    rb'\{"seq":([1-9][0-9]{0,18}),"time":"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d\.\d{6}Z)",'
-    rb'"boottime_ns":[0-9]+,"event":"([a-z.]+)",',
-)
-_END: Final = re.compile(
-    rb',"key":(?:null,"prev":"([0-9a-f]{64})","mac":null'
-    rb'|"([0-9a-f]{16})","prev":"([0-9a-f]{64})","mac":"([0-9a-f]{64})")\}\n'
-)
+_BEGINNING: Final = re.compile(f'{BEGINNING}"boottime_ns":[0-9]+,"event":"([a-z.]+)",')
+_END: Final = re.compile(END)
 _WITH_MAC: Final = len(',"key":"","prev":"","mac":""}\n') + 16 + 64 + 64
 _WITHOUT: Final = len(',"key":null,"prev":"","mac":null}\n') + 64
 _TRUNCATED: Final = "audit.truncated"
@@ -47,21 +41,19 @@ class Ties(NamedTuple):
 
 def ties(line: bytes) -> Ties | None:
     """Return what ties a line to the others, or `None` for bytes that are no line."""
-    beginning = _BEGINNING.match(line)
+    try:
+        text = line.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    beginning = _BEGINNING.match(text)
     if beginning is None:
         return None
-    length = _WITHOUT if line.endswith(b"null}\n") else _WITH_MAC
-    end = _END.fullmatch(line, max(beginning.end() - 1, len(line) - length))
+    length = _WITHOUT if text.endswith("null}\n") else _WITH_MAC
+    end = _END.fullmatch(text, max(beginning.end() - 1, len(text) - length))
     if end is None:
         return None
-    seq, day, time, event = beginning.groups()
-    alone, key, prev, mac = end.groups()
-    text = (day + time).decode("ascii")
-    if key is None:
-        return Ties(int(seq), text, event.decode("ascii"), None, alone.decode("ascii"), None)
-    return Ties(
-        int(seq), text, event.decode("ascii"), *(w.decode("ascii") for w in (key, prev, mac))
-    )
+    seq, time, event = beginning.groups()
+    return Ties(int(seq), time, event, *end.groups())
 
 
 def by_id(keys: Iterable[Secret]) -> dict[str, Secret]:

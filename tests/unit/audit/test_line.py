@@ -37,6 +37,8 @@ FIELDS = {
     "caller": {"pid": 1, "executable": "/bin/git", "parent": None, "terminal": None},
     "prev": NO_LINE,
 }
+GAP = {name: FIELDS[name] for name in ("seq", "time", "boottime_ns", "outcome", "caller", "prev")}
+GAP["event"] = "audit.gap"
 LINE = pack(FIELDS, KEY, key_id(KEY))
 
 
@@ -76,7 +78,10 @@ def test_two_keys_have_two_ids():
     assert key_id(KEY) != key_id(Secret(bytes(32)))
 
 
-@given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)))
+ANY_TEXT = st.text(st.characters(codec=None))
+
+
+@given(ANY_TEXT, ANY_TEXT)
 def test_any_name_is_printable_ascii_and_comes_back(host, username):
     """Lone surrogates, control characters and line ends are names like any other."""
     fields = FIELDS | {"username": username, "target": FIELDS["target"] | {"host": host}}
@@ -129,6 +134,48 @@ def test_what_this_program_never_writes_is_no_line(line):
     """A reader that takes a line knows what it has."""
     with pytest.raises(LineError):
         parse(line)
+
+
+@given(ANY_TEXT, st.data())
+def test_what_is_taken_for_a_line_is_json_in_the_one_form_that_is_written(username, data):
+    """Wherever a line is changed, it is refused, or is the line of what it says."""
+    line = bytearray(pack(FIELDS | {"username": username}, KEY, key_id(KEY)))
+    start = data.draw(st.integers(0, len(line)))
+    pieces = st.sampled_from(
+        [b"", b'"', b"\\u0041", b"\\u00e9", b"\\/", b"0", b"null,", b" ", b"\x7f"]
+    )
+    line[start : start + data.draw(st.integers(0, 6))] = data.draw(pieces)
+
+    try:
+        record = parse(bytes(line))
+    except LineError:
+        return
+    found = json.loads(line)
+    again = json.dumps(found, separators=(",", ":")).replace("\x7f", "\\u007f") + "\n"
+    assert again.encode("ascii") == bytes(line)
+    assert found | {"extra": {}} == record._asdict()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        b'"lost":01',
+        b'"lost": 1',
+        b'"lost":1,"lost":1',
+        b'"lost":1},"x":{"y":1',
+        b'"lost":"1"',
+        b'"lost":' + b"[" * 50_000 + b"]" * 50_000,
+        b'"removed":{"files":[],"through":1,"digest":""}',
+    ],
+    ids=lambda own: repr(own[:40]),
+)
+def test_an_events_own_fields_have_one_form_too(own):
+    """What is left to the parser of JSON is held to the byte as the rest is."""
+    line = pack({**GAP, "lost": 1}, KEY, key_id(KEY))
+
+    assert {"lost": 1} == parse(line).extra
+    with pytest.raises(LineError):
+        parse(line.replace(b'"lost":1', own))
 
 
 def test_what_has_no_mac_field_has_no_mac():
