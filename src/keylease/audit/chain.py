@@ -8,12 +8,13 @@ are gone.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from keylease.audit import dayfile, retention
+from keylease.audit import dayfile, evidence, retention
 from keylease.audit.dayfile import TORN, LastLine
-from keylease.audit.head import HEAD_BYTES, Head
+from keylease.audit.head import HEAD_BYTES, Head, later
 from keylease.audit.head import pack as pack_head
 from keylease.audit.head import parse as parse_head
 from keylease.audit.head import verify as verify_head
@@ -35,6 +36,7 @@ HEAD: Final = "head"
 NO_CONFIGURATION: Final = "0" * 16
 """What a head has where the configuration is not known."""
 _ORPHAN_SECONDS: Final = 60.0
+_MARK: Final = b"-"
 
 
 class Surroundings(NamedTuple):
@@ -68,20 +70,20 @@ class Chain:
         self._key_id = None if key is None else key_id(key)
         self._around = around
         self._file = strftime("%Y-%m-%d", gmtime(at.wall_ns // NANOSECONDS)) + retention.SUFFIX
-        data = directory.read_tail(HEAD, HEAD_BYTES + 1)
-        self._claimed = parse_head(data) if data else None
-        head, pin = self._believed(data), self._believed(around.pin.read())
-        self._end = _later(head, pin)
+        data = directory.read_start(HEAD, HEAD_BYTES + 1) or b""
+        self._left, is_marked = data[:HEAD_BYTES], len(data) > HEAD_BYTES
+        self._claimed = parse_head(self._left)
+        head, pin = self._believed(self._left), self._believed(around.pin.read())
+        self._end = later(head, pin)
         """The last line that head or pin vouch for, if either does."""
         self.configuration = self._end.configuration if self._end else NO_CONFIGURATION
         """What the configuration was at the last line, as far as that is known."""
         self._synced = self._end.synced if self._end else 0
         self._days: dict[str, LastLine] = {}
         self._tail, self._size = LastLine(0, NO_LINE), 0
-        self.notes: list[tuple[Event, int]] = []
-        """What is to be told before the next line: events, and how many lines each says are lost.
-        """
-        if not (head and head is self._end and self._is_whole(head)):
+        self.notes: list[tuple[Event, dict[str, Any]]] = []
+        """What is to be told before the next line: events, and the fields of their own."""
+        if is_marked or not (head and head is self._end and self._is_whole(head)):
             self._look()
 
     def append(self, fields: dict[str, Any], *, sync: bool) -> None:
@@ -185,26 +187,35 @@ class Chain:
         if last:
             self._tail = self._days[last]
         self._size = self._directory.size(self._file) or 0
-        self.notes += [("audit.recovered", 0)] * torn
+        self.notes += [("audit.recovered", {"lost": 0})] * torn
         self._compare()
         if last and last != self._file:
             self._leave(last)
 
     def _compare(self) -> None:
         """Hold the end that was found against the one that head or pin vouch for."""
-        end, found = self._end, self._tail
-        if end is None or end.seq < found.seq or (end.seq, end.digest) == found:
+        end, found, key = self._end, self._tail, self._key
+        if end is None:
+            if key and evidence.has_mac(self._directory, self._days):
+                # Whoever takes lines takes the head and the pin along. Their absence is on record
+                # before the next head vouches for what is left.
+                self.notes.append(("audit.unvouched", {}))
             return
-        if end.boot != self._at.boot and found.seq >= end.synced:
+        if (end.seq, end.digest) == found:
+            return
+        if end.seq < found.seq and evidence.has_end(self._directory, self._days, end):
+            return
+        lost = max(1, end.seq - found.seq) if end.seq >= found.seq else None
+        is_reboot = end.boot != self._at.boot and end.synced < end.seq
+        if key and is_reboot and evidence.has_synced(self._directory, self._days, end, key):
             # A power cut took lines that were never on the disk. What was released is not among
             # them, for a release waits; and their numbers are free.
-            if end.seq > found.seq:
-                self.notes.append(("audit.recovered", end.seq - found.seq))
+            self.notes.append(("audit.recovered", {"lost": lost}))
             return
         # They were on the disk, or in the memory of a machine that still runs: somebody took them,
-        # or put another in the place of the last one. The chain goes on from where it was.
-        self.notes.append(("audit.truncated", max(1, end.seq - found.seq)))
-        self._tail = LastLine(end.seq, end.digest)
+        # or put others in their place. The chain goes on from where it was.
+        self.notes.append(("audit.truncated", {"lost": lost}))
+        self._tail = LastLine(max(end.seq, found.seq), end.digest)
 
     def _leave(self, last: str) -> None:
         """Prepare for a line in another file than the last one."""
@@ -231,21 +242,17 @@ class Chain:
         elif self._claimed and self._claimed.file != self._file:
             # Without the key the head that vouches for more is left as it is, which does not fit
             # the file's size any more; except where it would fit that of an older file for ever.
-            self._write_head(head)
+            # A byte behind it tells that it is not to go by.
+            self._rewrite_head(self._left + _MARK)
 
     def _write_head(self, head: Head) -> bytes:
         data = pack_head(head, self._key)
-        try:
-            self._directory.rewrite(HEAD, data)
-        except StateError:
-            # The line is on record, and that is what counts. The head that is left does not fit
-            # the file, so the next process looks for itself; `audit verify` says what it lacks.
-            return data
+        self._rewrite_head(data)
         return data
 
-
-def _later(head: Head | None, pin: Head | None) -> Head | None:
-    """Return which of the two knows more. Where they differ about one line the pin is believed."""
-    if head is None or pin is None:
-        return head or pin
-    return pin if (pin.seq, pin.digest != head.digest) > (head.seq, False) else head
+    def _rewrite_head(self, data: bytes) -> None:
+        # If it cannot be written the line is on record all the same, and that is what counts. The
+        # head that is left does not fit the file, so the next process looks for itself; `audit
+        # verify` says what it lacks.
+        with suppress(StateError):
+            self._directory.rewrite(HEAD, data)

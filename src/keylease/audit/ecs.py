@@ -53,6 +53,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "audit.recovered": _Kind(("file",), ("info",)),
     "audit.rotated": _Kind(("file",), ("deletion",)),
     "audit.truncated": _Kind(("file",), ("info",)),
+    "audit.unvouched": _Kind(("file",), ("info",)),
 }
 _UNKNOWN: Final = _Kind((), ("info",))
 """Of an event that a later version wrote: the schema wants no word that is not in its list."""
@@ -162,7 +163,7 @@ def _without_nothing(value: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for key, inner in value.items():
         kept = _without_nothing(inner) if isinstance(inner, dict) else _whole(inner)
-        if kept not in (None, {}, []):
+        if kept or isinstance(kept, str | int):
             found[key] = kept
     return found
 

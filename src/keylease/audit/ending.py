@@ -66,8 +66,14 @@ class End:
 
     def refuted(self, seq: int, digest: str) -> str | None:
         """Return who says that line `seq` is another one, or `None`."""
-        claims = self._claims.get(seq, ())
-        return next((name for name, expected in claims if expected != digest), None)
+        others = [name for name, expected in self._claims.get(seq, ()) if expected != digest]
+        if others == [HEAD] and self._is_by_crash(seq - 1):
+            # The number of a line that a power cut took is used again, and who did so without the
+            # key, for the keychain was locked, left the head as it was.
+            message = f"{HEAD} knows of another line {seq}, which was not on the disk before the"
+            self._find("pin-missing", f"{message} restart")
+            return None
+        return next(iter(others), None)
 
     def close(self, last: int) -> list[Finding]:
         """Return what is to say, now that line `last` was found to be the last."""
@@ -81,15 +87,21 @@ class End:
 
     def _tell_missing(self, name: str, reach: int, last: int) -> None:
         lost = f"{reach - last} line{'' if reach == last + 1 else 's'} after line {last}"
-        head = self._head
-        # Lines about ends are not synced one by one. A power cut can take them, and the head
-        # that knows of them stays; it also says which boot that was, and what was on the disk.
-        by_crash = head is not None and self._boot not in {None, head.boot} and last >= head.synced
-        if name == HEAD and by_crash and PIN not in self._reach:
+        if name == HEAD and self._is_by_crash(last):
             message = f"{name} knows of {lost}, which were not on the disk before the restart"
             self._find("pin-missing", message)
         else:
             self._find("truncated", f"{name} knows of {lost}, which are not there")
+
+    def _is_by_crash(self, last: int) -> bool:
+        """Return whether a power cut can have left line `last` as the end, and the head as it is.
+
+        Lines about ends are not synced one by one. A power cut can take them, and the head that
+        knows of them stays; it also says which boot that was, and what was on the disk.
+        """
+        head = self._head
+        rebooted = head is not None and self._boot not in {None, head.boot}
+        return rebooted and head is not None and last >= head.synced and PIN not in self._reach
 
     def _tell_behind(self, name: str, reach: int | None, last: int, nothing: str) -> None:
         if reach is None:

@@ -31,6 +31,7 @@ Event = Literal[
     "audit.recovered",
     "audit.rotated",
     "audit.truncated",
+    "audit.unvouched",
 ]
 """What can happen. docs/audit.md says what each one means."""
 
@@ -94,6 +95,7 @@ FIELDS: Final[Mapping[str, Shape]] = {
     "audit.recovered": Shape(_DONE, extra=("lost",)),
     "audit.rotated": Shape(_DONE, extra=("removed",)),
     "audit.truncated": Shape(_DONE, extra=("lost",)),
+    "audit.unvouched": Shape(_DONE),
 }
 """The shape of every event."""
 

@@ -118,8 +118,8 @@ class AuditLog:
             ):
                 chain = Chain(directory, at, self.key, self._around)
                 _rotate(chain)
-                for event, lost in chain.notes:
-                    chain.append(_fields(Entry(event, extra={"lost": lost})), sync=True)
+                for event, extra in chain.notes:
+                    chain.append(_fields(Entry(event, extra=extra)), sync=True)
                 _tell_gap(chain, state, deadline)
                 self._tell_configuration(chain)
                 chain.append(_fields(entry), sync=sync)

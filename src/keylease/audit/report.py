@@ -40,6 +40,7 @@ NOTABLE: Final = frozenset(
         "audit.recovered",
         "audit.rotated",
         "audit.truncated",
+        "audit.unvouched",
     }
 )
 """What is about the vault or the log itself."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from keylease.secret import Secret
 
 _DAY: Final = slice(len("2026-11-22"))
-_TOLD: Final = ("audit.gap", "audit.recovered", "audit.rotated", "audit.truncated")
+_UNVOUCHED: Final = "audit.unvouched"
+_TOLD: Final = ("audit.gap", "audit.recovered", "audit.rotated", "audit.truncated", _UNVOUCHED)
 _MOST_KEYS: Final = 16
 
 
@@ -128,8 +129,9 @@ class _Chain:
         if not line.whole and len(line.data) <= LONGEST_LINE:
             self._torn += 1
             return
-        place = Finding("edited", "", line.file, number, line.seq)
         found = ties(line.data)
+        seq = line.seq if found is None else found.seq
+        place = Finding("edited", "", line.file, number, seq)
         early = found is not None and self._since is not None and found.time[_DAY] < self._since
         if early and self._first is None:
             return  # of an older file that is read for what a clock set back has left in it
@@ -140,6 +142,9 @@ class _Chain:
         if found.time[_DAY] != line.file[_DAY]:
             self._find(place, "it is not in the file of its day")
         own = self._judge(place, found, line.data)
+        if found.event == _UNVOUCHED:
+            message = "when it was written neither head nor pin told where the log had ended before"
+            self._find(place._replace(result="pin-missing"), message)
         digested = digest(line.data)
         if self._first is None:
             self._begin(place, found)
@@ -189,7 +194,8 @@ class _Chain:
         """Check the MAC, and return the event's own fields of a line that tells about the log."""
         key = self._keys.get(found.key or "")
         told = found.event in _TOLD
-        self._told[found.event] += told
+        if told:
+            self._told[found.event] += 1
         try:
             # A MAC that fits tells that every byte is as it was written.
             own = parse(line).extra if told or found.key is None else {}
