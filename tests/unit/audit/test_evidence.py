@@ -62,7 +62,7 @@ def test_synced_line_has_the_mac_of_the_key(place):
     place.end(key=None)
 
     assert (True, False) == found(place, synced=10)
-    path = place.newest()
+    path = sorted(place.audit.glob("*.jsonl"))[-2]
     path.write_bytes(path.read_bytes().replace(b'"pid":', b'"pid":1'))
     assert (False, False) == found(place, synced=7)
     path.write_bytes(b'{"seq":9,}\n')
