@@ -65,7 +65,7 @@ def test_synced_line_has_the_mac_of_the_key(place):
     path = sorted(place.audit.glob("*.jsonl"))[-2]
     path.write_bytes(path.read_bytes().replace(b'"pid":', b'"pid":1'))
     assert (False, False) == found(place, synced=7)
-    path.write_bytes(b'{"seq":9,}\n')
+    path.write_bytes(b'{"seq":9,"event":0}\n')
     assert (False, False) == found(place, synced=9)
 
 
