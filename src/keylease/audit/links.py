@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from keylease.audit.reader import Line
     from keylease.secret import Secret
 
-_BEGINNING: Final = re.compile(f'{BEGINNING}"boottime_ns":[0-9]+,"event":"([a-z.]+)",')
-_END: Final = re.compile(END)
-_WITH_MAC: Final = len(',"key":"","prev":"","mac":""}\n') + 16 + 64 + 64
-_WITHOUT: Final = len(',"key":null,"prev":"","mac":null}\n') + 64
-_TRUNCATED: Final = "audit.truncated"
+_TIES: Final = re.compile(f'{BEGINNING}"boottime_ns":[0-9]+,"event":"([a-z.]+)",.*{END}')
 _MOST_RUNS: Final = 10_000
 
 
@@ -45,15 +41,11 @@ def ties(line: bytes) -> Ties | None:
         text = line.decode("ascii")
     except UnicodeDecodeError:
         return None
-    beginning = _BEGINNING.match(text)
-    if beginning is None:
+    found = _TIES.fullmatch(text)
+    if found is None:
         return None
-    length = _WITHOUT if text.endswith("null}\n") else _WITH_MAC
-    end = _END.fullmatch(text, max(beginning.end() - 1, len(text) - length))
-    if end is None:
-        return None
-    seq, time, event = beginning.groups()
-    return Ties(int(seq), time, event, *end.groups())
+    seq, time, event, key, prev, mac = found.groups()
+    return Ties(int(seq), time, event, key, prev, mac)
 
 
 def by_id(keys: Iterable[Secret]) -> dict[str, Secret]:
