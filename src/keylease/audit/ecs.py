@@ -38,6 +38,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "vault.created": _Kind(("configuration",), ("creation",)),
     "vault.revoked": _Kind(("configuration",), ("deletion",)),
     "key.rotated": _Kind(("configuration",), ("change",)),
+    "key.exported": _Kind(("configuration",), ("access",)),
     "session.created": _Kind(_LOGIN, ("start",)),
     "session.validated": _Kind(("session",), ("info",)),
     "session.extended": _Kind(("session",), ("info",)),
@@ -160,20 +161,22 @@ def _message(record: Record) -> str:
 
 def _without_nothing(value: dict[str, Any]) -> dict[str, Any]:
     """Return the document without fields that have no value, and objects that have no field."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        kept = _without_nothing(inner) if isinstance(inner, dict) else _whole(inner)
-        if kept or isinstance(kept, str | int):
-            found[key] = kept
+        if isinstance(inner, str):
+            found[key] = inner if inner.isascii() else _whole(inner)
+        elif isinstance(inner, dict):
+            if kept := _without_nothing(inner):
+                found[key] = kept
+        elif inner is not None and inner != []:
+            found[key] = inner
     return found
 
 
-def _whole(value: object) -> object:
+def _whole(value: str) -> str:
     """Return text that every reader of JSON takes.
 
     A byte that is not UTF-8 is a lone surrogate in the log. Strict parsers (Rust's, so Vector's)
     refuse it, and the document with it; here it stands as an escape, as on a terminal.
     """
-    if not isinstance(value, str) or value.isascii():
-        return value
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
