@@ -35,6 +35,7 @@ NOTABLE: Final = frozenset(
         "vault.created",
         "vault.revoked",
         "key.rotated",
+        "key.exported",
         "config.changed",
         "audit.gap",
         "audit.recovered",

@@ -214,6 +214,19 @@ class AuditService:
                     raise
         raise AssertionError  # pragma: no cover - the last try returns or raises
 
+    def export_keys(self) -> Sequence[Secret]:
+        """Return the audit keys of the keychain, after a line that says so; none if there are none.
+
+        Raises:
+            AuditError: the line is not in the log, so nothing is handed out.
+            KeychainUnavailableError: the keychain cannot be read.
+        """
+        keys = self._keys()
+        if keys:
+            self._log.key = keys[0]
+            self._log.log(Entry("key.exported"), self._clock.now())
+        return keys
+
     def _extent(self) -> tuple[judge.Extent, bytes | None]:
         """Return how far the log goes and what the pin says, both of one moment."""
         place = self._place()

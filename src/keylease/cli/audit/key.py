@@ -30,7 +30,8 @@ def export(program: Program, *, terminal: bool) -> None:
     """Print the audit key, to verify the log on another machine.
 
     Whoever has it can verify the log, and can write lines that verify: give it to who keeps the
-    log, and to nobody who might want to change it. It opens no session and no credential.
+    log, and to nobody who might want to change it. It opens no session and no credential. The log
+    has a line about it first; if that cannot be written, nothing is printed.
 
     \b
         (umask 077; keylease audit key export > audit.key)
@@ -41,7 +42,7 @@ def export(program: Program, *, terminal: bool) -> None:
     if sys.stdout is not None and sys.stdout.isatty() and not terminal:
         msg = "the audit key is not printed on a terminal"
         raise UsageError(msg, "send it to a file or a program, or ask again with --terminal")
-    keys = program.wiring().vault.audit_keys() if has_state() else []
+    keys = program.wiring().audit_service.export_keys() if has_state() else []
     if not keys:
         msg = "there is no audit key in the keychain"
         raise StateMissingError(msg, "the first login makes one")

@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from keylease.cli.audit.keyfile import read_keys
+from keylease.errors import AuditError, StateError
+from keylease.statefile import Directory
 
 
 @pytest.fixture
@@ -54,6 +56,22 @@ def test_export_says_what_its_holder_can_do(console, export):
     console.login()
 
     assert "Whoever has it can verify the audit log, and can write" in export()[1].read_text()
+
+
+def test_export_is_on_record_before_it_happens(console, export, monkeypatch):
+    """Who asks later whether the key is out finds when it was, and by whom."""
+    console.login()
+    assert 0 == export()[0]
+    (line,) = console.run("audit", "query", "--event", "key.exported").out.splitlines()[1:]
+    assert "key.exported" in line
+
+    def refuse(*_, **__):
+        message = "no room"
+        raise StateError(message)
+
+    monkeypatch.setattr(Directory, "append", refuse)
+    code, path = export()
+    assert (AuditError.exit_code, "") == (code, path.read_text())
 
 
 def test_terminal_has_to_be_asked_for_twice(console, export):
