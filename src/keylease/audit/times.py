@@ -29,6 +29,9 @@ _LAST_HOUR, _LAST_MINUTE = 23, 59
 # RFC 3339, section 5.7: the second of a leap second is 60.
 _LAST_SECOND: Final = 60
 _FRACTION_DIGITS: Final = 9
+# Years of four digits, which strftime(3) gives to no others: times are compared as texts.
+_BEGINNING: Final = timegm((1000, 1, 1, 0, 0, 0)) * NANOSECONDS
+_END: Final = timegm((9999, 12, 31, 23, 59, 60)) * NANOSECONDS
 _EXPECTED: Final = "give a span such as 2d or 1h30m, a date, a time in RFC 3339, or yesterday"
 
 
@@ -45,7 +48,21 @@ def parse_time(text: str, now_ns: int) -> int:
     Raises:
         UsageError: it is none of these forms, or no day of the calendar.
     """
-    word = text.strip()
+    found = _parse(text.strip(), now_ns)
+    # NOTE: what was given is not repeated. It may be a word that got here by mistake.
+    if found is None or not _BEGINNING <= found < _END:
+        msg = "that is not a time"
+        raise UsageError(msg, _EXPECTED)
+    return found
+
+
+def format_time(wall_ns: int) -> str:
+    """Return a moment as the log has it: RFC 3339, UTC, microseconds."""
+    seconds, rest = divmod(wall_ns, NANOSECONDS)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest // 1000:06d}Z"
+
+
+def _parse(word: str, now_ns: int) -> int | None:
     today = now_ns // NANOSECONDS // _DAY * _DAY
     named = {"now": now_ns, "today": today * NANOSECONDS, "yesterday": (today - _DAY) * NANOSECONDS}
     if word.lower() in named:
@@ -59,16 +76,8 @@ def parse_time(text: str, now_ns: int) -> int:
         if found := _TIME.fullmatch(word):
             return _time(found)
     except ValueError:
-        pass
-    # NOTE: what was given is not repeated. It may be a word that got here by mistake.
-    msg = "that is not a time"
-    raise UsageError(msg, _EXPECTED)
-
-
-def format_time(wall_ns: int) -> str:
-    """Return a moment as the log has it: RFC 3339, UTC, microseconds."""
-    seconds, rest = divmod(wall_ns, NANOSECONDS)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest // 1000:06d}Z"
+        return None
+    return None
 
 
 def _midnight(year: str, month: str, day: str) -> int:
