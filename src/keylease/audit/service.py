@@ -124,7 +124,8 @@ class AuditService:
             self._moment(since),
             self._moment(until),
             tuple(events),
-            target,
+            # As it comes from a browser.
+            target and target.rstrip("/"),
             username,
             session,
             outcome,

@@ -53,6 +53,12 @@ def test_line_without_a_key_is_refused(console, service):
         service.log("session.validated", target=TARGET)
 
 
+@pytest.mark.parametrize("target", ["https://git.example/", "git.example/", "https://git.exam*/"])
+def test_target_is_found_with_a_slash_at_its_end(service, target):
+    """An address that was copied from a browser is that of the session."""
+    assert ["session.created", "login"] == [each.event for each in service.query(target=target)]
+
+
 def test_search_says_what_it_proves(service):
     """A program learns whether to believe what it found."""
     search = service.query(since="1d", until=10**19)
