@@ -28,6 +28,8 @@ FORMAT: Final = 1
 """The version of the JSON. It goes up when a field goes away or changes its meaning."""
 _MOST_ROWS: Final = 20
 _BAR: Final = 24
+_NARROW: Final = 40
+"""Columns that names and numbers need at the least, whatever the terminal has."""
 _LONGEST_NAME: Final = 1024
 _SECONDS: Final = len("2026-11-22T11:26:21")
 
@@ -70,10 +72,12 @@ def _show(counted: Stats, most: int | None) -> None:
     )
     # rich draws into a string: what stdout does not take is dealt with where all answers are.
     drawn = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    drawn.width = max(drawn.width, _NARROW)
+    bars = drawn.width >= _NARROW + _BAR
     with drawn.capture() as captured:
         for title, rows, left in _tables(counted, most):
             drawn.print()
-            drawn.print(_table(title, rows))
+            drawn.print(_table(title, rows, bars=bars))
             if left:
                 drawn.print(Text(left))
     click.echo(captured.get(), nl=False)
@@ -104,16 +108,18 @@ def _left(rows: Rows, most: int | None, others: int = 0) -> str:
     return "and " + "; and ".join(said) if said else ""
 
 
-def _table(title: str, rows: Rows) -> Table:
-    """Return one bar a row."""
+def _table(title: str, rows: Rows, *, bars: bool) -> Table:
+    """Return one row each, with a bar if there is room."""
     most = max(each.lines for _, each in rows)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     table.add_column(title, overflow="fold")
     for name in ("LINES", "REFUSED"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", width=_BAR)
+    if bars:
+        table.add_column("", width=_BAR)
     for name, each in rows:
         bar = ProgressBar(total=most, completed=each.lines, width=_BAR, complete_style="cyan")
         refused = Text(str(each.refused) if each.refused else "", style="red")
-        table.add_row(Text(printable(name[:_LONGEST_NAME])), Text(str(each.lines)), refused, bar)
+        cells = (Text(printable(name[:_LONGEST_NAME])), Text(str(each.lines)), refused)
+        table.add_row(*cells, *([bar] if bars else ()))
     return table

@@ -43,6 +43,17 @@ def test_days_targets_events_and_reasons_are_counted(used):
         assert str(sum(line["time"].startswith(day) for line in lines)) == row.split()[1]
 
 
+@pytest.mark.parametrize("columns", [1, 40, 60])
+def test_a_narrow_terminal_has_no_bars_and_all_names(used, monkeypatch, columns):
+    """A number without what it counts says nothing; a bar can be left out."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    said = used.run("audit", "stats")
+
+    for word in ("session.created", "not_found", "https://one.example"):
+        assert word in said.out
+
+
 def test_json_has_the_same_numbers(used):
     """For programs."""
     lines = used.audit()
