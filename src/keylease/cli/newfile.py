@@ -35,9 +35,12 @@ def write_new(path: str, parts: Iterable[bytes], *, force: bool) -> None:
         force: Whether a file that is there may be replaced. A link is replaced, not followed.
 
     Raises:
-        UsageError: there is something already.
+        UsageError: there is something already, or `path` is `-`, which stands for stdout elsewhere.
         FileError: the system refuses.
     """
+    if path == "-":
+        msg = "a file is made here, and - is the name of none"
+        raise UsageError(msg, "name one; if it is to be called so: ./-")
     if not force and os.path.lexists(path):
         raise _there()
     directory, name = os.path.split(os.path.abspath(path))

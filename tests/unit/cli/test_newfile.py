@@ -104,6 +104,16 @@ def test_directory_that_is_not_there_is_told(tmp_path):
         write_new(str(tmp_path / "none" / "page.html"), [b""], force=False)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_hyphen_makes_no_file(tmp_path, monkeypatch, force):
+    """Who means stdout, as elsewhere, does not find a file of that name later."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match="-"):
+        write_new("-", [b"page"], force=force)
+    assert [] == names(tmp_path)
+
+
 def test_name_without_a_directory_is_in_the_present_one(tmp_path, monkeypatch):
     """As every program takes it."""
     monkeypatch.chdir(tmp_path)
