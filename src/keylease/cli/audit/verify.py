@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +16,11 @@ from keylease.cli.keychain import has_state
 from keylease.errors import StateMissingError, UsageError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
     from keylease.audit.verdict import Finding, Verdict
+    from keylease.secret import Secret
 
 FORMAT: Final = 1
 """The version of the JSON. It goes up when a field goes away or changes its meaning."""
@@ -98,10 +98,26 @@ def verify(  # noqa: PLR0913 - click passes each option as an argument
                 since=day, witness=heard, more_keys=keys
             )
         else:
-            verdict = judge.verify(os.fspath(directory), keys, None, since=day, witness=heard)
+            verdict = _judge_copy(directory, keys, day, heard)
     for line in _json(verdict) if as_json else _described(verdict):
         say(line)
     return verdict.exit_code
+
+
+def _judge_copy(
+    directory: str, keys: list[Secret], day: str | None, heard: Iterable[str]
+) -> Verdict:
+    """Return the verdict on a copy.
+
+    Raises:
+        StateMissingError: it is not one.
+    """
+    seen = judge.extent(directory)
+    if not seen.files and seen.head is None:
+        msg = "there is no audit log in the directory: no day file and no head"
+        raise StateMissingError(msg, "give the directory with the day files, YYYY-MM-DD.jsonl")
+    why = "give one with --key-file"
+    return judge.verify(directory, keys, None, since=day, witness=heard, seen=seen, why=why)
 
 
 def _day(since: str, program: Program) -> str:

@@ -178,6 +178,14 @@ def test_file_that_is_no_key_is_refused_unread(console, tmp_path, text):
     assert "hunter2" not in said.err
 
 
+def test_directory_without_a_log_is_none_that_was_emptied(console, tmp_path):
+    """Who names the directory above it is told so, and not that all lines of it fit."""
+    said = console.run("audit", "verify", "--directory", str(tmp_path))
+
+    assert (6, "") == (said.code, said.out)
+    assert "no audit log" in said.err
+
+
 def test_hostile_directory_moves_no_cursor(console, tmp_path):
     """A copy from elsewhere may hold anything."""
     log = Log(tmp_path / "copy").fill(days=1)
