@@ -11,6 +11,7 @@ from keylease.audit.events import EVENTS, OUTCOMES, REASONS
 from keylease.audit.verdict import EXIT_CODES
 from keylease.cli.audit import output
 from keylease.cli.audit.output import FORMAT
+from keylease.cli.audit.reading import range_options
 from keylease.cli.base import Command, Program, say, warn
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def form_options(command: _Command) -> _Command:
 
 
 @click.command(cls=Command)
-@click.option("--since", metavar="TIME", help="Not before: 2d, 1h30m, yesterday, a date or time.")
-@click.option("--until", metavar="TIME", help="Before this.")
+@range_options
 @click.option(
     "--event",
     "events",
