@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from keylease.audit.line import BEGINNING, END, LONGEST_LINE, digest, key_id, mac_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from keylease.audit.reader import Line
     from keylease.secret import Secret
@@ -114,15 +114,19 @@ class Links:
             self.complain(f"line {found.seq} is one of too many that do not follow one another")
         return found
 
-    def close(self) -> str | None:
-        """Return what does not fit in all that was read, or `None`."""
+    def close(self, is_elsewhere: Callable[[int], bool] = lambda _: False) -> str | None:
+        """Return what does not fit in all that was read, or `None`.
+
+        Args:
+            is_elsewhere: Whether a line of that number is in what was not read.
+        """
         runs = sorted(self._runs, key=lambda run: run.first)
         for before, run in pairwise(runs):
             if run.first == before.last + 1:
                 self._check(run.prev == before.digest, run.first)
             elif run.first <= before.last:
                 self.complain(f"there is more than one line {run.first}")
-            else:
+            elif not is_elsewhere(before.last + 1):
                 self.complain(f"lines {before.last + 1} to {run.first - 1} were not found there")
         for run in runs:
             if run.by is not None and (key := self._keys.get(run.by[0].key or "")) is not None:

@@ -96,6 +96,9 @@ class Search:
         self._limit = limit
         self._links = Links(by_id(keys))
         self._lines = 0
+        self._directory = directory
+        self._finished: set[str] = set()
+        """The files that were read to their end."""
         self._since = None if wanted.since_ns is None else _rounded(wanted.since_ns)
         self._until = None if wanted.until_ns is None else _rounded(wanted.until_ns)
         self._needles = _needles(wanted)
@@ -118,7 +121,11 @@ class Search:
             StateError: a file cannot be read.
         """
         left = self._limit
+        file = ""
         for line in self._read if left != 0 else ():
+            if line.file != file:
+                self._finished.add(file)
+                file = line.file
             self._lines += 1
             ties = self._links.add(line)
             found = None if ties is None or not self._passes(ties, line) else self._parsed(line)
@@ -127,10 +134,23 @@ class Search:
                 left = None if left is None else left - 1
                 if left == 0:
                     return
+        self._finished.add(file)
 
     def trust(self) -> Trust:
         """Return what is to be thought of all that was read so far."""
-        return Trust(self._lines, self._links.close(), self._links.unvouched)
+        return Trust(self._lines, self._links.close(self._is_elsewhere), self._links.unvouched)
+
+    def _is_elsewhere(self, seq: int) -> bool:
+        """Return whether a file that was not read to its end has lines around that number.
+
+        A wall clock that was set back has left its lines in the file of another day.
+        """
+        for name, size in reader.sizes(self._directory).items():
+            if name not in self._finished:
+                first, last = reader.span(self._directory, name, size)
+                if first <= seq <= last:
+                    return True
+        return False
 
     def _passes(self, ties: Ties, line: Line) -> bool:
         return (

@@ -178,6 +178,17 @@ def backward(directory: str, name: str, size: int) -> Iterator[Line]:
             yield Line(name, 0, rest)
 
 
+def span(directory: str, name: str, size: int) -> tuple[int, int]:
+    """Return the first and the last number in a file, 0 for each if there is none.
+
+    Raises:
+        StateError: the file cannot be read.
+    """
+    each = (reading(directory, name, size) for reading in (forward, backward))
+    first, last = (next((line.seq for line in lines if line.seq), 0) for lines in each)
+    return first, last
+
+
 def in_sequence(directory: str, files: Mapping[str, int]) -> Iterator[tuple[int, Line]]:
     """Yield each line with its number in the file, in the order of the chain.
 

@@ -4,6 +4,8 @@ import tracemalloc
 
 import pytest
 from support.audit_files import DAY, KEY, OTHER_KEY, START, TARGET, Log
+from support.audit_place import KEY as PLACE_KEY
+from support.audit_place import Place
 
 from keylease.audit import reader
 from keylease.audit.query import Filter, Search, last
@@ -223,3 +225,30 @@ def test_line_that_is_being_written_is_left_to_who_follows(log):
 
     assert [7] == [each.record.seq for each in found]
     assert size == places[log.file]
+
+
+def test_clock_that_was_set_back_is_no_hole(tmp_path):
+    """Lines that are in the file of a day which was not asked for are not missed."""
+    place = Place(tmp_path / "keylease")
+    now = place.clock.now().wall_ns // NANOSECONDS
+    for wall in (now, now - DAY, now - DAY, now):
+        place.clock.set_wall(wall)
+        place.write()
+        place.write()
+    place.write()
+    wanted = Filter(since_ns=(now - 3600) * NANOSECONDS)
+    keys = [Secret(PLACE_KEY)]
+
+    search = Search(str(place.audit), wanted, keys)
+    assert [1, 2, 7, 8, 9] == [record.seq for record in search]
+    assert None is search.trust().misfit
+    search = Search(str(place.audit), Filter(), keys, reverse=True, limit=6)
+    assert [9, 8, 7, 2, 1, 6] == [record.seq for record in search]
+    assert None is search.trust().misfit
+
+    path = place.newest()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], *lines[4:]]))
+    search = Search(str(place.audit), wanted, keys)
+    assert [1, 2, 7, 9] == [record.seq for record in search]
+    assert "lines 8 to 8 were not found there" == search.trust().misfit
