@@ -130,8 +130,8 @@ def _lines(file: BinaryIO) -> Iterator[str]:
 
 
 def _described(verdict: Verdict) -> list[str]:
-    numbers = "no line"
-    if verdict.lines:
+    numbers = f"{verdict.lines or 'no'} line{'s' if verdict.lines > 1 else ''}"
+    if verdict.first is not None:
         many = "" if verdict.days == 1 else "s"
         numbers = f"lines {verdict.first} to {verdict.last}, on {verdict.days} day{many}"
     said = [f"{verdict.result}: {_SAID[verdict.result]}", f"  looked at {numbers}"]

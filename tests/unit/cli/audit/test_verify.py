@@ -178,6 +178,15 @@ def test_file_that_is_no_key_is_refused_unread(console, tmp_path, text):
     assert "hunter2" not in said.err
 
 
+def test_log_without_a_single_line_has_no_numbers(console, tmp_path):
+    """A file of another program is no line 1."""
+    (tmp_path / "2026-11-22.jsonl").write_bytes(b"{}\n" * 2)
+
+    said = console.run("audit", "verify", "--directory", str(tmp_path))
+
+    assert (25, "  looked at 2 lines") == (said.code, said.out.splitlines()[1])
+
+
 def test_directory_without_a_log_is_none_that_was_emptied(console, tmp_path):
     """Who names the directory above it is told so, and not that all lines of it fit."""
     said = console.run("audit", "verify", "--directory", str(tmp_path))
