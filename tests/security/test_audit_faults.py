@@ -31,7 +31,7 @@ from support.fuzz import EXAMPLES
 from support.requirements import require
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
 
-from keylease import store as store_module
+from keylease import sealedsessions
 from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog
 from keylease.audit.verify import verify
@@ -67,9 +67,9 @@ def rig(tmp_path):
 def opened(monkeypatch):
     """Return a list that grows by one with each credential that is decrypted."""
     seen = []
-    original = store_module.open_credential
+    original = sealedsessions.open_credential
     monkeypatch.setattr(
-        store_module, "open_credential", lambda *args: seen.append(args) or original(*args)
+        sealedsessions, "open_credential", lambda *args: seen.append(args) or original(*args)
     )
     return seen
 
@@ -333,12 +333,12 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
-from keylease import store
+from keylease import sealedsessions
 from keylease.errors import AuditError
 
 opened = []
-original = store.open_credential
-store.open_credential = lambda *args: opened.append(1) or original(*args)
+original = sealedsessions.open_credential
+sealedsessions.open_credential = lambda *args: opened.append(1) or original(*args)
 
 def get(rig):
     try:
