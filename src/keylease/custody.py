@@ -121,10 +121,11 @@ class KeyCustody:
         now = self._clock.now()
         failures: list[KeyleaseError] = []
         record, marked, deleted, sealed = None, False, False, None
-        with _going_on(failures):
-            record = self._vault.record()
         unmarked: list[KeyleaseError] = []
         unknown: list[KeyleaseError] = []
+        with _going_on(unknown):
+            # Without it nobody knows which key it is.
+            record = self._vault.record()
         if record is not None:
             with suppress(KeyleaseError):
                 # A line without it is vouched for by the next one that has it.

@@ -179,8 +179,7 @@ class SessionService:
                     self._operations.refuse(refusal, target, username)
                 else:
                     session = self._new(sessions, target, credential, now)
-                    self._persist(sessions, session, credential, now)
-                    return session
+                    return self._persist(sessions, session, credential, now)
         except SessionNotFoundError:
             if purpose == "store":
                 raise
@@ -210,8 +209,7 @@ class SessionService:
         username = credential.username
         with self._operation(target, username, "login") as (sessions, now):
             session = self._new(sessions, target, credential, now)
-            self._persist(sessions, session, credential, now)
-            return session
+            return self._persist(sessions, session, credential, now)
 
     def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
         """Return the live session that a `get` would use, and how long it lives. It is not used.
@@ -286,8 +284,7 @@ class SessionService:
             for _, held in live:
                 if held.id == session.id:
                     kept = held._replace(id=random_bytes(_ID_BYTES).hex())
-                    self._persist(sessions, kept, credential, now)
-                    return kept
+                    return self._persist(sessions, kept, credential, now)
             msg = f"the session for {session.target.url} does not live any more"
             raise SessionNotFoundError(msg)
 
@@ -405,13 +402,14 @@ class SessionService:
 
     def _persist(
         self, sessions: Sessions, session: Session, credential: Credential, now: Moment
-    ) -> None:
+    ) -> Session:
         live = self._judge.sort(sessions, sessions.of(session.target), now).live
         self._audit.log(_entry("session.created", session), now)
-        sessions.put(session, credential, seconds=_whole_seconds(session, now))
+        erased = sessions.put(session, credential, seconds=_whole_seconds(session, now))
         for found, old in live:
             if (old.target, old.username) == (session.target, session.username):
                 self._judge.end(sessions, found, "replaced", now)
+        return session._replace(erased=erased)
 
     def _use(
         self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool

@@ -10,12 +10,16 @@ from keylease.cli import terminal
 from keylease.cli.base import Command, Program, complain, say, warn
 from keylease.cli.keychain import has_state, place
 from keylease.cli.table import counted
-from keylease.errors import KeyleaseError, StateError, UsageError
+from keylease.errors import KeychainUnavailableError, KeyleaseError, StateError, UsageError
 
 if TYPE_CHECKING:
     from keylease.custody import Revoked
 
 _NOTHING = "there is no vault, so there is nothing to revoke"
+_BY_NAME = (
+    "put that right and revoke again; or delete the key by its name,"
+    " keylease:VAULT:session-key.NUMBER, with the commands of docs/admin.md"
+)
 
 
 @click.command(cls=Command)
@@ -58,32 +62,19 @@ def _confirm() -> None:
 
 def _tell(done: Revoked) -> int:
     """Say what was done and what is left, and return the exit code."""
-    if done.record is None and not (done.failures or done.sessions or done.sealed):
+    remains = done.key_failure or done.failures or done.sealed
+    if done.record is None and not (remains or done.sessions):
         say(_NOTHING)
         return 0
-    if done.record is not None:
-        title, command = place(done.record)
-        if done.marked:
-            say("marked the vault as revoked")
-        elif done.record.revoked is not None:
-            say(f"the vault is revoked since {done.record.revoked}")
-        service = done.record.session_item.service
-        if done.deleted:
-            say(f"deleted the vault key {service} from {title}")
-        elif done.key_failure is None:
-            say(f"there is no vault key {service} in {title}")
-        else:
-            again = f" or run: {command}" if command else ""
-            hint = f"unlock the keychain and revoke again,{again}" if again else None
-            msg = f"the vault key {service} may still be in {title}: {done.key_failure}"
-            complain(type(done.key_failure)(msg, hint))
+    _tell_key(done)
     say(f"ended {counted(len(done.sessions), 'session')}")
     if done.shares:
         warn(
             f"{counted(len(done.shares), 'volatile share')} could not be reached",
             "they die by themselves, or with the login; without its file a share opens nothing",
         )
-    for failure in done.failures:
+    # More than one step can stop at the same thing.
+    for failure in {str(failure): failure for failure in done.failures}.values():
         complain(failure)
     if done.sealed:
         files = counted(done.sealed, "sealed file is", "sealed files are")
@@ -93,8 +84,33 @@ def _tell(done: Revoked) -> int:
     return _exit_code(done)
 
 
+def _tell_key(done: Revoked) -> None:
+    """Say what became of the vault key and of the mark."""
+    if done.record is None:
+        if done.key_failure is not None:
+            msg = f"the vault is not marked, and its key may still be there: {done.key_failure}"
+            complain(KeychainUnavailableError(msg, _BY_NAME))
+        return
+    title, command = place(done.record)
+    if done.marked:
+        say("marked the vault as revoked")
+    elif done.record.revoked is not None:
+        say(f"the vault is revoked since {done.record.revoked}")
+    service = done.record.session_item.service
+    if done.deleted:
+        say(f"deleted the vault key {service} from {title}")
+    elif done.key_failure is None:
+        say(f"there is no vault key {service} in {title}")
+    else:
+        again = f" or run: {command}" if command else ""
+        hint = f"unlock the keychain and revoke again,{again}" if again else None
+        msg = f"the vault key {service} may still be in {title}: {done.key_failure}"
+        complain(type(done.key_failure)(msg, hint))
+
+
 def _exit_code(done: Revoked) -> int:
-    failures = [failure for failure in (done.key_failure, *done.failures) if failure is not None]
-    if failures:
-        return failures[0].exit_code
+    if done.key_failure is not None:
+        return KeychainUnavailableError.exit_code
+    if done.failures:
+        return done.failures[0].exit_code
     return StateError.exit_code if done.sealed else 0

@@ -209,6 +209,10 @@ if sys.platform != "win32":
             raise UnsafeStateError(msg, hint)
         if found.st_uid != os.geteuid():
             _refuse_owner(what, found)
+        if found.st_mode & stat.S_ISVTX and found.st_mode & _OTHERS_WRITE:
+            # To take it from everybody else, as the advice on a wrong mode is, would break /tmp.
+            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, as one that many users share"
+            raise UnsafeStateError(msg, "name a directory in it that is not there yet, or your own")
         if found.st_mode & _OTHERS:
             _refuse_mode(what, path, found, 0o700)
 

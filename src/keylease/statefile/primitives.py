@@ -38,8 +38,6 @@ class Primitives(ABC):
         self._path = path
         self._label = label
 
-    # What a caller can do.
-
     # What a platform does in its own way. All of it may raise OSError.
 
     @abstractmethod

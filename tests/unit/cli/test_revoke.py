@@ -241,9 +241,31 @@ def test_broken_record_is_said(console):
 
     said = console.run("revoke", "--yes")
 
-    assert 6 == said.code
-    assert "vault.json is not a vault record" in said.err
+    assert 4 == said.code, "the key is there, and a script for all users has to tell"
+    assert "session-key" in kinds(console)
+    assert (
+        "keylease: error: the vault is not marked, and its key may still be there:"
+        " vault.json is not a vault record of format 1\n"
+    ) in said.err
+    assert "delete the key by its name, keylease:VAULT:session-key.NUMBER" in said.err
+    assert 1 == said.err.count("error: ")
+    assert "ended 1 session\n" in said.out
     assert [] == sealed(console)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_one_reason_is_said_once(console):
+    """Several steps stop at the same thing; a person reads it one time."""
+    console.login()
+    sessions = console.state / "sessions"
+    sessions.rename(console.state.parent / "elsewhere")
+    sessions.symlink_to(console.state.parent / "elsewhere")
+
+    said = console.run("revoke", "--yes")
+
+    assert 6 == said.code
+    assert 1 == said.err.count("is a symbolic link")
+    assert ["audit-key"] == kinds(console)
 
 
 def test_without_a_terminal_nothing_is_done_unless_agreed(console, monkeypatch):
