@@ -19,7 +19,7 @@ help:
 	@echo "make test      everything that this machine can run, static checks included"
 	@echo "make lint      ruff, black, bandit and zizmor"
 	@echo "make type      mypy, for every platform"
-	@echo "make bench     what one answer of the helper costs, and overwriting a secret"
+	@echo "make bench     what an answer costs, overwriting a secret, and the audit log"
 	@echo "make docs      the documentation against the program, and its links"
 	@echo "make package   the wheel and the source distribution, in dist/"
 	@echo "make clean     forget everything that was made"
@@ -40,6 +40,7 @@ type: $(VENV)/.test
 bench: $(VENV)/.keylease
 	@$(BIN)/python benchmarks/helper_latency.py $(ARGS)
 	@$(BIN)/python benchmarks/clearing.py
+	@$(BIN)/python benchmarks/audit_log.py --lines 100000 --rounds 1 --appends 300
 
 docs: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)

@@ -46,7 +46,7 @@ THIRD_PARTY = {
     "jeepney": {"keystores.secretservice"},
     "click": {"cli"},
     "platformdirs": {"paths"},
-    "rich": {"cli.watch"},
+    "rich": {"cli.watch", "cli.audit.stats"},
 }
 # A package may use its own modules; these have no order that matters outside.
 PACKAGES = {"audit", "statefile", "cli", "config"}

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "extend": "keylease.cli.extend",
     "logout": "keylease.cli.logout",
     "exec": "keylease.cli.exec",
+    "audit": "keylease.cli.audit",
     "doctor": "keylease.cli.doctor",
     "setup": "keylease.cli.setup",
     "config": "keylease.cli.config",

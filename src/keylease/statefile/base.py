@@ -21,6 +21,7 @@ from keylease.statefile.lock import Lockable
 from keylease.statefile.primitives import TEMPORARY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -107,6 +108,15 @@ class BaseDirectory(Lockable):
             raise UnsafeStateError(msg, self._removal(name))
         return length
 
+    def read_start(self, name: str, size: int) -> bytes | None:
+        """Return the first `size` bytes of the file, or all if it has fewer; `None` as for `read`.
+
+        Raises:
+            UnsafeStateError: others could have written it.
+            StateError: the system refuses.
+        """
+        return self._read_part(name, size, lambda _: 0)
+
     def read_tail(self, name: str, size: int) -> bytes | None:
         """Return the last `size` bytes of the file, or all if it has fewer; `None` as for `read`.
 
@@ -114,15 +124,7 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return None
-            try:
-                os.lseek(fd, max(0, os.fstat(fd).st_size - size), os.SEEK_SET)
-                return read_up_to(fd, size)
-            finally:
-                let_go(fd)
+        return self._read_part(name, size, lambda fd: max(0, os.fstat(fd).st_size - size))
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or `None` if it is not there.
@@ -323,3 +325,14 @@ class BaseDirectory(Lockable):
     ) -> None:
         """Close, whatever happened."""
         self.close()
+
+    def _read_part(self, name: str, size: int, start: Callable[[int], int]) -> bytes | None:
+        with self._doing("read", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return None
+            try:
+                os.lseek(fd, start(fd), os.SEEK_SET)
+                return read_up_to(fd, size)
+            finally:
+                let_go(fd)

@@ -24,6 +24,7 @@ CHECKS: Final = {
     "state": "keylease.cli.doctor.state",
     "keychain": "keylease.cli.doctor.keychain",
     "vault": "keylease.cli.doctor.vault",
+    "audit": "keylease.cli.doctor.audit",
     "configuration": "keylease.cli.doctor.configuration",
     "clock": "keylease.cli.doctor.clock",
     "shares": "keylease.cli.doctor.shares",
