@@ -20,7 +20,7 @@ help:
 	@echo "make interop   the real clients of each tool that this machine has, and what is skipped"
 	@echo "make lint      ruff, black, bandit and zizmor"
 	@echo "make type      mypy, for every platform"
-	@echo "make bench     what one answer of the helper costs, beside other helpers"
+	@echo "make bench     what an answer costs, overwriting a secret, and the audit log"
 	@echo "make docs      the documentation against the program, and its links"
 	@echo "make package   the wheel and the source distribution, in dist/"
 	@echo "make clean     forget everything that was made"
@@ -45,6 +45,8 @@ type: $(VENV)/.test
 
 bench: $(VENV)/.keylease
 	@$(BIN)/python benchmarks/helper_latency.py $(ARGS)
+	@$(BIN)/python benchmarks/clearing.py
+	@$(BIN)/python benchmarks/audit_log.py --lines 100000 --rounds 1 --appends 300
 
 docs: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)

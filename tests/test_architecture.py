@@ -14,10 +14,11 @@ SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignor
 # A package stands for all of its modules; what a family may share is its `base`.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("memory",),
     ("secret", "paths"),
     ("clock",),
     ("model",),
-    ("record", "keyctl", "jsontext", "httpauth", "terminal"),
+    ("record", "keyctl", "jsontext", "httpauth", "terminal", "process"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vaultrecord", "lookup"),
@@ -45,7 +46,7 @@ THIRD_PARTY = {
     "jeepney": {"keystores.secretservice"},
     "click": {"cli"},
     "platformdirs": {"paths"},
-    "rich": {"cli.watch"},
+    "rich": {"cli.watch", "cli.audit.stats"},
 }
 # A package may use its own modules; these have no order that matters outside.
 PACKAGES = {"audit", "statefile", "cli", "config"}

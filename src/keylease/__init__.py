@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keylease.address import Address, parse_url
+    from keylease.audit.service import AuditService
     from keylease.auth import AuthenticationService
-    from keylease.embedding import authentication_service, require_session, session_service
+    from keylease.embedding import (
+        audit_service,
+        authentication_service,
+        require_session,
+        session_service,
+    )
     from keylease.errors import (
         AuditError,
         ConfigError,
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
         UsageError,
         VaultRevokedError,
     )
+    from keylease.memory import secure_clear
     from keylease.model import Credential, Reply, Session, Target
     from keylease.requirement import LiveSession
     from keylease.rules import Remaining
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "AuditError",
+    "AuditService",
     "AuthenticationService",
     "ConfigError",
     "Credential",
@@ -54,9 +62,11 @@ __all__ = [
     "Target",
     "UsageError",
     "VaultRevokedError",
+    "audit_service",
     "authentication_service",
     "parse_url",
     "require_session",
+    "secure_clear",
     "session_service",
 ]
 
@@ -66,6 +76,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Address": "keylease.address",
     "AuditError": "keylease.errors",
+    "AuditService": "keylease.audit.service",
     "AuthenticationService": "keylease.auth",
     "ConfigError": "keylease.errors",
     "Credential": "keylease.model",
@@ -85,9 +96,11 @@ _MODULES = {
     "Target": "keylease.model",
     "UsageError": "keylease.errors",
     "VaultRevokedError": "keylease.errors",
+    "audit_service": "keylease.embedding",
     "authentication_service": "keylease.embedding",
     "parse_url": "keylease.address",
     "require_session": "keylease.embedding",
+    "secure_clear": "keylease.memory",
     "session_service": "keylease.embedding",
 }
 

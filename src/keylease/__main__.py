@@ -13,7 +13,7 @@ def main() -> int:
     if names_operation(argv):
         from keylease.helper import main as helper
 
-        return helper("git", argv)
+        helper("git", argv)
     from keylease.cli import main as commands
 
     return commands(argv)

@@ -10,9 +10,9 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import RequestError, UsageError
+from keylease.memory import secure_clear
 from keylease.protocols import git
 from keylease.protocols.base import Call
-from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from keylease.model import Target
@@ -66,7 +66,7 @@ def parse_url(url: str, username: str | None = None) -> Address:
         msg = f"git could not ask for such a URL: {error}"
         raise UsageError(msg, _EXAMPLE) from None
     finally:
-        wipe(message)
+        secure_clear(message)
     if request.credential is not None or request.target is None:
         request.wipe()
         msg = "the URL has a password in it"

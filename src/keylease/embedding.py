@@ -12,6 +12,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from keylease import requirement
+from keylease.audit.service import AuditService
 from keylease.auth import AuthenticationService
 from keylease.session import SessionService
 from keylease.wiring import Wiring
@@ -58,6 +59,19 @@ def authentication_service(
     """
     wiring = _wiring(keychain, idle_seconds, seconds)
     return _each_on_its_own(AuthenticationService, lambda: wiring().auth)
+
+
+def audit_service(*, keychain: str | None = None, seconds: float = SECONDS) -> AuditService:
+    """Return what can be done with the user's own audit log.
+
+    Args:
+        keychain: Where the key of a new vault is to be; as the user has it if not given.
+        seconds: How long each operation may wait for keychains and locks.
+
+    New in version 0.1.0.
+    """
+    wiring = _wiring(keychain, None, seconds)
+    return _each_on_its_own(AuditService, lambda: wiring().audit_service)
 
 
 def require_session(

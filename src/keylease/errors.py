@@ -216,4 +216,6 @@ def printable(text: str) -> str:
     That is control characters, line ends, the characters that turn the direction of writing, and
     the lone surrogates that stand for bytes which are not UTF-8.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.errors import KeychainUnavailableError, VaultRevokedError
 from keylease.keystores.base import KEY_BYTES
-from keylease.secret import Secret, random_bytes
+from keylease.secret import Secret
 from keylease.vaultrecord import rfc3339
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def next_generation(
     record: VaultRecord, keystore: KeyStore, now: Moment
 ) -> tuple[Secret, VaultRecord]:
     """Put the next generation's session key, and return it with the record that names it."""
-    session = Secret(random_bytes(KEY_BYTES))
+    session = Secret.random(KEY_BYTES)
     record = record._replace(
         instance=keystore.instance(),
         generation=record.generation + 1,

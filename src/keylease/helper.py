@@ -15,13 +15,14 @@ import select
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
+from keylease.memory import allocate, clear_all, joined, secure_clear
 from keylease.model import MAX_CAP_SECONDS, Credential, Limits, Reply
+from keylease.process import harden, leave
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from keylease.wiring import Wiring
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_CHUNK: Final = 64 * 1024
+_FIRST_ROOM: Final = 4096
+"""Bytes; what most peers send fits in, and more room is made for more."""
+_MOST_PARTS: Final = 1024
+"""IOV_MAX of Linux, macOS and the BSDs: what one writev(2) takes."""
 
 
 class PeerGoneError(StateError):
@@ -55,61 +59,68 @@ class Options(NamedTuple):
     keychain: str | None = None
 
 
-def git() -> int:
+def git() -> NoReturn:
     """Be `git-credential-keylease`, which git runs for `credential.helper = keylease`."""
-    return main("git", sys.argv[1:])
+    main("git", sys.argv[1:])
 
 
-def docker() -> int:
+def docker() -> NoReturn:
     """Be `docker-credential-keylease`, for docker, podman, skopeo, buildah and docker-py."""
-    return main("docker", sys.argv[1:])
+    main("docker", sys.argv[1:])
 
 
-def cargo() -> int:
+def cargo() -> NoReturn:
     """Be `cargo-credential-keylease`, which cargo runs for `credential-provider`."""
-    return main("cargo", sys.argv[1:])
+    main("cargo", sys.argv[1:])
 
 
-def aws() -> int:
+def aws() -> NoReturn:
     """Be `keylease-aws`, which AWS programs run for `credential_process`."""
-    return main("aws", sys.argv[1:])
+    main("aws", sys.argv[1:])
 
 
-def kubernetes() -> int:
+def kubernetes() -> NoReturn:
     """Be `keylease-kubernetes`, which kubectl and the client libraries run for `exec`."""
-    return main("kubernetes", sys.argv[1:])
+    main("kubernetes", sys.argv[1:])
 
 
-def vault() -> int:
+def vault() -> NoReturn:
     """Be `keylease-vault`, which Vault and OpenBao run for `token_helper`."""
-    return main("vault", sys.argv[1:])
+    main("vault", sys.argv[1:])
 
 
-def terraform() -> int:
+def terraform() -> NoReturn:
     """Be `terraform-credentials-keylease`, for `credentials_helper` of Terraform and OpenTofu."""
-    return main("terraform", sys.argv[1:])
+    main("terraform", sys.argv[1:])
 
 
-def goauth() -> int:
+def goauth() -> NoReturn:
     """Be `keylease-goauth`, which the go command runs for `GOAUTH`."""
-    return main("go", sys.argv[1:])
+    main("go", sys.argv[1:])
 
 
-def pnpm() -> int:
+def pnpm() -> NoReturn:
     """Be `keylease-pnpm`, which pnpm runs for `tokenHelper`."""
-    return main("pnpm", sys.argv[1:])
+    main("pnpm", sys.argv[1:])
 
 
-def bazel() -> int:
+def bazel() -> NoReturn:
     """Be `keylease-bazel`, which Bazel runs for `--credential_helper`."""
-    return main("bazel", sys.argv[1:])
+    main("bazel", sys.argv[1:])
 
 
-def main(name: str, argv: Sequence[str]) -> int:
-    """Be a program that answers the peer called `name`. As `run`, and an interrupt just ends it."""
-    # Before anything heavy is imported: a traceback is noise to who pressed Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return run(name, argv)
+def main(name: str, argv: Sequence[str]) -> NoReturn:
+    """Be a program that answers the peer called `name`: a process of its own, shut, and then gone.
+
+    An interrupt just ends it: a traceback is noise to who pressed Ctrl-C.
+    """
+    # Before anything heavy is imported, and before there is a secret.
+    harden()
+    try:
+        code = run(name, argv)
+    finally:
+        clear_all()
+    leave(code)
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -121,10 +132,10 @@ def run(name: str, argv: Sequence[str]) -> int:
     """
     protocol = load(name)
     # Nobody is greeted who can be told at once that the command line makes no sense.
-    if not protocol.GREETING or protocol.complete(Call(tuple(argv), os.environ, bytearray())):
+    if not protocol.GREETING or protocol.complete(Call(tuple(argv), os.environ, allocate(0))):
         return _answer(protocol, argv).exit_code
     try:
-        _write(protocol.GREETING, _STDOUT)
+        _write((protocol.GREETING,), _STDOUT)
     except PeerGoneError as error:
         return _tell(protocol.refuse(error))
     while (answered := _answer(protocol, argv)).goes_on:
@@ -159,7 +170,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
 
 def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
     """Answer one message; of a conversation it may be the last."""
-    message, request, refusal = bytearray(), None, None
+    message, request, refusal = allocate(0), None, None
     goes_on = bool(protocol.GREETING)
     try:
         with _undisturbed() as stdout:
@@ -167,8 +178,8 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
                 options, arguments = Options(), tuple(argv)
                 if protocol.OPTIONS:
                     options, arguments = parse_options(argv)
+                message = _read(protocol, arguments)
                 call = Call(arguments, os.environ, message)
-                _read(protocol, call, message)
                 if protocol.GREETING and not (message or protocol.complete(call)):
                     return Answered(0, goes_on=False)
                 with _wired(options) as wiring:
@@ -179,20 +190,23 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
             except KeyleaseError as error:
                 refusal = protocol.refuse(error, request)
                 goes_on = goes_on and not isinstance(error, PeerGoneError)
-                _write(refusal.reply, stdout)
+                _write((refusal.reply,), stdout)
             finally:
                 if request is not None:
                     request.wipe()
     except PeerGoneError as error:
         refusal, goes_on = protocol.refuse(error, request), False
     finally:
-        wipe(message)
+        secure_clear(message)
     return Answered(0 if refusal is None else _tell(refusal), goes_on)
 
 
 @contextmanager
 def _wired(options: Options) -> Iterator[Wiring]:
-    """Yield the collaborators, and see to it that a message which makes no sense is on record."""
+    """Yield the collaborators, and see to it that a message which makes no sense is on record.
+
+    Each message has its own: a conversation that waits for the next one has no key meanwhile.
+    """
     from keylease.audit.events import Entry
     from keylease.wiring import Wiring
 
@@ -203,6 +217,9 @@ def _wired(options: Options) -> Iterator[Wiring]:
         entry = Entry("request.refused", "refused", "malformed")
         wiring.audit.log_or_gap(entry, wiring.clock.now())
         raise
+    finally:
+        if wiring.audit.key is not None:
+            wiring.audit.key.wipe()
 
 
 def _asked(request: Request) -> Request:
@@ -213,12 +230,12 @@ def _asked(request: Request) -> Request:
     """
     from keylease.terminal import ask_secret
 
-    # An interrupt that just ends the process would leave the terminal without its echo.
+    # An interrupt that ends the process at once would leave the terminal without its echo.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         secret = ask_secret(request.question)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, before)
         signal.raise_signal(signal.SIGINT)
         raise
     finally:
@@ -230,45 +247,51 @@ def _asked(request: Request) -> Request:
 
 
 def _carry_out(protocol: Protocol, request: Request, wiring: Wiring, stdout: int) -> None:
-    """Decide, render and write; wipe whatever was made of secrets on the way."""
+    """Decide, render and write out of the credential itself; clear what was made on the way."""
     answer = wiring.session.handle(request)
-    parts: Sequence[bytes | bytearray | memoryview] = ()
-    text = bytearray()
+    parts: Sequence[bytes | memoryview] = ()
     try:
         parts = protocol.render(request, answer)
-        # One allocation of the final size: a buffer that grew would leave its shorter selves.
-        text = bytearray().join(parts)
-        _write(text, stdout)
+        _write(parts, stdout)
     finally:
-        wipe(text)
         for part in parts:
-            if isinstance(part, bytearray):
-                wipe(part)
+            if isinstance(part, memoryview) and not part.readonly:
+                secure_clear(part)
         if isinstance(answer, Reply):
             answer.credential.wipe()
 
 
-def _read(protocol: Protocol, call: Call, message: bytearray) -> None:
-    """Read the peer's message into `message`, one byte more than is allowed at most."""
-    chunk = bytearray(_CHUNK)
+def _read(protocol: Protocol, arguments: tuple[str, ...]) -> memoryview:
+    """Return the peer's message, one byte more than is allowed at most. The caller clears it."""
+    limit = protocol.MAX_REQUEST + 1
+    room, length = allocate(_FIRST_ROOM), 0
     try:
         stdin = io.FileIO(_STDIN, closefd=False)
-        while len(message) <= protocol.MAX_REQUEST and not protocol.complete(call):
-            count = stdin.readinto(chunk)
+        while length < limit and not protocol.complete(Call(arguments, os.environ, room[:length])):
+            if length == len(room):
+                room = _doubled(room)
+            count = stdin.readinto(room[length:limit])
             if count is None:
                 # Somebody made the pipe non-blocking: nothing yet is not the end. Half a message
                 # that is taken for a whole one can name another host.
                 select.select([_STDIN], [], [])
-                continue
-            if not count:
-                return
-            room = protocol.MAX_REQUEST + 1 - len(message)
-            message += memoryview(chunk)[: min(count, room)]
+            elif not count:
+                break
+            else:
+                length += count
     except OSError as error:
+        secure_clear(room)
         msg = f"the request cannot be read from stdin: {error.strerror}"
         raise PeerGoneError(msg) from None
-    finally:
-        wipe(chunk)
+    return room[:length]
+
+
+def _doubled(room: memoryview) -> memoryview:
+    """Return twice the room with what is in it, and clear the smaller one."""
+    larger = allocate(2 * len(room))
+    larger[: len(room)] = room
+    secure_clear(room)
+    return larger
 
 
 @contextmanager
@@ -298,18 +321,40 @@ def _undisturbed() -> Iterator[int]:
         os.close(null)
 
 
-def _write(answer: bytes | bytearray, stdout: int) -> None:
+def _write(parts: Sequence[bytes | memoryview], stdout: int) -> None:
     """Write the whole answer, in one call as far as the system lets it be one."""
-    left = memoryview(answer)
+    left = [memoryview(part) for part in parts if part]
     try:
         while left:
             try:
-                left = left[os.write(stdout, left) :]
+                written = _write_some(stdout, left)
             except BlockingIOError:
                 select.select([], [stdout], [])
+                continue
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if written:
+                left[0] = left[0][written:]
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
         raise PeerGoneError(msg, "") from None
+
+
+if sys.platform == "win32":
+
+    def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
+        """Write what the system takes of a copy, for it takes one piece only."""
+        whole = joined(parts)
+        try:
+            return os.write(stdout, whole)
+        finally:
+            secure_clear(whole)
+
+else:
+
+    def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
+        """Write what the system takes, out of the parts themselves."""
+        return os.writev(stdout, parts[:_MOST_PARTS])
 
 
 def _tell(refusal: Refusal) -> int:

@@ -1,7 +1,8 @@
 """JSON texts (RFC 8259) of tools, read and written where a secret may be in them.
 
 The reader of the standard library would make a `str` of each string, and nobody can wipe that.
-Here a string is a bytearray of UTF-8, and all of them are wiped when the reader is done with them.
+Here a string is a view of UTF-8 in the memory for secrets (`keylease.memory`), and all of it is
+cleared when the reader is done with it. The names of members are no secrets, and are `str`.
 
 The reader is strict, because two readers of one message must not see two things: no member twice,
 no half of a surrogate pair, nothing after the end, at most so deep and so many digits.
@@ -14,13 +15,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from keylease.errors import RequestError
-from keylease.secret import wipe
+from keylease.memory import allocate, secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    # What a JSON text is made of. Strings are bytearrays, the names of members are not.
-    Value = dict[str, "Value"] | list["Value"] | bytearray | int | float | bool | None
+    # What a JSON text is made of. Strings are views, the names of members are not.
+    Value = dict[str, "Value"] | list["Value"] | memoryview | int | float | bool | None
 
 MAX_DEPTH: Final = 16
 """How deep arrays and objects may be in each other. No protocol here goes beyond four."""
@@ -61,7 +62,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 @contextmanager
 def opened(message: bytearray | memoryview) -> Iterator[dict[str, Value]]:
-    """Yield the one object that a message is, and wipe its strings afterwards.
+    """Yield the one object that a message is, and clear its strings afterwards.
 
     Raises:
         RequestError: it is no JSON, no object, or one that could be understood in two ways.
@@ -74,17 +75,17 @@ def opened(message: bytearray | memoryview) -> Iterator[dict[str, Value]]:
             raise RequestError(msg)
         yield value
     finally:
-        reader.wipe()
+        reader.clear()
 
 
-def string(members: dict[str, Value], key: str) -> bytearray | None:
+def string(members: dict[str, Value], key: str) -> memoryview | None:
     """Return a string of an object, which lives as long as the object; `None` if there is none.
 
     Raises:
         RequestError: it is something else.
     """
     value = members.get(key)
-    if value is not None and not isinstance(value, bytearray):
+    if value is not None and not isinstance(value, memoryview):
         msg = f"{key} is no string"
         raise RequestError(msg)
     return value
@@ -102,11 +103,11 @@ def name(members: dict[str, Value], key: str) -> str | None:
     if _CONTROL.search(value):
         msg = f"{key} has a control character"
         raise RequestError(msg)
-    return value.decode("utf-8")
+    return str(value, "utf-8")
 
 
-def quoted(value: str | bytes | bytearray | memoryview, what: str = "a value") -> bytearray:
-    """Return a JSON string in a buffer of its own, which the caller wipes.
+def quoted(value: str | bytes | memoryview, what: str = "a value") -> memoryview:
+    """Return a JSON string in memory of its own, which the caller clears.
 
     Args:
         value: UTF-8, or a name as the model has it.
@@ -121,8 +122,7 @@ def quoted(value: str | bytes | bytearray | memoryview, what: str = "a value") -
         msg = f"{what} is not UTF-8, and a JSON text can say nothing else"
         raise RequestError(msg)
     escapes = [found.start() for found in _ESCAPED.finditer(value)]
-    # One allocation of the final size: a buffer that grew would leave its shorter selves behind.
-    text = bytearray(len(value) + 2 + 5 * len(escapes))
+    text = allocate(len(value) + 2 + 5 * len(escapes))
     view, at, start = memoryview(value), 1, 0
     for escape in escapes:
         following = at + escape - start
@@ -140,7 +140,9 @@ class _Reader:
     def __init__(self, text: memoryview) -> None:
         self._text = text
         self._at = 0
-        self._strings: list[bytearray] = []
+        # No string is longer than its text: an escape stands for fewer bytes than it has.
+        self._room = allocate(len(text))
+        self._used = 0
 
     def read(self) -> Value:
         """Return the whole text's value."""
@@ -149,10 +151,9 @@ class _Reader:
             self._refuse("nothing more")
         return value
 
-    def wipe(self) -> None:
-        """Wipe every string that was read."""
-        for each in self._strings:
-            wipe(each)
+    def clear(self) -> None:
+        """Overwrite every string that was read."""
+        secure_clear(self._room)
 
     def _value(self, depth: int) -> Value:
         self._blanks()
@@ -176,7 +177,7 @@ class _Reader:
         while True:
             self._blanks()
             self._expect(b'"', "the name of a member")
-            key = self._string().decode("utf-8")
+            key = str(self._string(), "utf-8")
             if key in members:
                 msg = "the message has a member twice"
                 raise RequestError(msg)
@@ -198,20 +199,22 @@ class _Reader:
                 return values
             self._expect(b",", "a comma or the end of the array")
 
-    def _string(self) -> bytearray:
+    def _string(self) -> memoryview:
         """Return the string whose first quotation mark was just read."""
-        pieces: list[bytes | memoryview] = []
+        begin = self._used
         while True:
             start, self._at = self._at, self._end(_PLAIN)
-            pieces.append(self._text[start : self._at])
+            self._keep(self._text[start : self._at])
             if not self._next(b"\\"):
                 break
-            pieces.append(self._escaped())
+            self._keep(self._escaped())
         self._expect(b'"', "the end of the string")
-        # One allocation of the final size: a buffer that grew would leave its shorter selves.
-        value = bytearray().join(pieces)
-        self._strings.append(value)
-        return value
+        return self._room[begin : self._used]
+
+    def _keep(self, piece: bytes | memoryview) -> None:
+        """Put a piece of a string behind what was read of it so far."""
+        start, self._used = self._used, self._used + len(piece)
+        self._room[start : self._used] = piece
 
     def _escaped(self) -> bytes:
         """Return the character whose backslash was just read."""

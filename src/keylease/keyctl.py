@@ -15,7 +15,8 @@ import os
 import sys
 from typing import Final, NamedTuple
 
-from keylease.secret import Secret, wipe
+from keylease.memory import allocate, secure_clear
+from keylease.secret import Secret
 
 # keyctl(2) and linux/keyctl.h.
 PROCESS_KEYRING: Final = -2
@@ -128,21 +129,20 @@ class Calls:
         if serial is None:
             return None
         # One byte more than a key, to tell a longer value; keyctl_read(3) returns the whole length.
-        buffer = bytearray(length + 1)
+        buffer = allocate(length + 1)
         try:
             found = self.keyctl(KEYCTL_READ, serial, _address(buffer), len(buffer))
             if found != length:
                 msg = f"a key of {found} bytes, expected {length}"
                 raise ValueError(msg)
-            with memoryview(buffer) as view:
-                return Secret(view[:length])
+            return Secret(buffer[:length])
         except OSError as error:
             # It can go between the search and the read; then it is absent like any other.
             if error.errno in ABSENT:
                 return None
             raise
         finally:
-            wipe(buffer)
+            secure_clear(buffer)
 
     def add(self, name: str, payload: bytearray | memoryview, keyring: int) -> int:
         """Add a key of type `user` and return its serial number."""

@@ -173,8 +173,9 @@ def _store(target: Target, username: str, password: str) -> None:
     Raises:
         KeyleaseError: none was started, and none is live.
     """
+    from keylease.memory import secure_clear
     from keylease.model import Credential, Request
-    from keylease.secret import Secret, wipe
+    from keylease.secret import Secret
 
     try:
         packed = bytearray(password, "utf-8", "surrogateescape")
@@ -182,7 +183,7 @@ def _store(target: Target, username: str, password: str) -> None:
         msg = "the password has half a character"
         raise UsageError(msg) from None
     secret = Secret(packed)
-    wipe(packed)
+    secure_clear(packed)
     if not secret:
         msg = "the password is empty"
         raise UsageError(msg)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.clock import Moment
 from keylease.errors import UnknownFormatError
+from keylease.memory import allocate, secure_clear
 from keylease.model import Credential, Target
-from keylease.secret import Secret, wipe
+from keylease.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -197,12 +198,12 @@ class Touch(NamedTuple):
         return cls(session.hex(), Moment(wall, since, boot.hex()), moment, digest, echo)
 
 
-def pack_credential(credential: Credential) -> bytearray:
-    """Return the secret and the extra fields as bytes. The caller wipes them."""
+def pack_credential(credential: Credential) -> memoryview:
+    """Return the secret and the extra fields, packed. The caller clears them."""
     parts = [(_SECRET, credential.secret.reveal())]
     for name, value in credential.fields:
         parts += ((_NAME, memoryview(encode(name))), (_VALUE, value.reveal()))
-    packed = bytearray(sum(_FIELD.size + len(part) for _, part in parts))
+    packed = allocate(sum(_FIELD.size + len(part) for _, part in parts))
     at = 0
     for tag, part in parts:
         _FIELD.pack_into(packed, at, tag, len(part))
@@ -212,14 +213,14 @@ def pack_credential(credential: Credential) -> bytearray:
     return packed
 
 
-def unpack_credential(packed: bytearray, label: Label) -> Credential:
+def unpack_credential(packed: memoryview, label: Label) -> Credential:
     """Return the credential in `packed`, and wipe `packed`.
 
     Raises:
         UnknownFormatError: the fields are not one secret and pairs of name and value.
     """
     try:
-        parts = list(_fields(memoryview(packed)))
+        parts = list(_fields(packed))
         tags = [tag for tag, _ in parts]
         if tags != [_SECRET, *[_NAME, _VALUE] * (len(parts) // 2)]:
             msg = "a credential with fields that are missing or out of order"
@@ -231,7 +232,7 @@ def unpack_credential(packed: bytearray, label: Label) -> Credential:
         )
         return Credential(label.username, Secret(secret), label.authtype, label.expires, fields)
     finally:
-        wipe(packed)
+        secure_clear(packed)
 
 
 def length_prefixed(parts: Iterable[bytes | memoryview | None]) -> Iterator[bytes | memoryview]:

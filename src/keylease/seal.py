@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from keylease.errors import TamperedError, WrongKeyError
+from keylease.memory import allocate, secure_clear
 from keylease.record import (
     HEADER_BYTES,
     MAC_BYTES,
@@ -34,11 +35,10 @@ from keylease.record import (
     pack_credential,
     unpack_credential,
 )
-from keylease.secret import random_bytes, wipe
+from keylease.secret import Secret, random_bytes
 
 if TYPE_CHECKING:
     from keylease.model import Credential, Target
-    from keylease.secret import Secret
 
 KEY_BYTES: Final = 32
 _SALT_BYTES: Final = 32
@@ -94,7 +94,7 @@ def seal(keys: Keys, header: Header, label: Label, credential: Credential) -> by
     try:
         sealed = clear + _box(_derive(keys, "credential", salt, clear), packed, clear)
     finally:
-        wipe(packed)
+        secure_clear(packed)
     return sealed + _box(_derive(keys, "label", salt, clear), label.pack(), sealed)
 
 
@@ -130,6 +130,20 @@ def open_credential(keys: Keys, opened: Opened) -> Credential:
     return unpack_credential(packed, opened.label)
 
 
+def session_keys(keys: Keys, clear: bytes) -> list[Secret]:
+    """Return the keys of a sealed file's boxes, for who searches memory for them.
+
+    Args:
+        keys: What they are derived from.
+        clear: The file's header.
+
+    Raises:
+        UnknownFormatError: it is not the header of a sealed file.
+    """
+    salt = Header.unpack(clear).salt
+    return [Secret(_derive(keys, purpose, salt, clear)) for purpose in ("credential", "label")]
+
+
 def bucket(vault_key: Secret, target: Target) -> str:
     """Return the name of the directory for the target's namespace, protocol and host."""
     names = (encode(target.namespace), encode(target.protocol), encode(target.host))
@@ -143,14 +157,17 @@ def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret
     the credential back without one.
     """
     names = (target.namespace, target.protocol, target.host, username)
-    key = _derive(Keys(vault_key), "echo")
+    parts = list(length_prefixed((*map(encode_optional, names), secret.reveal())))
+    # In one piece: hmac.new() takes its key as bytes only, and hmac.digest() takes no parts.
+    message = allocate(sum(map(len, parts)))
+    at = 0
+    for part in parts:
+        message[at : at + len(part)] = part
+        at += len(part)
     try:
-        mac = hmac.new(key, digestmod=hashlib.sha256)
-        for part in length_prefixed((*map(encode_optional, names), secret.reveal())):
-            mac.update(part)
-        return mac.digest()
+        return _mac(vault_key, "echo", message)
     finally:
-        wipe(key)
+        secure_clear(message)
 
 
 def header_digest(sealed: bytes) -> bytes:
@@ -180,20 +197,25 @@ def check_touch(vault_key: Secret, record: bytes) -> Touch:
 
 def _derive(
     keys: Keys, purpose: Purpose, salt: bytes = b"", header: bytes = b"", length: int = KEY_BYTES
-) -> bytearray:
+) -> memoryview:
     """Derive a key (RFC 5869). Two purposes, headers, salts or shares never give the same one."""
     parts = [each.reveal() for each in keys if each is not None]
     # A wiped key is all zeros, and what is sealed under that can be opened by everybody.
     if not all(len(part) == KEY_BYTES and any(part) for part in parts):
         msg = f"a key that is not {KEY_BYTES} bytes long, or that was wiped before its use"
         raise ValueError(msg)
-    material = bytearray().join(parts)
-    key = bytearray(length)
+    size = len(parts) * KEY_BYTES
+    material, key, nothing, waste = map(allocate, (size, length, size, length))
+    for number, part in enumerate(parts):
+        material[number * KEY_BYTES : (number + 1) * KEY_BYTES] = part
     info = b"keylease sealed file 1: " + purpose.encode() + b"\0" + header
     try:
-        HKDF(SHA256(), length, salt, info).derive_into(material, key)
+        # The library leaves the key that it derived on the stack (seen by a scan). The same call in
+        # the same place, without a secret, puts something else there.
+        for source, target in ((material, key), (nothing, waste)):
+            HKDF(SHA256(), length, salt, info).derive_into(source, target)
     finally:
-        wipe(material)
+        secure_clear(material)
     return key
 
 
@@ -201,38 +223,52 @@ def _commitment(keys: Keys, salt: bytes) -> bytes:
     return bytes(_derive(keys, "commitment", salt, length=_COMMITMENT_BYTES))
 
 
-def _mac(vault_key: Secret, purpose: Purpose, message: bytes) -> bytes:
+def _mac(vault_key: Secret, purpose: Purpose, message: bytes | memoryview) -> bytes:
     key = _derive(Keys(vault_key), purpose)
     try:
         return hmac.digest(key, message, "sha256")
     finally:
-        wipe(key)
+        secure_clear(key)
 
 
-def _box(key: bytearray, plaintext: bytes | bytearray, authenticated: bytes) -> bytes:
+def _box(key: memoryview, plaintext: bytes | memoryview, authenticated: bytes) -> bytes:
     """Encrypt under `key`, which is wiped: no key seals twice."""
+    # In a forked child it is zeros, and everybody can open what is sealed under that.
+    if not any(key):
+        msg = "a key that was wiped before its use, or is of another process"
+        raise ValueError(msg)
     try:
         nonce = random_bytes(_NONCE_BYTES)
         sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, authenticated)
     finally:
-        wipe(key)
+        secure_clear(key)
+        _overwrite_stack(key)
     return len(sealed).to_bytes(_LENGTH_BYTES) + sealed
 
 
-def _unbox(key: bytearray, box: bytes, authenticated: bytes) -> bytearray:
+def _unbox(key: memoryview, box: bytes, authenticated: bytes) -> memoryview:
     """Decrypt under `key`, which is wiped, into memory that the caller wipes."""
     nonce = box[_LENGTH_BYTES : _LENGTH_BYTES + _NONCE_BYTES]
     ciphertext = memoryview(box)[_LENGTH_BYTES + _NONCE_BYTES :]
-    plaintext = bytearray(len(ciphertext) - _TAG_BYTES)
+    plaintext = allocate(len(ciphertext) - _TAG_BYTES)
     try:
         AESGCM(key).decrypt_into(nonce, ciphertext, authenticated, plaintext)
     except InvalidTag:
-        wipe(plaintext)
+        secure_clear(plaintext)
         msg = "a sealed file that was changed since it was sealed"
         raise TamperedError(msg) from None
     finally:
-        wipe(key)
+        secure_clear(key)
+        _overwrite_stack(key)
     return plaintext
+
+
+def _overwrite_stack(zeros: memoryview) -> None:
+    """Put another key where the library has left the last one on the stack: see `_derive`.
+
+    In this interpreter a call of a Python function moves the stack of C no further.
+    """
+    AESGCM(zeros).encrypt(bytes(_NONCE_BYTES), b"", None)
 
 
 def _label_start(sealed: bytes) -> int:

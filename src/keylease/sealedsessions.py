@@ -191,23 +191,27 @@ class Sessions:
         """Return the digest by which a secret that comes back is recognised."""
         return echo(self._key, target, username, secret)
 
-    def put(self, session: Session, credential: Credential, *, seconds: int) -> None:
+    def put(self, session: Session, credential: Credential, *, seconds: int) -> bool:
         """Seal a new session. It is on the disk on return, whole, or not at all.
 
         Args:
             session: What it is for.
             credential: What it holds.
             seconds: For how long it lives from now if it is not used.
+
+        Returns:
+            Whether the platform itself destroys what opens it when it ends.
         """
         self.grown = True
         kind, share = self._shares.create(session.id, seconds)
         try:
-            self._put(session, credential, kind, Keys(self._key, share))
+            header = self._put(session, credential, kind, Keys(self._key, share))
         except BaseException:
             self._shares.destroy(None, session.id)
             raise
+        return self._shares.erases(header)
 
-    def _put(self, session: Session, credential: Credential, kind: int, keys: Keys) -> None:
+    def _put(self, session: Session, credential: Credential, kind: int, keys: Keys) -> Header:
         header = Header(
             share=kind,
             id=session.id,
@@ -226,6 +230,7 @@ class Sessions:
             # Before the session is there: a use can then be written down when the disk is full.
             inside.rewrite(session.id + TOUCH, mac_touch(self._key, touch))
             inside.create(session.id + SEALED, sealed)
+        return header
 
     def roll(self, found: Found, used: Moment, *, released: bool, seconds: int) -> None:
         """Write down a use.

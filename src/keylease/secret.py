@@ -3,6 +3,8 @@
 A `Secret` is not a `str` and not `bytes`: it has no text form, no pickle, no hash and no `==`.
 `reveal` is the one way out, so `grep reveal` lists every place that a secret passes.
 
+Its bytes are where `keylease.memory` has them: locked, in no core dump, in no forked child.
+
 NOTE: the interpreter and the libraries below make copies that nobody can wipe. What is promised
 is only that the buffer owned here is overwritten.
 """
@@ -14,8 +16,10 @@ import os
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from keylease.errors import StateError
+from keylease.memory import allocate, fill_random, generation, secure_clear
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -28,28 +32,76 @@ class Secret:
     New in version 0.1.0.
     """
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_generation", "_view", "_wiped")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._buffer = bytearray()
+        self._take(allocate(0))
         # By way of a view, which neither an `int` nor a `str` has: `bytearray(5)` is five zeros.
-        self._buffer = bytearray(memoryview(data))
+        with memoryview(data) as source, source.cast("B") as given:
+            self._take(allocate(len(given)))
+            self._view[:] = given
+
+    @classmethod
+    def random(cls, length: int) -> Self:
+        """Return `length` bytes of the system's generator, which were nowhere else.
+
+        Raises:
+            StateError: it gave none; there is no second source.
+        """
+        return cls.filled(length, fill_random)
+
+    @classmethod
+    def filled(cls, length: int, fill: Callable[[memoryview], object]) -> Self:
+        """Return `length` bytes that `fill` writes to where they stay.
+
+        Raises:
+            Exception: whatever `fill` raises.
+        """
+        secret = cls(b"")
+        secret._take(allocate(length))
+        fill(secret.reveal())
+        return secret
+
+    def _take(self, view: memoryview) -> None:
+        self._view = view
+        self._wiped = False
+        self._generation = generation()
 
     def reveal(self) -> memoryview:
-        """Return a view of the bytes. The view dies with the secret: do not keep it."""
-        return memoryview(self._buffer)
+        """Return a view of the bytes: zeros once the secret is wiped or gone, so do not keep it.
+
+        Raises:
+            ValueError: it was wiped, or every secret was, because this process is a fork of the one
+                that had them. Zeros are taken for no password and for no key.
+        """
+        if self._wiped:
+            msg = "a secret that was wiped"
+            raise ValueError(msg)
+        if self._generation != generation():
+            msg = "a secret that was overwritten with all others: by a fork, or at the end"
+            raise ValueError(msg)
+        return self._view[:]
 
     def matches(self, other: Secret) -> bool:
-        """Compare in a time that does not depend on where the two differ."""
-        return hmac.compare_digest(self._buffer, other._buffer)
+        """Compare in a time that does not depend on where the two differ.
+
+        What was wiped matches nothing: two that are gone are not the same.
+
+        Raises:
+            ValueError: both are there no more by a fork, as `reveal`.
+        """
+        if self._wiped or other._wiped:
+            return False
+        return hmac.compare_digest(self.reveal(), other.reveal())
 
     def wipe(self) -> None:
         """Overwrite the bytes with zeros. The secret is empty of meaning afterwards."""
-        wipe(self._buffer)
+        self._wiped = True
+        secure_clear(self._view)
 
     def __bool__(self) -> bool:
         """Return whether there is at least one byte."""
-        return bool(self._buffer)
+        return bool(self._view)
 
     def __enter__(self) -> Self:
         """Return the secret; it is wiped when the block is left."""
@@ -65,8 +117,9 @@ class Secret:
         self.wipe()
 
     def __del__(self) -> None:
-        """Wipe what nobody wiped."""
-        self.wipe()
+        """Wipe what nobody wiped; what got no memory has nothing to wipe."""
+        if hasattr(self, "_view"):
+            self.wipe()
 
     def __repr__(self) -> str:
         """Say nothing, not even the length."""
@@ -90,6 +143,7 @@ class Secret:
     __deepcopy__ = _refuse
     __reduce_ex__ = _refuse
     __reduce__ = _refuse
+    __getstate__ = _refuse
 
 
 def random_bytes(length: int) -> bytes:
@@ -108,8 +162,3 @@ def random_bytes(length: int) -> bytes:
         msg = f"the system's random generator gave {len(value)} bytes, expected {length}"
         raise StateError(msg)
     return value
-
-
-def wipe(buffer: bytearray | memoryview) -> None:
-    """Overwrite `buffer` with zeros, in place."""
-    buffer[:] = bytes(len(buffer))

@@ -196,7 +196,7 @@ class SessionService:
                     self._operations.refuse(refusal, target, username)
                 else:
                     session = self._new(sessions, target, credential, now)
-                    self._persist(sessions, session, credential, now)
+                    session = self._persist(sessions, session, credential, now)
                     if request.sole:
                         self._end_others(sessions, live, request, now)
                     return session
@@ -236,7 +236,7 @@ class SessionService:
         username = credential.username
         with self._operation(target, username, "login") as (sessions, now):
             session = self._new(sessions, target, credential, now)
-            self._persist(sessions, session, credential, now)
+            session = self._persist(sessions, session, credential, now)
             if sole:
                 live = self._judge.sort(sessions, sessions.of(target), now).live
                 self._end_others(sessions, live, session, now)
@@ -315,8 +315,7 @@ class SessionService:
             for _, held in live:
                 if held.id == session.id:
                     kept = held._replace(id=random_bytes(_ID_BYTES).hex())
-                    self._persist(sessions, kept, credential, now)
-                    return kept
+                    return self._persist(sessions, kept, credential, now)
             msg = f"the session for {session.target.url} does not live any more"
             raise SessionNotFoundError(msg)
 
@@ -445,13 +444,14 @@ class SessionService:
 
     def _persist(
         self, sessions: Sessions, session: Session, credential: Credential, now: Moment
-    ) -> None:
+    ) -> Session:
         live = self._judge.sort(sessions, sessions.of(session.target), now).live
         self._audit.log(_entry("session.created", session), now)
-        sessions.put(session, credential, seconds=_whole_seconds(session, now))
+        erased = sessions.put(session, credential, seconds=_whole_seconds(session, now))
         for found, old in live:
             if (old.target, old.username) == (session.target, session.username):
                 self._judge.end(sessions, found, "replaced", now)
+        return session._replace(erased=erased)
 
     def _use(
         self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool

@@ -13,7 +13,8 @@ import sys
 from typing import Final
 
 from keylease.errors import UsageError, printable
-from keylease.secret import Secret, wipe
+from keylease.memory import allocate, secure_clear
+from keylease.secret import Secret
 
 _STDIN: Final = 0
 # A terminal holds a line until it is complete, and silently drops what does not fit: 4095 bytes in
@@ -53,30 +54,28 @@ def read_secret(limit: int) -> Secret:
         msg = "stdin is a terminal, which would show the password as it is typed"
         raise UsageError(msg, "leave --password-stdin out, then it is asked for without echo")
     # One buffer that is filled in place: a growing one leaves its shorter selves behind.
-    buffer = bytearray(limit + len("\r\n") + 1)
+    buffer = allocate(limit + len("\r\n") + 1)
     try:
         length = _fill(buffer)
-        if buffer[length - 1 : length] == b"\n":
+        if bytes(buffer[length - 1 : length]) == b"\n":
             length -= 1
-            if buffer[length - 1 : length] == b"\r":
+            if bytes(buffer[length - 1 : length]) == b"\r":
                 length -= 1
         if length > limit:
             msg = f"stdin has more than the {limit} bytes that a password can have"
             raise UsageError(msg)
-        with memoryview(buffer) as view:
-            return Secret(view[:length])
+        return Secret(buffer[:length])
     finally:
-        wipe(buffer)
+        secure_clear(buffer)
 
 
-def _fill(buffer: bytearray) -> int:
+def _fill(buffer: memoryview) -> int:
     """Fill the buffer from stdin and return how far stdin reached."""
     length = 0
     try:
         stdin = io.FileIO(_STDIN, closefd=False)
-        with memoryview(buffer) as view:
-            while count := stdin.readinto(view[length:]):
-                length += count
+        while count := stdin.readinto(buffer[length:]):
+            length += count
     except OSError as error:
         msg = f"stdin cannot be read: {error.strerror}"
         raise UsageError(msg) from None
@@ -85,18 +84,17 @@ def _fill(buffer: bytearray) -> int:
 
 def _answer(question: str, *, hidden: bool) -> Secret:
     """Ask, and return one line. It is read into one buffer, which is wiped."""
-    buffer = bytearray(_LONGEST_LINE + len("\n"))
+    buffer = allocate(_LONGEST_LINE + len("\n"))
     try:
         length = _read_line(printable(question), buffer, hidden=hidden)
-        if buffer[length - 1 : length] == b"\n":
+        if bytes(buffer[length - 1 : length]) == b"\n":
             length -= 1
         if length >= _LONGEST_LINE:
             msg = f"the terminal may have cut the answer: it keeps {_LONGEST_LINE} bytes of a line"
             raise UsageError(msg, "give a long password on stdin with --password-stdin")
-        with memoryview(buffer) as view:
-            return Secret(view[:length])
+        return Secret(buffer[:length])
     finally:
-        wipe(buffer)
+        secure_clear(buffer)
 
 
 def _no_terminal(error: OSError) -> UsageError:
@@ -107,7 +105,7 @@ def _no_terminal(error: OSError) -> UsageError:
 if sys.platform == "win32":
     import msvcrt
 
-    def _read_line(question: str, buffer: bytearray, *, hidden: bool) -> int:
+    def _read_line(question: str, buffer: memoryview, *, hidden: bool) -> int:
         """Ask, fill the buffer with what is typed, in UTF-8, and return its length."""
         try:
             os.close(os.open("CONIN$", os.O_RDWR))
@@ -141,7 +139,7 @@ else:
 
     _LOCAL_FLAGS: Final = 3  # the place of c_lflag in what tcgetattr returns
 
-    def _read_line(question: str, buffer: bytearray, *, hidden: bool) -> int:
+    def _read_line(question: str, buffer: memoryview, *, hidden: bool) -> int:
         """Ask, fill the buffer with what is typed and return its length."""
         try:
             fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

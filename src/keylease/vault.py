@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from keylease.statefile import Directory
 
 _LOCK: Final = "lock"
+_OLD_AUDIT_KEYS: Final = 7
+"""How many older ones are looked for: each is another question to the keychain."""
 
 
 class VaultKeys(NamedTuple):
@@ -184,7 +186,7 @@ class Vault:
         if session is None:
             session, record = generations.next_generation(record, keystore, now)
         if audit is None:
-            audit = Secret(random_bytes(KEY_BYTES))
+            audit = Secret.random(KEY_BYTES)
             record = record._replace(audit_generation=record.audit_generation + 1)
             generations.put(keystore, record.audit_item, audit)
         write(state, record)
@@ -265,6 +267,21 @@ class Vault:
     def audit_key(self, record: VaultRecord) -> Secret | None:
         """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
         return generations.read_audit(record, self.keystore(record))
+
+    def audit_keys(self) -> list[Secret]:
+        """Return the audit keys that the keychain has, the present one first.
+
+        Raises:
+            KeychainUnavailableError: nothing can be said.
+        """
+        record = self.record()
+        if record is None:
+            return []
+        newest = record.audit_generation
+        # Older ones stay where they are, and so do the lines that were written under them.
+        numbers = range(newest, max(0, newest - _OLD_AUDIT_KEYS - 1), -1)
+        items = [record._replace(audit_generation=number).audit_item for number in numbers]
+        return [key for key in self.keystore(record).read(items) if key is not None]
 
     def demand_current(self, keys: VaultKeys) -> None:
         """Raise if the keys are not those of the vault any more. Asked with the session lock held.

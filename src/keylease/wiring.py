@@ -12,9 +12,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from keylease import config, keystores
-from keylease.audit.log import AuditLog
+from keylease.audit.chain import Surroundings
+from keylease.audit.log import AuditLog, Configured
+from keylease.audit.pin import FirstOf, Nowhere
+from keylease.audit.witness import Nobody, SystemLog
 from keylease.clock import BootClock, Deadline
-from keylease.errors import ConfigError
+from keylease.errors import ConfigError, StateError
 from keylease.listings import Listings, parent
 from keylease.model import Settings
 from keylease.paths import state_directory
@@ -25,6 +28,9 @@ from keylease.store import SessionStore
 from keylease.vault import Vault
 
 if TYPE_CHECKING:
+    from keylease.audit.pin import PinStore
+    from keylease.audit.service import AuditService
+    from keylease.audit.witness import Witness
     from keylease.auth import AuthenticationService
     from keylease.custody import KeyCustody
     from keylease.keystores.base import KeyStore
@@ -52,15 +58,15 @@ class Wiring:
         seconds: float = ANSWER_SECONDS,
         policy: config.Place | None = None,
     ) -> None:
-        deadline = Deadline(seconds)
-        settings, wanted = _configured(keychain, timeout, policy)
-
-        def open_state() -> Directory:
-            return Directory.open(state_directory(), create=True)
+        deadline = self._deadline = Deadline(seconds)
+        wished = keychain or None
+        configuration, settings = _configured(wished, timeout, policy)
+        wanted = configuration.keychain if configuration else wished
 
         self._deadline, self._wanted = deadline, wanted
         self.clock = BootClock()
-        self.audit = AuditLog(open_state, deadline)
+        self.pin = open_pin()
+        self.audit = AuditLog(open_state, deadline, *_audited(configuration, self.pin))
         self.store = SessionStore(open_state, _shares(), deadline)
         self.vault = Vault(
             open_state,
@@ -100,6 +106,21 @@ class Wiring:
         return KeyCustody(self.clock, self.vault, self.store, self.audit)
 
     @property
+    def audit_service(self) -> AuditService:
+        """What people do with the audit log. No helper asks for it, so none imports it."""
+        from keylease.audit.service import AuditService
+
+        return AuditService(
+            self.audit,
+            self.clock,
+            audit_directory,
+            open_state,
+            self.pin,
+            lambda: self.vault.audit_keys() if os.path.isdir(audit_directory()) else [],
+            self._deadline,
+        )
+
+    @property
     def auth(self) -> AuthenticationService:
         """Login and logout. No helper asks for it, so none imports it."""
         from keylease.auth import AuthenticationService
@@ -107,11 +128,21 @@ class Wiring:
         return AuthenticationService(self.session, self.audit, self.clock)
 
 
+def open_state() -> Directory:
+    """Open the state directory, made if need be."""
+    return Directory.open(state_directory(), create=True)
+
+
+def audit_directory() -> str:
+    """Return the absolute path of the audit log, which need not be there."""
+    return os.path.join(state_directory(), "audit")
+
+
 def _configured(
     keychain: str | None, timeout: int | None, policy: config.Place | None
-) -> tuple[Settings, str | None]:
-    """Return how sessions live, and the name of the keychain if there is one."""
-    options = {"keychain": keychain or None, "idle_timeout": timeout}
+) -> tuple[config.Configuration | None, Settings]:
+    """Return what is configured, if that can be told, and how sessions live."""
+    options = {"keychain": keychain, "idle_timeout": timeout}
     try:
         found = config.load(
             options, user=config.user_file(), policy=policy or config.machine_policy()
@@ -119,8 +150,45 @@ def _configured(
     except ConfigError as error:
         # Not swallowed: whatever releases anything refuses with it. What ends sessions goes on,
         # or a slip in a file would keep alive what its user wants to end.
-        return Settings(refusal=error), keychain or None
-    return found.settings, found.keychain
+        return None, Settings(refusal=error)
+    return found, found.settings
+
+
+def _audited(
+    configuration: config.Configuration | None, pin: PinStore
+) -> tuple[Surroundings, Configured | None]:
+    """Return what the audit log is told of the configuration."""
+    if configuration is None:
+        # How long days are kept is not known, so all of them are.
+        return Surroundings(pin, Nobody(), None), None
+    witness: Witness = SystemLog() if configuration.witness == "syslog" else Nobody()
+    around = Surroundings(pin, witness, configuration.retention_days)
+    return around, Configured(configuration.digest, configuration.files)
+
+
+def open_pin() -> PinStore:
+    """Return where the pin of this state directory's audit log is."""
+    try:
+        name = state_name()
+    except StateError:
+        return Nowhere()  # nor is there a log; whoever opens it is told why
+    if sys.platform == "linux":
+        from keylease.audit.pin import KernelPin, RuntimeDirPin
+        from keylease.keyctl import Calls
+
+        runtime = RuntimeDirPin(lambda: _open_runtime(create=True), _open_runtime)
+        return FirstOf(KernelPin(name, Calls), runtime)
+    if sys.platform == "win32":
+        from keylease.audit.pin import WindowsPin
+
+        return WindowsPin(name)
+    return Nowhere()
+
+
+def state_name() -> str:
+    """Return 16 hexadecimal digits that tell one state directory from another."""
+    path = state_directory().encode("utf-8", "surrogateescape")
+    return hashlib.sha256(path).hexdigest()[:16]
 
 
 def _shares() -> tuple[ShareStore, ...]:
@@ -146,6 +214,5 @@ if sys.platform == "linux":
 
     def _open_runtime(*, create: bool = False) -> Directory:
         # One directory for each state directory, so that none sweeps the shares of another.
-        name = hashlib.sha256(state_directory().encode("utf-8", "surrogateescape")).hexdigest()
-        path = os.path.join(runtime_directory(), f"keylease-{name[:16]}")
+        path = os.path.join(runtime_directory(), f"keylease-{state_name()}")
         return Directory.open(path, create=create)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from support.requirements import require
 from support.secret_service import GnomeKeyring, require_gnome_keyring
 from support.throwaway import Throwaway
 
@@ -163,3 +165,31 @@ def test_plaintext_files_are_named_and_not_shown(kernel_home):
     assert 0 == done.returncode
     assert ".git-credentials (git) holds a password or token in plaintext" in done.stdout
     assert CANARY not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("place", ["kernel_home", "desktop"])
+def test_memory_is_searched_and_nothing_is_left_behind(request, place):
+    """`doctor --memory` finds no secret in the helper, and takes its keys and files with it."""
+    found = request.getfixturevalue(place)
+    home = found.home if place == "desktop" else found
+    home.environment["TMPDIR"] = str(home.home)
+
+    done = home.run("keylease", "doctor", "--memory", "--json", timeout_seconds=SECONDS * 2)
+
+    said = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "memory"]
+    require("ptrace" not in str(said), "ptrace", "no process may be traced here")
+    assert ["ok"] * 3 == [each["verdict"] for each in said], said
+    assert "no audit key, password, refresh token" in said[1]["found"]
+    assert "an ordinary program left the password" in said[2]["found"]
+    assert [] == list(home.home.rglob("*"))
+    if place == "desktop":
+        assert "" == items(home)
+        login(home)
+        assert "keylease:" in items(home), "the control: a key would be seen"
+
+
+def items(home):
+    """Return what the home's Secret Service has of keylease."""
+    require(shutil.which("secret-tool"), "secret-service", "secret-tool is not on PATH")
+    done = home.run("secret-tool", "search", "--all", "application", "keylease")
+    return done.stdout + done.stderr

@@ -122,7 +122,7 @@ def told_by(fill, reply, announced=()):
     """Return what a real git has after it asked and keylease answered."""
     asked = b"".join(b"capability[]=%s\n" % name.encode() for name in announced) + WHERE
     request = protocol.parse("get", bytearray(asked))
-    (fill.directory / ANSWER).write_bytes(protocol.render(request, reply))
+    (fill.directory / ANSWER).write_bytes(b"".join(protocol.render(request, reply)))
     done = fill(asked, f"cat >/dev/null; cat {ANSWER}")
     assert 0 == done.returncode, done.stderr
     assert b"" == done.stderr

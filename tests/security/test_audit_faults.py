@@ -6,9 +6,11 @@ later what it could not tell then, and its chain holds.
 """
 
 import base64
+import calendar
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -18,17 +20,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from support import audit_chain
+from support.audit_place import KEY as KEY_OF_PLACE
+from support.audit_place import Place
 from support.fuzz import EXAMPLES
 from support.requirements import require
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
 
-from keylease import store as store_module
+from keylease import sealedsessions
 from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog
+from keylease.audit.verify import verify
 from keylease.clock import BootClock, Deadline
 from keylease.errors import AuditError, KeyleaseError
 from keylease.model import Target
@@ -39,6 +45,7 @@ TESTS = Path(__file__).parents[1]
 KEY = b"audit key for the writers' test."
 OTHER = EXAMPLE._replace(host="other.example")
 WRITERS = 8
+DAY = 86_400
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and signals are those of POSIX")
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 LINUX = pytest.mark.skipif(
@@ -60,9 +67,9 @@ def rig(tmp_path):
 def opened(monkeypatch):
     """Return a list that grows by one with each credential that is decrypted."""
     seen = []
-    original = store_module.open_credential
+    original = sealedsessions.open_credential
     monkeypatch.setattr(
-        store_module, "open_credential", lambda *args: seen.append(args) or original(*args)
+        sealedsessions, "open_credential", lambda *args: seen.append(args) or original(*args)
     )
     return seen
 
@@ -326,12 +333,12 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
-from keylease import store
+from keylease import sealedsessions
 from keylease.errors import AuditError
 
 opened = []
-original = store.open_credential
-store.open_credential = lambda *args: opened.append(1) or original(*args)
+original = sealedsessions.open_credential
+sealedsessions.open_credential = lambda *args: opened.append(1) or original(*args)
 
 def get(rig):
     try:
@@ -453,12 +460,14 @@ def test_a_line_torn_at_any_offset_is_set_aside_once_and_the_chain_goes_on(rig, 
     log.key = Secret(key)
     for cut in range(len(last)):
         path.write_bytes(b"".join([*whole, last[:cut]]))
+        # It knows of the whole line, which was taken then. Without it the log says that it is gone.
+        (path.parent / "head").unlink()
         for _ in range(2):
             log.log(Entry("login"), rig.clock.now())
 
         events = [line["event"] for line in audit_chain.records(rig.path)[len(whole) :]]
         expected = ["audit.recovered"] if cut else []
-        assert [*expected, "login", "login"] == events, cut
+        assert [*expected, "audit.unvouched", "login", "login"] == events, cut
         assert len(whole) + len(events) == audit_chain.verify(rig.path, key)
         aside = list(path.parent.glob("*.torn-*"))
         assert ([last[:cut]] if cut else []) == [each.read_bytes() for each in aside]
@@ -557,6 +566,158 @@ def test_a_wall_clock_that_ran_ahead_and_back_leaves_one_chain(rig):
     assert ["2026-09-20.jsonl", "2026-09-21.jsonl", "2099-08-09.jsonl"] == days
     times = [line["boottime_ns"] for line in audit_chain.records(rig.path)]
     assert sorted(times) == times, "the boot clock tells the order"
+
+
+def test_ninety_one_days_with_a_jump_to_2099_lose_one_day(tmp_path, monkeypatch):
+    """Only whole days that are really old go, over a leap day, whatever the clock did meanwhile."""
+    monkeypatch.setattr(Directory, "_sync_data", lambda *_: None)  # only the speed changes
+    monkeypatch.setattr(Directory, "_sync", lambda *_: None)
+    monkeypatch.setattr(Directory, "_sync_directory", lambda *_: None)
+    place = Place(tmp_path / "keylease")
+    start = calendar.timegm((2028, 1, 15, 23, 59, 50))  # the 29th of February is to come
+    names = [time.strftime("%Y-%m-%d.jsonl", time.gmtime(start + n * DAY)) for n in range(93)]
+
+    def write(seconds):
+        place.clock.set_wall(seconds)
+        place.write()
+        place.end()
+
+    for day in range(91):
+        write(start + day * DAY)
+        if day % 30 == 10:
+            write(start + 2_300_000_000)
+            write(start + (day - 3) * DAY)
+            write(start + day * DAY)
+    assert names[:91] == [name for name in place.files() if name < "2099"], "a jump removes nothing"
+    count = place.verify()
+    write(start + 91 * DAY)
+
+    jumped = [name for name in place.files() if name > "2099"]
+    assert 1 == len(jumped)
+    assert [*names[1:92], *jumped] == place.files()
+    (rotated,) = [line for line in place.records() if line["event"] == "audit.rotated"]
+    assert names[:1] == rotated["removed"]["files"]
+    lines = place.raw()
+    first = json.loads(lines[0])
+    assert (3, rotated["removed"]["digest"]) == (first["seq"], first["prev"])
+    for before, after in itertools.pairwise(lines):
+        assert hashlib.sha256(before).hexdigest() == json.loads(after)["prev"]
+    assert count - 2 + 3 == len(lines)
+    verdict = verify(str(place.audit), [Secret(KEY_OF_PLACE)], place.pin.read())
+    assert ("ok", ()) == (verdict.result, verdict.findings)
+
+
+def test_summer_time_removes_and_splits_nothing(tmp_path, monkeypatch):
+    """A day is one of UTC: the hour that is twice or never there in a time zone is like any."""
+    place = Place(tmp_path / "keylease")
+    zone = "Europe/Berlin"
+    monkeypatch.setenv("TZ", zone)
+    if hasattr(time, "tzset"):
+        time.tzset()
+    try:
+        for month, day in ((3, 29), (10, 25)):
+            for hour in range(-2, 5):
+                place.clock.set_wall(calendar.timegm((2026, month, day, 0, 30, 0)) + hour * 3600)
+                place.write()
+    finally:
+        monkeypatch.undo()
+        if hasattr(time, "tzset"):
+            time.tzset()
+
+    expected = [f"2026-{day}.jsonl" for day in ("03-28", "03-29", "10-24", "10-25")]
+    assert expected == place.files()
+    assert 14 == place.verify()
+
+
+# Killed at each step between line, head and pin
+
+KILLED = """
+import sys
+from pathlib import Path
+from support.audit_place import KEY, Place
+from keylease.audit.events import Entry
+from keylease.audit.chain import Surroundings
+from keylease.audit.log import AuditLog
+from keylease.audit.verify import verify
+from keylease.audit.pin import RuntimeDirPin
+from keylease.clock import Deadline
+from keylease.secret import Secret
+from keylease.statefile import Directory
+
+def log(path):
+    place = Place(path / "keylease")
+    open_run = lambda: Directory.open(str(path / "run"), create=True)
+    pin = RuntimeDirPin(open_run, open_run)
+    log = AuditLog(place.state, Deadline(5), Surroundings(pin, place.witness, 3))
+    log.key = Secret(KEY)
+    return place, log, pin
+
+if __name__ == "__main__":
+    place, log, _ = log(Path(sys.argv[1]))
+    place.clock.advance(float(sys.argv[2]))
+    log.log(Entry("session.released"), place.clock.now())
+    sys.stdout.write("released")
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("new_day", [False, True], ids=["same day", "rotation"])
+def test_a_writer_killed_at_each_system_call_leaves_a_log_that_goes_on(tmp_path, new_day):
+    """Wherever a writer dies, the log is at most one line ahead, and none that was told is lost."""
+    require(shutil.which("strace"), "strace", "it is not on PATH")
+    scope = {"__name__": "killed"}
+    exec(KILLED, scope)  # noqa: S102 - the very code that the other process runs
+    begin = tmp_path / "begin"
+    for days in range(5):
+        place, log, _ = scope["log"](begin)
+        place.clock.advance(days * DAY)
+        log.log(Entry("session.released"), place.clock.now())
+    advance = str((5 if new_day else 4) * DAY + 5)
+    calls = "write,fdatasync,fsync,openat,ftruncate,unlinkat,renameat,renameat2,flock"
+    trace = tmp_path / "trace"
+    strace = ["strace", "-o", str(trace), "-y", f"--trace={calls}"]
+
+    def run(at, *inject):
+        script = "-c", KILLED, str(at), advance
+        path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.run(
+            [*strace, *inject, sys.executable, *script],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    control = tmp_path / "control"
+    shutil.copytree(begin, control)
+    done = run(control)
+    require("ptrace" not in done.stderr, "ptrace", "this container does not let strace trace")
+    assert "released" == done.stdout, done.stderr
+    # By name and count, for strace counts each call by itself. What is before the log is opened is
+    # the interpreter's.
+    seen, steps = Counter(), []
+    for line in trace.read_text().splitlines():
+        name = line.partition("(")[0]
+        seen[name] += 1
+        if str(control) in line and ("audit" in line or "run" in line):
+            steps.append((name, seen[name]))
+    assert {"write", "fdatasync", "openat"} <= {name for name, _ in steps}
+
+    for number, (name, count) in enumerate(steps):
+        at = tmp_path / f"killed-{number}"
+        shutil.copytree(begin, at)
+        done = run(at, f"--inject={name}:signal=KILL:when={count}")
+        assert (-signal.SIGKILL, "") == (done.returncode, done.stdout), (name, count)
+        place, log, pin = scope["log"](at)
+        before = verify(str(place.audit), [Secret(KEY_OF_PLACE)], pin.read())
+        assert before.result in {"ok", "tail-ahead", "pin-missing"}, (name, count, before)
+        place.clock.advance(6 * DAY)
+        log.log(Entry("session.released"), place.clock.now())
+        after = verify(str(place.audit), [Secret(KEY_OF_PLACE)], pin.read())
+        assert ("ok", ()) == (after.result, after.findings), (name, count)
+        assert 0 == after.told["audit.truncated"]
+        shutil.rmtree(at)
 
 
 # Names and secrets

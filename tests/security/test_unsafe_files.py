@@ -230,6 +230,17 @@ def test_state_directory_open_to_others_is_refused(place, mode):
     assert mode == stat.S_IMODE(place.stat().st_mode)
 
 
+def test_nobody_is_advised_to_take_a_shared_directory_from_the_others(tmp_path):
+    """Root, who names /tmp itself and does as he is told, would lock every user out of it."""
+    tmp_path.chmod(0o1777)
+
+    with pytest.raises(UnsafeStateError, match="mode 1777, as one that many users share") as caught:
+        Directory.open(str(tmp_path), create=True)
+
+    assert "chmod" not in caught.value.hint
+    assert 0o1777 == tmp_path.stat().st_mode & 0o7777
+
+
 def test_child_directory_open_to_others_is_refused(place):
     """The check does not stop at the first directory."""
     (place / "sessions").mkdir(0o700)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from support.audit_place import MemoryPin
+
 from keylease import config, keystores, wiring
 from keylease.cli import main
 from keylease.config import Place
@@ -50,6 +52,7 @@ class Console:
         self.clock = FrozenClock()
         self.keystore = MemoryKeyStore()
         self.shares: tuple[ShareStore, ...] = (PolicyShares(),)
+        self.pin = MemoryPin()
         # Whoever runs the tests is root here: nobody else could make a policy that is believed.
         owners = frozenset((os.geteuid() if hasattr(os, "geteuid") else 0,))
         configuration = state.parent / "configuration"
@@ -65,6 +68,7 @@ class Console:
             monkeypatch.setattr("keylease.config.file._judge_owner", lambda _: None)
         monkeypatch.setattr(wiring, "BootClock", lambda: self.clock)
         monkeypatch.setattr(wiring, "_shares", lambda: self.shares)
+        monkeypatch.setattr(wiring, "open_pin", lambda: self.pin)
         monkeypatch.setattr(keystores, "choose", self._choose)
         monkeypatch.setattr(keystores, "open_keystore", lambda *_: self.keystore)
 

@@ -47,6 +47,18 @@ from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 
 name, *services = sys.argv[1:]
+if sys.platform == "linux":
+    # The pin of the audit log, which outlives the log itself until the next logout.
+    import contextlib
+    from keylease.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls
+    from keylease.wiring import state_name
+
+    with contextlib.suppress(OSError):
+        calls = Calls()
+        calls.possess()
+        pin = calls.find(f"keylease:audit-pin:{state_name()}")
+        if pin is not None:
+            calls.keyctl(KEYCTL_UNLINK, pin, USER_KEYRING)
 keystore = open_keystore(name, Deadline(10))
 for service in services:
     _, vault, rest = service.split(":")

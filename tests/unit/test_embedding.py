@@ -10,6 +10,7 @@ import pytest
 from support.rig import PASSWORD, credential, text
 
 from keylease import clock, keystores, wiring
+from keylease.audit.pin import Nowhere
 from keylease.auth import AuthenticationService
 from keylease.embedding import authentication_service, require_session, session_service
 from keylease.errors import SessionNotFoundError, UsageError
@@ -41,6 +42,7 @@ def keystore(tmp_path, monkeypatch):
     monkeypatch.delenv("KEYLEASE_KEYCHAIN", raising=False)
     monkeypatch.setattr(wiring, "BootClock", FrozenClock)
     monkeypatch.setattr(wiring, "_shares", lambda: (PolicyShares(),))
+    monkeypatch.setattr(wiring, "open_pin", Nowhere)
     monkeypatch.setattr(keystores, "choose", keystore.open)
     monkeypatch.setattr(keystores, "open_keystore", lambda _, deadline: keystore.open(deadline))
     return keystore
@@ -137,7 +139,9 @@ def test_threads_share_a_service_and_a_function(keystore):
         thread.join()
 
     assert [(number, PASSWORD) for number in range(8)] == sorted(answers)
-    assert {bytes(len(PASSWORD))} == {text(each.secret) for each in kept}
+    for each in kept:
+        with pytest.raises(ValueError, match="a secret that was wiped"):
+            each.secret.reveal()
 
 
 @pytest.mark.usefixtures("keystore")

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from keylease import jsontext
 from keylease.errors import RequestError
 from keylease.jsontext import MAX_DEPTH, MAX_DIGITS, name, opened, quoted, string
+from keylease.memory import allocate
 
 NUMBERS = st.integers(-(10**15), 10**15) | st.floats(-(10**6), 10**6)
 VALUES = st.recursive(
@@ -23,8 +25,8 @@ OBJECTS = st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES)
 
 def plain(value):
     """Return a value as the standard library has it."""
-    if isinstance(value, bytearray):
-        return value.decode("utf-8")
+    if isinstance(value, memoryview):
+        return str(value, "utf-8")
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, list) else value
@@ -70,8 +72,8 @@ def test_what_is_written_is_read_by_everybody(value):
     packed = value.encode("utf-8")
 
     for written in (quoted(packed), quoted(memoryview(packed)), quoted(value)):
-        assert value == json.loads(written)
-        assert written.isascii() or not value.isascii()
+        assert value == json.loads(bytes(written))
+        assert bytes(written).isascii() or not value.isascii()
 
 
 def test_brackets_are_written_as_go_writes_them():
@@ -143,6 +145,25 @@ def test_strings_are_wiped_when_the_reader_is_done():
         assert (b"hunter2", b"abc") == (secret, more)
 
     assert (bytes(7), bytes(3)) == (secret, more)
+
+
+def test_strings_have_no_other_memory_than_that_of_secrets(monkeypatch):
+    """A secret is read into, and written to, what is locked and in no core dump; nowhere else."""
+    rooms = []
+
+    def spy(size):
+        rooms.append(allocate(size))
+        return rooms[-1]
+
+    monkeypatch.setattr(jsontext, "allocate", spy)
+    message = b'{"a":"hun\\u0074er2","b":["x"]}'
+
+    with opened(message) as members:
+        assert [b"ahunter2bx"] == [bytes(room).rstrip(b"\0") for room in rooms]
+        written = quoted(members["a"])
+
+    assert [bytes(len(message)), b'"hunter2"'] == rooms
+    assert written is rooms[1]
 
 
 def test_members_are_asked_for_by_their_kind():

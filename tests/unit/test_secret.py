@@ -6,13 +6,15 @@ import json
 import os
 import pickle
 import traceback
+import weakref
 
 import pytest
 
 from keylease import secret as secret_module
 from keylease.errors import StateError
+from keylease.memory import secure_clear
 from keylease.model import Credential
-from keylease.secret import Secret, random_bytes, wipe
+from keylease.secret import Secret, random_bytes
 
 NEEDLE = b"needle-6c0d"
 
@@ -71,6 +73,10 @@ def test_a_traceback_shows_no_secret():
         lambda secret: NEEDLE in secret,
         lambda secret: setattr(secret, "note", NEEDLE),
         vars,
+        lambda secret: secret.__getstate__(),
+        lambda secret: object.__reduce_ex__(secret, 2),
+        lambda secret: copy.deepcopy([type("Own", (Secret,), {})(secret.reveal())]),
+        weakref.ref,
     ],
 )
 def test_a_secret_cannot_be_compared_copied_or_spread(attempt):
@@ -91,7 +97,7 @@ def test_a_secret_is_a_copy_of_its_own(make):
     """Wiping what a secret was made from leaves the secret, and the other way round."""
     source = bytearray(NEEDLE)
     secret = Secret(make(source))
-    wipe(source)
+    secure_clear(source)
 
     assert NEEDLE == bytes(secret.reveal())
 
@@ -149,6 +155,14 @@ def test_a_forgotten_secret_is_wiped():
     gc.collect()
 
     assert bytes(len(NEEDLE)) == bytes(view)
+
+
+def test_a_secret_for_which_there_is_no_memory_says_only_that():
+    """The error is the system's own, and none of a half-made secret follows it."""
+    with pytest.raises(MemoryError):
+        Secret.random(1 << 60)
+    Secret.__new__(Secret)
+    gc.collect()  # what cannot be wiped would be reported here
 
 
 def test_an_empty_secret_is_false():

@@ -274,6 +274,20 @@ def test_load_and_persist_carry_a_session_over(rig: Rig) -> None:
     assert len(rig.sealed()) == 1
 
 
+@pytest.mark.parametrize("erases", [True, False])
+def test_new_session_tells_how_it_will_end(rig: Rig, *, erases: bool) -> None:
+    """Who starts a session learns at once what everybody who finds it is told."""
+    rig = rig.again(shares=(MemoryShares(rig.clock, erases=erases), PolicyShares()))
+
+    made = rig.session.create(EXAMPLE, credential())
+    stored = rig.session.store(bring(username="bob"))
+    kept = rig.session.persist(made, credential(b"rotated"))
+
+    assert [erases] * 2 == [session.erased for session, _ in rig.session.sessions()], "the control"
+    assert stored is not None
+    assert (erases, erases, erases) == (made.erased, stored.erased, kept.erased)
+
+
 @pytest.mark.parametrize("end", ["idle", "logout"])
 def test_persist_refuses_what_is_over(rig: Rig, end: str) -> None:
     """A session that has ended cannot be sealed again, by whoever still has its facts."""

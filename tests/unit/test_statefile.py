@@ -158,6 +158,7 @@ def test_root_is_no_state_directory(place):
     [
         lambda state, name: state.child(name, create=True),
         lambda state, name: state.read(name, 1),
+        lambda state, name: state.read_start(name, 1),
         lambda state, name: state.read_tail(name, 1),
         lambda state, name: state.size(name),
         lambda state, name: state.create(name, b""),
@@ -269,8 +270,9 @@ def test_secret_buffers_are_written_as_they_are(state, kind):
 
 def test_file_that_is_not_there_is_none(state):
     """Absence is an answer, not an error."""
-    assert (None, None, None) == (
+    assert (None,) * 4 == (
         state.read("file", 1),
+        state.read_start("file", 1),
         state.read_tail("file", 1),
         state.size("file"),
     )
@@ -290,6 +292,14 @@ def test_tail_is_the_end_of_the_file(state, size, expected):
     state.create("file", b"uvwxyz")
 
     assert (b"uvwxyz" if expected is None else expected) == state.read_tail("file", size)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, b""), (3, b"uvw"), (6, b"uvwxyz"), (9, None)])
+def test_start_is_the_beginning_of_the_file(state, size, expected):
+    """The first line of a long log is found without reading the log."""
+    state.create("file", b"uvwxyz")
+
+    assert (b"uvwxyz" if expected is None else expected) == state.read_start("file", size)
 
 
 def test_unfinished_files_are_not_listed(state, place):

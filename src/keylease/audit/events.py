@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from keylease.model import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from keylease.model import Target
 
 Event = Literal[
     "vault.created",
     "vault.revoked",
     "key.rotated",
+    "key.exported",
     "session.created",
     "session.validated",
     "session.extended",
@@ -23,8 +27,12 @@ Event = Literal[
     "login",
     "logout",
     "request.refused",
+    "config.changed",
     "audit.gap",
     "audit.recovered",
+    "audit.rotated",
+    "audit.truncated",
+    "audit.unvouched",
 ]
 """What can happen. docs/audit.md says what each one means."""
 
@@ -48,7 +56,76 @@ RefusalReason = Literal[
 
 EVENTS: Final[frozenset[str]] = frozenset(get_args(Event))
 OUTCOMES: Final[frozenset[str]] = frozenset(get_args(Outcome))
-REASONS: Final[frozenset[str]] = frozenset((*get_args(Reason), *get_args(RefusalReason)))
+ENDS: Final[frozenset[str]] = frozenset(get_args(Reason))
+REASONS: Final[frozenset[str]] = ENDS | frozenset(get_args(RefusalReason))
+NAMES: Final = ("session", "target", "username")
+"""The fields that name whose credential a line is about."""
+
+
+class Shape(NamedTuple):
+    """What the lines of one event can have. Every line has the fields of every line beside."""
+
+    outcomes: Mapping[str, frozenset[str | None]]
+    """The reasons that go with each outcome; `None` for a line without one."""
+    names: bool = False
+    """Whether it can have `NAMES`; they are `null` otherwise."""
+    extra: tuple[str, ...] = ()
+    """The fields that no other event has, all of which it has."""
+
+
+_NO_REASON: Final[frozenset[str | None]] = frozenset({None})
+_DONE: Final = {"ok": _NO_REASON}
+_SESSION: Final = Shape(_DONE, names=True)
+
+FIELDS: Final[Mapping[str, Shape]] = {
+    "vault.created": Shape(_DONE),
+    "vault.revoked": Shape(_DONE),
+    "key.rotated": Shape({**_DONE, "refused": frozenset({"keychain_unavailable", "state"})}),
+    "key.exported": Shape(_DONE),
+    "session.created": _SESSION,
+    "session.validated": _SESSION,
+    "session.extended": _SESSION,
+    "session.released": _SESSION,
+    "session.confirmed": Shape({**_DONE, "refused": _NO_REASON}, names=True),
+    "session.refused": Shape({"refused": frozenset[str | None](REASONS)}, names=True),
+    "session.ended": Shape({"ok": frozenset[str | None](ENDS)}, names=True),
+    "login": _SESSION,
+    "logout": Shape({**_DONE, "refused": frozenset({"not_found"})}, names=True),
+    "request.refused": Shape({"refused": frozenset({"malformed"})}, names=True),
+    "config.changed": Shape(_DONE, extra=("configuration", "files")),
+    "audit.gap": Shape(_DONE, extra=("lost",)),
+    "audit.recovered": Shape(_DONE, extra=("lost",)),
+    "audit.rotated": Shape(_DONE, extra=("removed",)),
+    "audit.truncated": Shape(_DONE, extra=("lost",)),
+    "audit.unvouched": Shape(_DONE),
+}
+"""The shape of every event."""
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+
+
+def _is_removal(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and tuple(value) == ("files", "through", "digest")
+        and _is_texts(value["files"])
+        and _is_count(value["through"])
+        and isinstance(value["digest"], str)
+    )
+
+
+_FITS: Final[Mapping[str, Callable[[object], bool]]] = {
+    "lost": lambda value: value is None or _is_count(value),
+    "configuration": lambda value: isinstance(value, str),
+    "files": _is_texts,
+    "removed": _is_removal,
+}
 
 
 class Entry(NamedTuple):
@@ -60,10 +137,34 @@ class Entry(NamedTuple):
     session: str | None = None
     target: Target | None = None
     username: str | None = None
+    extra: Mapping[str, Any] = MappingProxyType({})
+    """The event's own fields."""
 
     def check(self) -> None:
         """Raise `ValueError` for what is not in the fixed lists: that is a programming error."""
-        known = self.event in EVENTS and self.outcome in OUTCOMES
-        if not known or (self.reason is not None and self.reason not in REASONS):
-            msg = f"not in the audit log's lists: {self.event}, {self.outcome}, {self.reason}"
+        names = (self.session, self.target, self.username)
+        if not fits(self.event, self.outcome, self.reason, names, self.extra):
+            own = ", ".join(map(str, self.extra)) or "no field of its own"
+            msg = (
+                f"not in the audit log's lists: {self.event}, {self.outcome}, {self.reason},"
+                f" with {own}"
+            )
             raise ValueError(msg)
+
+
+def fits(
+    event: str,
+    outcome: str,
+    reason: str | None,
+    names: tuple[object, ...],
+    extra: Mapping[str, object],
+) -> bool:
+    """Return whether a line can be so; `names` are the values of `NAMES`."""
+    shape = FIELDS.get(event)
+    return (
+        shape is not None
+        and reason in shape.outcomes.get(outcome, ())
+        and (shape.names or all(name is None for name in names))
+        and tuple(extra) == shape.extra
+        and all(_FITS[name](value) for name, value in extra.items())
+    )

@@ -8,20 +8,20 @@ digest.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from keylease.audit import retention
 from keylease.audit.caller import caller
-from keylease.clock import NANOSECONDS, Deadline
+from keylease.audit.chain import NO_CONFIGURATION, Chain, Surroundings
+from keylease.audit.events import Entry
+from keylease.audit.pin import Nowhere
+from keylease.audit.witness import Nobody
+from keylease.clock import Deadline
 from keylease.errors import AuditError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keylease.audit.events import Entry
     from keylease.clock import Moment
     from keylease.secret import Secret
     from keylease.statefile import Directory
@@ -36,17 +36,20 @@ _ENDING_SECONDS: Final = 0.5
 _GAP_SECONDS: Final = 0.1
 """How long counting a lost line may wait, when everything else has used its time up."""
 _GAP_DIGITS: Final = 20
-_SUFFIX: Final = ".jsonl"
-# A character is at most 12 bytes in JSON, a name has LONGEST_NAME of them, and a line eight names.
-_LONGEST_LINE: Final = 128 * 1024
-_BEFORE_MAC: Final = b',"mac":'
+_NO_GAP: Final = b"0" * _GAP_DIGITS
 
 
-class _Tail(NamedTuple):
-    """Where the chain stands: the last line's number and the digest of its bytes."""
+ALONE: Final = Surroundings(Nowhere(), Nobody(), retention.DAYS)
+"""No pin, no witness, and as many days as if nobody says otherwise."""
 
-    seq: int
+
+class Configured(NamedTuple):
+    """What the configuration was read from."""
+
     digest: str
+    """16 hexadecimal digits that change with every byte of the files."""
+    files: tuple[str, ...]
+    """The files that are there."""
 
 
 class AuditLog:
@@ -55,11 +58,21 @@ class AuditLog:
     Args:
         state: Opens the state directory; called at each line.
         deadline: How long the log may wait for its lock.
+        around: Where the pin is, who is a witness, and how long days are kept.
+        configured: What the configuration was read from; `None` if it could not be read.
     """
 
-    def __init__(self, state: Callable[[], Directory], deadline: Deadline) -> None:
+    def __init__(
+        self,
+        state: Callable[[], Directory],
+        deadline: Deadline,
+        around: Surroundings = ALONE,
+        configured: Configured | None = None,
+    ) -> None:
         self._state = state
         self._deadline = deadline
+        self._around = around
+        self._configured = configured
         self._patience = _ENDING_SECONDS
         self.key: Secret | None = None
         """The audit key, once the keychain gave it. A line written without it has no `mac`; the
@@ -97,24 +110,38 @@ class AuditLog:
 
     def _write(self, entry: Entry, at: Moment, *, sync: bool, deadline: Deadline) -> None:
         entry.check()
-        record = entry._asdict() | {
-            "session": _cut(entry.session),
-            "target": None if entry.target is None else _cut_all(entry.target._asdict()),
-            "username": _cut(entry.username),
-            "caller": _cut_all(caller()._asdict()),
-        }
         try:
             with (
                 self._state() as state,
                 state.child("audit", create=True) as directory,
                 directory.lock(_LOCK, deadline),
             ):
-                day = _Day(directory, at, self.key)
-                day.tell_gap(state, deadline)
-                day.append(record, sync=sync)
+                chain = Chain(directory, at, self.key, self._around)
+                _rotate(chain)
+                for event, extra in chain.notes:
+                    chain.append(_fields(Entry(event, extra=extra)), sync=True)
+                _tell_gap(chain, state, deadline)
+                self._tell_configuration(chain)
+                chain.append(_fields(entry), sync=sync)
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
             raise AuditError(msg) from error
+
+    def _tell_configuration(self, chain: Chain) -> None:
+        """Append that the configuration is another one than at the last line, if it is."""
+        # Once in a process: one that runs for long goes by the files as they were when it started,
+        # and would tell so again and again in turn with those that were started later.
+        configured, before = self._configured, chain.configuration
+        if configured is None or self.key is None:
+            return
+        chain.configuration = configured.digest
+        if before not in {configured.digest, NO_CONFIGURATION}:
+            extra = {
+                "configuration": configured.digest,
+                "files": [_cut(name) for name in configured.files],
+            }
+            chain.append(_fields(Entry("config.changed", extra=extra)), sync=False)
+        self._configured = None
 
     def _count_lost(self) -> None:
         try:
@@ -129,100 +156,39 @@ class AuditLog:
             return
 
 
-class _Day:
-    """The day's file, with the audit lock held."""
-
-    def __init__(self, directory: Directory, at: Moment, key: Secret | None) -> None:
-        self._directory = directory
-        self._at = at
-        self._key = key
-        self._file = strftime("%Y-%m-%d", gmtime(at.wall_ns // NANOSECONDS)) + _SUFFIX
-        self._days = sorted(name for name in directory.names() if name.endswith(_SUFFIX))
-        self._tail, torn = self._find_tail()
-        for _ in range(torn):
-            self.append({"event": "audit.recovered", "outcome": "ok"}, sync=True)
-
-    def append(self, record: dict[str, object], *, sync: bool) -> None:
-        """Append one record, numbered, dated and chained."""
-        seconds, rest = divmod(self._at.wall_ns, NANOSECONDS)
-        line = {
-            "seq": self._tail.seq + 1,
-            "time": f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest // 1000:06d}Z",
-            "boottime_ns": self._at.boot_ns,
-            "event": None,
-            "outcome": None,
-            "reason": None,
-            "session": None,
-            "target": None,
-            "username": None,
-            "caller": None,
-            **record,
-            "prev": self._tail.digest,
-        }
-        # Escaped ASCII, DEL too: whatever a name holds, no control character reaches a terminal.
-        text = json.dumps(line, separators=(",", ":")).replace("\x7f", "\\u007f")
-        packed = text.encode("ascii")[:-1]
-        # The digest of the line before is in `prev`, and that line's own mac is in its digest: so
-        # each mac vouches for all that came before it.
-        mac = (
-            f'"{hmac.digest(self._key.reveal(), packed, "sha256").hex()}"' if self._key else "null"
-        )
-        packed += _BEFORE_MAC + mac.encode("ascii") + b"}\n"
-        # A file's name reaches the disk with its first line. A later line that is synced brings
-        # only its bytes there, and a power cut could take the whole file.
-        sync = sync or self._file not in self._days
-        self._directory.append(self._file, packed, sync=sync)
-        self._days.append(self._file)
-        self._tail = _Tail(self._tail.seq + 1, hashlib.sha256(packed).hexdigest())
-
-    def tell_gap(self, state: Directory, deadline: Deadline) -> None:
-        """Append how many lines were lost since the last one, if any were."""
-        none = b"0" * _GAP_DIGITS
-        if state.read(_GAP, _GAP_DIGITS) == none:
-            return
-        with state.lock(_GAP_LOCK, deadline):
-            count = state.read(_GAP, _GAP_DIGITS)
-            if count not in {None, none}:
-                lost = int(count) if count and count.isdigit() else None
-                self.append({"event": _GAP, "outcome": "ok", "lost": lost}, sync=True)
-            state.rewrite(_GAP, none)
-
-    def _find_tail(self) -> tuple[_Tail, int]:
-        """Return where the chain stands, and how many half-written lines were set aside."""
-        last, torn = _Tail(0, "0" * 64), 0
-        # The number decides, not the file's name: a wall clock that was set back for a while has
-        # left its lines in an older file. Looking at 90 files takes 2 to 3 ms.
-        for name in self._days:
-            # More than once where a power cut left a long run of zeros behind the last line.
-            while end := self._directory.read_tail(name, _LONGEST_LINE) or b"":
-                whole = end[: end.rfind(b"\n") + 1]
-                if whole == end:
-                    break
-                self._set_aside(name, end[len(whole) :])
-                torn += 1
-            if end:
-                last = max(last, _tail(name, whole[whole.rfind(b"\n", 0, -1) + 1 :]))
-        return last, torn
-
-    def _set_aside(self, name: str, torn: bytes) -> None:
-        """Move what a crash left after the last whole line into a file of its own."""
-        start = (self._directory.size(name) or 0) - len(torn)
-        # Named by what is in it: a crash before the next step repeats this one, and what another
-        # crash left at the same place is kept beside it.
-        digest = hashlib.sha256(torn).hexdigest()
-        self._directory.replace(f"{name}.torn-{start}-{digest[:16]}", torn)
-        self._directory.truncate(name, start)
+def _rotate(chain: Chain) -> None:
+    """Remove what is old, if this entry opens a day, after a line that says so."""
+    removed = chain.expired()
+    if removed:
+        chain.append(_fields(Entry("audit.rotated", extra={"removed": removed})), sync=True)
+        chain.remove(removed["files"])
 
 
-def _tail(name: str, line: bytes) -> _Tail:
-    try:
-        seq = json.loads(line)["seq"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        seq = None
-    if type(seq) is not int:
-        msg = f"the last line of audit/{name} is not one of keylease's"
-        raise StateError(msg, f"look at audit/{name}, then move it out of audit")
-    return _Tail(seq, hashlib.sha256(line).hexdigest())
+def _tell_gap(chain: Chain, state: Directory, deadline: Deadline) -> None:
+    """Append how many lines were lost since the last one, if any were."""
+    if state.read(_GAP, _GAP_DIGITS) == _NO_GAP:
+        return
+    with state.lock(_GAP_LOCK, deadline):
+        count = state.read(_GAP, _GAP_DIGITS)
+        if count not in {None, _NO_GAP}:
+            lost = int(count) if count and count.isdigit() else None
+            chain.append(_fields(Entry("audit.gap", extra={"lost": lost})), sync=True)
+        state.rewrite(_GAP, _NO_GAP)
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    """Return an entry as the fields of a line."""
+    entry.check()
+    fields = entry._asdict()
+    extra = fields.pop("extra")
+    return {
+        **fields,
+        "session": _cut(entry.session),
+        "target": None if entry.target is None else _cut_all(entry.target._asdict()),
+        "username": _cut(entry.username),
+        "caller": _cut_all(caller()._asdict()),
+        **extra,
+    }
 
 
 def _cut(value: object) -> object:

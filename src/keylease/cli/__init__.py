@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "exec": "keylease.cli.exec",
     "read": "keylease.cli.read",
     "askpass": "keylease.cli.askpass",
+    "audit": "keylease.cli.audit",
     "doctor": "keylease.cli.doctor",
     "setup": "keylease.cli.setup",
     "config": "keylease.cli.config",

@@ -135,8 +135,8 @@ def see_help(ctx: click.Context) -> str:
     return f"see: {ctx.command_path} --help"
 
 
-def say(line: str = "") -> None:
-    """Print one line of the answer.
+def say(line: str = "") -> bool:
+    """Print one line of the answer, and return whether anybody reads on.
 
     Raises:
         OutputError: stdout does not take it. A reader that went away is no error.
@@ -151,6 +151,8 @@ def say(line: str = "") -> None:
         if not isinstance(error, BrokenPipeError):
             msg = f"the answer cannot be written to stdout: {error.strerror}"
             raise OutputError(msg) from error
+        return False
+    return True
 
 
 def say_json(document: Mapping[str, object]) -> None:

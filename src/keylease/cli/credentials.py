@@ -7,15 +7,17 @@ of them ever comes from the command line.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease import terminal
 from keylease.cli import address
 from keylease.errors import UsageError
+from keylease.memory import allocate, secure_clear
 from keylease.model import Credential
 from keylease.protocols import git
-from keylease.secret import Secret, wipe
+from keylease.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,6 +48,7 @@ FORMS: Final = {
 }
 """By the tool's name. Whoever is not here has a token and nothing else."""
 _TOKEN: Final = Form(None, "Token")
+_ONE_LINE: Final = re.compile(rb"[^\n]*\n")
 # IAM User Guide, "Reference identifiers": a key whose id begins so is temporary, and of no use
 # without its session token.
 _TEMPORARY: Final = "ASIA"
@@ -141,7 +144,7 @@ def _read_file(name: str, path: str) -> Secret:
     Raises:
         UsageError: it is no regular file, too long, or cannot be read.
     """
-    buffer = bytearray(LONGEST_SECRET + 1)
+    buffer = allocate(LONGEST_SECRET + 1)
     try:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags), "rb", buffering=0) as file:
@@ -153,12 +156,11 @@ def _read_file(name: str, path: str) -> Secret:
         if length > LONGEST_SECRET:
             msg = f"the file for {name} is longer than {LONGEST_SECRET} bytes"
             raise UsageError(msg)
-        if buffer.count(b"\n", 0, length) == 1 and buffer[length - 1 : length] == b"\n":
+        if _ONE_LINE.fullmatch(buffer, 0, length):
             length -= 1
-        with memoryview(buffer) as view:
-            return Secret(view[:length])
+        return Secret(buffer[:length])
     except OSError as error:
         msg = f"the file for {name} cannot be read: {error.strerror}"
         raise UsageError(msg) from None
     finally:
-        wipe(buffer)
+        secure_clear(buffer)

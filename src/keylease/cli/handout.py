@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.base import OutputError
 from keylease.errors import KeyleaseError, UsageError
-from keylease.secret import wipe
+from keylease.memory import joined, secure_clear
 
 if TYPE_CHECKING:
     from keylease.model import Credential
@@ -64,15 +64,14 @@ def write(*parts: bytes | memoryview) -> None:
     Raises:
         OutputError: stdout does not take it all, and its reader has only a part.
     """
-    text = bytearray().join(parts)
+    text = joined(parts)
     try:
-        with memoryview(text) as left:
-            _write(left)
+        _write(text)
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
         raise OutputError(msg, "the release is in the audit log") from None
     finally:
-        wipe(text)
+        secure_clear(text)
 
 
 def _write(text: memoryview) -> None:

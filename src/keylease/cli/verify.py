@@ -23,7 +23,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from keylease import __version__
 from keylease.errors import CredentialRefusedError, UsageError
-from keylease.secret import wipe
+from keylease.memory import secure_clear
 
 if TYPE_CHECKING:
     from typing import IO
@@ -151,7 +151,7 @@ def _basic(username: str, password: Secret) -> str:
     try:
         return "Basic " + base64.b64encode(plain).decode("ascii")
     finally:
-        wipe(plain)
+        secure_clear(plain)
 
 
 def _path(path: str | None) -> str:

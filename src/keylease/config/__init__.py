@@ -2,16 +2,17 @@
 
 In this order, and the first that says something counts: a command-line option, a variable, the
 user's `config.toml`, the default. The policy is above them all, and so is a section for one target:
-both only make times shorter and `store` stricter. What cannot be read or believed is refused, never
-passed over.
+both only make times shorter and `store` stricter. Of the audit log a policy only asks for more.
+What cannot be read or believed is refused, never passed over.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.config.base import KEYS, Document, Section, Stated, check, variable
+from keylease.config.base import KEYS, WITNESSES, Document, Section, Stated, check, variable
 from keylease.errors import StateError
 from keylease.model import Limits, Settings, Terms
 from keylease.paths import config_directory, policy_file
@@ -51,6 +52,20 @@ class Configuration(NamedTuple):
     targets: dict[str, dict[str, Effective]]
     """What counts for each target that has a section of its own."""
     settings: Settings
+    digest: str
+    """16 hexadecimal digits that change with every byte of the two files."""
+    files: tuple[str, ...]
+    """Those of the two that are there."""
+
+    @property
+    def retention_days(self) -> int:
+        """How many days of the audit log are kept."""
+        return int(self.general["audit.retention_days"].value or 0)
+
+    @property
+    def witness(self) -> str:
+        """Who else is told how the audit log goes on."""
+        return str(self.general["audit.witness"].value)
 
     @property
     def keychain(self) -> str | None:
@@ -99,7 +114,14 @@ def load(options: Mapping[str, Value], *, user: Place | None, policy: Place) -> 
         target: _for_target(general, wishes.targets.get(target, {}), bounds.targets.get(target, {}))
         for target in sorted({*wishes.targets, *bounds.targets})
     }
-    return Configuration(general, targets, _settings(general, wishes, bounds))
+    places = [(place, said) for place, said in ((user, wishes), (policy, bounds)) if place]
+    return Configuration(
+        general,
+        targets,
+        _settings(general, wishes, bounds),
+        _digest(wishes, bounds),
+        tuple(place.path for place, said in places if said.data is not None),
+    )
 
 
 def _document(place: Place) -> Document:
@@ -113,6 +135,12 @@ def _document(place: Place) -> Document:
     from keylease.config.file import read
 
     return read(place)
+
+
+def _digest(*documents: Document) -> str:
+    # A digest of digests: bytes that move from one file into the other are a change.
+    parts = [b"" if each.data is None else hashlib.sha256(each.data).digest() for each in documents]
+    return hashlib.sha256(b"".join(b"%d:" % len(part) + part for part in parts)).hexdigest()[:16]
 
 
 def _chosen(name: str, options: Mapping[str, Value], wishes: Section) -> Stated:
@@ -143,6 +171,10 @@ def _is_stricter(name: str, bound: Value, wished: Value) -> bool:
         return bound != wished  # none is stricter than another; the policy's is the one
     if name == "store":
         return STORES.index(bound) < STORES.index(wished)
+    if name == "audit.witness":
+        return WITNESSES.index(str(bound)) > WITNESSES.index(str(wished))
+    if name == "audit.retention_days":
+        return bound > wished  # type: ignore[operator]
     if name == "revoked":
         return bool(bound) and not wished
     return bound < wished  # type: ignore[operator]
@@ -193,6 +225,7 @@ def _settings(general: Mapping[str, Effective], wishes: Document, bounds: Docume
 
 def _terms(section: Section) -> Terms:
     names = {"idle_timeout": "idle_seconds", "cap": "cap_seconds"}
-    stated = {names.get(name, name): each.value for name, each in section.items()}
-    stated.pop("keychain", None)
+    stated = {
+        names.get(name, name): each.value for name, each in section.items() if KEYS[name].in_target
+    }
     return Terms(**stated)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ docs/configuration.md has the same for people, and a test holds the two together
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from keylease.errors import ConfigError
@@ -19,6 +20,14 @@ Kind = Literal["user", "policy"]
 """Whose file it is: the user's own, or that of whoever administers the machine."""
 Value = int | str | None
 """A flag is an `int` too. `None` is for the keychain alone: the best one that the machine has."""
+
+AUDIT: Final = "audit"
+"""The table of the keys about the audit log."""
+RETENTION_DAYS: Final = 90
+"""How many days of the audit log are kept if nobody says otherwise."""
+MAX_RETENTION_DAYS: Final = 3650
+WITNESSES: Final = ("none", "syslog")
+"""Who else is told how the audit log goes on, least first."""
 
 _LONGEST_SHOWN: Final = 60
 
@@ -41,6 +50,8 @@ class Document(NamedTuple):
     general: Section
     targets: dict[str, Section]
     """By the name that `keylease.rules.origin` gives a target."""
+    data: bytes | None = None
+    """The file's bytes; `None` if it is not there."""
 
 
 class Key(NamedTuple):
@@ -64,6 +75,15 @@ def _is_seconds(value: object) -> bool:
     return type(value) is int and 1 <= value <= MAX_CAP_SECONDS
 
 
+def _is_days(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_RETENTION_DAYS
+
+
+def _is_witness(value: object) -> bool:
+    # Windows has no system log that syslog(3) reaches. Who asks for a witness shall have one.
+    return value in (WITNESSES[:1] if sys.platform == "win32" else WITNESSES)
+
+
 _SECONDS: Final = f"a whole number of seconds, 1 to {MAX_CAP_SECONDS}"
 
 KEYS: Final = {
@@ -78,13 +98,25 @@ KEYS: Final = {
     "revoked": Key(
         lambda value: isinstance(value, bool), "true or false", default=False, policy_only=True
     ),
+    "audit.retention_days": Key(
+        _is_days,
+        f"a whole number of days, 1 to {MAX_RETENTION_DAYS}",
+        RETENTION_DAYS,
+        in_target=False,
+    ),
+    "audit.witness": Key(
+        _is_witness,
+        '"none": this platform has no syslog' if sys.platform == "win32" else '"none" or "syslog"',
+        "none",
+        in_target=False,
+    ),
 }
-"""Everything that can be configured, by its name in a file."""
+"""Everything that can be configured, by its name in a file; `audit.x` is `x` in its table."""
 
 
 def variable(name: str) -> str:
     """Return the environment variable of a key."""
-    return f"KEYLEASE_{name.upper()}"
+    return f"KEYLEASE_{name.upper().replace('.', '_')}"
 
 
 def check(name: str, stated: Stated) -> Stated:

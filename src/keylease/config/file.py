@@ -15,7 +15,7 @@ import sys
 import tomllib
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from keylease.config.base import KEYS, Document, Stated, check, shown
+from keylease.config.base import AUDIT, KEYS, Document, Stated, check, shown
 from keylease.errors import ConfigError, printable
 from keylease.rules import origin
 
@@ -53,7 +53,7 @@ def read(place: Place) -> Document:
     except OSError as error:
         msg = f"{printable(place.path)}: it is there, but cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
-    return _Reader(place, _text(place, data)).document()
+    return _Reader(place, _text(place, data)).document()._replace(data=data)
 
 
 class _Reader:
@@ -70,7 +70,11 @@ class _Reader:
         sections = tables.pop(_TARGET, {})
         if not isinstance(sections, dict):
             self._refuse((_TARGET,), f"found {shown(sections)}, expected {self._example()}")
+        about_log = tables.pop(AUDIT, {})
+        if not isinstance(about_log, dict):
+            self._refuse((AUDIT,), f"found {shown(about_log)}, expected a section [{AUDIT}]")
         general = self._section((), tables)
+        general |= self._section((AUDIT,), about_log)
         targets: dict[str, Section] = {}
         for name, values in sections.items():
             path = (_TARGET, name)
@@ -98,31 +102,35 @@ class _Reader:
 
     def _section(self, path: tuple[str, ...], values: Mapping[str, object]) -> Section:
         section = {}
-        for name, value in values.items():
-            self._judge_key((*path, name))
+        table = f"{AUDIT}." if path == (AUDIT,) else ""
+        for key, value in values.items():
+            name = table + key
+            self._judge_key((*path, key), name)
             # What is no value of any key is told by `check`, and goes no further.
-            stated = Stated(value, self._source((*path, name)))  # type: ignore[arg-type]
+            stated = Stated(value, self._source((*path, key)))  # type: ignore[arg-type]
             section[name] = check(name, stated)
         self._keep_within({k: v for k, v in section.items() if k == "idle_timeout"}, section)
         return section
 
-    def _judge_key(self, path: tuple[str, ...]) -> None:
-        name, in_target = path[-1], len(path) > 1
+    def _judge_key(self, path: tuple[str, ...], name: str) -> None:
+        """Refuse what is no key, or cannot stand here; `name` is what `KEYS` would call it."""
+        in_target, table = path[0] == _TARGET, name.rpartition(".")[0]
         possible = [
             each
             for each, key in KEYS.items()
             if (key.in_target or not in_target)
             and (not key.policy_only or self._place.kind == "policy")
+            and each.rpartition(".")[0] == table
         ]
-        if name in possible:
+        if name in possible and "." not in path[-1]:
             return
-        if name in KEYS:
+        if name in KEYS and "." not in path[-1]:
             where = "in no target" if KEYS[name].policy_only is False else "in the policy file only"
             self._refuse(path, f"{name} can stand {where}")
         from difflib import get_close_matches
 
-        if not in_target:
-            possible.append(_TARGET)
+        if len(path) == 1:
+            possible += [AUDIT, _TARGET]
         near = get_close_matches(name, possible, n=1, cutoff=0.5)
         meant = f"did you mean {near[0]}" if near else f"expected {', '.join(possible)}"
         self._refuse(path, f"there is no key {shown(name)}: {meant}")

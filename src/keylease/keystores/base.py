@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
+from keylease.memory import allocate
+from keylease.secret import Secret
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keylease.secret import Secret
-
 KEY_BYTES: Final = 32
+TEXT_BYTES: Final = 44
+"""How long a key is in base64 (RFC 4648, 4), as which keychains hold it that know texts only."""
 USERNAME: Final = "keylease"
 """The user name of every item, so that `keyring get SERVICE keylease` finds it."""
 
@@ -92,3 +95,57 @@ class KeyStore(Protocol):
 
     def removal_command(self, item: Item) -> str:
         """Return the platform's own command that deletes the item, for people to copy."""
+
+
+_DIGITS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
+_PADDING: Final = ord("=")
+
+
+def key_to_text(key: memoryview) -> memoryview:
+    """Return a key in base64. The caller clears it.
+
+    NOTE: not by `binascii`, which gives `bytes` that nobody can clear. No number on the way is
+    above 255, for those are objects that Python has anyway: none is made of a part of the key.
+    """
+    text = allocate(TEXT_BYTES)
+    text[-1] = _PADDING
+    for at, byte in enumerate(key):
+        group, place = at // 3 * 4, at % 3
+        if place == 0:
+            text[group] = byte >> 2
+            text[group + 1] = (byte & 3) << 4
+        elif place == 1:
+            text[group + 1] |= byte >> 4
+            text[group + 2] = (byte & 15) << 2
+        else:
+            text[group + 2] |= byte >> 6
+            text[group + 3] = byte & 63
+    for at in range(TEXT_BYTES - 1):
+        text[at] = _DIGITS[text[at]]
+    return text
+
+
+def key_from_text(text: Sequence[int]) -> Secret | None:
+    """Return the key that `key_to_text` made a text of; `None` if it did not."""
+    if (
+        len(text) != TEXT_BYTES
+        or text[-1] != _PADDING
+        or not all(map(_VALUES.__contains__, text[:-1]))
+    ):
+        return None
+    if _VALUES[text[-2]] & 3:
+        return None
+
+    def fill(key: memoryview) -> None:
+        for at in range(KEY_BYTES):
+            left, place = at // 3 * 4 + at % 3, at % 3
+            high, low = _VALUES[text[left]], _VALUES.get(text[left + 1], 0)
+            if place == 0:
+                key[at] = high << 2 | low >> 4
+            elif place == 1:
+                key[at] = (high & 15) << 4 | low >> 2
+            else:
+                key[at] = (high & 3) << 6 | low
+
+    return Secret.filled(KEY_BYTES, fill)

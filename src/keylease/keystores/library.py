@@ -11,15 +11,14 @@ that hangs is left behind with its thread. Its exceptions end here, whatever the
 
 from __future__ import annotations
 
-import binascii
 import sys
 import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
-from keylease.keystores.base import KEY_BYTES, USERNAME, Item
-from keylease.secret import Secret, wipe
+from keylease.keystores.base import KEY_BYTES, USERNAME, Item, key_from_text, key_to_text
+from keylease.memory import secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from keylease.clock import Deadline
     from keylease.keystores.base import KeyStore
+    from keylease.secret import Secret
 
 T = TypeVar("T")
 
@@ -169,8 +169,10 @@ class LibraryKeyStore:
         """
         if self._text(item) is not None:
             self._refuse(f"{item.service} is there already, and an item is never overwritten")
+        encoded = key_to_text(key.reveal())
         # The library takes text only, and nobody can wipe that copy.
-        text = binascii.b2a_base64(key.reveal(), newline=False).decode("ascii")
+        text = str(encoded, "ascii")
+        secure_clear(encoded)
         self._value(self._run(lambda: self._backend().set_password(item.service, USERNAME, text)))
         stored = self._get(item)
         if stored is None or not stored.matches(key):
@@ -245,16 +247,10 @@ class LibraryKeyStore:
         text = self._text(item)
         if text is None:
             return None
-        try:
-            key = bytearray(binascii.a2b_base64(text, strict_mode=True))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            key = bytearray()
-        try:
-            if len(key) != KEY_BYTES:
-                self._refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
-            return Secret(key)
-        finally:
-            wipe(key)
+        key = key_from_text([ord(each) for each in text]) if isinstance(text, str) else None
+        if key is None:
+            self._refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
+        return key
 
     def _run(self, function: Callable[[], T]) -> _Outcome[T]:
         """Call in a thread, and wait for it until the deadline.

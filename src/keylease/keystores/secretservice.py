@@ -11,6 +11,9 @@ can be read from and no more.
 Never a wait beyond the deadline, whoever is hung: the service or the bus. Never "absent" from a
 service that is locked, or that has no default collection: see `_search`.
 
+No secret goes through jeepney, which would make `bytes` of it. A key is written over a stand-in of
+the same length in the message that jeepney made, and read out of the answer where it lies.
+
 The transport of the secret is `plain`. Only the two ends and the bus see it, they all run as the
 same user, and whoever can read that socket's traffic can read the process that holds the key.
 """
@@ -20,24 +23,31 @@ same user, and whoever can read that socket's traffic can read the process that 
 
 from __future__ import annotations
 
-import binascii
 import os
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
-from keylease.keystores.base import KEY_BYTES, USERNAME, Item
-from keylease.secret import Secret, wipe
+from keylease.keystores.base import (
+    KEY_BYTES,
+    TEXT_BYTES,
+    USERNAME,
+    Item,
+    key_from_text,
+    key_to_text,
+)
+from keylease.memory import allocate, secure_clear
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from jeepney import Message
 
     from keylease.clock import Deadline
     from keylease.keystores.base import KeyStore
+    from keylease.secret import Secret
 
 # Secret Service API Draft, version 0.2, "D-Bus API Reference".
 NAME: Final = "org.freedesktop.secrets"
@@ -49,6 +59,9 @@ PROMPT: Final = "org.freedesktop.Secret.Prompt"
 PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 NOTHING: Final = "/"
 """The path that stands for no object: no prompt is needed, no such alias."""
+
+SECRETS: Final = "a{o(oayays)}"
+"""The signature of the one answer that has secrets in it: GetSecrets'."""
 
 # D-Bus Specification, "Message Bus Starting Services": nobody owns the name, and nobody can be
 # started for it. Any other failure to start one is a service that is there and broken.
@@ -65,6 +78,12 @@ REASONS: Final = {
     "org.freedesktop.DBus.Error.NoReply": "the service ended, or gave no answer in time",
     "org.freedesktop.DBus.Error.AccessDenied": "the bus does not let this process talk to it",
 }
+
+
+# D-Bus Specification, "Message Format": what says how long the rest is.
+_START_BYTES: Final = 16
+# The specification allows 128 MiB. What keylease asks has short answers.
+_LONGEST_MESSAGE: Final = 1 << 20
 
 
 class _Found(NamedTuple):
@@ -143,7 +162,7 @@ class SecretServiceKeyStore:
                 _refuse(f"its collection {default} is locked")
             if found.paths[0]:
                 _refuse(f"{item.service} is there already, and an item is never overwritten")
-            value = binascii.b2a_base64(key.reveal(), newline=False)
+            stand_in = os.urandom(TEXT_BYTES // 2).hex().encode("ascii")
             attributes = {
                 "service": item.service,
                 "username": USERNAME,
@@ -155,10 +174,14 @@ class SecretServiceKeyStore:
                 f"{ITEM}.Label": ("s", item.label),
                 f"{ITEM}.Attributes": ("a{ss}", attributes),
             }
-            secret = (bus.session, b"", value, "text/plain")
+            secret = (bus.session, b"", stand_in, "text/plain")
             body = (properties, secret, False)  # False: do not replace what has these attributes
             create = _call(default, COLLECTION, "CreateItem", "a{sv}(oayays)b", body)
-            (created,) = bus.ask((create, "oo"))
+            text = key_to_text(key.reveal())
+            try:
+                (created,) = bus.ask((create, "oo"), instead={stand_in: text})
+            finally:
+                secure_clear(text)
             _demand_no_prompt(bus, created[1])
             (stored,) = _read(bus, [item])
             if stored is None or not stored.matches(key):
@@ -274,15 +297,19 @@ def _read(bus: _Bus, items: Sequence[Item]) -> list[Secret | None]:
     if not wanted:
         return [None for _ in items]
     request = _call(ROOT, SERVICE, "GetSecrets", "aoo", (wanted, bus.session))
-    (answer,) = bus.ask((request, "a{o(oayays)}"))
-    secrets = answer[0]
-    return [
-        _key(item, [secrets.get(path) for path in paths]) if paths else None
-        for item, paths in zip(items, found.paths, strict=True)
-    ]
+    (answer,) = bus.ask((request, SECRETS))
+    secrets: dict[str, memoryview] = answer[0]
+    try:
+        return [
+            _key(item, [secrets.get(path) for path in paths]) if paths else None
+            for item, paths in zip(items, found.paths, strict=True)
+        ]
+    finally:
+        for value in secrets.values():
+            secure_clear(value)
 
 
-def _key(item: Item, secrets: Sequence[tuple[str, bytes, bytes, str] | None]) -> Secret:
+def _key(item: Item, secrets: Sequence[memoryview | None]) -> Secret:
     """Return the one key among the values of the objects that carry the item's name.
 
     Raises:
@@ -293,23 +320,13 @@ def _key(item: Item, secrets: Sequence[tuple[str, bytes, bytes, str] | None]) ->
         if secret is None:
             # GetSecrets leaves out what is locked or gone in the meantime: nobody knows which.
             _refuse(f"it does not give out {item.service}")
-        keys.append(_decoded(item, secret[2]))
+        key = key_from_text(secret)
+        if key is None:
+            _refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
+        keys.append(key)
     if not all(key.matches(keys[0]) for key in keys):
         _refuse(f"it has {len(keys)} different items called {item.service}")
     return keys[0]
-
-
-def _decoded(item: Item, value: bytes) -> Secret:
-    try:
-        key = bytearray(binascii.a2b_base64(value, strict_mode=True))
-    except binascii.Error:
-        key = bytearray()
-    try:
-        if len(key) != KEY_BYTES:
-            _refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
-        return Secret(key)
-    finally:
-        wipe(key)
 
 
 def _demand_no_prompt(bus: _Bus, prompt: str) -> None:
@@ -361,13 +378,11 @@ class _Bus:
         deadline: Deadline,
         missing: type[KeychainUnavailableError] = KeychainUnavailableError,
     ) -> None:
-        from jeepney import Parser
         from jeepney.bus_messages import message_bus
 
         self._deadline = deadline
         self._missing = missing
         self._serial = 0
-        self._parser = Parser()
         self._socket = self._connect()
         # The first message on a bus is Hello. The service's session, in which secrets are sent as
         # they are, is opened in the same breath; it ends with the connection.
@@ -430,32 +445,37 @@ class _Bus:
         except (ValueError, RuntimeError, StopIteration):
             self.refuse_missing("DBUS_SESSION_BUS_ADDRESS names no Unix socket")
 
-    def ask(self, *questions: tuple[Message, str]) -> list[tuple[Any, ...]]:
+    def ask(
+        self, *questions: tuple[Message, str], instead: Mapping[bytes, memoryview] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Send every question at once and return the answers in the same order.
 
         Args:
             questions: Each with the signature that its answer has to have; so the answers can be
                 unpacked without looking.
+            instead: What is sent in the place of a stand-in of the same length.
 
         Raises:
             KeychainUnavailableError: an answer is late, an error, or not of that signature.
         """
         waiting = {}
-        sent = bytearray()
+        parts = []
         for place, (message, signature) in enumerate(questions):
             self._serial += 1
             waiting[self._serial] = (place, signature)
-            sent += message.serialise(serial=self._serial)
+            parts.append(message.serialise(serial=self._serial))
+        sent = _put_in(b"".join(parts), instead or {})
         answers: list[tuple[Any, ...]] = [()] * len(questions)
         try:
             self._socket.settimeout(self._time_left())
             self._socket.sendall(sent)
             while waiting:
-                reply = self._receive()
+                reply, secrets = self._receive()
                 serial = _field(reply, "reply_serial")
                 if serial in waiting:
                     place, signature = waiting.pop(serial)
-                    answers[place] = self._body(reply, signature)
+                    body = self._body(reply, signature)
+                    answers[place] = (secrets,) if signature == SECRETS else body
         except TimeoutError:
             _refuse("it gave no answer in time")
         except OSError as error:
@@ -464,7 +484,7 @@ class _Bus:
             # What jeepney's parser raises on bytes that are no message.
             _refuse("the session bus does not speak D-Bus")
         finally:
-            wipe(sent)
+            secure_clear(sent)
         return answers
 
     def _body(self, reply: Message, signature: str) -> tuple[Any, ...]:
@@ -481,16 +501,33 @@ class _Bus:
             _refuse("it gave an answer that is not in the specification")
         return tuple(reply.body)
 
-    def _receive(self) -> Message:
-        while True:
-            message = self._parser.get_next_message()
-            if message is not None:
-                return message
+    def _receive(self) -> tuple[Message, dict[str, memoryview]]:
+        """Return the next message, and the secrets in it: those are not in the message."""
+        from jeepney import Message
+
+        start = allocate(_START_BYTES)
+        self._fill(start)
+        length, body, order = _lengths(start)
+        whole = allocate(length)
+        try:
+            whole[:_START_BYTES] = start
+            self._fill(whole[_START_BYTES:])
+            # Only this far are there no secrets, whatever comes after it.
+            signature = f"\x01g\0{chr(len(SECRETS))}{SECRETS}\0".encode("ascii")
+            secrets = {}
+            if signature in bytes(whole[:body]):
+                secrets = _take_out(whole, body, order)
+            return Message.from_buffer(bytes(whole)), secrets
+        finally:
+            secure_clear(whole)
+
+    def _fill(self, buffer: memoryview) -> None:
+        while buffer:
             self._socket.settimeout(self._time_left())
-            data = self._socket.recv(4096)
-            if not data:
+            count = self._socket.recv_into(buffer)
+            if not count:
                 raise ConnectionResetError(0, "end of file")
-            self._parser.add_data(data)
+            buffer = buffer[count:]
 
     def _time_left(self) -> float:
         # A timeout of zero would mean "do not block", which is another question.
@@ -502,6 +539,78 @@ class _Bus:
     def refuse_missing(self, message: str) -> NoReturn:
         """Say that there is no such keychain, in the way that the operation has to say it."""
         raise self._missing(message) from None
+
+
+def _put_in(message: bytes, instead: Mapping[bytes, memoryview]) -> memoryview:
+    """Return the message with what is sent in the place of each stand-in. The caller clears it."""
+    whole = allocate(len(message))
+    whole[:] = message
+    for stand_in, value in instead.items():
+        at = message.index(stand_in)
+        whole[at : at + len(stand_in)] = value
+    return whole
+
+
+def _lengths(start: memoryview) -> tuple[int, int, str]:
+    """Return how long a message is, where its body begins, and its byte order.
+
+    D-Bus Specification, "Message Format": the order, three bytes, the body's length, the serial,
+    the length of the header's fields; the body begins at a multiple of eight.
+
+    Raises:
+        ValueError: these are not the first bytes of a message, or it is too long to be an answer.
+    """
+    order = {ord("l"): "<", ord("B"): ">"}.get(start[0])
+    if order is None:
+        msg = "no message"
+        raise ValueError(msg)
+    content, _, fields = struct.unpack_from(f"{order}III", start, 4)
+    body = _aligned(_START_BYTES + fields, 8)
+    if body + content > _LONGEST_MESSAGE:
+        msg = "a message that is too long"
+        raise ValueError(msg)
+    return body + content, body, order
+
+
+def _take_out(message: memoryview, at: int, order: str) -> dict[str, memoryview]:
+    """Return the secrets in a message by the paths of their items, and clear them in there.
+
+    D-Bus Specification, "Marshaling"; the signature is `SECRETS`. A secret is (session, parameters,
+    value, content type); see the Secret Service API, "Secret".
+
+    Raises:
+        LookupError, ValueError, struct.error: the message is not what it says it is.
+    """
+    found = {}
+    (length,) = struct.unpack_from(f"{order}I", message, at)
+    at = _aligned(at + 4, 8)  # which does not count for the length
+    end = at + length
+    while at < end:
+        path, at = _bytes_at(message, _aligned(at, 8), order)
+        _, at = _bytes_at(message, _aligned(at + 1, 8), order)  # a text has a NUL after it
+        _, at = _bytes_at(message, at + 1, order)
+        value, at = _bytes_at(message, at, order)
+        _, at = _bytes_at(message, at, order)
+        at += 1
+        secret = allocate(len(value))
+        secret[:] = value
+        secure_clear(value)
+        found[str(path, "utf-8")] = secret
+    return found
+
+
+def _bytes_at(message: memoryview, at: int, order: str) -> tuple[memoryview, int]:
+    """Return a text or an array of bytes, which has its length before it, and where it ends."""
+    at = _aligned(at, 4) + 4
+    (length,) = struct.unpack_from(f"{order}I", message, at - 4)
+    if length > len(message) - at:
+        msg = "a value that is cut off"
+        raise ValueError(msg)
+    return message[at : at + length], at + length
+
+
+def _aligned(at: int, step: int) -> int:
+    return -(-at // step) * step
 
 
 def _field(message: Message, name: str) -> Any:  # noqa: ANN401 - each field has a type of its own

@@ -57,7 +57,7 @@ def parse(call: Call) -> Request:
 def render(
     request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
     answer: Answer,
-) -> list[bytes | bytearray | memoryview]:
+) -> list[bytes | memoryview]:
     """Return the credential as JSON.
 
     The expiry is the last moment of the session, not its idle end: botocore asks again as soon as
@@ -73,7 +73,7 @@ def render(
     if not credential.username:
         msg = f"the session for {answer.session.target.url} has no access key id"
         raise RequestError(msg)
-    parts: list[bytes | bytearray | memoryview] = [
+    parts: list[bytes | memoryview] = [
         b'{"Version":1,"AccessKeyId":',
         jsontext.quoted(credential.username, "the access key id"),
         b',"SecretAccessKey":',

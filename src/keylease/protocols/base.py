@@ -38,7 +38,7 @@ class Call(NamedTuple):
     """The command line, without the program's name and its own options."""
     environment: Mapping[str, str]
     message: bytearray | memoryview
-    """What was read of stdin, up to `MAX_REQUEST` + 1 bytes. The caller wipes it afterwards."""
+    """What was read of stdin, up to `MAX_REQUEST` + 1 bytes. The caller clears it afterwards."""
 
 
 class Protocol(Interface):
@@ -71,11 +71,12 @@ class Protocol(Interface):
             RequestError: the message breaks the peer's protocol.
         """
 
-    def render(self, request: Request, answer: Answer) -> Sequence[bytes | bytearray | memoryview]:
+    def render(self, request: Request, answer: Answer) -> Sequence[bytes | memoryview]:
         """Return the whole answer in its parts; `None` is a miss, or something done in silence.
 
-        Secrets in it are views of those in the reply, or bytearrays where they have to be written
-        in another way. The caller writes all parts at once, and wipes both.
+        Secrets in it are views of those in the reply, or of memory of their own where they have to
+        be written in another way. The caller writes all parts at once, and then clears every view
+        that can be written to.
 
         Raises:
             RequestError: the credential cannot be said in this protocol.

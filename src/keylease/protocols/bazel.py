@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from keylease import jsontext
 from keylease.errors import RequestError, UsageError
 from keylease.httpauth import authorization, split
+from keylease.memory import secure_clear
 from keylease.model import Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, explained, operation, rfc3339
-from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -83,7 +83,7 @@ def target(name: str) -> Target:
 def render(
     request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
     answer: Answer,
-) -> list[bytes | bytearray | memoryview]:
+) -> list[bytes | memoryview]:
     """Return the header, and when to ask again.
 
     Raises:
@@ -95,7 +95,7 @@ def render(
     try:
         value = jsontext.quoted(header, "the header")
     finally:
-        wipe(header)
+        secure_clear(header)
     end = b'"%b"' % rfc3339(answer.halfway).encode("ascii")
     return [b'{"headers":{"Authorization":[', value, b']},"expires":', end, b"}\n"]
 

@@ -79,7 +79,7 @@ def parse(call: Call) -> Request:
         return _request(members)
 
 
-def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     """Return the line for what was done.
 
     A token is to be asked for again at the half of what its session has left: cargo keeps it until
@@ -159,7 +159,7 @@ def _request(members: dict[str, Value]) -> Request:
     return _login(index, jsontext.string(members, "token"))
 
 
-def _login(index: Target, token: bytearray | None) -> Request:
+def _login(index: Target, token: memoryview | None) -> Request:
     if token is None:
         # cargo leaves the question to the provider, whose stdin and stdout are not the terminal.
         question = f"Token for {index.url}: "

@@ -111,14 +111,14 @@ def target(name: str) -> Target:
         raise UsageError(str(error), "name it as docker does: registry.example:5000") from None
 
 
-def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     """Return the answer: the credential, the list, the version, or nothing.
 
     Raises:
         RequestError: the credential cannot be said in JSON, or has no user.
     """
     if isinstance(answer, Listing):
-        return [*_list(answer.sessions), b"\n"]
+        return [_list(answer.sessions)]
     if isinstance(answer, Reply):
         return _credential(answer)
     if request.action == "describe":
@@ -209,7 +209,7 @@ def _store(message: bytearray | memoryview) -> Request:
         return Request("store", named, username, credential, sole=True, fresh=True)
 
 
-def _credential(reply: Reply) -> list[bytes | bytearray | memoryview]:
+def _credential(reply: Reply) -> list[bytes | memoryview]:
     credential = reply.credential
     if not credential.username:
         raise RequestError(NO_USERNAME)
@@ -224,13 +224,12 @@ def _credential(reply: Reply) -> list[bytes | bytearray | memoryview]:
     ]
 
 
-def _list(sessions: tuple[Session, ...]) -> list[bytes | bytearray]:
+def _list(sessions: tuple[Session, ...]) -> bytes:
     # A later session is the one that a `get` is answered with.
     newest = {_url(each.target): each.username for each in sessions if each.username}
-    parts: list[bytes | bytearray] = []
-    for url, username in newest.items():
-        parts += (b"," if parts else b"{", jsontext.quoted(url), b":", jsontext.quoted(username))
-    return [*parts, b"}"] if parts else [b"{}"]
+    # There are names in it and no secret, so it may be in one piece of any memory.
+    members = [b":".join(map(jsontext.quoted, names)) for names in newest.items()]
+    return b"{%b}\n" % b",".join(members)
 
 
 def _url(named: Target) -> str:

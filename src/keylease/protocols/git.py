@@ -14,9 +14,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, SessionNotFoundError, UsageError
+from keylease.memory import allocate, secure_clear
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import explained, operation
-from keylease.secret import Secret, wipe
+from keylease.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,16 @@ BREAKING: Final = frozenset({0x00, LF, CR})
 # No name is made of these: they could not be shown, and something may take them for a line's end.
 CONTROL: Final = frozenset({*range(0x20), 0x7F})
 
+# A view cannot be searched by itself; a pattern searches it where it lies. Only literals are here,
+# so each search takes time in proportion to what is searched.
+_LF: Final = re.compile(rb"\n")
+_CR_OR_NUL: Final = re.compile(rb"[\r\0]")
+_EQUALS: Final = re.compile(rb"=")
 _BLANK_LINE: Final = re.compile(rb"\A\r?\n|\n\r?\n")
+_SCHEME_END: Final = re.compile(rb"://")
+_AUTHORITY_END: Final = re.compile(rb"[/?#]")
+_AT: Final = re.compile(rb"@")
+_COLON: Final = re.compile(rb":")
 
 
 def parse(call: Call) -> Request:
@@ -108,14 +118,7 @@ def parse(call: Call) -> Request:
     if len(message) > MAX_REQUEST:
         msg = f"the request is longer than {MAX_REQUEST} bytes"
         raise RequestError(msg)
-    if isinstance(message, bytearray):
-        return _request(ACTIONS[action], message)
-    # A memoryview cannot be searched, so this takes a copy, and wipes it.
-    text = bytearray(message)
-    try:
-        return _request(ACTIONS[action], text)
-    finally:
-        wipe(text)
+    return _request(ACTIONS[action], memoryview(message))
 
 
 def complete(call: Call) -> bool:
@@ -131,7 +134,7 @@ def complete(call: Call) -> bool:
     )
 
 
-def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     """Return the answer: the description, the credential, or nothing.
 
     Neither protocol nor host nor path is ever said: git would believe it, and send the secret
@@ -145,7 +148,7 @@ def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryv
         return [DESCRIPTION]
     if request.action != "get" or not isinstance(answer, Reply):
         return []
-    lines: list[bytes | bytearray | memoryview] = []
+    lines: list[bytes | memoryview] = []
     for key, value in _answer(answer, request.capabilities):
         _add(lines, key, value)
     return lines
@@ -167,14 +170,14 @@ def refuse(
     return Refusal(b"", explained(error), 0 if isinstance(error, SessionNotFoundError) else 1)
 
 
-def _request(action: Literal["get", "store", "erase"], text: bytearray) -> Request:
+def _request(action: Literal["get", "store", "erase"], text: memoryview) -> Request:
     """Read the attributes and make a request of them."""
     single: dict[bytes, memoryview] = {}
     lists: dict[bytes, list[str]] = {key: [] for key in LISTS}
     decoded: dict[bytes, memoryview] = {}
     try:
         for key, start, end in _attributes(text):
-            value = memoryview(text)[start:end]
+            value = text[start:end]
             if key in LISTS:
                 _extend(key, value, lists)
             elif key == b"url":
@@ -194,10 +197,10 @@ def _request(action: Literal["get", "store", "erase"], text: bytearray) -> Reque
         return _meaning(action, single, lists)
     finally:
         for part in decoded.values():
-            wipe(part)
+            secure_clear(part)
 
 
-def _lines(text: bytearray) -> Iterator[tuple[int, int, int]]:
+def _lines(text: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield each line's number, and where it begins and ends.
 
     A blank line or the end of the text ends the message, and the rest is not looked at.
@@ -206,7 +209,7 @@ def _lines(text: bytearray) -> Iterator[tuple[int, int, int]]:
     # But a CR can also be the last byte of a value that an attacker chose: the host "github.com\r"
     # is another one than "github.com" and must never be answered as that. So CRLF is a line end
     # only if every line has it, and a message of one line alone proves nothing.
-    first = text.find(b"\n")
+    first = _find(_LF, text, 0, len(text))
     text_mode = first > 0 and text[first - 1] == CR
     if text_mode and first + 1 == len(text):
         msg = "the only line ends in CRLF, and the CR may belong to its value"
@@ -214,7 +217,7 @@ def _lines(text: bytearray) -> Iterator[tuple[int, int, int]]:
     start = number = 0
     while start < len(text):
         number += 1
-        newline = text.find(b"\n", start)
+        newline = _find(_LF, text, start, len(text))
         end = len(text) if newline < 0 else newline
         following = end + 1
         if following - start > MAX_LINE:
@@ -225,7 +228,7 @@ def _lines(text: bytearray) -> Iterator[tuple[int, int, int]]:
                 msg = f"line {number} does not end in CRLF, and those before it do"
                 raise RequestError(msg)
             end -= 1
-        if text.find(b"\r", start, end) >= 0 or text.find(b"\0", start, end) >= 0:
+        if _find(_CR_OR_NUL, text, start, end) >= 0:
             msg = f"line {number} has a carriage return or NUL inside"
             raise RequestError(msg)
         if start == end:
@@ -234,14 +237,14 @@ def _lines(text: bytearray) -> Iterator[tuple[int, int, int]]:
         start = following
 
 
-def _attributes(text: bytearray) -> Iterator[tuple[bytes, int, int]]:
+def _attributes(text: memoryview) -> Iterator[tuple[bytes, int, int]]:
     """Yield each attribute that is known here: its key, and where its value begins and ends."""
     for number, start, end in _lines(text):
-        key_end = text.find(b"=", start, end)
+        key_end = _find(_EQUALS, text, start, end)
         if key_end < 0:
             msg = f"line {number} has no '=': expected key=value"
             raise RequestError(msg)
-        key = memoryview(text)[start:key_end]
+        key = text[start:key_end]
         if not CONTROL.isdisjoint(key):
             msg = f"the key in line {number} has a control character"
             raise RequestError(msg)
@@ -352,21 +355,29 @@ def _required(single: dict[bytes, memoryview], key: bytes) -> str:
     return value
 
 
-def _url(text: bytearray, start: int, end: int, parts: dict[bytes, memoryview]) -> None:
+def _find(pattern: re.Pattern[bytes], text: memoryview, start: int, end: int) -> int:
+    """Return where the pattern is found first; -1 if nowhere."""
+    found = pattern.search(text, start, end)
+    return -1 if found is None else found.start()
+
+
+def _url(text: memoryview, start: int, end: int, parts: dict[bytes, memoryview]) -> None:
     """Take a URL apart as git does (`credential_from_url_1` in credential.c).
 
     git takes `url` only from people and never passes it on; people may type it here as well.
     `parts` gets buffers of their own, which the caller wipes whether this raises or not.
     """
-    scheme_end = text.find(b"://", start, end)
+    scheme_end = _find(_SCHEME_END, text, start, end)
     if scheme_end <= start:
         msg = "the url has no scheme: expected one like https://example.com"
         raise RequestError(msg)
     first = scheme_end + 3
-    slash = min((at for mark in b"/?#" if (at := text.find(mark, first, end)) >= 0), default=end)
-    at = text.find(b"@", first, slash)
-    colon = text.find(b":", first, at) if at >= 0 else -1
-    parts[b"protocol"] = memoryview(bytearray(memoryview(text)[start:scheme_end]))
+    slash = _find(_AUTHORITY_END, text, first, end)
+    slash = end if slash < 0 else slash
+    at = _find(_AT, text, first, slash)
+    colon = _find(_COLON, text, first, at) if at >= 0 else -1
+    parts[b"protocol"] = allocate(scheme_end - start)
+    parts[b"protocol"][:] = text[start:scheme_end]
     if at >= 0:
         parts[b"username"] = _decoded(text, first, at if colon < 0 else colon)
     if colon >= 0:
@@ -385,25 +396,25 @@ def _url(text: bytearray, start: int, end: int, parts: dict[bytes, memoryview]) 
         raise RequestError(msg)
 
 
-def _decoded(text: bytearray, start: int, end: int) -> memoryview:
+def _decoded(text: memoryview, start: int, end: int) -> memoryview:
     """Return a part of a URL with its percent signs resolved, in a buffer of its own."""
     # NOTE: git leaves what stands before a colon as it is (url_decode_mem in url.c). Whoever means
     # the same thing as git has to do the same.
-    colon = text.find(b":", start, end)
-    value = bytearray(end - start)
+    colon = _find(_COLON, text, start, end)
+    value = allocate(end - start)
     length = 0
     while start < end:
         byte = text[start]
         if byte == PERCENT and start >= colon:
             # A percent sign without two digits stands for itself.
-            pair = bytes(memoryview(text)[start + 1 : start + 3]).lower()
+            pair = bytes(text[start + 1 : start + 3]).lower()
             if start + 2 < end and HEXADECIMAL.issuperset(pair):
                 byte = int(pair, 16)
                 start += 2
         value[length] = byte
         length += 1
         start += 1
-    return memoryview(value)[:length]
+    return value[:length]
 
 
 def _answer(reply: Reply, announced: frozenset[str]) -> Iterator[tuple[bytes, str | memoryview]]:
@@ -447,7 +458,7 @@ def _expires(reply: Reply, announced: frozenset[str]) -> int | None:
     return reply.ends if own is None else min(own, reply.ends)
 
 
-def _add(lines: list[bytes | bytearray | memoryview], key: bytes, value: str | memoryview) -> None:
+def _add(lines: list[bytes | memoryview], key: bytes, value: str | memoryview) -> None:
     """Add one line of an answer, checked again: what is in a store may come from anywhere."""
     if isinstance(value, str):
         try:

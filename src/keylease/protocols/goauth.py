@@ -71,7 +71,7 @@ def target(name: str) -> Target:
 def render(
     request: Request,  # noqa: ARG001 - the answer says itself what it is to
     answer: Answer,
-) -> list[bytes | bytearray | memoryview]:
+) -> list[bytes | memoryview]:
     """Return what the session is for, and the header: Go sends it to what begins so, only there.
 
     Raises:

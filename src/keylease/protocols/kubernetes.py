@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from keylease import jsontext
 from keylease.errors import RequestError, UsageError
+from keylease.memory import secure_clear
 from keylease.model import Refusal, Reply, Request, Target
 from keylease.protocols.base import explained, rfc3339
-from keylease.secret import wipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ def parse(call: Call) -> Request:
     return Request("get", named or server, capabilities=frozenset({version}))
 
 
-def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     """Return an ExecCredential of the version that was asked for.
 
     It is to be asked for again at the half of what its session has left: a client keeps it until
@@ -90,7 +90,7 @@ def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryv
     version = next(iter(request.capabilities & _VERSIONS), _NEWEST)
     certificate = credential.field(CERTIFICATE)
     secret = jsontext.quoted(credential.secret.reveal(), "the secret")
-    held: list[bytes | bytearray | memoryview] = [b'"token":', secret]
+    held: list[bytes | memoryview] = [b'"token":', secret]
     if certificate is not None:
         said = jsontext.quoted(certificate.reveal(), "the certificate")
         held = [b'"clientCertificateData":', said, b',"clientKeyData":', secret]
@@ -140,7 +140,7 @@ def _asked(environment: Mapping[str, str]) -> tuple[str, Target | None]:
         with jsontext.opened(message) as members:
             return _version(jsontext.name(members, "apiVersion")), _server(members.get("spec"))
     finally:
-        wipe(message)
+        secure_clear(message)
 
 
 def _version(api: str | None) -> str:

@@ -61,7 +61,7 @@ def target(name: str) -> Target:
 def render(
     request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
     answer: Answer,
-) -> list[bytes | bytearray | memoryview]:
+) -> list[bytes | memoryview]:
     """Return the header's value. With its scheme: pnpm takes a first word for one.
 
     Raises:

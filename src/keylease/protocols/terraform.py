@@ -78,7 +78,7 @@ def target(name: str) -> Target:
     return Target(NAMESPACE, "https", host, "")
 
 
-def render(request: Request, answer: Answer) -> list[bytes | bytearray | memoryview]:
+def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     """Return the token as JSON, or nothing for what is done in silence.
 
     Raises:

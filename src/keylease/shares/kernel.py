@@ -22,7 +22,7 @@ from keylease.keyctl import (
     USER_KEYRING,
     Calls,
 )
-from keylease.secret import Secret, random_bytes
+from keylease.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class KernelShares:
 
     def create(self, session: str, seconds: int) -> Secret | None:
         """Make a share that is never without a time-out, not even if this process dies half-way."""
-        share = Secret(random_bytes(SHARE_BYTES))
+        share = Secret.random(SHARE_BYTES)
         with _kernel() as calls:
             # In the process keyring it dies with the process. Only a key that is set to die is
             # linked to where other processes find it.

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import StateError, StateMissingError
-from keylease.secret import Secret, random_bytes
+from keylease.memory import allocate, secure_clear
+from keylease.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class RuntimeDirShares:
     def create(self, session: str, seconds: int) -> Secret | None:
         """Write a share. `seconds` is nothing that a file could keep to."""
         del seconds
-        share = Secret(random_bytes(SHARE_BYTES))
+        share = Secret.random(SHARE_BYTES)
         with _refusing(), self._make() as directory:
             directory.create(session + _SUFFIX, share.reveal())
         return share
@@ -53,12 +54,16 @@ class RuntimeDirShares:
             ShareUnavailableError: it is not here. It may be gone, or this may be another login, or
                 a container with a memory of its own; the session's times tell when it is over.
         """
-        with _refusing(), self._find() as directory:
-            share = directory.read(session + _SUFFIX, SHARE_BYTES)
-        if share is None:
-            msg = "the session's share is not in the runtime directory of this login"
-            raise ShareUnavailableError(msg)
-        return Secret(share)
+        buffer = allocate(SHARE_BYTES)
+        try:
+            with _refusing(), self._find() as directory:
+                length = directory.read_into(session + _SUFFIX, buffer)
+            if length is None:
+                msg = "the session's share is not in the runtime directory of this login"
+                raise ShareUnavailableError(msg)
+            return Secret(buffer[:length])
+        finally:
+            secure_clear(buffer)
 
     def prolong(self, session: str, seconds: int) -> None:
         """Do nothing: the file does not die by itself."""

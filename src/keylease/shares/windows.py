@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from keylease.secret import Secret, random_bytes, wipe
+from keylease.memory import secure_clear
+from keylease.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if sys.platform == "win32":
@@ -47,40 +48,13 @@ if sys.platform == "win32":
         def create(self, session: str, seconds: int) -> Secret | None:
             """Write a share. `seconds` is nothing that the store could keep to."""
             del seconds
-            share = Secret(random_bytes(SHARE_BYTES))
-            blob = (ctypes.c_char * SHARE_BYTES).from_buffer(share.reveal())
-            credential = _Credential(
-                type=_GENERIC,
-                target=_name(session),
-                blob_size=SHARE_BYTES,
-                blob=ctypes.addressof(blob),
-                persist=_PERSIST_SESSION,
-                username="keylease",
-            )
-            if not _advapi().CredWriteW(ctypes.byref(credential), 0):
-                _refuse("written")
+            share = Secret.random(SHARE_BYTES)
+            write_for_session(_name(session), share.reveal())
             return share
 
         def read(self, session: str) -> Secret | None:
             """Return the share. One that is not of this logon session is out of reach, not dead."""
-            found = ctypes.POINTER(_Credential)()
-            advapi = _advapi()
-            if not advapi.CredReadW(_name(session), _GENERIC, 0, ctypes.byref(found)):
-                # Not found too: it may be in another logon session of the same user.
-                _refuse("read")
-            try:
-                credential = found.contents
-                size = credential.blob_size
-                blob = (ctypes.c_char * size).from_address(credential.blob or 0) if size else b""
-                if size != SHARE_BYTES:
-                    msg = f"the share in Credential Manager has {size} bytes, not {SHARE_BYTES}"
-                    raise ShareUnavailableError(msg)
-                view = memoryview(blob).cast("B")
-                share = Secret(view)
-                wipe(view)
-                return share
-            finally:
-                advapi.CredFree(found)
+            return read_for_session(_name(session), SHARE_BYTES)
 
         def prolong(self, session: str, seconds: int) -> None:
             """Do nothing: it does not die before the logon session."""
@@ -95,6 +69,50 @@ if sys.platform == "win32":
             """Do nothing: whose they are, of all state directories, cannot be told from a list."""
             del live
             return 0
+
+    def write_for_session(name: str, data: memoryview) -> None:
+        """Write a credential that lasts as long as the logon session.
+
+        Raises:
+            ShareUnavailableError: Windows refuses.
+        """
+        blob = (ctypes.c_char * len(data)).from_buffer(data)
+        credential = _Credential(
+            type=_GENERIC,
+            target=name,
+            blob_size=len(data),
+            blob=ctypes.addressof(blob),
+            persist=_PERSIST_SESSION,
+            username="keylease",
+        )
+        if not _advapi().CredWriteW(ctypes.byref(credential), 0):
+            _refuse("written")
+
+    def read_for_session(name: str, length: int) -> Secret:
+        """Return the `length` bytes of a credential.
+
+        Raises:
+            ShareUnavailableError: it is not of this logon session, or not as long, or cannot be
+                read.
+        """
+        found = ctypes.POINTER(_Credential)()
+        advapi = _advapi()
+        if not advapi.CredReadW(name, _GENERIC, 0, ctypes.byref(found)):
+            # Not found too: it may be in another logon session of the same user.
+            _refuse("read")
+        try:
+            credential = found.contents
+            size = credential.blob_size
+            blob = (ctypes.c_char * size).from_address(credential.blob or 0) if size else b""
+            if size != length:
+                msg = f"the share in Credential Manager has {size} bytes, not {length}"
+                raise ShareUnavailableError(msg)
+            view = memoryview(blob).cast("B")
+            data = Secret(view)
+            secure_clear(view)
+            return data
+        finally:
+            advapi.CredFree(found)
 
     def _name(session: str) -> str:
         return f"keylease:share:{session}"

@@ -8,6 +8,7 @@ the state directory.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import time
 from abc import abstractmethod
@@ -20,6 +21,7 @@ from keylease.statefile.lock import Lockable
 from keylease.statefile.primitives import TEMPORARY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -84,6 +86,37 @@ class BaseDirectory(Lockable):
             raise UnsafeStateError(msg, self._removal(name))
         return data
 
+    def read_into(self, name: str, buffer: memoryview) -> int | None:
+        """Read the whole file into `buffer` and return its length; `None` if it is not there.
+
+        No other copy of its content is made.
+
+        Raises:
+            UnsafeStateError: it has more bytes than that, or others could have written it.
+            StateError: the system refuses.
+        """
+        with self._doing("read", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return None
+            with io.FileIO(fd) as file:
+                size, length = os.fstat(fd).st_size, 0
+                while size <= len(buffer) and (count := file.readinto(buffer[length:])):
+                    length += count
+        if size > len(buffer):
+            msg = f"{self._called(name)} has more than the {len(buffer)} bytes that it can have"
+            raise UnsafeStateError(msg, self._removal(name))
+        return length
+
+    def read_start(self, name: str, size: int) -> bytes | None:
+        """Return the first `size` bytes of the file, or all if it has fewer; `None` as for `read`.
+
+        Raises:
+            UnsafeStateError: others could have written it.
+            StateError: the system refuses.
+        """
+        return self._read_part(name, size, lambda _: 0)
+
     def read_tail(self, name: str, size: int) -> bytes | None:
         """Return the last `size` bytes of the file, or all if it has fewer; `None` as for `read`.
 
@@ -91,15 +124,7 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return None
-            try:
-                os.lseek(fd, max(0, os.fstat(fd).st_size - size), os.SEEK_SET)
-                return read_up_to(fd, size)
-            finally:
-                let_go(fd)
+        return self._read_part(name, size, lambda fd: max(0, os.fstat(fd).st_size - size))
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or `None` if it is not there.
@@ -300,3 +325,14 @@ class BaseDirectory(Lockable):
     ) -> None:
         """Close, whatever happened."""
         self.close()
+
+    def _read_part(self, name: str, size: int, start: Callable[[int], int]) -> bytes | None:
+        with self._doing("read", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return None
+            try:
+                os.lseek(fd, start(fd), os.SEEK_SET)
+                return read_up_to(fd, size)
+            finally:
+                let_go(fd)

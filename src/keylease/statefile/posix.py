@@ -83,15 +83,17 @@ if sys.platform != "win32":
             return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
 
         def _judge(self, name: str, found: os.stat_result) -> None:
-            path = os.path.join(self._path, name)
+            # Twice for each file that is opened: names are put together for a refusal only.
             if not stat.S_ISREG(found.st_mode):
                 msg = f"{self._called(name)} is a {kind_of(found.st_mode)}, not a regular file"
                 raise UnsafeStateError(msg, self._removal(name))
-            _judge_owner(self._called(name), found)
+            if found.st_uid != os.geteuid():
+                _refuse_owner(self._called(name), found)
             if found.st_nlink > 1:
                 msg = f"{self._called(name)} has {found.st_nlink} names, not one"
                 raise UnsafeStateError(msg, self._removal(name))
-            _judge_mode(self._called(name), path, found, 0o600)
+            if found.st_mode & _OTHERS:
+                _refuse_mode(self._called(name), os.path.join(self._path, name), found, 0o600)
 
         def _is_still(self, name: str, fd: int) -> bool:
             # A file of the user's that was linked here for a moment has one name again when it is
@@ -205,8 +207,14 @@ if sys.platform != "win32":
             msg = f"{what} is a {kind_of(found.st_mode)}, not a directory"
             hint = f"find out who put it there, then move it away: mv {_quoted(path)} ELSEWHERE"
             raise UnsafeStateError(msg, hint)
-        _judge_owner(what, found)
-        _judge_mode(what, path, found, 0o700)
+        if found.st_uid != os.geteuid():
+            _refuse_owner(what, found)
+        if found.st_mode & stat.S_ISVTX and found.st_mode & _OTHERS_WRITE:
+            # To take it from everybody else, as the advice on a wrong mode is, would break /tmp.
+            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, as one that many users share"
+            raise UnsafeStateError(msg, "name a directory in it that is not there yet, or your own")
+        if found.st_mode & _OTHERS:
+            _refuse_mode(what, path, found, 0o700)
 
     def _judge_parent(path: str, found: os.stat_result) -> None:
         """Refuse a directory whose writers could put something else in the place of ours."""
@@ -219,20 +227,15 @@ if sys.platform != "win32":
             msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}: others can write it"
             raise UnsafeStateError(msg, f"take their right away: chmod go-w {_quoted(path)}")
 
-    def _judge_owner(what: str, found: os.stat_result) -> None:
-        if found.st_uid != os.geteuid():
-            _refuse_owner(what, found)
-
     def _refuse_owner(what: str, found: os.stat_result) -> None:
         msg = f"{what} belongs to user {found.st_uid}, not to user {os.geteuid()}"
         hint = "run keylease as that user, or name a directory of your own in KEYLEASE_STATE_DIR"
         raise UnsafeStateError(msg, hint)
 
-    def _judge_mode(what: str, path: str, found: os.stat_result, wanted: int) -> None:
-        if found.st_mode & _OTHERS:
-            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, not {wanted:04o}"
-            hint = f"make sure nobody changed it, then: chmod {wanted:o} {_quoted(path)}"
-            raise UnsafeStateError(msg, hint)
+    def _refuse_mode(what: str, path: str, found: os.stat_result, wanted: int) -> None:
+        msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, not {wanted:04o}"
+        hint = f"make sure nobody changed it, then: chmod {wanted:o} {_quoted(path)}"
+        raise UnsafeStateError(msg, hint)
 
     def _quoted(path: str) -> str:
         """Return the path as a shell takes it."""

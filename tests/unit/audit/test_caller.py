@@ -1,5 +1,6 @@
 """Who called, as far as the system tells; never a reason to fail."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def test_the_callers_programs_are_named():
     done = subprocess.run(
         [sys.executable, "-c", middle], capture_output=True, text=True, check=True, timeout=60
     )
-    _, executable, parent = done.stdout.splitlines()
+    _, executable, parent, _ = done.stdout.splitlines()
 
     assert str(Path(sys.executable).resolve()) == str(Path(executable).resolve())
     assert str(Path("/proc/self/exe").resolve()) == parent
@@ -37,31 +38,59 @@ def test_a_caller_that_is_gone_is_only_a_number(monkeypatch):
     """A parent that ended in the meantime, or is another user's, is no error."""
     monkeypatch.setattr(os, "getppid", lambda: 2**22 + 1)  # above the kernel's largest pid_max
 
-    assert Caller(2**22 + 1, None, None) == caller()
+    assert Caller(2**22 + 1, None, None, None) == caller()
 
 
 @LINUX
 @pytest.mark.parametrize(
-    ("stat", "parent"),
+    ("stat", "parent", "terminal"),
     [
-        (b"7 (git) S 5 7 7 0", 5),
-        (b"7 (a ) S 1 (b) S 5 7 7 0", 5),
-        (b"7 (\n) S 99) S 5 7", 5),
-        (b"", None),
-        (b"7 (git)", None),
-        (b"7 (git) S x", None),
+        (b"7 (git) S 5 7 7 34817 7", 5, "/dev/pts/1"),
+        (b"7 (git) S 5 7 7 0 -1", 5, None),
+        (b"7 (git) S 5 7 7 35072 7", 5, "/dev/pts/256"),
+        (b"7 (git) S 5 7 7 1083646 7", 5, "/dev/pts/510"),
+        (b"7 (git) S 5 7 7 1025 7", 5, "/dev/tty1"),
+        (b"7 (git) S 5 7 7 1088 7", 5, "/dev/ttyS0"),
+        (b"7 (git) S 5 7 7 48128 7", 5, "188:0"),
+        (b"7 (a ) S 1 (b) S 5 7 7 0", 5, None),
+        (b"7 (\n) S 99) S 5 7 7 0", 5, None),
+        (b"", None, None),
+        (b"7 (git)", None, None),
+        (b"7 (git) S x 7 7 0", None, None),
+        (b"7 (git) S 5", None, None),
     ],
 )
-def test_a_programs_name_cannot_choose_its_parent(monkeypatch, tmp_path, stat, parent):
+def test_a_programs_name_cannot_choose_its_parent(monkeypatch, tmp_path, stat, parent, terminal):
     """A name with parentheses and numbers in it is a name."""
     path = tmp_path / "stat"
     path.write_bytes(stat)
     monkeypatch.setattr(module, "open", lambda _name, mode: path.open(mode), raising=False)
 
-    assert parent == module._parent(7)
+    assert (parent, terminal) == module._stat(7)
+
+
+@LINUX
+def test_the_terminal_that_the_caller_runs_in_is_named():
+    """A person can tell which of their windows asked."""
+    code = "from keylease.audit.caller import caller; print(caller().terminal)"
+    ask = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"
+    child, own = os.forkpty()
+    if not child:
+        words = [sys.executable, "-c", f"import os; print(os.ttyname(0), flush=True); {ask}"]
+        os.execv(sys.executable, words)  # noqa: S606 - no shell is what is wanted
+    said = b""
+    # EIO is how Linux tells that the last process has left the terminal.
+    with contextlib.suppress(OSError):
+        while part := os.read(own, 1024):
+            said += part
+    os.close(own)
+    assert 0 == os.waitpid(child, 0)[1]
+
+    expected, told = said.decode().split()
+    assert expected == told
 
 
 @pytest.mark.skipif(sys.platform == "linux", reason="Linux tells more")
 def test_elsewhere_there_is_a_number_and_nothing_else():
     """What the platform does not tell is not made up."""
-    assert (None, None) == caller()[1:]
+    assert (None, None, None) == caller()[1:]

@@ -1,64 +1,25 @@
 """The log: numbered, linked, dated lines that outlive crashes and clocks."""
 
+import itertools
 import json
 import os
 import re
 import sys
 
 import pytest
-from support import audit_chain
+from support.audit_place import KEY, Place
 from support.rig import EXAMPLE, Rig, bring
 
 from keylease.audit.events import Entry
-from keylease.audit.log import LONGEST_NAME, AuditLog
+from keylease.audit.line import digest, key_id
+from keylease.audit.log import LONGEST_NAME, Configured
 from keylease.clock import Deadline
-from keylease.errors import AuditError, LockTimeoutError
+from keylease.errors import AuditError, LockTimeoutError, StateError
 from keylease.secret import Secret
 from keylease.statefile import Directory
-from keylease.testing import FrozenClock
 
-KEY = b"k" * 32
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 DAY = 86_400
-
-
-class Place:
-    """A log and its files."""
-
-    def __init__(self, path):
-        self.path = path
-        self.clock = FrozenClock()
-
-    def log(self, *, key=KEY, seconds=2.0):
-        """Return the log as the next process has it."""
-        log = AuditLog(self.state, Deadline(seconds))
-        log.key = Secret(key) if key else None
-        return log
-
-    def state(self):
-        """Open the state directory."""
-        return Directory.open(str(self.path), create=True)
-
-    def write(self, event="session.released", **more):
-        """Append a line as a process of its own."""
-        self.clock.advance(1)
-        self.log().log(Entry(event, **more), self.clock.now())
-
-    def files(self):
-        """Return the names in the audit directory, without the lock."""
-        return sorted(path.name for path in (self.path / "audit").iterdir() if path.name != "lock")
-
-    def raw(self):
-        """Return every line as it stands, by number."""
-        return audit_chain.raw_lines(self.path)
-
-    def records(self):
-        """Return every record, by number."""
-        return audit_chain.records(self.path)
-
-    def verify(self):
-        """Check every number, link and MAC, and return how many lines there are."""
-        return audit_chain.verify(self.path, KEY)
 
 
 @pytest.fixture
@@ -76,8 +37,9 @@ def test_a_line_tells_what_happened_when_and_to_whom(place):
     (record,) = place.records()
     caller = record.pop("caller")
     assert os.getppid() == caller["pid"]
-    assert {"pid", "executable", "parent"} == caller.keys()
+    assert ["pid", "executable", "parent", "terminal"] == list(caller)
     assert re.fullmatch("[0-9a-f]{64}", record.pop("mac"))
+    assert key_id(Secret(KEY)) == record.pop("key")
     assert {
         "seq": 1,
         "time": "2026-09-21T14:13:20.000000Z",
@@ -414,3 +376,145 @@ def test_a_service_gives_the_log_its_key(tmp_path):
     rig.session.store(bring())
 
     assert all(line["mac"] for line in rig.lines())
+
+
+# Old days, and the configuration
+
+
+def fill(place, days):
+    """Write a line on each of so many days, and one on the day after."""
+    for _ in range(days):
+        place.write()
+        place.clock.advance(DAY)
+    place.write()
+
+
+def test_old_days_go_when_a_new_one_begins_and_the_line_before_says_so(place):
+    """The log does not grow for ever, and what is left is a chain that tells where it begins."""
+    place.days = 3
+    fill(place, 4)
+
+    first, *rest = place.raw()
+    line = place.records()[-2]
+    assert "audit.rotated" == line["event"]
+    removed = line["removed"]
+    assert {"files", "through", "digest"} == removed.keys()
+    assert ["2026-09-21.jsonl"] == removed["files"]
+    assert 1 == removed["through"]
+    assert json.loads(first)["prev"] == removed["digest"], "what is left begins where that ends"
+    assert 2 == json.loads(first)["seq"]
+    assert [f"2026-09-2{day}.jsonl" for day in range(2, 6)] == place.files()
+    for before, after in itertools.pairwise([first, *rest]):
+        assert digest(before) == json.loads(after)["prev"]
+
+
+def test_what_was_set_aside_goes_with_its_day(place):
+    """Pieces and orphans are not kept for ever either."""
+    place.days = 3
+    place.write()
+    path = place.newest()
+    path.write_bytes(path.read_bytes() + b"torn")
+    fill(place, 4)
+    assert [] == [name for name in place.files() if "2026-09-21" in name]
+
+
+@POSIX
+def test_a_crash_during_a_rotation_is_mended_by_the_next(place, monkeypatch):
+    """Files that are on record as removed go in the end."""
+    place.days = 3
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "remove", crash)
+        with pytest.raises(KeyboardInterrupt):
+            fill(place, 4)
+    assert "2026-09-21.jsonl" in place.files()
+    place.clock.advance(DAY)
+    place.write()
+
+    assert not {"2026-09-21.jsonl", "2026-09-22.jsonl"} & set(place.files())
+
+
+def test_a_removal_that_fails_refuses_nothing(place, monkeypatch):
+    """A release waits for its own line, not for old ones to go."""
+    place.days = 3
+
+    def refuse(*_):
+        msg = "no"
+        raise StateError(msg)
+
+    monkeypatch.setattr(Directory, "remove", refuse)
+    fill(place, 4)
+
+    assert "2026-09-21.jsonl" in place.files()
+    assert 6 == place.verify()
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_nothing_goes_while_nobody_can_vouch_for_it(place, key):
+    """Without the key, or a configuration that says how long, every day is kept."""
+    place.days = 3 if key is None else None
+    fill(place, 3)
+    place.clock.advance(DAY)
+    place.end(key=key)
+
+    assert 5 == place.verify()
+    assert "2026-09-21.jsonl" in place.files()
+
+
+def test_a_first_line_that_is_not_ours_removes_nothing(place):
+    """A file that somebody wrote into is looked at before it goes."""
+    place.days = 3
+    fill(place, 3)
+    path = place.audit / "2026-09-21.jsonl"
+    path.write_bytes(b"x\n" + path.read_bytes())
+    place.clock.advance(DAY)
+
+    with pytest.raises(AuditError, match=r"first line of audit/2026-09-21\.jsonl is not one of"):
+        place.write()
+
+
+def test_a_change_of_the_configuration_is_told_once(place):
+    """An admin can see from which line on another configuration counts, and look at the files."""
+    for digits, files in (("a", ()), ("a", ()), ("b", ("/etc/p.toml",)), ("b", ("/etc/p.toml",))):
+        place.configured = Configured(digits * 16, files)
+        place.write()
+    place.configured = None  # it cannot be read
+    place.write()
+    place.configured = Configured("b" * 16, ())
+    place.write()
+
+    told = [
+        (line["event"], line.get("configuration"), line.get("files")) for line in place.records()
+    ]
+    released = ("session.released", None, None)
+    changed = ("config.changed", "b" * 16, ["/etc/p.toml"])
+    assert [released, released, changed, *[released] * 4] == told
+    assert 7 == place.verify()
+
+
+def test_a_process_that_runs_for_long_tells_of_its_own_configuration_once(place):
+    """Two processes with two configurations do not tell so in turn for ever."""
+    place.configured = Configured("a" * 16, ())
+    old = place.log()
+    old.log(Entry("login"), place.clock.now())
+    place.configured = Configured("b" * 16, ())
+    for _ in range(3):
+        place.write()
+        old.log(Entry("login"), place.clock.now())
+
+    assert 1 == [line["event"] for line in place.records()].count("config.changed")
+
+
+def test_a_change_is_not_forgotten_by_a_line_without_the_key(place):
+    """It is told as soon as somebody can vouch for it."""
+    place.configured = Configured("a" * 16, ())
+    place.write()
+    place.configured = Configured("b" * 16, ())
+    place.end(key=None)
+    place.write()
+
+    expected = ["session.released", "session.ended", "config.changed", "session.released"]
+    assert expected == [line["event"] for line in place.records()]

@@ -16,6 +16,7 @@ from keylease.rules import terms_of
 
 GITHUB = 'target."https://github.com"'
 OTHER = 'target."https://git.example"'
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
 ME = frozenset([os.geteuid()] if sys.platform != "win32" else [0])
 
 
@@ -54,7 +55,10 @@ def test_without_anything_the_defaults_count(load):
         "store": ("create", "default", None),
         "keychain": (None, "default", None),
         "revoked": (False, "default", None),
+        "audit.retention_days": (90, "default", None),
+        "audit.witness": ("none", "default", None),
     } == found.general
+    assert (90, "none") == (found.retention_days, found.witness)
     assert {} == found.targets
     assert Settings() == found.settings
     assert found.keychain is None
@@ -311,3 +315,69 @@ def test_policy_is_where_the_platform_keeps_such_files():
     }
 
     assert expected[sys.platform] == paths.policy_file()
+
+
+@pytest.mark.parametrize(
+    ("user", "policy", "expected"),
+    [
+        (None, None, 90),
+        (30, None, 30),
+        (30, 60, 60),
+        (365, 60, 365),
+        (None, 60, 90),
+        (None, 400, 400),
+    ],
+)
+def test_policy_says_how_long_the_log_is_kept_at_least(load, user, policy, expected):
+    """A user can keep the audit log for longer than the machine asks for, and no shorter."""
+    texts = [days and f"[audit]\nretention_days = {days}\n" for days in (user, policy)]
+
+    assert expected == load(*texts).retention_days
+
+
+@POSIX
+@pytest.mark.parametrize("user", [None, "none", "syslog"])
+@pytest.mark.parametrize("policy", [None, "none", "syslog"])
+def test_witness_that_the_policy_asks_for_cannot_be_turned_off(load, user, policy):
+    """A user can add a witness to the log, and take none away."""
+    texts = [word and f'audit.witness = "{word}"\n' for word in (user, policy)]
+
+    assert ("syslog" if "syslog" in {user, policy} else "none") == load(*texts).witness
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="elsewhere there is a system log")
+def test_witness_that_the_platform_does_not_have_is_refused(load):
+    """Who asks for a witness is not left without one in silence."""
+    with pytest.raises(ConfigError, match="this platform has no syslog"):
+        load('audit.witness = "syslog"\n')
+
+
+def test_variables_say_how_the_log_is_kept(load, monkeypatch):
+    """They stand between the options and the file, as for every key."""
+    monkeypatch.setenv("KEYLEASE_AUDIT_RETENTION_DAYS", "7")
+
+    assert 7 == load("[audit]\nretention_days = 30\n").retention_days
+    assert 60 == load(None, "[audit]\nretention_days = 60\n").retention_days
+
+
+def test_any_byte_of_the_files_changes_the_digest(load, monkeypatch):
+    """The audit log can tell that the configuration was changed, by a comment or a move too."""
+    digests = [load(*texts).digest for texts in ((None, None), (None, "cap = 5\n"))]
+    digests += [
+        load(*texts).digest
+        for texts in (("cap = 5\n", ""), ("", "cap = 5\n"), ("cap = 5 \n", ""), ("", ""))
+    ]
+
+    assert len(digests) == len(set(digests))
+    assert all(len(each) == 16 and int(each, 16) >= 0 for each in digests)
+    before = load("cap = 5\n", "").digest
+    monkeypatch.setenv("KEYLEASE_CAP", "7")
+    assert before == load("cap = 5\n", "", idle_timeout=3).digest
+
+
+def test_files_that_are_there_are_named(load):
+    """What the digest is of can be looked up."""
+    assert () == load().files
+    (policy,) = load(None, "cap = 5\n").files
+    assert policy.endswith("policy.toml")
+    assert 2 == len(load("", "").files)

@@ -160,8 +160,20 @@ def test_time_that_makes_no_sense_is_refused(place, key, value, found):
         ("idle_timout = 5", ":1: there is no key 'idle_timout': did you mean idle_timeout"),
         ("Cap = 5", ":1: there is no key 'Cap': did you mean cap"),
         ("targets = 5", ":1: there is no key 'targets': did you mean target"),
-        ("x = 5", ":1: there is no key 'x': expected idle_timeout, cap, store, keychain, target"),
-        ("\n[audit]\nretention_days = 5", ":2: there is no key 'audit': expected"),
+        ("x = 5", ":1: there is no key 'x': expected idle_timeout, cap, store, keychain, audit, "),
+        ("\n[audit]\nretention = 5", ":3: there is no key 'audit.retention': did you mean"),
+        ("[audit]\ncap = 5", ":2: there is no key 'audit.cap': "),
+        ("[audit]\nretention_days = 0", ":2: audit.retention_days: found 0, expected a whole"),
+        ("[audit]\nretention_days = 3651", ":2: audit.retention_days: found 3651, expected"),
+        ("[audit]\nretention_days = true", ":2: audit.retention_days: found true, expected"),
+        ("audit.witness = 'me'", ":1: audit.witness: found 'me', expected \"none\""),
+        ("audit = 5", ":1: found 5, expected a section [audit]"),
+        ('"audit.witness" = "none"', ":1: there is no key 'audit.witness': "),
+        ("retention_days = 5", ":1: there is no key 'retention_days': expected"),
+        (
+            f"[{GITHUB}.audit]\nretention_days = 5",
+            ":1: there is no key 'audit': expected",
+        ),
         ('"\\u001b" = 5', ":1: there is no key '\\x1b': expected"),
         ("revoked = true", ":1: revoked can stand in the policy file only"),
         (f"[{GITHUB}]\nrevoked = true", ":2: revoked can stand in the policy file only"),
@@ -279,7 +291,8 @@ def test_section_is_found_by_its_line(policy, end):
 
 def test_every_key_can_be_read(policy):
     """No key is in the table that no file could set."""
-    values = {"store": '"never"', "keychain": '"kernel"', "revoked": "true"}
+    words = {"store": "never", "keychain": "kernel", "audit.witness": "none"}
+    values = {name: f'"{word}"' for name, word in words.items()} | {"revoked": "true"}
     put(policy, "".join(f"{name} = {values.get(name, 1)}\n" for name in KEYS))
 
     assert set(KEYS) == set(read(policy).general)

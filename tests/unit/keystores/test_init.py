@@ -87,7 +87,7 @@ print(*sys.modules)
     ("name", "needed", "unneeded"),
     [
         ("kernel", "ctypes", {"jeepney", "keyring", "asyncio", "dataclasses", "pathlib"}),
-        ("secret-service", "jeepney", {"ctypes", "keyring", "asyncio", "dataclasses", "pathlib"}),
+        ("secret-service", "jeepney", {"keyring", "asyncio", "dataclasses", "pathlib"}),
         ("library:support.backends.Full", "keyring", {"jeepney", "keylease.keystores.kernel"}),
     ],
 )

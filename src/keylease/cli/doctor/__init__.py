@@ -24,6 +24,7 @@ CHECKS: Final = {
     "state": "keylease.cli.doctor.state",
     "keychain": "keylease.cli.doctor.keychain",
     "vault": "keylease.cli.doctor.vault",
+    "audit": "keylease.cli.doctor.audit",
     "configuration": "keylease.cli.doctor.configuration",
     "clock": "keylease.cli.doctor.clock",
     "shares": "keylease.cli.doctor.shares",
@@ -41,9 +42,15 @@ _FAILED_EXIT: Final = 1
 
 @click.command(cls=Command)
 @json_option
+@click.option(
+    "--memory",
+    is_flag=True,
+    help="Also run the helper on a made-up credential, and search its memory for what is left of "
+    "it. It takes seconds, and works on Linux.",
+)
 @click.pass_obj
 @click.pass_context
-def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
+def doctor(ctx: click.Context, program: Program, as_json: bool, memory: bool) -> None:
     """Check what keylease needs on this machine, and say what to do.
 
     Each line begins with ok, with warn (it works, but not as well as it could) or with fail (no
@@ -51,9 +58,13 @@ def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
     plaintext are named; what is in them is never shown.
 
     Nothing is changed, and nobody is asked anything. The exit code is 1 if anything failed, else 0.
+    With --memory the helper runs in a state directory of its own and puts two keys of its own into
+    the keychain; all of that is removed again.
     """
     subject = Subject(program.keychain)
     found = [(name, finding) for name in CHECKS for finding in _run(name, subject)]
+    if memory:
+        found += [("memory", finding) for finding in _run("memory", subject, "search")]
     worst = max((finding.verdict for _, finding in found), key=VERDICTS.index)
     if as_json:
         say_json(_document(found, worst))
@@ -63,8 +74,8 @@ def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
     ctx.exit(_FAILED_EXIT if worst == "fail" else 0)
 
 
-def _run(name: str, subject: Subject) -> Iterator[Finding]:
-    check = cast("Check", import_module(CHECKS[name]).check)
+def _run(name: str, subject: Subject, function: str = "check") -> Iterator[Finding]:
+    check = cast("Check", getattr(import_module(CHECKS[name]), function))
     try:
         yield from check(subject)
     except KeyleaseError as error:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.cli.doctor.base import Finding
-from keylease.secret import wipe
+from keylease.memory import secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,5 +162,5 @@ def _holds(path: str, credential: re.Pattern[bytes]) -> int | None:
         private = 0 if os.name == "nt" else mode
         return private if credential.search(content, 0, length) else None
     finally:
-        wipe(content)
+        secure_clear(content)
         os.close(fd)

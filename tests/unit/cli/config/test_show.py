@@ -10,6 +10,7 @@ import pytest
 from keylease.config.base import KEYS
 
 DEFAULTS = {"idle_timeout": 900, "cap": 28800, "store": "create", "keychain": None}
+AUDIT = {"audit.retention_days": 90, "audit.witness": "none"}
 
 
 def show(console, *words):
@@ -23,7 +24,7 @@ def test_defaults_are_shown_on_a_machine_without_files(console):
     """Whoever wonders what counts is told, and nothing is made by asking."""
     document = show(console)
 
-    assert {**DEFAULTS, "revoked": False} == {
+    assert {**DEFAULTS, "revoked": False, **AUDIT} == {
         name: each["value"] for name, each in document["settings"].items()
     }
     assert {"default"} == {each["source"] for each in document["settings"].values()}

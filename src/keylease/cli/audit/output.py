@@ -1,0 +1,88 @@
+"""Lines of the log on the screen, as JSON and as CSV: one at a time, however many there are."""
+
+from __future__ import annotations
+
+import sys
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Final, Literal
+
+from keylease.audit.forms import csv_head, csv_row
+from keylease.errors import printable
+from keylease.model import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from keylease.audit.line import Record
+    from keylease.audit.query import Found
+
+Form = Literal["table", "json", "csv"]
+
+FORMAT: Final = 1
+"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+_WIDTHS: Final = (20, 17, 7, 20, 8)
+_HEAD: Final = ("TIME", "EVENT", "OUTCOME", "REASON", "SESSION", "TARGET, USER")
+_NARROW: Final = sum(_WIDTHS) + 2 * len(_WIDTHS) + 20
+_SESSION_DIGITS: Final = 8
+_SECONDS: Final = len("2026-11-22T11:26:21")
+
+
+def head(form: Form) -> str | None:
+    """Return what stands above the lines, if anything does."""
+    if form == "csv":
+        return csv_head().decode("utf-8").removesuffix("\n")
+    return _columns(_HEAD) if form == "table" and not _is_narrow() else None
+
+
+def writer(form: Form) -> Callable[[Found], Sequence[str]]:
+    """Return what turns a line of the log into lines of the answer."""
+    if form == "table":
+        return _block if _is_narrow() else lambda found: (_table(found.record),)
+    if form == "csv":
+        return lambda found: (csv_row(found.line).decode("utf-8").removesuffix("\n"),)
+    return _json
+
+
+def describe(record: Record) -> tuple[str, ...]:
+    """Return a record in the columns of the table, for people."""
+    named = [name for name in (_url(record), record.username) if name]
+    own = [f"{name} {value}" for name, value in record.extra.items()]
+    return (
+        record.time[:_SECONDS] + "Z",
+        record.event,
+        record.outcome,
+        record.reason or "",
+        (record.session or "")[:_SESSION_DIGITS],
+        printable(", ".join([*named, *own])),
+    )
+
+
+def _json(found: Found) -> tuple[str]:
+    # The line itself is JSON, in ASCII and without a control character: `parse` has seen to that.
+    line = found.line.data[:-1].decode("ascii")
+    return (f'{{"format":{FORMAT},"record":{line}}}',)
+
+
+def _table(record: Record) -> str:
+    return _columns(describe(record))
+
+
+def _columns(cells: Sequence[str]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=False)]
+    return "  ".join((*padded, cells[-1])).rstrip()
+
+
+def _block(found: Found) -> list[str]:
+    """Return a record for a terminal on which no line of the table has room. Nothing is cut."""
+    time, event, outcome, reason, session, named = describe(found.record)
+    words = (outcome if outcome != "ok" else "", reason, session, named)
+    return [time, f"  {event}", *(f"  {word}" for word in words if word)]
+
+
+def _is_narrow() -> bool:
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return terminal and get_terminal_size().columns < _NARROW
+
+
+def _url(record: Record) -> str:
+    return "" if record.target is None else Target(**record.target).url

@@ -1,0 +1,71 @@
+"""What the commands that read the whole log have in common: the time that is asked for, and what is
+said of lines that are none.
+"""  # noqa: D205 - the sentence is longer than a line
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from keylease.audit.feed import Lines, Position, Records
+from keylease.audit.times import format_time, parse_time
+from keylease.cli.base import warn
+from keylease.wiring import audit_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_SINCE: Final = click.option(
+    "--since", metavar="TIME", help="Not before: 2d, 1h30m, yesterday, a date or time."
+)
+_UNTIL: Final = click.option("--until", metavar="TIME", help="Before this.")
+
+
+class Range(NamedTuple):
+    """The time that is asked for, in nanoseconds since the epoch."""
+
+    since_ns: int | None
+    until_ns: int | None
+
+    @property
+    def texts(self) -> tuple[str | None, str | None]:
+        """Both ends as the log has times."""
+        since, until = (None if each is None else format_time(each) for each in self)
+        return since, until
+
+
+def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--since` and `--until`."""
+    return _SINCE(_UNTIL(command))
+
+
+def read_range(since: str | None, until: str | None) -> Range:
+    """Return the time that the options ask for.
+
+    Raises:
+        UsageError: that is no time.
+    """
+    now_ns = time.time_ns()
+    return Range(*(None if each is None else parse_time(each, now_ns) for each in (since, until)))
+
+
+def lines(asked: Range, after: Position | None = None) -> Lines:
+    """Return the user's own audit log, or what was asked for of it."""
+    return Lines(audit_directory(), after, *asked)
+
+
+def records(asked: Range) -> Records:
+    """Return the same as records."""
+    return Records(lines(asked).there())
+
+
+def tell_unreadable(found: Records) -> None:
+    """Say how many lines were none, if any were."""
+    if found.unreadable:
+        warn(
+            f"{found.unreadable} lines are none of keylease's, and were left out",
+            "see: keylease audit verify",
+        )

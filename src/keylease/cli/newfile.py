@@ -1,0 +1,89 @@
+"""Write a file that a command was asked for: whole or not at all, for its owner alone, never over
+another one unasked.
+"""  # noqa: D205 - the sentence is longer than a line
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from keylease.errors import KeyleaseError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PRIVATE: Final = stat.S_IRUSR | stat.S_IWUSR
+
+
+class FileError(KeyleaseError):
+    """The file that was asked for cannot be written."""
+
+    hint = "nothing was written; name another place"
+
+
+def write_new(path: str, parts: Iterable[bytes], *, force: bool) -> None:
+    """Write a file that its owner alone can read.
+
+    What is already there is kept to the last moment, so nobody ever sees half of a file.
+
+    Args:
+        path: Where to.
+        parts: The content.
+        force: Whether a file that is there may be replaced. A link is replaced, not followed.
+
+    Raises:
+        UsageError: there is something already, or `path` is `-`, which stands for stdout elsewhere.
+        FileError: the system refuses.
+    """
+    if path == "-":
+        msg = "a file is made here, and - is the name of none"
+        raise UsageError(msg, "name one; if it is to be called so: ./-")
+    if not force and os.path.lexists(path):
+        raise _there()
+    directory, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(directory, f".{name[:64]}.{os.urandom(8).hex()}.tmp")
+    try:
+        try:
+            _write(temporary, parts)
+            if force:
+                os.replace(temporary, path)
+            else:
+                _move_to_new(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+    except FileExistsError:
+        raise _there() from None
+    except OSError as error:
+        msg = f"the file cannot be written: {error.strerror}"
+        raise FileError(msg) from error
+
+
+def _write(path: str, parts: Iterable[bytes]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, _PRIVATE), "wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move_to_new(old: str, new: str) -> None:
+    """Give the file its name, if nobody has taken that meanwhile."""
+    try:
+        os.link(old, new)
+    except OSError as error:
+        # FAT and some network file systems have no links. There a rename is the next best; it would
+        # take the place of a file that was made in this very moment.
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
+            raise
+        if os.path.lexists(new):
+            raise FileExistsError from None
+        os.rename(old, new)
+
+
+def _there() -> UsageError:
+    msg = "there is a file of that name already, and it was left as it is"
+    return UsageError(msg, "name another one, or replace it with --force")

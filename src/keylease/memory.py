@@ -1,0 +1,307 @@
+"""Memory for secrets: not swapped, not dumped, empty in a forked child, zeros before its reuse.
+
+`allocate` hands out slots of private anonymous mappings. A slot goes back when the last view of it
+is gone, so no view ever shows another's secret. mlock(2), madvise(2) and their like are asked for
+and may be refused (`protection` tells): a helper that does not answer would make people put their
+passwords into a plain file.
+
+NOTE: it is memory of this process nevertheless. Whoever may trace the process may read it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from keylease.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PAGE: Final = mmap.PAGESIZE
+_CHUNK: Final = 8 * PAGE
+"""What one mapping has for small slots. The lowest limit that is usual, 64 KiB, has room for it."""
+_SMALLEST: Final = 64
+
+# So much goes through registers at once in the copying functions of glibc (memmove-vec-unaligned).
+_REGISTERS: Final = 256
+
+# linux/mman.h, the same on every architecture; the module `mmap` has only some of them by name.
+_MADV_DONTDUMP: Final = 16
+_MADV_WIPEONFORK: Final = 18
+# getentropy(3): the most that one call gives.
+_ENTROPY_BYTES: Final = 256
+# bcrypt.h
+_BCRYPT_USE_SYSTEM_PREFERRED_RNG: Final = 2
+
+
+class Protection(NamedTuple):
+    """What the system does for the memory that was handed out so far."""
+
+    locked: bool = True
+    """It is never written to a swap file."""
+    undumped: bool = True
+    """It is in no core dump."""
+    wiped_on_fork: bool = True
+    """A forked child finds zeros, whoever forked; else only where Python's own fork was called."""
+    reason: str = ""
+    """Why it is not locked."""
+
+
+def _overwrite(
+    address: int,
+    size: int,
+    # Bound here: when the interpreter ends, a module can be empty before its objects go.
+    fill: Callable[[int, int, int], object] = ctypes.memset,
+    move: Callable[[int, bytes, int], object] = ctypes.memmove,
+    zeros: bytes = bytes(_REGISTERS),
+) -> None:
+    """Overwrite memory, and the processor's wide registers, through which its content was copied.
+
+    They keep it until they are used again; and the dynamic linker, at the first call of any
+    function, writes them to the stack (seen by a scan). Zeros that go the same way displace it.
+    """
+    fill(address, 0, size)
+    move(address, zeros, min(size, len(zeros)))
+
+
+class _Arena:
+    """The mappings of one process. A forked child starts another."""
+
+    def __init__(self) -> None:
+        self.protection = Protection()
+        self._pages: list[tuple[mmap.mmap, int]] = []
+        self._free: dict[int, list[tuple[mmap.mmap, int]]] = {}
+        self._kinds: dict[int, Any] = {}
+        self._mapped: dict[int, int] = {}
+
+    def allocate(self, size: int) -> memoryview:
+        """Return a view of `size` zeros. See the function of that name."""
+        if size < 0:
+            msg = f"{size} bytes of memory, expected none or more"
+            raise ValueError(msg)
+        room = max(_SMALLEST, 1 << (size - 1).bit_length()) if size else _SMALLEST
+        # list.pop and list.append are one step each, for threads and for the collector.
+        free = self._free.setdefault(room, [])
+        if room > PAGE:
+            mapping, offset, home = self._map(room), 0, None
+        else:
+            try:
+                mapping, offset = free.pop()
+            except IndexError:
+                mapping, offset = self._split(room, free)
+            home = free
+        slot = self._kind(room).from_buffer(mapping, offset)
+        slot.place = (self, mapping, offset, home)
+        return memoryview(slot).cast("B")[:size]
+
+    def clear(self) -> None:
+        """Overwrite everything, whoever still has a view of it."""
+        for address, size in list(self._mapped.items()):
+            _overwrite(address, size)
+
+    def release(
+        self,
+        slot: Any,  # noqa: ANN401 - a type that is made at run time
+        # Bound here, as above.
+        address_of: Callable[[Any], int] = ctypes.addressof,
+        overwrite: Callable[[int, int], None] = _overwrite,
+    ) -> None:
+        """Overwrite a slot that nobody has a view of, and keep it for the next."""
+        address = address_of(slot)
+        overwrite(address, len(slot))
+        _, mapping, offset, home = slot.place
+        if home is None:
+            # The mapping goes back to the system with its last user, which is this slot.
+            self._mapped.pop(address, None)
+        else:
+            home.append((mapping, offset))
+
+    def _split(self, room: int, free: list[tuple[mmap.mmap, int]]) -> tuple[mmap.mmap, int]:
+        """Return one slot of a page that was not used yet; the rest of the page becomes free."""
+        try:
+            mapping, page = self._pages.pop()
+        except IndexError:
+            mapping, page = self._map(_CHUNK), 0
+            self._pages.extend((mapping, offset) for offset in range(PAGE, _CHUNK, PAGE))
+        free.extend((mapping, offset) for offset in range(page + room, page + PAGE, room))
+        return mapping, page
+
+    def _map(self, size: int) -> mmap.mmap:
+        size = -(-size // PAGE) * PAGE
+        mapping = _anonymous(size)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+        got = _protect(mapping, address, size)
+        known = self.protection
+        self.protection = Protection(
+            known.locked and got.locked,
+            known.undumped and got.undumped,
+            known.wiped_on_fork and got.wiped_on_fork,
+            known.reason or got.reason,
+        )
+        self._mapped[address] = size
+        return mapping
+
+    def _kind(self, room: int) -> Any:  # noqa: ANN401 - a type that is made at run time
+        """Return the type of slots of that size. What holds the buffer is an object, so it ends."""
+        if room not in self._kinds:
+            body = {"_type_": ctypes.c_ubyte, "_length_": room, "__del__": _release}
+            self._kinds[room] = type("Slot", (ctypes.Array,), body)
+        return self._kinds[room]
+
+
+def _release(slot: Any) -> None:  # noqa: ANN401 - a type that is made at run time
+    slot.place[0].release(slot)
+
+
+_arena = _Arena()
+_generation = 0
+
+
+def allocate(size: int) -> memoryview:
+    """Return `size` zeros to write a secret to, as a view; its owner clears them after use.
+
+    They are protected as far as the system does it. When the last view of them is gone they are
+    cleared in any case, and handed out again.
+
+    Raises:
+        MemoryError: the system has none left.
+        ValueError: the size is negative.
+    """
+    return _arena.allocate(size)
+
+
+def joined(parts: Sequence[bytes | memoryview]) -> memoryview:
+    """Return the parts one after the other, in memory of their own, which the caller clears.
+
+    Raises:
+        MemoryError: the system has none left.
+    """
+    whole, at = allocate(sum(map(len, parts))), 0
+    for part in parts:
+        whole[at : at + len(part)] = part
+        at += len(part)
+    return whole
+
+
+def secure_clear(buffer: bytearray | memoryview) -> None:
+    """Overwrite `buffer` with zeros, in place: by a call that no compiler leaves out.
+
+    Raises:
+        TypeError: it cannot be written to, or does not lie in one piece.
+
+    New in version 0.1.0.
+    """
+    with memoryview(buffer) as view:
+        if view.nbytes:
+            _overwrite(ctypes.addressof(ctypes.c_char.from_buffer(view)), view.nbytes)
+
+
+def clear_all() -> None:
+    """Overwrite every secret of this process; none can be revealed after it."""
+    global _generation  # noqa: PLW0603 - there is one memory to a process
+    _generation += 1
+    _arena.clear()
+
+
+def generation() -> int:
+    """Return a number that another one follows when every secret was overwritten, as by a fork."""
+    return _generation
+
+
+def protection() -> Protection:
+    """Return what the system does for the memory of secrets, tried out if none was needed yet."""
+    allocate(1)
+    return _arena.protection
+
+
+def fill_random(buffer: memoryview) -> None:
+    """Fill `buffer` from the system's random generator, without a copy on the way.
+
+    Raises:
+        StateError: the generator gave nothing; there is no second source.
+    """
+    for start in range(0, len(buffer), _ENTROPY_BYTES):
+        part = buffer[start : start + _ENTROPY_BYTES]
+        try:
+            _fill_random(part)
+        except (OSError, NotImplementedError) as error:
+            msg = f"the system's random generator gave no bytes: {error}"
+            raise StateError(msg) from error
+
+
+def _start_afresh() -> None:
+    """Take other memory in a forked child, for the parent's is not locked there."""
+    global _arena  # noqa: PLW0603 - there is one memory to a process
+    if not _arena.protection.wiped_on_fork:
+        _arena.clear()
+    _arena = _Arena()
+    clear_all()
+
+
+if sys.platform == "win32":
+    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    _kernel32.VirtualLock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+    def _anonymous(size: int) -> mmap.mmap:
+        return mmap.mmap(-1, size)
+
+    def _protect(mapping: mmap.mmap, address: int, size: int) -> Protection:
+        """Lock it. There are no forks here, and whoever asks for a full dump gets everything."""
+        del mapping
+        if _kernel32.VirtualLock(address, size):
+            return Protection(undumped=False)
+        reason = ctypes.FormatError(ctypes.get_last_error()).strip()
+        return Protection(locked=False, undumped=False, reason=reason)
+
+    def _fill_random(buffer: memoryview) -> None:
+        address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(buffer)))
+        bcrypt = ctypes.WinDLL("bcrypt")
+        status = bcrypt.BCryptGenRandom(
+            None, address, len(buffer), _BCRYPT_USE_SYSTEM_PREFERRED_RNG
+        )
+        if status:
+            raise OSError(status, "BCryptGenRandom failed")
+
+else:
+    _libc = ctypes.CDLL(None, use_errno=True)
+    _libc.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+    def _anonymous(size: int) -> mmap.mmap:
+        try:
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError:
+            raise MemoryError from None
+
+    def _protect(mapping: mmap.mmap, address: int, size: int) -> Protection:
+        undumped, wiped = (_advise(mapping, each) for each in (_MADV_DONTDUMP, _MADV_WIPEONFORK))
+        if _libc.mlock(address, size) == 0:
+            return Protection(undumped=undumped, wiped_on_fork=wiped)
+        reason = os.strerror(ctypes.get_errno())
+        return Protection(locked=False, undumped=undumped, wiped_on_fork=wiped, reason=reason)
+
+    def _advise(mapping: mmap.mmap, advice: int) -> bool:
+        """Tell the kernel how to treat the mapping; before Linux 4.14 it knows only the first."""
+        if sys.platform != "linux":
+            return False
+        try:
+            mapping.madvise(advice)
+        except OSError:
+            return False
+        return True
+
+    def _fill_random(buffer: memoryview) -> None:
+        """getentropy(3): in glibc since 2.25, musl since 1.1.20, macOS since 10.12."""
+        fill = getattr(_libc, "getentropy", None)
+        if fill is None:
+            buffer[:] = os.urandom(len(buffer))
+            return
+        address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(buffer)))
+        if fill(address, ctypes.c_size_t(len(buffer))) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    os.register_at_fork(after_in_child=_start_afresh)

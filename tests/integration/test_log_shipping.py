@@ -1,0 +1,116 @@
+"""docs/admin.md, the log of a fleet: what the shippers' configurations run does what is said."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from support.rig import EXAMPLE, Rig, bring
+
+DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "admin.md").read_text(encoding="utf-8")
+
+
+def below(heading, language):
+    """Return the first piece in a language below a heading."""
+    found = re.search(rf"```{language}\n(.*?)```", DOCUMENT.split(f"### {heading}\n")[1], re.DOTALL)
+    return found[1]
+
+
+def journald():
+    """Return the words of the unit."""
+    unit = configparser.RawConfigParser(inline_comment_prefixes=None)
+    unit.optionxform = str
+    unit.read_string(below("journald", "ini"))
+    assert "6" == unit["Service"]["RestartPreventExitStatus"]
+    return shlex.split(unit["Service"]["ExecStart"])
+
+
+def vector():
+    """Return the words of the source."""
+    source = tomllib.loads(below("Vector", "toml"))["sources"]["keylease"]
+    assert ("exec", "streaming", "json") == (
+        source["type"],
+        source["mode"],
+        source["decoding"]["codec"],
+    )
+    return source["command"]
+
+
+def fluent_bit():
+    """Return the words of the input."""
+    found = yaml.safe_load(below("Fluent Bit", "yaml"))
+    (source,) = found["pipeline"]["inputs"]
+    assert source["parser"] == found["parsers"][0]["name"]
+    return shlex.split(source["command"])
+
+
+class Shipper:
+    """Runs a command as a shipper does, on the log of a rig."""
+
+    def __init__(self, words, rig, cursor):
+        assert "keylease" == words[0]
+        place = words.index("--cursor") + 1
+        self._words = [sys.executable, "-m", *words[:place], str(cursor), *words[place + 1 :]]
+        self._environment = os.environ | {"KEYLEASE_STATE_DIR": str(rig.path)}
+
+    def take(self, count):
+        """Start it, take that many lines, kill it, and return their numbers."""
+        with subprocess.Popen(
+            self._words, stdout=subprocess.PIPE, env=self._environment, text=True
+        ) as process:
+            lines = [json.loads(process.stdout.readline()) for _ in range(count)]
+            if "--follow" in self._words:
+                process.stdout.close()  # a shipper that is killed reads no more
+            else:
+                assert "" == process.stdout.read()
+            assert 0 == process.wait(60)
+        return [line.get("seq") or line["event"]["sequence"] for line in lines]
+
+    def run(self):
+        """Run it to its end, and return its exit code and what it says."""
+        done = subprocess.run(
+            self._words, capture_output=True, env=self._environment, text=True, check=False
+        )
+        return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("words", [journald, vector, fluent_bit])
+def test_a_shipper_goes_on_where_it_was(words, tmp_path):
+    """Every line once, over a restart with lines in between."""
+    rig = Rig(tmp_path / "keylease")
+    rig.session.store(bring(EXAMPLE))
+    shipper = Shipper(words(), rig, tmp_path / "cursor")
+    before = len(rig.lines())
+
+    first = shipper.take(before)
+    rig.again().session.store(bring(EXAMPLE._replace(host="two.example")))
+    after = len(rig.lines())
+    second = shipper.take(after - before)
+
+    assert after > before
+    assert [*range(1, after + 1)] == first + second
+
+
+@pytest.mark.parametrize("words", [journald, vector, fluent_bit])
+def test_a_log_that_was_taken_back_ends_the_shipping(words, tmp_path):
+    """With the exit code for which the unit is not started again."""
+    rig = Rig(tmp_path / "keylease")
+    rig.session.store(bring(EXAMPLE))
+    shipper = Shipper(words(), rig, tmp_path / "cursor")
+    shipper.take(len(rig.lines()))
+    (day,) = (rig.path / "audit").glob("*.jsonl")
+    day.write_bytes(b"".join(day.read_bytes().splitlines(keepends=True)[:-1]))
+
+    code, said = shipper.run()
+
+    assert 6 == code
+    assert "keylease audit verify" in said

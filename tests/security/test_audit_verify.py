@@ -1,0 +1,295 @@
+"""Damage to the audit log, at every place and at random ones: each has its verdict, and none is ok.
+
+Whoever does this can write all files of the log, and the pin's place with an older pin, but has not
+the audit key. Each kind of damage is a function of the log and of a source of chance.
+"""
+
+import random
+import shutil
+
+import pytest
+from support.audit_files import DAY, KEY, OTHER_KEY, Log
+from support.fuzz import EXAMPLES
+
+from keylease.audit.verify import verify
+from keylease.secret import Secret
+
+DAYS, LINES = 4, 6
+SEEDS = range(max(40, EXAMPLES // 10))
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Return a log of a few days, with its head."""
+    log = Log(tmp_path / "audit").fill(DAYS, LINES)
+    log.seal()
+    return log
+
+
+def judge(log, pin, keys=(KEY,)):
+    """Return the verdict on a log."""
+    return verify(str(log.directory), [Secret(key) for key in keys], pin)
+
+
+def read(path):
+    """Return the lines of a file."""
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def cut(log, count):
+    """Take lines from the end, and days that have none left."""
+    for path in sorted(log.directory.glob("*.jsonl"), reverse=True):
+        lines = read(path)
+        taken = min(count, len(lines))
+        path.write_bytes(b"".join(lines[: len(lines) - taken]))
+        if taken == len(lines):
+            path.unlink()
+        count -= taken
+
+
+# The end
+
+
+@pytest.mark.parametrize("count", range(1, DAYS * LINES + 1))
+@pytest.mark.parametrize("records", ["both", "head only", "pin only"])
+def test_lines_taken_from_the_end(log, count, records):
+    """However many lines are taken, whoever remembers the end says so."""
+    pin = log.head()
+    cut(log, count)
+    if records == "pin only":
+        (log.directory / "head").unlink()
+
+    assert "truncated" == judge(log, None if records == "head only" else pin).result
+
+
+@pytest.mark.parametrize("count", [1, 7, DAYS * LINES])
+def test_lines_taken_with_both_records(log, count):
+    """Where nothing remembers the end, nobody says that it is there."""
+    cut(log, count)
+    (log.directory / "head").unlink()
+
+    assert "pin-missing" == judge(log, None).result
+
+
+def test_newest_day_deleted(log):
+    """A whole day that is gone is missed like its lines."""
+    pin = log.head()
+    (log.directory / log.file).unlink()
+
+    assert "truncated" == judge(log, pin).result
+    assert "truncated" == judge(log, None).result
+
+
+def test_everything_deleted(log):
+    """An empty directory is not the log of somebody who did nothing."""
+    pin = log.head()
+    shutil.rmtree(log.directory)
+
+    assert "truncated" == judge(log, pin).result
+    assert "pin-missing" == judge(log, None).result
+
+
+@pytest.mark.parametrize("lines", [1, 2, 9])
+def test_older_copy_put_back(log, tmp_path, lines):
+    """A copy with its own head is whole, and the pin knows better."""
+    shutil.copytree(log.directory, tmp_path / "copy")
+    older = log.head()
+    for number in range(lines):
+        log.add(DAYS * DAY + number)
+    pin = log.seal()
+    shutil.rmtree(log.directory)
+    (tmp_path / "copy").rename(log.directory)
+
+    assert "truncated" == judge(log, pin).result
+    # With the older pin it is as if nothing had happened since: that is why there is a witness.
+    assert "ok" == judge(log, older).result
+    assert "pin-missing" == judge(log, None).result
+
+
+@pytest.mark.parametrize("lines", range(1, 5))
+def test_only_one_line_passes_for_a_crash(log, lines):
+    """Who puts older records back beside a newer log is not excused by a crash."""
+    older = log.seal()
+    for number in range(lines):
+        log.add(DAYS * DAY + number)
+
+    assert ("tail-ahead" if lines == 1 else "pin-missing") == judge(log, older).result
+
+
+@pytest.mark.parametrize("keys", [(), (OTHER_KEY,)])
+@pytest.mark.parametrize("with_pin", [False, True])
+def test_without_the_right_key_it_is_never_ok(log, keys, with_pin):
+    """What cannot be checked is not said to be well."""
+    assert "key-missing" == judge(log, log.head() if with_pin else None, keys).result
+
+
+# Within
+
+
+def edit(log, chance):
+    """Change one byte of a line that is not its line feed."""
+    path, number = chance.choice(log.rows())
+    lines = read(path)
+    data = bytearray(lines[number])
+    place = chance.randrange(len(data) - 1)
+    data[place] = chance.choice([each for each in range(256) if each not in {data[place], 0x0A}])
+    lines[number] = bytes(data)
+    path.write_bytes(b"".join(lines))
+
+
+def reword(log, chance):
+    """Change a name, and leave the line as keylease would write it."""
+    path, number = chance.choice(log.rows())
+    lines = read(path)
+    lines[number] = lines[number].replace(b'"ada"', b'"eve"')
+    path.write_bytes(b"".join(lines))
+
+
+def disown(log, chance):
+    """Change a line, and take its MAC away, as if the key had not been at hand."""
+    path, number = chance.choice(log.rows())
+    lines = read(path)
+    begin, _, end = lines[number].replace(b'"ada"', b'"eve"').partition(b',"key":')
+    prev = end.partition(b'"prev":')[2][:66]
+    lines[number] = begin + b',"key":null,"prev":' + prev + b',"mac":null}\n'
+    path.write_bytes(b"".join(lines))
+
+
+def insert(log, chance):
+    """Put a line of another log, of the same key, between two."""
+    other = Log(log.directory.parent / "other")
+    other.seq = chance.randrange(DAYS * LINES)
+    path, number = chance.choice(log.rows())
+    day = sorted(log.directory.glob("*.jsonl")).index(path)
+    lines = read(path)
+    lines.insert(number, other.add(day * DAY + number * 60, username="eve"))
+    path.write_bytes(b"".join(lines))
+
+
+def double(log, chance):
+    """Write a line a second time, somewhere on the same day."""
+    path, number = chance.choice(log.rows())
+    lines = read(path)
+    lines.insert(chance.randrange(len(lines) + 1), lines[number])
+    path.write_bytes(b"".join(lines))
+
+
+def swap(log, chance):
+    """Exchange two lines of a day."""
+    path, number = chance.choice(log.rows())
+    lines = read(path)
+    other = chance.choice([each for each in range(len(lines)) if each != number])
+    lines[number], lines[other] = lines[other], lines[number]
+    path.write_bytes(b"".join(lines))
+
+
+def carry(log, chance):
+    """Move a line to another day."""
+    path, number = chance.choice(log.rows())
+    other = chance.choice([each for each in log.directory.glob("*.jsonl") if each != path])
+    lines, others = read(path), read(other)
+    others.insert(chance.randrange(len(others) + 1), lines.pop(number))
+    path.write_bytes(b"".join(lines))
+    other.write_bytes(b"".join(others))
+
+
+def exchange(log, chance):
+    """Let two days have each other's name."""
+    one, two = chance.sample(sorted(log.directory.glob("*.jsonl")), 2)
+    one.rename(log.directory / "kept")
+    two.rename(one)
+    (log.directory / "kept").rename(two)
+
+
+def remove(log, chance):
+    """Take a line out that is not the last."""
+    path, number = chance.choice(log.rows()[:-1])
+    lines = read(path)
+    del lines[number]
+    path.write_bytes(b"".join(lines))
+
+
+def remove_day(log, chance):
+    """Delete a day that is not the last."""
+    chance.choice(sorted(log.directory.glob("*.jsonl"))[:-1]).unlink()
+
+
+def remove_within_day(log, chance):
+    """Take a run of lines out of the midst."""
+    path, number = chance.choice([row for row in log.rows()[:-1] if row[1] < LINES - 1])
+    lines = read(path)
+    del lines[number : chance.randrange(number + 1, LINES)]
+    path.write_bytes(b"".join(lines))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (edit, "edited"),
+        (reword, "edited"),
+        (disown, "edited"),
+        (insert, "edited"),
+        (double, "edited"),
+        (swap, "edited"),
+        (carry, "edited"),
+        (exchange, "edited"),
+        (remove, "gap"),
+        (remove_day, "gap"),
+        (remove_within_day, "gap"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_damage_has_its_verdict(log, damage, expected, seed):
+    """Wherever it happens it is found, is called what it is, and a line can be looked at."""
+    pin = log.head()
+    damage(log, random.Random(seed))
+
+    verdict = judge(log, pin)
+
+    assert (expected, True) == (verdict.result, verdict.bad is not None)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("damage", [edit, reword, insert, double, swap, carry, remove])
+def test_damage_is_found_without_the_key(log, damage, seed):
+    """The links show it to anybody who has the lines, and no more than those."""
+    chance = random.Random(seed)
+    log.add(DAYS * DAY)  # one that is left alone
+    log.seal()
+    pin = log.head()
+    path = log.directory / log.file
+    kept = path.read_bytes()
+    path.unlink()
+    damage(log, chance)
+    path.write_bytes(kept)
+
+    assert judge(log, pin, ()).result in {"edited", "gap"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_record_that_is_changed_is_never_ok(log, seed):
+    """Neither head nor pin can be changed, not by a byte."""
+    chance = random.Random(seed)
+    pin = log.seal()
+    wrong = bytearray(pin)
+    wrong[chance.randrange(len(wrong))] ^= 1 << chance.randrange(8)
+
+    assert "ok" != judge(log, bytes(wrong)).result
+    (log.directory / "head").write_bytes(wrong)
+    assert "ok" != judge(log, pin).result
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_bytes_have_a_verdict(log, seed):
+    """Nothing that somebody puts into the files stops the verifier."""
+    chance = random.Random(seed)
+    pin = log.head()
+    for path in (*log.directory.glob("*.jsonl"), log.directory / "head"):
+        data = bytearray(path.read_bytes())
+        for _ in range(chance.randrange(1, 9)):
+            start = chance.randrange(len(data) + 1)
+            data[start : start + chance.randrange(40)] = chance.randbytes(chance.randrange(40))
+        path.write_bytes(data)
+
+    assert judge(log, pin).result in {"edited", "gap", "truncated"}

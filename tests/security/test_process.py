@@ -1,0 +1,210 @@
+"""Other programs of the same user cannot look into the helper, and it leaves no core dump."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.requirements import require
+
+if sys.platform != "linux":
+    pytest.skip("/proc and core files are looked at as Linux has them", allow_module_level=True)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A helper that has been called and waits for its message, as git's pipe is slow.
+WAITING = """
+from keylease import helper, protocols
+protocols.load("git")
+{drop}
+helper.main("git", ["get"])
+"""
+# Root may look into anything, so it becomes nobody. Who changes his user is not dumpable any more
+# (prctl(2)), which would prove nothing: it is undone. Everything is imported before, for nobody
+# may not be allowed to read the files.
+DROP = """
+import ctypes, os, resource
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0
+"""
+LOOKED_AT = ("mem", "maps", "environ", "auxv", "stack", "syscall")
+NOBODY = 65534
+
+
+def as_user(*words: str) -> list[str]:
+    """Return the command line that runs as an ordinary user: root may look into anything."""
+    if os.geteuid():
+        return list(words)
+    require(shutil.which("setpriv"), "setpriv", "it is not on PATH, and root may do everything")
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words]
+
+
+@contextmanager
+def waiting_helper(directory: Path, **environment: str) -> Iterator[int]:
+    """Yield the process id of a helper that runs as an ordinary user."""
+    directory.chmod(0o777)
+    helper = subprocess.Popen(
+        [sys.executable, "-c", WAITING.format(drop=DROP)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=directory,
+        env={"HOME": str(directory), "PATH": os.environ["PATH"], **environment},
+    )
+    try:
+        while not _reads(helper.pid):
+            assert helper.poll() is None
+        yield helper.pid
+    finally:
+        helper.kill()
+        helper.communicate()
+
+
+def _reads(pid: int) -> bool:
+    with open(f"/proc/{pid}/wchan", encoding="ascii") as file:  # noqa: PTH123
+        return "pipe_read" in file.read()
+
+
+def look(pid: int) -> set[str]:
+    """Return which of the process's files another process of the same user can open and read."""
+    program = DROP + (
+        "import sys\n"
+        "for name in sys.argv[2:]:\n"
+        "    try:\n"
+        "        with open(f'/proc/{sys.argv[1]}/{name}', 'rb') as file:\n"
+        "            name == 'mem' or file.read(1)\n"
+        "        print(name)\n"
+        "    except OSError:\n"
+        "        pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(pid), *LOOKED_AT],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_nobody_reads_the_helpers_memory(tmp_path) -> None:
+    """Memory, mappings and environment are closed to the same user; the opt-out is the control."""
+    with waiting_helper(tmp_path) as pid:
+        closed = look(pid)
+    with waiting_helper(tmp_path, KEYLEASE_DUMPABLE="1") as pid:
+        opened = look(pid)
+
+    assert set() == closed
+    assert {"mem", "maps", "environ"} <= opened, "the control: the look itself works"
+
+
+def test_no_debugger_attaches(tmp_path) -> None:
+    """gdb of the same user is refused; with the opt-out it is let in."""
+    require(shutil.which("gdb"), "gdb", "it is not on PATH")
+    said = {}
+    for name, environment in (("closed", {}), ("open", {"KEYLEASE_DUMPABLE": "1"})):
+        with waiting_helper(tmp_path, **environment) as pid:
+            words = ("gdb", "-nx", "-batch", "-p", str(pid), "-ex", "info inferiors")
+            done = subprocess.run(
+                as_user(*words), capture_output=True, text=True, check=False, cwd=tmp_path
+            )
+            said[name] = done.stdout + done.stderr
+
+    require(
+        "Operation not permitted" not in said["open"], "ptrace", "no process may be traced here"
+    )
+    assert "Operation not permitted" in said["closed"]
+
+
+CRASH = """
+import sys
+from keylease import process
+{drop}
+resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+if sys.argv[1] == "hardened":
+    process.harden()
+elif sys.argv[1] == "limit alone":
+    process._refuse_dumps()
+ctypes.string_at(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["hardened", "limit alone"])
+def test_a_crash_leaves_no_core(tmp_path, how) -> None:
+    """A helper that crashes writes its memory nowhere."""
+    with open("/proc/sys/kernel/core_pattern", encoding="ascii") as file:  # noqa: PTH123
+        pattern = file.read().strip()
+    require("/" not in pattern and "|" not in pattern, "core files", f"they go to {pattern}")
+    dumps = {}
+    for way in (how, "left alone"):
+        directory = tmp_path / way.replace(" ", "-")
+        directory.mkdir()
+        directory.chmod(0o777)
+        words = [sys.executable, "-c", CRASH.format(drop=DROP), way]
+        crashed = subprocess.run(words, cwd=directory, capture_output=True, check=False)
+        assert -11 == crashed.returncode
+        dumps[way] = len(list(directory.iterdir()))
+
+    require(dumps["left alone"], "core files", "this machine writes none in any case")
+    assert 0 == dumps[how]
+
+
+INHERITED = """
+import os
+from keylease import process
+print(os.listdir("/proc/self/fd"))
+process.harden()
+print(os.listdir("/proc/self/fd"))
+"""
+
+
+def test_nothing_is_inherited_but_the_standard_streams(tmp_path) -> None:
+    """A file that a caller left open is out of reach of everything that the helper loads."""
+    with (tmp_path / "left").open("w") as file:
+        inherited = str(file.fileno())
+        done = subprocess.run(
+            [sys.executable, "-c", INHERITED],
+            pass_fds=(file.fileno(),),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    before, after = map(ast.literal_eval, done.stdout.splitlines())
+    assert inherited in before, "the control: it was inherited"
+    assert {"0", "1", "2"} == {name for name in after if name != "3"}, "3 is the listing itself"
+
+
+@pytest.mark.parametrize("way", ["module", "empty entry"])
+def test_nothing_is_imported_from_the_current_directory(kernel_home, way) -> None:
+    """A repository that has a `json.py` in it runs nothing in the helper."""
+    marker = kernel_home.home / "executed"
+    for name in ("json", "cryptography", "jeepney", "tomllib"):
+        (kernel_home.home / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    words = [sys.executable, "-m", "keylease", "get"]
+    if way == "empty entry":
+        kernel_home.environment["PYTHONPATH"] = ":"
+        program = "import sys; sys.argv[1:] = ['get']; from keylease.__main__ import main; main()"
+        words = [sys.executable, "-c", program]
+
+    done = subprocess.run(
+        words,
+        input=b"protocol=https\nhost=example.com\n\n",
+        env=kernel_home.environment,
+        cwd=kernel_home.home,
+        capture_output=True,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert not marker.exists()

@@ -1,0 +1,111 @@
+"""What a scan of a process's memory searches for, and whether this machine lets anybody scan."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.requirements import require
+
+from keylease.clock import Deadline
+from keylease.errors import KeyleaseError
+from keylease.keystores import open_keystore
+from keylease.keystores.base import Item
+from keylease.record import HEADER_BYTES, Header
+from keylease.seal import Keys, session_keys
+from keylease.secret import Secret
+from keylease.shares.kernel import KernelShares
+
+if sys.platform != "linux":
+    pytest.skip("memory of others is read here by Linux's /proc", allow_module_level=True)
+
+from keylease.cli.doctor.scan import Needle, Scan, needles, stopped_at_its_end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from support.throwaway import Throwaway
+
+PASSWORD = f"password-{os.urandom(16).hex()}".encode()
+TOKEN = f"refresh-{os.urandom(16).hex()}".encode()
+WHERE = b"protocol=https\nhost=example.com\n"
+GET = WHERE + b"\n"
+STORE = (
+    WHERE + b"username=alice\npassword=" + PASSWORD + b"\noauth_refresh_token=" + TOKEN + b"\n\n"
+)
+
+# The way in which a program handles a password that nobody has thought about: text, lines, bytes.
+ORDINARY = """
+import os, sys
+fields = dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if line)
+answer = "".join(f"{key}={value}\\n" for key, value in fields.items())
+os.write(1, answer.encode())
+del fields, answer
+os._exit(0)
+"""
+
+
+def require_scan() -> None:
+    """Skip the test if no process can be looked into here; else prove that a secret is found."""
+    try:
+        found, answer = run([sys.executable, "-I", "-c", ORDINARY], STORE, {}, "/", credential())
+    except KeyleaseError as error:
+        require(condition=False, name="ptrace", reason=str(error))
+    assert PASSWORD in answer
+    assert 1 <= found.hits["password"], "the control: an ordinary program leaves the password"
+    assert 1 <= found.hits["refresh token"]
+
+
+def run(
+    words: list[str],
+    stdin: bytes,
+    environment: Mapping[str, str],
+    directory: str,
+    wanted: list[Needle],
+) -> tuple[Scan, bytes]:
+    """Return what is in a program's memory at its end, and what it has answered."""
+    with stopped_at_its_end(
+        words, stdin=stdin, environment=environment, directory=directory
+    ) as traced:
+        return traced.scan(wanted), traced.answer()
+
+
+def credential() -> list[Needle]:
+    """Return the needles of the secrets that git brings."""
+    return needles("password", PASSWORD) + needles("refresh token", TOKEN)
+
+
+def in_file(home: Throwaway, session: str) -> Secret:
+    """Return the share of a session that is in the runtime directory of a home."""
+    (path,) = Path(home.environment["XDG_RUNTIME_DIR"]).glob(f"keylease-*/{session}.share")
+    return Secret(path.read_bytes())
+
+
+def keys(home: Throwaway) -> list[Needle]:
+    """Return the needles of every key that a home's vault and sessions have now."""
+    vault = home.vault()
+    assert vault is not None
+    items = [
+        Item(vault["vault"], "session-key", vault["generation"]),
+        Item(vault["vault"], "audit-key", vault["audit_generation"]),
+    ]
+    found: list[Needle] = []
+    with pytest.MonkeyPatch.context() as patch:
+        address = home.environment.get("DBUS_SESSION_BUS_ADDRESS", "")
+        patch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
+        session, audit = open_keystore(vault["keychain"], Deadline(10)).read(items)
+    assert session is not None
+    assert audit is not None
+    found += needles("vault key", session.reveal()) + needles("audit key", audit.reveal())
+    for path in home.state.glob("sessions/*/*.sealed"):
+        sealed = path.read_bytes()
+        header = Header.unpack(sealed)
+        share = KernelShares().read(header.id) if header.share == 1 else in_file(home, header.id)
+        assert share is not None
+        found += needles("share", share.reveal())
+        for key in session_keys(Keys(session, share), sealed[:HEADER_BYTES]):
+            found += needles("session key", key.reveal())
+    return found

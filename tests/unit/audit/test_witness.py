@@ -1,0 +1,149 @@
+"""Checkpoints in the system log: due at fixed lines, read back from its text, believed by a MAC."""
+
+import os
+import socket
+import sys
+from typing import NoReturn
+
+import pytest
+from support.audit_place import KEY, MemoryWitness, Place
+
+from keylease.audit.chain import Surroundings
+from keylease.audit.events import Entry
+from keylease.audit.line import digest, key_id
+from keylease.audit.log import AuditLog
+from keylease.audit.witness import EVERY, Nobody, SystemLog, checkpoint, parse
+from keylease.clock import Deadline
+from keylease.secret import Secret
+from keylease.statefile import Directory
+
+SECRET = Secret(KEY)
+TOLD = checkpoint(7, "ab" * 32, SECRET, key_id(SECRET))
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return an empty state directory with a log in it."""
+    return Place(tmp_path / "keylease")
+
+
+def test_a_checkpoint_is_read_back_from_what_the_system_log_prints():
+    """What journalctl and a file of syslogd put before it makes no difference."""
+    assert TOLD == parse(TOLD.text())
+    assert TOLD == parse(f"Nov 22 10:11:12 host keylease[77]: {TOLD.text()}\n")
+    assert TOLD.fits(SECRET)
+
+
+def test_a_checkpoint_that_anybody_could_write_is_not_believed():
+    """Every user can write into the system log; only who has the key makes a MAC."""
+    assert not TOLD.fits(Secret(bytes(32)))
+    for change in ({"seq": 8}, {"digest": "cd" * 32}, {"key": "0" * 16}, {"mac": "0" * 64}):
+        assert not TOLD._replace(**change).fits(SECRET)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "keylease: started",
+        "audit checkpoint",
+        "audit checkpoint seq=1",
+        TOLD.text().replace("seq=7", "seq=x"),
+        TOLD.text().replace("seq=7", "seq=-7"),
+        TOLD.text().replace("seq=7", "seq=" + "7" * 5000),
+        TOLD.text().replace("seq=7", "seq=\u0667"),
+        TOLD.text().replace(" mac=", " mac=\udcff"),
+        TOLD.text() + " more",
+    ],
+    ids=lambda text: ascii(text[:30]),
+)
+def test_anything_else_in_the_system_log_is_passed_over(text):
+    """A checkpoint is one line of one form."""
+    assert parse(text) is None
+
+
+def test_a_day_keys_and_every_so_many_lines_are_told(place):
+    """What was taken from the log shows, but for a few lines."""
+    for _ in range(2 * EVERY):
+        place.write()
+    place.clock.advance(86_400)
+    place.write()
+    place.log().log_or_gap(Entry("vault.revoked"), place.clock.now())
+    place.write("key.rotated")
+    place.end()
+
+    expected = [1, EVERY, 2 * EVERY, 2 * EVERY + 1, 2 * EVERY + 2, 2 * EVERY + 3]
+    assert expected == [told.seq for told in place.witness.told]
+    lines = place.raw()
+    for told in place.witness.told:
+        assert told.fits(SECRET)
+        assert digest(lines[told.seq - 1]) == told.digest
+
+
+def test_what_was_told_is_on_the_disk(place, monkeypatch):
+    """No power cut makes the system log accuse somebody."""
+    place.write()
+    synced = []
+    monkeypatch.setattr(Directory, "_sync_data", lambda _self, fd: synced.append(fd))
+    place.log().log_or_gap(Entry("vault.revoked"), place.clock.now())
+
+    assert 1 == len(synced)
+    assert 2 == len(place.witness.told)
+
+
+def test_without_the_key_or_a_witness_nobody_is_told(place):
+    """A checkpoint that nobody could believe is not sent."""
+    place.end(key=None)
+    assert [] == place.witness.told
+
+    around = Surroundings(place.pin, Nobody(), 90)
+    log = AuditLog(place.state, Deadline(2), around)
+    log.key = Secret(KEY)
+    log.log(Entry("vault.created"), place.clock.now())
+    assert [] == place.witness.told
+    assert not Nobody().wants("vault.created", EVERY, is_first=True)
+    assert MemoryWitness().wants("vault.created", EVERY, is_first=True), "the control"
+
+
+def listening(path) -> socket.socket:
+    """Return the socket of a system log that takes whatever comes."""
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind(str(path))
+    log.settimeout(0)
+    return log
+
+
+def fill(queue: socket.socket) -> NoReturn:
+    """Send until there is no room."""
+    while True:
+        queue.send(b"x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
+def test_the_system_log_gets_one_line_under_the_programs_name(tmp_path):
+    """So an admin finds checkpoints by the name, among what is about security."""
+    with listening(tmp_path / "log") as log:
+        SystemLog(str(tmp_path / "log")).tell(TOLD)
+        heard = log.recv(4096).decode()
+
+    assert heard.startswith("<37>")
+    assert f" keylease[{os.getpid()}]: audit checkpoint seq=7 " in heard
+    assert TOLD == parse(heard)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
+def test_a_system_log_that_hangs_holds_nothing_up(tmp_path):
+    """A full queue that nobody empties, or nobody at all: the release goes on, without a word."""
+    SystemLog(str(tmp_path / "nobody")).tell(TOLD)
+    with (
+        listening(tmp_path / "log") as log,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        other.settimeout(0)
+        other.connect(str(tmp_path / "log"))
+        with pytest.raises(BlockingIOError):
+            fill(other)
+
+        SystemLog(str(tmp_path / "log")).tell(TOLD)
+
+        assert b"x" == log.recv(4096), "the control: the queue was full of something else"

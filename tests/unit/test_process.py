@@ -1,0 +1,101 @@
+"""What a helper shuts before it has a secret; what others see of it is in tests/security."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keylease
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+PATHS = """
+import os, sys
+from keylease import process
+own = os.path.dirname(os.path.dirname(process.__file__))
+here = os.getcwd()
+sys.path[:] = ["", here, ".", "relative", "/elsewhere", own, os.path.dirname(os.__file__)]
+process._forget_current_directory()
+print(sys.path == ["/elsewhere", own, os.path.dirname(os.__file__)], sys.path)
+"""
+STANDING = """
+from keylease import process
+process._forget_current_directory()
+import json, keylease.wiring
+print("imported")
+"""
+IGNORING = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from keylease import process
+process.harden()
+signal.raise_signal(signal.SIGHUP)
+print("goes on", flush=True)
+signal.raise_signal(signal.SIGTERM)
+"""
+LEAVING = """
+import sys
+from keylease import process
+from keylease.secret import Secret
+secret = Secret(b"s" * 32)
+view = secret.reveal()
+class Late:
+    def __del__(self):
+        print("the interpreter was taken apart", file=sys.stderr)
+late = Late()
+print("said", file=sys.stderr)
+process.leave(7)
+"""
+
+
+def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, which it may shut as it likes."""
+    words = [sys.executable, "-c", program]
+    return subprocess.run(words, capture_output=True, text=True, check=False, **more)
+
+
+def test_the_current_directory_is_forgotten(tmp_path):
+    """Nothing is imported from where git runs, and everything from where it was."""
+    assert run(PATHS, cwd=tmp_path).stdout.startswith("True")
+
+
+@pytest.mark.parametrize("module", [os, keylease])
+def test_a_user_who_stands_in_the_library_is_served(module):
+    """Where the current directory is Python's own, or keylease's, it stays importable."""
+    directory = Path(module.__file__).parent
+    directory = directory.parent if module is keylease else directory
+
+    done = run(STANDING, cwd=directory)
+
+    assert ("imported\n", "") == (done.stdout, done.stderr)
+
+
+@POSIX
+def test_what_is_ignored_stays_ignored():
+    """nohup(1) works, and a signal that ends the process is the one that its parent sees."""
+    done = run(IGNORING)
+
+    assert ("goes on\n", -signal.SIGTERM) == (done.stdout, done.returncode)
+
+
+def test_leaving_says_everything_and_ends_at_once():
+    """What was said is not lost, the exit code is passed on, and no tear-down follows."""
+    done = run(LEAVING)
+
+    assert (7, "said\n") == (done.returncode, done.stderr)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it can be asked for on Linux only")
+@pytest.mark.parametrize(
+    ("variable", "expected"), [({}, "True"), ({"KEYLEASE_DUMPABLE": "1"}, "False")]
+)
+def test_tracers_are_refused_unless_the_user_wants_them(variable, expected):
+    """The opt-out is a variable, and it is off."""
+    program = "from keylease import process; process.harden(); print(process.tracers_are_refused())"
+    environment = {k: v for k, v in os.environ.items() if k != "KEYLEASE_DUMPABLE"} | variable
+
+    assert expected == run(program, env=environment).stdout.strip()
