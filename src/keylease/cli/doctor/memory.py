@@ -1,7 +1,7 @@
 """Whether memory for secrets is locked and closed; and a search for what is left in it.
 
 The search runs the helper on a credential that is made up, in a state directory that is removed
-again, with keys of its own in the keychain, which are deleted. See `keylease.cli.doctor.scan`.
+again, with keys of its own in the keychain, which are deleted. See `keylease.cli.doctor.trace`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ if sys.platform == "linux":
     from contextlib import contextmanager, suppress
     from typing import NamedTuple
 
-    from keylease.cli.doctor.scan import Needle, Scan, needles, stopped_at_its_end
+    from keylease.cli.doctor.scan import Needle, Scan, needles
+    from keylease.cli.doctor.trace import TraceError, stopped_at_its_end
     from keylease.errors import KeyleaseError
     from keylease.record import HEADER_BYTES
     from keylease.seal import session_keys
@@ -153,7 +154,11 @@ os._exit(0)
     def search(subject: Subject) -> Iterator[Finding]:
         """Run the helper, and tell what is left in its memory at its end."""
         with _trial(subject.keychain) as trial:
-            ordinary = trial.control()
+            try:
+                ordinary = trial.control()
+            except TraceError as error:
+                yield Finding("fail", f"memory was not searched: {error}", error.hint)
+                return
             try:
                 stored, _ = trial.run("store", trial.message())
                 released, answered = trial.run("get", _WHERE + b"\n")
@@ -165,12 +170,14 @@ os._exit(0)
     def _judge(stored: Scan, released: Scan, *, answered: bool, ordinary: int) -> Iterator[Finding]:
         if not answered or not ordinary:
             what = "the helper started no session" if ordinary else "the control found nothing"
-            yield Finding("fail", f"memory was not searched: {what}", "see: keylease status")
+            remedy = "mend what is said above, or see what is refused: keylease config show"
+            yield Finding("fail", f"memory was not searched: {what}", remedy)
             return
         unread = ", ".join(sorted({each.rpartition(" ")[2] for each in released.unreadable}))
         how = (
             f"searched {released.scanned >> 20} MiB in {released.regions} mappings at the helper's"
-            f" end, not {len(released.unreadable)} that nobody can read ({unread});"
+            f" end, not {len(released.unreadable)} that nobody can read ({unread}), and not"
+            f" {released.files >> 20} MiB of files that it cannot write to (programs, libraries);"
             f" an ordinary program left the password {ordinary} times"
         )
         for operation, scan in (("store", stored), ("get", released)):
