@@ -92,9 +92,7 @@ class Secret:
         """
         if self._wiped or other._wiped:
             return False
-        # Whoever wipes one of them meanwhile made them unequal, or equal as zeros.
-        same = hmac.compare_digest(self.reveal(), other.reveal())
-        return same and not self._wiped and not other._wiped
+        return hmac.compare_digest(self.reveal(), other.reveal())
 
     def wipe(self) -> None:
         """Overwrite the bytes with zeros. The secret is empty of meaning afterwards."""

@@ -12,25 +12,55 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.doctor.base import KEYCHAIN_SECONDS, Finding
 from keylease.memory import protection
-from keylease.process import VARIABLE
+from keylease.process import VARIABLE, closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keylease.cli.doctor.base import Subject
+    from keylease.memory import Protection
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Tell what the system does for the memory of secrets."""
+    """Tell what the system does for the memory of secrets.
+
+    It is asked of this process, which `keylease.process` has shut as it shuts the helper.
+    """
     got = protection()
     if got.locked:
         yield Finding("ok", f"memory for secrets is locked, never swapped{_limit()}")
     else:
         found = f"memory for secrets cannot be locked and may be swapped: {got.reason}{_limit()}"
         yield Finding("warn", found, "raise the limit (ulimit -l), or have the swap encrypted")
+    if sys.platform == "linux":
+        yield from _advised(got)
+    yield from _shut()
+
+
+def _advised(got: Protection) -> Iterator[Finding]:
+    """Tell what madvise(2) refused: an old kernel, or a filter of system calls."""
+    old = "it needs Linux 4.14, and no filter that refuses madvise(2)"
+    if not got.undumped:
+        yield Finding("warn", "memory for secrets is not kept out of core dumps", old)
+    if not got.wiped_on_fork:
+        yield Finding("warn", "memory for secrets is copied to a child that a library forks", old)
+
+
+def _shut() -> Iterator[Finding]:
+    limit, to_tracers = closed()
+    if limit == 0:
+        yield Finding("ok", "a crash leaves no core file (the limit is 0)")
+    elif sys.platform != "win32":
+        told = {None: "it is not told", -1: "there is no limit"}.get(limit, f"{limit} bytes")
+        yield Finding("warn", f"a crash can leave a core file ({told})", "run: ulimit -c 0")
     if os.environ.get(VARIABLE) == "1":
         found = f"{VARIABLE} lets programs of yours read the helper's memory"
         yield Finding("warn", found, f"take {VARIABLE} out of the environment")
+    elif to_tracers:
+        yield Finding("ok", "other programs of yours cannot read the helper's memory")
+    elif sys.platform == "linux":
+        found = "other programs of yours can read the helper's memory: the kernel did not close it"
+        yield Finding("warn", found, "see whether a filter of system calls refuses prctl(2)")
 
 
 if sys.platform == "win32":
@@ -42,7 +72,10 @@ else:
     import resource
 
     def _limit() -> str:
-        limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        try:
+            limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        except OSError:  # a filter of system calls
+            return ""
         if limit == resource.RLIM_INFINITY:
             return " (there is no limit)"
         return f" (the limit is {limit // 1024} KiB)"
