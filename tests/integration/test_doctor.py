@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -189,6 +191,26 @@ def test_memory_is_searched_and_nothing_is_left_behind(request, place):
         assert "" == items(home)
         login(home)
         assert "keylease:" in items(home), "the control: a key would be seen"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_search_that_is_ended_leaves_nothing_either(kernel_home, name):
+    """Whoever ends `doctor --memory` in the middle has no state directory of it left."""
+    kernel_home.environment["TMPDIR"] = str(kernel_home.home)
+    process = subprocess.Popen(
+        [kernel_home.find("keylease"), "doctor", "--memory"],
+        env=kernel_home.environment,
+        cwd=kernel_home.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(kernel_home.home.glob("keylease-doctor-*/state/*")):
+        require(process.poll() is None, "ptrace", "it ended before it could be ended")
+
+    process.send_signal(getattr(signal, name))
+
+    assert 130 == process.wait(SECONDS)
+    assert [] == list(kernel_home.home.rglob("*"))
 
 
 def items(home):

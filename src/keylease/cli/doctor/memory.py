@@ -83,6 +83,7 @@ else:
 
 if sys.platform == "linux":
     import shutil
+    import signal
     import tempfile
     from contextlib import contextmanager, suppress
     from typing import NamedTuple
@@ -225,7 +226,12 @@ os._exit(0)
 
     @contextmanager
     def _trial(keychain: str | None) -> Iterator[_Trial]:
-        """Yield a trial; the state directory, and what the environment says of it, end with it."""
+        """Yield a trial; the state directory, and what the environment says of it, end with it.
+
+        Who ends it by a signal finds nothing of it left either: it ends as by Ctrl-C.
+        """
+        ending = (signal.SIGTERM, signal.SIGHUP)
+        handlers = [signal.signal(each, signal.default_int_handler) for each in ending]
         before = os.environ.get(_STATE)
         directory = tempfile.mkdtemp(prefix="keylease-doctor-")
         os.environ[_STATE] = os.path.join(directory, "state")
@@ -239,6 +245,8 @@ os._exit(0)
             else:
                 os.environ[_STATE] = before
             shutil.rmtree(directory)
+            for each, handler in zip(ending, handlers, strict=True):
+                signal.signal(each, handler)
 
     def _word() -> Secret:
         """Return a password that is made up: printable, and nowhere else in any memory."""
