@@ -177,6 +177,8 @@ def allocate(size: int) -> memoryview:
 def secure_clear(buffer: bytearray | memoryview) -> None:
     """Overwrite `buffer` with zeros, in place: by a call that no compiler leaves out.
 
+    NOTE: what is in it now. A `bytearray` that grew, or was cut, may have left bytes elsewhere.
+
     Raises:
         TypeError: it cannot be written to, or does not lie in one piece.
 
