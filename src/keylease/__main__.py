@@ -14,6 +14,10 @@ def main() -> int:
         from keylease.helper import main as helper
 
         helper("git", argv)
+    # A password is typed here, or handed on. A program that embeds keylease decides for itself.
+    from keylease.process import close
+
+    close()
     from keylease.cli import main as commands
 
     return commands(argv)
