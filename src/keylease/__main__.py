@@ -14,6 +14,10 @@ def main() -> int:
         from keylease.helper import main as helper
 
         helper("git", argv)
+    # A password is typed here, or handed on. A program that embeds keylease decides for itself.
+    from keylease.process import close
+
+    close()
     from keylease.cli import main as commands
 
     return commands(argv)
@@ -21,6 +25,9 @@ def main() -> int:
 
 def askpass() -> int:
     """Be `keylease-askpass`: git, ssh and sudo start it with nothing but their question."""
+    from keylease.process import close
+
+    close()
     from keylease.cli import main as commands
 
     return commands(["askpass", "--", *sys.argv[1:]])

@@ -190,14 +190,27 @@ def joined(parts: Sequence[bytes | memoryview]) -> memoryview:
 def secure_clear(buffer: bytearray | memoryview) -> None:
     """Overwrite `buffer` with zeros, in place: by a call that no compiler leaves out.
 
+    NOTE: what is in it now. A `bytearray` that grew, or was cut, may have left bytes elsewhere.
+
     Raises:
         TypeError: it cannot be written to, or does not lie in one piece.
 
     New in version 0.1.0.
     """
+    clear(buffer)
+
+
+def clear(
+    buffer: bytearray | memoryview,
+    # Bound here, as above.
+    first: type[ctypes.c_char] = ctypes.c_char,
+    address_of: Callable[[ctypes.c_char], int] = ctypes.addressof,
+    overwrite: Callable[[int, int], None] = _overwrite,
+) -> None:
+    """Do what `secure_clear` does, also for what outlives this module at the interpreter's end."""
     with memoryview(buffer) as view:
         if view.nbytes:
-            _overwrite(ctypes.addressof(ctypes.c_char.from_buffer(view)), view.nbytes)
+            overwrite(address_of(first.from_buffer(view)), view.nbytes)
 
 
 def clear_all() -> None:

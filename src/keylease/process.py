@@ -1,8 +1,8 @@
 """What a process that handles secrets shuts before it has one, and leaves when it ends.
 
 Every step is best effort: one that the system refuses is left out, and the answer is given all the
-same. `keylease doctor` tells what is in force. None of it is a wall against root, or against a
-program of the same user that was there first.
+same. `closed` tells what is in force, and `keylease doctor` shows it. None of it is a wall against
+root, or against a program of the same user that was there first.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from keylease import memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 VARIABLE: Final = "KEYLEASE_DUMPABLE"
@@ -30,6 +32,25 @@ _PR_SET_DUMPABLE: Final = 4
 _PT_DENY_ATTACH: Final = 31
 
 
+class Closed(NamedTuple):
+    """What is in force in this process: what the kernel says of it, not what it was asked for."""
+
+    core_limit: int | None
+    """The most bytes of a core file, 0 for none; -1 for no limit; `None` if it is not told."""
+    to_tracers: bool | None
+    """Whether programs of the same user are kept out of its memory; `None` if it is not told."""
+
+
+def close() -> None:
+    """Shut a process that a person started: to debuggers and dumps, and to code lying about.
+
+    What it starts finds the same limit on core files, except in `as_it_was`.
+    """
+    refuse_tracers()
+    _refuse_dumps()
+    _forget_current_directory()
+
+
 def harden() -> None:
     """Make this process a helper's: shut in every way that its short life allows.
 
@@ -37,10 +58,8 @@ def harden() -> None:
     that is about to answer and to end, never for a library.
     """
     _handle_signals()
-    refuse_tracers()
-    _refuse_dumps()
+    close()
     _close_inherited()
-    _forget_current_directory()
 
 
 def leave(code: int) -> NoReturn:
@@ -98,18 +117,27 @@ if sys.platform == "win32":
     def refuse_tracers() -> None:
         """Do nothing: a debugger of the same user is let in by Windows as by design."""
 
-    def tracers_are_refused() -> bool:
-        """Return whether other programs of the same user are kept out: they are not."""
-        return False
+    def closed() -> Closed:
+        """Return what is in force: nothing keeps other programs of the same user out."""
+        return Closed(None, to_tracers=False)
 
     def _refuse_dumps() -> None:
         """Do nothing: error reports are a setting of the machine."""
+
+    @contextmanager
+    def as_it_was() -> Iterator[None]:
+        """Do nothing: there is no limit that a child inherits."""
+        yield
 
     def _close_inherited() -> None:
         """Do nothing: no descriptor is inherited but the standard ones."""
 
 else:
     import ctypes
+    import resource
+
+    _given: list[tuple[int, int]] = []
+    """The limits on core files that this process was started with, once they were changed."""
 
     def refuse_tracers() -> None:
         """Keep out debuggers, /proc/PID/mem and core dumps of the same user.
@@ -125,9 +153,15 @@ else:
         elif sys.platform == "darwin":
             ctypes.CDLL(None).ptrace(_PT_DENY_ATTACH, 0, None, 0)
 
-    def tracers_are_refused() -> bool:
-        """Return whether other programs of the same user are kept out of this process."""
-        return sys.platform == "linux" and _prctl(_PR_GET_DUMPABLE, 0) != 1
+    def closed() -> Closed:
+        """Return what is in force. macOS does not tell whether PT_DENY_ATTACH was heard."""
+        try:
+            limit, _ = resource.getrlimit(resource.RLIMIT_CORE)
+        except OSError:
+            limit = None
+        # prctl(2): 1 is open, 0 and 2 (suid_dumpable in proc(5)) are closed, -1 is a refusal.
+        told = _prctl(_PR_GET_DUMPABLE, 0) if sys.platform == "linux" else -1
+        return Closed(limit, {0: True, 1: False, 2: True}.get(told))
 
     def _prctl(option: int, argument: int) -> int:
         words = [ctypes.c_ulong(each) for each in (argument, 0, 0, 0)]
@@ -138,13 +172,27 @@ else:
 
         NOTE: a core_pattern that is a pipe does not ask for this limit; it asks for the other one.
         """
-        import resource
-
         try:
-            _, most = resource.getrlimit(resource.RLIMIT_CORE)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+            given = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, given[1]))
         except (OSError, ValueError):
             return
+        _given[:] = [*_given, given][:1]
+
+    @contextmanager
+    def as_it_was() -> Iterator[None]:
+        """Give back the limit on core files meanwhile, for what takes this process's place.
+
+        It is inherited by execve(2), and what a user runs is to crash as he is used to. The rest
+        that `close` does ends with execve(2) by itself.
+        """
+        for given in _given:
+            resource.setrlimit(resource.RLIMIT_CORE, given)
+        try:
+            yield
+        finally:
+            if _given:
+                _refuse_dumps()
 
     def _close_inherited() -> None:
         """Close what a caller left open by mistake: this process needs the three standard streams.

@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from keylease.errors import StateError
-from keylease.memory import allocate, fill_random, generation, secure_clear
+from keylease.memory import allocate, clear, fill_random, generation, secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,10 +116,11 @@ class Secret:
         """Wipe, whatever happened."""
         self.wipe()
 
-    def __del__(self) -> None:
+    # Bound here: when the interpreter ends, a module can be empty before its objects go.
+    def __del__(self, clear: Callable[[memoryview], None] = clear) -> None:
         """Wipe what nobody wiped; what got no memory has nothing to wipe."""
         if hasattr(self, "_view"):
-            self.wipe()
+            clear(self._view)
 
     def __repr__(self) -> str:
         """Say nothing, not even the length."""

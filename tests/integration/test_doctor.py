@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -178,14 +180,37 @@ def test_memory_is_searched_and_nothing_is_left_behind(request, place):
 
     said = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "memory"]
     require("ptrace" not in str(said), "ptrace", "no process may be traced here")
-    assert ["ok"] * 3 == [each["verdict"] for each in said], said
-    assert "no audit key, password, refresh token" in said[1]["found"]
-    assert "an ordinary program left the password" in said[2]["found"]
+    assert ["ok"] * 5 == [each["verdict"] for each in said], said
+    assert "a crash leaves no core file (the limit is 0)" == said[1]["found"]
+    assert "other programs of yours cannot read the helper's memory" == said[2]["found"]
+    assert "no audit key, password, refresh token" in said[3]["found"]
+    assert "of files that it cannot write to" in said[4]["found"]
+    assert "an ordinary program left the password" in said[4]["found"]
     assert [] == list(home.home.rglob("*"))
     if place == "desktop":
         assert "" == items(home)
         login(home)
         assert "keylease:" in items(home), "the control: a key would be seen"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_search_that_is_ended_leaves_nothing_either(kernel_home, name):
+    """Whoever ends `doctor --memory` in the middle has no state directory of it left."""
+    kernel_home.environment["TMPDIR"] = str(kernel_home.home)
+    process = subprocess.Popen(
+        [kernel_home.find("keylease"), "doctor", "--memory"],
+        env=kernel_home.environment,
+        cwd=kernel_home.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(kernel_home.home.glob("keylease-doctor-*/state/*")):
+        require(process.poll() is None, "ptrace", "it ended before it could be ended")
+
+    process.send_signal(getattr(signal, name))
+
+    assert 130 == process.wait(SECONDS)
+    assert [] == list(kernel_home.home.rglob("*"))
 
 
 def items(home):

@@ -160,3 +160,27 @@ def test_file_without_a_format_is_126(kernel_session):
     assert 126 == done.returncode
     assert "thing cannot be run: " in done.stderr
     assert CANARY not in done.stdout + done.stderr
+
+
+CORE_LIMITS = """
+import resource, sys
+given = tuple(int(each) for each in sys.argv[1].split(","))
+resource.setrlimit(resource.RLIMIT_CORE, given)
+sys.argv[1:] = sys.argv[2:]
+from keylease.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("given", ["0,0", "0,4096", "1024,4096", "4096,4096"])
+def test_command_has_the_limit_on_core_files_that_was_given(kernel_session, given):
+    """keylease shuts itself, not what it becomes: that crashes and is traced as ever."""
+    looking = (
+        "import ctypes, resource; print(*resource.getrlimit(resource.RLIMIT_CORE), sep=',')\n"
+        "libc = ctypes.CDLL(None); print(getattr(libc, 'prctl', lambda *_: 1)(3, 0, 0, 0, 0))"
+    )
+    words = (sys.executable, "-c", CORE_LIMITS, given, "exec", URL, "--env", "TOKEN", "--")
+
+    done = kernel_session.run(*words, sys.executable, "-c", looking)
+
+    assert ("", [given, "1"]) == (done.stderr, done.stdout.split())

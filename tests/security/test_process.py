@@ -27,6 +27,14 @@ protocols.load("git")
 {drop}
 helper.main("git", ["get"])
 """
+# A person's command that has been called and waits for the password.
+LOGIN = """
+import keylease.cli.login, keylease.process, keylease.wiring, sys
+from keylease.__main__ import main
+{drop}
+sys.argv[1:] = ["login", "https://git.example", "--username", "ada", "--password-stdin"]
+main()
+"""
 # Root may look into anything, so it becomes nobody. Who changes his user is not dumpable any more
 # (prctl(2)), which would prove nothing: it is undone. Everything is imported before, for nobody
 # may not be allowed to read the files.
@@ -51,11 +59,11 @@ def as_user(*words: str) -> list[str]:
 
 
 @contextmanager
-def waiting_helper(directory: Path, **environment: str) -> Iterator[int]:
-    """Yield the process id of a helper that runs as an ordinary user."""
+def waiting(program: str, directory: Path, **environment: str) -> Iterator[int]:
+    """Yield the process id of a program of ours that runs as an ordinary user."""
     directory.chmod(0o777)
     helper = subprocess.Popen(
-        [sys.executable, "-c", WAITING.format(drop=DROP)],
+        [sys.executable, "-c", program.format(drop=DROP)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -97,11 +105,12 @@ def look(pid: int) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_nobody_reads_the_helpers_memory(tmp_path) -> None:
+@pytest.mark.parametrize("program", [WAITING, LOGIN], ids=["helper", "login"])
+def test_nobody_reads_the_memory(tmp_path, program) -> None:
     """Memory, mappings and environment are closed to the same user; the opt-out is the control."""
-    with waiting_helper(tmp_path) as pid:
+    with waiting(program, tmp_path) as pid:
         closed = look(pid)
-    with waiting_helper(tmp_path, KEYLEASE_DUMPABLE="1") as pid:
+    with waiting(program, tmp_path, KEYLEASE_DUMPABLE="1") as pid:
         opened = look(pid)
 
     assert set() == closed
@@ -113,7 +122,7 @@ def test_no_debugger_attaches(tmp_path) -> None:
     require(shutil.which("gdb"), "gdb", "it is not on PATH")
     said = {}
     for name, environment in (("closed", {}), ("open", {"KEYLEASE_DUMPABLE": "1"})):
-        with waiting_helper(tmp_path, **environment) as pid:
+        with waiting(WAITING, tmp_path, **environment) as pid:
             words = ("gdb", "-nx", "-batch", "-p", str(pid), "-ex", "info inferiors")
             done = subprocess.run(
                 as_user(*words), capture_output=True, text=True, check=False, cwd=tmp_path

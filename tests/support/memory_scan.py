@@ -22,7 +22,8 @@ from keylease.shares.kernel import KernelShares
 if sys.platform != "linux":
     pytest.skip("memory of others is read here by Linux's /proc", allow_module_level=True)
 
-from keylease.cli.doctor.scan import Needle, Scan, needles, stopped_at_its_end
+from keylease.cli.doctor.scan import Needle, Scan, needles
+from keylease.cli.doctor.trace import stopped_at_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -205,6 +205,20 @@ def test_everything_can_be_cleared_at_once():
     )
 
 
+LATE = """
+from keylease import memory
+from keylease.secret import Secret
+memory.kept = lambda: None  # so this module goes last
+secret = Secret(b"s" * 32)
+view = secret.reveal()
+"""
+
+
+def test_a_secret_that_outlives_the_modules_is_wiped_in_silence():
+    """At the end the interpreter empties modules first; no traceback comes of it."""
+    assert [] == lines(LATE)
+
+
 LIMITED = """
 import os, resource
 from keylease.memory import protection
@@ -270,6 +284,17 @@ print(bytes(secret.reveal()))
 def test_a_forked_child_is_told_and_can_have_secrets_of_its_own():
     """Zeros are never taken for a secret, and the parent's stays as it is."""
     told, own, parents = lines(FORKED)
+
+    assert told.startswith("False a secret that was overwritten")
+    assert ("b'own'", repr(b"s" * 32)) == (own, parents)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_forked_child_has_zeros_where_the_kernel_does_not_see_to_it():
+    """Before Linux 4.14, and on macOS, Python's own fork clears the child, not the parent."""
+    told, own, parents = lines(
+        "from keylease import memory\nmemory._advise = lambda *_: False" + FORKED
+    )
 
     assert told.startswith("False a secret that was overwritten")
     assert ("b'own'", repr(b"s" * 32)) == (own, parents)

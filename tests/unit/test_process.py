@@ -95,7 +95,52 @@ def test_leaving_says_everything_and_ends_at_once():
 )
 def test_tracers_are_refused_unless_the_user_wants_them(variable, expected):
     """The opt-out is a variable, and it is off."""
-    program = "from keylease import process; process.harden(); print(process.tracers_are_refused())"
+    program = "from keylease import process; process.harden(); print(process.closed().to_tracers)"
     environment = {k: v for k, v in os.environ.items() if k != "KEYLEASE_DUMPABLE"} | variable
 
     assert expected == run(program, env=environment).stdout.strip()
+
+
+SHUT = """
+import resource
+from keylease import process
+_, most = resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+print(process.closed() == process.Closed(most, to_tracers=False))
+process.close()
+process.close()
+print(process.closed() == process.Closed(0, to_tracers=True))
+with process.as_it_was():
+    print(process.closed().core_limit == most)
+print(process.closed().core_limit)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it can be asked for on Linux only")
+def test_what_is_in_force_is_what_the_kernel_says():
+    """It is asked, not remembered; and what is handed on is what was given, however often shut."""
+    environment = {k: v for k, v in os.environ.items() if k != "KEYLEASE_DUMPABLE"}
+
+    assert ["True", "True", "True", "0"] == run(SHUT, env=environment).stdout.split()
+
+
+REFUSED = """
+import resource
+from keylease import process
+def refuse(*_):
+    raise PermissionError(1, "Operation not permitted")
+resource.setrlimit = refuse
+process._prctl = lambda option, argument: -1
+process.close()
+print(process.closed().to_tracers)
+resource.getrlimit = refuse
+print(process.closed().core_limit)
+with process.as_it_was():
+    print("goes on")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what refuses is a filter as Linux has them")
+def test_what_the_system_refuses_is_not_called_closed():
+    """A sandbox that refuses the calls stops nobody, and a refusal to tell is no yes."""
+    assert ["None", "None", "goes", "on"] == run(REFUSED).stdout.split()

@@ -132,6 +132,8 @@ else:
     import fcntl
     import signal
 
+    from keylease.process import as_it_was
+
     # Python ignores these when it starts, and what is ignored stays so in the command: it would
     # miss that its reader has gone away ("Note on SIGPIPE" in the documentation of `signal`).
     _IGNORED: Final = ("SIGPIPE", "SIGXFSZ")
@@ -154,8 +156,9 @@ else:
         ignored = [getattr(signal, name) for name in _IGNORED]
         before = [signal.signal(each, signal.SIG_DFL) for each in ignored]
         try:
-            # Without a shell, which would read meaning into the words.
-            os.execve(path, words, environment)  # noqa: S606  # nosec B606
+            with as_it_was():
+                # Without a shell, which would read meaning into the words.
+                os.execve(path, words, environment)  # noqa: S606  # nosec B606
         except (OSError, ValueError) as error:
             # Out of memory for arguments, a format that is not executable, a name too long.
             # Never with the cause: its traceback has the environment.

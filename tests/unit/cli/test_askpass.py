@@ -172,8 +172,9 @@ def test_terminal_gets_nothing(ask, console, monkeypatch):
 
 
 def test_program_takes_nothing_but_the_question(ask, monkeypatch):
-    """Tools start keylease-askpass with one word, whatever it begins with."""
+    """Tools start keylease-askpass with one word, whatever it begins with. It is shut first."""
     asked = []
+    monkeypatch.setattr("keylease.process.close", lambda: asked.append("shut"))
     monkeypatch.setattr("keylease.cli.main", lambda words: asked.append(words) or 0)
 
     for question in ("Password for 'https://git.example': ", "--help"):
@@ -181,7 +182,9 @@ def test_program_takes_nothing_but_the_question(ask, monkeypatch):
         program.askpass()
 
     assert [
+        "shut",
         ["askpass", "--", "Password for 'https://git.example': "],
+        "shut",
         ["askpass", "--", "--help"],
     ] == asked
     code, out, _ = ask("--help")

@@ -15,6 +15,7 @@ from rich.text import Text
 from keylease.audit.stats import count, most_first, sorted_days
 from keylease.cli.audit.reading import range_options, read_range, records, tell_unreadable
 from keylease.cli.base import Command, say
+from keylease.cli.table import counted as amount
 from keylease.errors import printable
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ def _show(counted: Stats, most: int | None) -> None:
         return
     first, last = (each[:_SECONDS] for each in (counted.first, counted.last))
     everything = counted.all
-    say(
-        f"{everything.lines} lines, {everything.released} releases, {everything.refused} refusals, "
-        f"{first}Z to {last}Z"
+    amounts = (
+        amount(everything.lines, "line"),
+        amount(everything.released, "release"),
+        amount(everything.refused, "refusal"),
     )
+    say(f"{', '.join(amounts)}, {first}Z to {last}Z")
     # rich draws into a string: what stdout does not take is dealt with where all answers are.
     drawn = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     drawn.width = max(drawn.width, _NARROW)

@@ -1,7 +1,7 @@
 """Whether memory for secrets is locked and closed; and a search for what is left in it.
 
 The search runs the helper on a credential that is made up, in a state directory that is removed
-again, with keys of its own in the keychain, which are deleted. See `keylease.cli.doctor.scan`.
+again, with keys of its own in the keychain, which are deleted. See `keylease.cli.doctor.trace`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,55 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.doctor.base import KEYCHAIN_SECONDS, Finding
 from keylease.memory import protection
-from keylease.process import VARIABLE
+from keylease.process import VARIABLE, closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keylease.cli.doctor.base import Subject
+    from keylease.memory import Protection
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Tell what the system does for the memory of secrets."""
+    """Tell what the system does for the memory of secrets.
+
+    It is asked of this process, which `keylease.process` has shut as it shuts the helper.
+    """
     got = protection()
     if got.locked:
         yield Finding("ok", f"memory for secrets is locked, never swapped{_limit()}")
     else:
         found = f"memory for secrets cannot be locked and may be swapped: {got.reason}{_limit()}"
         yield Finding("warn", found, "raise the limit (ulimit -l), or have the swap encrypted")
+    if sys.platform == "linux":
+        yield from _advised(got)
+    yield from _shut()
+
+
+def _advised(got: Protection) -> Iterator[Finding]:
+    """Tell what madvise(2) refused: an old kernel, or a filter of system calls."""
+    old = "it needs Linux 4.14, and no filter that refuses madvise(2)"
+    if not got.undumped:
+        yield Finding("warn", "memory for secrets is not kept out of core dumps", old)
+    if not got.wiped_on_fork:
+        yield Finding("warn", "memory for secrets is copied to a child that a library forks", old)
+
+
+def _shut() -> Iterator[Finding]:
+    limit, to_tracers = closed()
+    if limit == 0:
+        yield Finding("ok", "a crash leaves no core file (the limit is 0)")
+    elif sys.platform != "win32":
+        told = {None: "it is not told", -1: "there is no limit"}.get(limit, f"{limit} bytes")
+        yield Finding("warn", f"a crash can leave a core file ({told})", "run: ulimit -c 0")
     if os.environ.get(VARIABLE) == "1":
         found = f"{VARIABLE} lets programs of yours read the helper's memory"
         yield Finding("warn", found, f"take {VARIABLE} out of the environment")
+    elif to_tracers:
+        yield Finding("ok", "other programs of yours cannot read the helper's memory")
+    elif sys.platform == "linux":
+        found = "other programs of yours can read the helper's memory: the kernel did not close it"
+        yield Finding("warn", found, "see whether a filter of system calls refuses prctl(2)")
 
 
 if sys.platform == "win32":
@@ -42,7 +72,10 @@ else:
     import resource
 
     def _limit() -> str:
-        limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        try:
+            limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        except OSError:  # a filter of system calls
+            return ""
         if limit == resource.RLIM_INFINITY:
             return " (there is no limit)"
         return f" (the limit is {limit // 1024} KiB)"
@@ -50,11 +83,13 @@ else:
 
 if sys.platform == "linux":
     import shutil
+    import signal
     import tempfile
     from contextlib import contextmanager, suppress
     from typing import NamedTuple
 
-    from keylease.cli.doctor.scan import Needle, Scan, needles, stopped_at_its_end
+    from keylease.cli.doctor.scan import Needle, Scan, needles
+    from keylease.cli.doctor.trace import TraceError, stopped_at_its_end
     from keylease.errors import KeyleaseError
     from keylease.record import HEADER_BYTES
     from keylease.seal import session_keys
@@ -153,7 +188,11 @@ os._exit(0)
     def search(subject: Subject) -> Iterator[Finding]:
         """Run the helper, and tell what is left in its memory at its end."""
         with _trial(subject.keychain) as trial:
-            ordinary = trial.control()
+            try:
+                ordinary = trial.control()
+            except TraceError as error:
+                yield Finding("fail", f"memory was not searched: {error}", error.hint)
+                return
             try:
                 stored, _ = trial.run("store", trial.message())
                 released, answered = trial.run("get", _WHERE + b"\n")
@@ -165,12 +204,14 @@ os._exit(0)
     def _judge(stored: Scan, released: Scan, *, answered: bool, ordinary: int) -> Iterator[Finding]:
         if not answered or not ordinary:
             what = "the helper started no session" if ordinary else "the control found nothing"
-            yield Finding("fail", f"memory was not searched: {what}", "see: keylease status")
+            remedy = "mend what is said above, or see what is refused: keylease config show"
+            yield Finding("fail", f"memory was not searched: {what}", remedy)
             return
         unread = ", ".join(sorted({each.rpartition(" ")[2] for each in released.unreadable}))
         how = (
             f"searched {released.scanned >> 20} MiB in {released.regions} mappings at the helper's"
-            f" end, not {len(released.unreadable)} that nobody can read ({unread});"
+            f" end, not {len(released.unreadable)} that nobody can read ({unread}), and not"
+            f" {released.files >> 20} MiB of files that it cannot write to (programs, libraries);"
             f" an ordinary program left the password {ordinary} times"
         )
         for operation, scan in (("store", stored), ("get", released)):
@@ -185,7 +226,12 @@ os._exit(0)
 
     @contextmanager
     def _trial(keychain: str | None) -> Iterator[_Trial]:
-        """Yield a trial; the state directory, and what the environment says of it, end with it."""
+        """Yield a trial; the state directory, and what the environment says of it, end with it.
+
+        Who ends it by a signal finds nothing of it left either: it ends as by Ctrl-C.
+        """
+        ending = (signal.SIGTERM, signal.SIGHUP)
+        handlers = [signal.signal(each, signal.default_int_handler) for each in ending]
         before = os.environ.get(_STATE)
         directory = tempfile.mkdtemp(prefix="keylease-doctor-")
         os.environ[_STATE] = os.path.join(directory, "state")
@@ -199,6 +245,8 @@ os._exit(0)
             else:
                 os.environ[_STATE] = before
             shutil.rmtree(directory)
+            for each, handler in zip(ending, handlers, strict=True):
+                signal.signal(each, handler)
 
     def _word() -> Secret:
         """Return a password that is made up: printable, and nowhere else in any memory."""

@@ -36,6 +36,7 @@ def test_days_targets_events_and_reasons_are_counted(used):
 
     assert (0, "") == (said.code, said.err)
     assert said.out.startswith(f"{len(lines)} lines, ")
+    assert " 1 refusal, " in said.out
     for word in ("DAY", "TARGET", "EVENT", "REASON OF REFUSALS", "REASON OF ENDS", "not_found"):
         assert word in said.out
     for day in {line["time"][:10] for line in lines}:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from keylease.cli.doctor import memory
 from keylease.cli.doctor.base import Subject
 from keylease.memory import Protection
+from keylease.process import Closed
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 
 
-def told(monkeypatch, got):
+SHUT = Closed(0, to_tracers=True)
+
+
+def told(monkeypatch, got, shut=SHUT):
     """Return the verdicts and words of the check where the system does that."""
     monkeypatch.setattr(memory, "protection", lambda: got)
+    monkeypatch.setattr(memory, "closed", lambda: shut)
     return [(each.verdict, each.found, each.remedy) for each in memory.check(Subject(None))]
 
 
@@ -22,16 +31,16 @@ def _closed(monkeypatch):
 
 def test_locked_memory_is_in_order(monkeypatch):
     """There is nothing to do."""
-    [(verdict, found, remedy)] = told(monkeypatch, Protection())
+    said = told(monkeypatch, Protection())
 
-    assert ("ok", "") == (verdict, remedy)
-    assert found.startswith("memory for secrets is locked")
+    assert [("ok", "")] * 3 == [(verdict, remedy) for verdict, _, remedy in said]
+    assert said[0][1].startswith("memory for secrets is locked")
 
 
 def test_a_limit_that_is_used_up_is_a_warning_with_a_remedy(monkeypatch):
     """Who has little to lock reads what it means and what to do."""
     got = Protection(locked=False, reason="Cannot allocate memory")
-    [(verdict, found, remedy)] = told(monkeypatch, got)
+    (verdict, found, remedy), *_ = told(monkeypatch, got)
 
     assert "warn" == verdict
     assert "may be swapped: Cannot allocate memory" in found
@@ -44,4 +53,39 @@ def test_the_opt_out_is_a_warning(monkeypatch):
 
     verdicts = [verdict for verdict, _, _ in told(monkeypatch, Protection())]
 
-    assert ["ok", "warn"] == verdicts
+    assert ["ok", "ok", "warn"] == verdicts
+
+
+@LINUX
+def test_advice_that_the_kernel_refused_is_a_warning(monkeypatch):
+    """An old kernel, or a sandbox, is told of with what is missing there."""
+    said = told(monkeypatch, Protection(undumped=False, wiped_on_fork=False))
+
+    assert ["ok", "warn", "warn", "ok", "ok"] == [verdict for verdict, _, _ in said]
+    assert "core dumps" in said[1][1]
+    assert "forks" in said[2][1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+@pytest.mark.parametrize(
+    ("limit", "words"), [(None, "it is not told"), (-1, "there is no limit"), (4096, "4096 bytes")]
+)
+def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
+    """Where the system refused the limit, a person reads it, with what to type."""
+    _, (verdict, found, remedy), *_ = told(
+        monkeypatch, Protection(), Closed(limit, to_tracers=True)
+    )
+
+    assert ("warn", "run: ulimit -c 0") == (verdict, remedy)
+    assert words in found
+
+
+@LINUX
+@pytest.mark.parametrize("answer", [False, None])
+def test_a_process_that_stays_open_is_a_warning(monkeypatch, answer):
+    """What was asked for and not given is not called closed, nor what cannot be found out."""
+    *_, (verdict, found, remedy) = told(monkeypatch, Protection(), Closed(0, to_tracers=answer))
+
+    assert "warn" == verdict
+    assert "can read the helper's memory" in found
+    assert "prctl(2)" in remedy
