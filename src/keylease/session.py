@@ -165,7 +165,7 @@ class SessionService:
         """Create a session for what a peer brings, unless it is an echo of what it was given.
 
         Returns:
-            The new session; `None` if none was created.
+            The new session, or the live one that holds the very secret; `None` if neither is there.
 
         Raises:
             VaultRevokedError: the vault is revoked, and only a person can start a new one.
@@ -190,9 +190,10 @@ class SessionService:
                     self._audit.log_or_gap(echo, now)
                     if request.sole and echo.outcome == "ok":
                         self._end_others(sessions, live, request, now)
-                elif refusal == "policy" and request.fresh:
+                    return next((each for _, each in live if each.id == echo.session), None)
+                if refusal == "policy" and request.fresh:
                     raise _unwanted(target)
-                elif refusal is not None:
+                if refusal is not None:
                     self._operations.refuse(refusal, target, username)
                 else:
                     session = self._new(sessions, target, credential, now)
