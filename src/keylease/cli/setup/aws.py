@@ -25,6 +25,7 @@ from keylease.cli.setup.base import (
     SetupError,
     carry_out,
     dry_run_option,
+    named,
     read,
     replaced,
     undo_option,
@@ -101,7 +102,11 @@ def _setting(values: Mapping[str, str | None], *, undo: bool) -> Plan:
         if not _is_ours(old):
             kept[section] = old
         pairs = (("-", old), ("+", new))
-        shown += [f"{mark} {section}: {_KEY} = {value}" for mark, value in pairs if value]
+        shown += [
+            f"{mark} {section}: {_KEY} = {value if _is_ours(value) else named(value)}"
+            for mark, value in pairs
+            if value
+        ]
         text = _edited(text, section, new)
         if _parsed(text, path).get(section, {}).get(_KEY) != new:
             msg = f"{path} writes the section {section} in a way that cannot be edited"
