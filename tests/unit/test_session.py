@@ -129,6 +129,20 @@ def test_newest_session_answers_a_question_without_username(rig: Rig) -> None:
         get_password(rig, username="carol")
 
 
+def test_what_is_fetched_is_answered_by_the_closest_path(rig: Rig) -> None:
+    """A tool that fetches from one team's path is never handed what another team has there."""
+    for path, password in (("team", b"a"), ("team/x", b"x"), ("other", b"b")):
+        rig.session.create(EXAMPLE._replace(path=path), credential(password=password))
+        rig.clock.advance(1)
+
+    asked = [get_password(rig, resource=path) for path in ("team/y", "team/x/1", "other")]
+
+    assert [b"a", b"x", b"b"] == asked
+    for stranger in ("", "team2", "team/../other"):
+        with pytest.raises(SessionNotFoundError):
+            get_password(rig, resource=stranger)
+
+
 def test_store_replaces_the_session_of_the_same_user(rig: Rig) -> None:
     """A new password takes the place of the old one, and the old session's end is on record."""
     rig.session.store(bring(password=b"old", extra=(("oauth_refresh_token", Secret(b"t")),)))

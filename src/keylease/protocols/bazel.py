@@ -59,12 +59,16 @@ def parse(call: Call) -> Request:
     with jsontext.opened(call.message) as members:
         uri = jsontext.name(members, "uri")
     try:
-        # As git asks: the host alone.
-        asked = target(uri or "")._replace(path=None)
+        asked = target(uri or "")
     except UsageError as error:
         msg = f"the uri cannot be answered: {error}"
         raise RequestError(msg) from None
-    return Request("get", asked, capabilities=frozenset({"authtype"}))
+    return Request(
+        "get",
+        asked._replace(path=None),
+        capabilities=frozenset({"authtype"}),
+        resource=asked.path or "",
+    )
 
 
 def target(name: str) -> Target:

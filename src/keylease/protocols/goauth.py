@@ -50,9 +50,13 @@ def parse(call: Call) -> Request:
     if not call.arguments or call.arguments[0].startswith("http://"):
         # `go help goauth`: an answer is for URLs that start with https:// and for no others.
         return Request("ignore")
-    # As git asks: the host alone. The answer says which part of it the session is for.
-    asked = target(call.arguments[0])._replace(path=None)
-    return Request("get", asked, capabilities=frozenset({"authtype"}))
+    asked = target(call.arguments[0])
+    return Request(
+        "get",
+        asked._replace(path=None),
+        capabilities=frozenset({"authtype"}),
+        resource=asked.path or "",
+    )
 
 
 def target(name: str) -> Target:
