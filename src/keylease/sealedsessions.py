@@ -21,7 +21,7 @@ from keylease.buckets import (
     sealed_files,
     tidy,
 )
-from keylease.errors import SealError, StateError, StateMissingError
+from keylease.errors import SealError, StateError, StateMissingError, UsageError
 from keylease.model import Session
 from keylease.record import TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
@@ -198,6 +198,10 @@ class Sessions:
             session: What it is for.
             credential: What it holds.
             seconds: For how long it lives from now if it is not used.
+
+        Raises:
+            UsageError: the credential is too long to be read again.
+            StateError: it cannot be written.
         """
         self.grown = True
         kind, share = self._shares.create(session.id, seconds)
@@ -219,6 +223,10 @@ class Sessions:
         digest = self.echo(session.target, session.username, credential.secret)
         label = Label(session.target, session.username, session.authtype, session.expires, digest)
         sealed = seal(keys, header, label, credential)
+        if len(sealed) > LONGEST_SEALED:
+            # A file that is too long to be read would hold up everything that reads its bucket.
+            msg = f"the credential is too long: a sealed file has at most {LONGEST_SEALED} bytes"
+            raise UsageError(msg, "nothing was stored")
         touch = Touch(session.id, session.used, None, header_digest(sealed), digest)
         name = bucket(self._key, session.target)
         with self._directory.child(name, create=True) as inside:
