@@ -36,6 +36,10 @@ from keylease.protocols.aws import target
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+PROGRAMS: Final = ("aws",)
+COMMAND: Final = "keylease setup aws PROFILE"
+"""What a person has to say, because it needs a further word."""
+
 HELPER: Final = "keylease-aws"
 _KEY: Final = "credential_process"
 _SECTION: Final = re.compile(r"[ \t]*\[([^]]*)\]")
@@ -71,6 +75,17 @@ def aws(_: Program, profiles: tuple[str, ...], dry_run: bool, undo: bool) -> Non
     carry_out("aws", _undoing() if undo else _plan(profiles), dry_run=dry_run, undo=undo)
     if not undo:
         _warn(profiles)
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    path = _path("AWS_CONFIG_FILE", "config")
+    values = [each.get(_KEY) for each in _parsed(_text(read(path), path), path).values()]
+    return [each.split()[0] for each in values if each is not None and _is_ours(each)]
 
 
 def _plan(profiles: Sequence[str]) -> Plan:

@@ -19,6 +19,7 @@ import click
 
 from keylease.cli.base import say
 from keylease.cli.setup import patches
+from keylease.cli.setup.gitconfig import find
 from keylease.errors import KeyleaseError, StateError
 from keylease.paths import state_directory
 from keylease.statefile import Directory
@@ -68,12 +69,30 @@ class Tool(Protocol):
     PROGRAMS: tuple[str, ...]
     """By what the tool is called; one of them on PATH means that it is here."""
 
+    def helpers(self) -> list[str]:
+        """Return the programs by which the tool asks keylease, as its configuration names them.
+
+        By a path, or by a name that is looked for on PATH; none if the tool is not set up.
+
+        Raises:
+            SetupError: the tool's configuration cannot be read.
+        """
+
+
+class PlainTool(Tool, Protocol):
+    """A tool that is set up without a further word."""
+
     def plan(self) -> Plan:
         """Return what has to be changed, if anything. It changes nothing.
 
         Raises:
             SetupError: the tool's configuration cannot be read.
         """
+
+
+def is_here(tool: Tool) -> bool:
+    """Return whether one of the tool's programs is on PATH."""
+    return any(find(program, os.get_exec_path()) for program in tool.PROGRAMS)
 
 
 dry_run_option = click.option(

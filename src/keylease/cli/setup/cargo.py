@@ -79,6 +79,16 @@ def plan() -> Plan:
     return Plan((_change(before, document, [PROVIDER]),), {_KEY: old})
 
 
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    _, document = _document()
+    return [PROVIDER] if PROVIDER in (document.get(_TABLE, {}).get(_KEY) or []) else []
+
+
 def _undoing() -> Plan:
     before, document = _document()
     if document.get(_TABLE, {}).get(_KEY) != [PROVIDER]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 PROGRAMS = ("docker",)
 
 HELPER: Final = "keylease"
+EXECUTABLE: Final = f"docker-credential-{HELPER}"
 _STORE: Final = "credsStore"
 _HELPERS: Final = "credHelpers"
 # docker-login(1): where there is no credential store the file has these, in base64 or as they are.
@@ -101,6 +102,17 @@ def plan() -> Plan:
         SetupError: docker's configuration cannot be read.
     """
     return _plan(*_document(), (), move=False)
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    _, document = _document()
+    named = [document.get(_STORE), *(document.get(_HELPERS) or {}).values()]
+    return [EXECUTABLE] if HELPER in named else []
 
 
 def _plan(

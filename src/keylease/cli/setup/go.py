@@ -90,6 +90,16 @@ def plan() -> Plan:
     return Plan((after.change(shown),), kept)
 
 
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    commands = [each.strip() for each in (_value(load(_path())) or "").split(";")]
+    return [each.strip('"') for each in commands if _OURS.fullmatch(each)]
+
+
 def _undoing() -> Plan:
     file = load(_path())
     commands = [each.strip() for each in (_value(file) or "").split(";")]
