@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.requirements import require
 
+from keylease.protocols import PROTOCOLS
+
 if TYPE_CHECKING:
     from support.throwaway import Throwaway
 
@@ -64,11 +66,11 @@ STORE = GET + "username=alice\npassword=secret\n"
 
 
 def modules_of(
-    home: Throwaway, operation: str, message: str, peer: str = "git"
+    home: Throwaway, operation: str, message: str, peer: str = "git", *words: str
 ) -> tuple[str, set[str]]:
     """Run one operation in a fresh interpreter; return the answer and what it had imported."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, peer, operation],
+        [sys.executable, "-I", "-c", PROGRAM, peer, operation, *words],
         input=message,
         env=home.environment,
         capture_output=True,
@@ -129,7 +131,45 @@ def test_a_header_costs_no_more_than_git(
     assert "Basic YWxpY2U6c2VjcmV0" in answer
 
 
-@pytest.mark.parametrize("tool", ["vault", "terraform", "pnpm"])
+@pytest.mark.parametrize(
+    ("tool", "name", "word", "message"),
+    [
+        ("aws", "example", "example", ""),
+        (
+            "cargo",
+            "https://example.com",
+            "--cargo-plugin",
+            '{"v":1,"registry":{"index-url":"https://example.com"},"kind":"get"}\n',
+        ),
+        ("kubernetes", "https://example.com", "https://example.com", ""),
+        ("pnpm", "https://example.com", "https://example.com", ""),
+        ("vault", "https://127.0.0.1:8200", "get", ""),
+    ],
+)
+def test_a_tools_own_session_costs_no_more_than_git(
+    kernel_home: Throwaway, tool: str, name: str, word: str, message: str
+) -> None:
+    """Each of these starts its helper once a command or more, and waits for it."""
+    user = ("--username", "ada") if tool == "aws" else ()
+    kernel_home.run(
+        "keylease", "login", "--tool", tool, name, *user, "--password-stdin", stdin="secret"
+    )
+    answer, modules = modules_of(kernel_home, word, message, tool)
+
+    assert set() == FORBIDDEN & modules
+    assert "secret" in answer
+
+
+def test_terraform_costs_no_more_than_git(kernel_home: Throwaway) -> None:
+    """It asks with two words."""
+    kernel_home.run("terraform-credentials-keylease", "store", "a.example", stdin='{"token":"t"}')
+    answer, modules = modules_of(kernel_home, "get", "", "terraform", "a.example")
+
+    assert set() == FORBIDDEN & modules
+    assert '{"token":"t"}\n' == answer
+
+
+@pytest.mark.parametrize("tool", sorted(PROTOCOLS))
 def test_a_protocol_imports_nothing_heavy(tool: str) -> None:
     """What reads a tool's words needs no library to do it."""
     code = f"import sys; from keylease.protocols import load; load({tool!r}); print(*sys.modules)"

@@ -180,6 +180,8 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
                     options, arguments = parse_options(argv)
                 message = _read(protocol, arguments)
                 call = Call(arguments, os.environ, message)
+                # Of one that is too long the rest is still to come, and that is no question.
+                goes_on = goes_on and len(message) <= protocol.MAX_REQUEST
                 if protocol.GREETING and not (message or protocol.complete(call)):
                     return Answered(0, goes_on=False)
                 with _wired(options) as wiring:
@@ -363,8 +365,14 @@ def _tell(refusal: Refusal) -> int:
     Other programs are told nothing: git's t0303 compares stderr too.
     """
     if sys.stderr is not None and (refusal.always or _is_read_by_a_person()):
-        sys.stderr.write(refusal.message)
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(refusal.message)
+            sys.stderr.flush()
+        except OSError:
+            # Nobody is there to be told, and the peer goes by the exit code all the same. What is
+            # left in the buffer would be written once more at the end, and change that code.
+            with open(os.devnull, "wb") as null:
+                os.dup2(null.fileno(), _STDERR)
     return refusal.exit_code
 
 

@@ -171,7 +171,7 @@ def _store(target: Target, username: str, password: str) -> None:
     """Start a session as any tool does: `store` of the configuration holds.
 
     Raises:
-        KeyleaseError: none was started, and none is live.
+        KeyleaseError: none was started, and none that is live holds this very password.
     """
     from keylease.memory import secure_clear
     from keylease.model import Credential, Request
@@ -191,8 +191,12 @@ def _store(target: Target, username: str, password: str) -> None:
         wiring = _wiring()
         request = Request("store", target, username, Credential(username, secret))
         if wiring.session.store(request) is None:
-            # Nothing changed. That is well if the session lives that it came from.
-            wiring.session.validate(target, username)
+            msg = f"no session was started for {target.url}"
+            hint = (
+                "the configuration lets no tool do that, or it came from a session that has ended;"
+                " log in with: keylease login URL"
+            )
+            raise PolicyError(msg, hint)
 
 
 def _end(service: str, username: str) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.address import parse_url
 from keylease.errors import UsageError
 from keylease.model import Target
+from keylease.rules import reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,10 +135,7 @@ def _fit(session: Session, asked: Target) -> int:
     same = (held.namespace, held.host) == (asked.namespace, asked.host)
     if not same or asked.protocol not in {"", held.protocol} or session.authtype is not None:
         return -1
-    path = _path(held)
-    if asked.path is None or not path:
-        return 0
-    return len(path) if f"{asked.path}/".startswith(f"{path}/") else -1
+    return 0 if asked.path is None else reach(held.path, asked.path)
 
 
 def _path(target: Target) -> str:

@@ -181,6 +181,9 @@ class Request(NamedTuple):
     """Session ids that the peer was given with an earlier answer and sends back."""
     ephemeral: bool = False
     """The peer asks that the credential is not kept."""
+    resource: str | None = None
+    """Of a `get` whose target has no path: that of what is fetched. A session answers for its own
+    path and what lies below, the closest first."""
     namespace: str = ""
     """Of a `list`: whose sessions. It has no target."""
     listed: bool = False

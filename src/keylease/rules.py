@@ -6,6 +6,7 @@ nothing else decides.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from keylease.clock import NANOSECONDS
@@ -23,6 +24,9 @@ ECHO_SECONDS: Final = 120
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 """What a tool's `store` may do, strictest first."""
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
+# RFC 3986, 5.2.4 and 6.2.2.2: such segments lead out of the path, and may be written in escapes. To
+# some servers an escaped slash is one, and what stands behind a semicolon is nothing.
+_WANDERING: Final = re.compile(r"(?:\A|/)(?:\.|%2e){1,2}(?:[/;]|\Z)|%2f|%5c|\\", re.IGNORECASE)
 
 SWEEP_SECONDS: Final = 60
 """How long nobody looks for what is over elsewhere, once somebody has looked at everything."""
@@ -192,6 +196,25 @@ def answers(session: Session, target: Target, username: str | None) -> bool:
     held = session.target
     same_host = held[:3] == target[:3]
     return same_host and target.path in {None, held.path} and username in {None, session.username}
+
+
+def reach(held: str | None, asked: str) -> int:
+    """Return how much of a path a session's path covers, or -1 if the session is for another.
+
+    A session for `team` is good for what lies below it, but not for `team2`. One without a path is
+    good for every path of its host.
+
+    Args:
+        held: The session's path.
+        asked: That of one resource. If it leads somewhere else to one reader or another, no
+            session with a path covers it.
+    """
+    held, asked = (held or "").strip("/"), asked.strip("/")
+    if not held:
+        return 0
+    if _WANDERING.search(asked):
+        return -1
+    return len(held) if f"{asked}/".startswith(f"{held}/") else -1
 
 
 def echo_may_come(released: Moment | None, now: Moment) -> bool:

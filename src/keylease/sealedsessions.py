@@ -21,7 +21,7 @@ from keylease.buckets import (
     sealed_files,
     tidy,
 )
-from keylease.errors import SealError, StateError, StateMissingError
+from keylease.errors import SealError, StateError, StateMissingError, UsageError
 from keylease.model import Session
 from keylease.record import TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
@@ -201,6 +201,10 @@ class Sessions:
 
         Returns:
             Whether the platform itself destroys what opens it when it ends.
+
+        Raises:
+            UsageError: the credential is too long to be read again.
+            StateError: it cannot be written.
         """
         self.grown = True
         kind, share = self._shares.create(session.id, seconds)
@@ -223,6 +227,10 @@ class Sessions:
         digest = self.echo(session.target, session.username, credential.secret)
         label = Label(session.target, session.username, session.authtype, session.expires, digest)
         sealed = seal(keys, header, label, credential)
+        if len(sealed) > LONGEST_SEALED:
+            # A file that is too long to be read would hold up everything that reads its bucket.
+            msg = f"the credential is too long: a sealed file has at most {LONGEST_SEALED} bytes"
+            raise UsageError(msg, "nothing was stored")
         touch = Touch(session.id, session.used, None, header_digest(sealed), digest)
         name = bucket(self._key, session.target)
         with self._directory.child(name, create=True) as inside:

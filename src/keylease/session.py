@@ -24,7 +24,7 @@ from keylease.errors import (
 from keylease.judgement import Judge
 from keylease.model import Listing, Reply, Session
 from keylease.operation import Operations
-from keylease.rules import Remaining, answers, may_store, remaining, terms_of, within
+from keylease.rules import Remaining, answers, may_store, reach, remaining, terms_of, within
 from keylease.secret import random_bytes
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ class _Asked(NamedTuple):
     username: str | None
     preencoded: bool = True
     like: Session | None = None
+    resource: str | None = None
+
+    def names(self, session: Session) -> bool:
+        """Return whether the session, live or not, is for what is asked."""
+        return answers(session, self.target, self.username) and self.reach(session) >= 0
+
+    def reach(self, session: Session) -> int:
+        """Return how close the session's path comes to what is fetched; -1 if it is for another."""
+        return 0 if self.resource is None else reach(session.target.path, self.resource)
 
     def fits(self, session: Session) -> bool:
         """Return whether a live session is one that is asked for."""
@@ -59,7 +68,7 @@ class _Asked(NamedTuple):
             session.username,
         )
         usable = self.preencoded or session.authtype is None
-        return answers(session, self.target, self.username) and usable and same
+        return self.names(session) and usable and same
 
 
 class SessionService:
@@ -121,14 +130,20 @@ class SessionService:
             return None
         if request.action == "get":
             preencoded = "authtype" in request.capabilities
-            return self.get(target, username, preencoded=preencoded, listed=request.listed)
+            return self.get(
+                target,
+                username,
+                preencoded=preencoded,
+                listed=request.listed,
+                resource=request.resource,
+            )
         if request.action == "store":
             self.store(request)
         elif request.action == "erase":
             self.erase(target, username, credential.secret if credential else None)
         return None
 
-    def get(
+    def get(  # noqa: PLR0913 - one question, and the ways in which tools ask it, by name
         self,
         target: Target,
         username: str | None = None,
@@ -136,6 +151,7 @@ class SessionService:
         preencoded: bool = False,
         like: Session | None = None,
         listed: bool = False,
+        resource: str | None = None,
     ) -> Reply:
         """Release the credential of the newest live session that answers, and restart its timeout.
 
@@ -146,6 +162,8 @@ class SessionService:
             like: Only a session for the very target and username of this one may answer.
             listed: Whether the peer asks for lists, too: it reads each entry of one that it was
                 given a moment ago, and no such reading restarts a timeout.
+            resource: The path of what is fetched: only a session for it, or for what lies above
+                it, may answer, and the closest one does.
 
         Raises:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
@@ -153,7 +171,7 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            asked = _Asked(target, username, preencoded=preencoded, like=like)
+            asked = _Asked(target, username, preencoded, like, resource)
             found, session = self._newest(sessions, asked, now)
             self._audit.log(_entry("session.released", session), now)
             if not (listed and self._listings.is_read(target.namespace, now)):
@@ -165,7 +183,7 @@ class SessionService:
         """Create a session for what a peer brings, unless it is an echo of what it was given.
 
         Returns:
-            The new session; `None` if none was created.
+            The new session, or the live one that holds the very secret; `None` if neither is there.
 
         Raises:
             VaultRevokedError: the vault is revoked, and only a person can start a new one.
@@ -190,9 +208,10 @@ class SessionService:
                     self._audit.log_or_gap(echo, now)
                     if request.sole and echo.outcome == "ok":
                         self._end_others(sessions, live, request, now)
-                elif refusal == "policy" and request.fresh:
+                    return next((each for _, each in live if each.id == echo.session), None)
+                if refusal == "policy" and request.fresh:
                     raise _unwanted(target)
-                elif refusal is not None:
+                if refusal is not None:
                     self._operations.refuse(refusal, target, username)
                 else:
                     session = self._new(sessions, target, credential, now)
@@ -414,11 +433,11 @@ class SessionService:
         judged = self._judge.sort(sessions, sessions.of(asked.target), now)
         fitting = [pair for pair in judged.live if asked.fits(pair[1])]
         if fitting:
-            return max(fitting, key=lambda pair: pair.age)
+            return max(fitting, key=lambda pair: (asked.reach(pair.session), pair.age))
         judged.demand_certainty()
         self._operations.permit_session(asked.target)
         for session, reason in judged.over:
-            if session is None or answers(session, asked.target, asked.username):
+            if session is None or asked.names(session):
                 raise _ended_error(asked.target, reason)
         whom = f" as {asked.username}" if asked.username else ""
         msg = f"there is no session for {asked.target.url}{whom}"

@@ -37,8 +37,10 @@ def test_echo_of_a_live_session_changes_nothing(rig: Rig) -> None:
     files = [path.read_bytes() for path in rig.sealed() + rig.touches()]
     rig.clock.advance(1)
 
-    assert rig.again().session.store(bring()) is None
+    held = rig.again().session.store(bring())
 
+    assert held is not None
+    assert reply.session.id == held.id
     assert files == [path.read_bytes() for path in rig.sealed() + rig.touches()]
     assert (("session.confirmed", None), reply.session.id) == (
         rig.events()[-1],
@@ -51,9 +53,10 @@ def test_echo_without_path_is_one_though_the_session_has_a_path(rig: Rig) -> Non
     rig.session.create(EXAMPLE._replace(path="a.git"), credential())
     rig.session.get(EXAMPLE)
 
-    assert rig.session.store(bring()) is None
+    rig.session.store(bring())
 
     assert len(rig.sealed()) == 1
+    assert ("session.confirmed", None) == rig.events()[-1]
 
 
 @pytest.mark.parametrize("end", ["idle", "logout", "logout of all", "erased"])
@@ -126,11 +129,12 @@ def test_new_refresh_token_is_no_echo(rig: Rig) -> None:
     """An unchanged password with a new refresh token is a new grant; one without any is an echo."""
     old, new = (("oauth_refresh_token", Secret(token)) for token in (b"old", b"new"))
     rig.session.store(bring(extra=(old,)))
-    rig.session.get(EXAMPLE)
+    held = rig.session.get(EXAMPLE).session.id
+    again = (("oauth_refresh_token", Secret(b"old")),)
 
-    assert rig.session.store(bring()) is None
-    assert rig.session.store(bring(extra=(("oauth_refresh_token", Secret(b"old")),))) is None
-    assert rig.session.store(bring(extra=(new,))) is not None
+    stored = [rig.session.store(bring(extra=extra)) for extra in ((), again, (new,))]
+
+    assert [True, True, False] == [each is not None and each.id == held for each in stored]
 
 
 def test_a_peer_that_never_echoes_logs_in_again(rig: Rig) -> None:

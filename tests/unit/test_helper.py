@@ -371,3 +371,66 @@ def test_conversation_answers_each_message(kernel_home: Throwaway) -> None:
 
     assert ['{"v":[1]}\n', '{"Err":', '{"Err":'] == [heard[0], *(line[:7] for line in heard[1:])]
     assert (0, "") == (helper.returncode, rest)
+
+
+def test_conversation_ends_with_a_message_that_is_too_long(kernel_home: Throwaway) -> None:
+    """Where the next one begins is not known any more, and its middle is no question."""
+    line = '{"v":1,"registry":{"index-url":"https://a.example","name":"%s"},"kind":"get"}\n'
+
+    done = kernel_home.run(
+        "cargo-credential-keylease", "--cargo-plugin", stdin=line % ("a" * 2**20) + line % "b"
+    )
+
+    greeting, answer, *rest = done.stdout.splitlines()
+    assert ('{"v":[1]}', [], 0) == (greeting, rest, done.returncode)
+    assert "the request is longer than" in answer
+
+
+@pytest.mark.parametrize(
+    ("words", "question", "answer", "code"),
+    [
+        (
+            ("docker-credential-keylease", "get"),
+            "a.example",
+            b"credentials not found in native keychain\n",
+            1,
+        ),
+        (
+            ("cargo-credential-keylease", "--cargo-plugin"),
+            '{"v":1,"registry":{"index-url":"https://a.example"},"kind":"get"}\n',
+            b'{"v":[1]}\n{"Err":{"kind":"not-found"}}\n',
+            0,
+        ),
+    ],
+)
+def test_nobody_at_stderr_changes_no_answer(
+    kernel_home: Throwaway, words: tuple[str, ...], question: str, answer: bytes, code: int
+) -> None:
+    """Clients go by the exit code, and who closed stderr only misses the explanation."""
+    kernel_home.run(
+        "docker-credential-keylease",
+        "store",
+        stdin='{"ServerURL":"a.example","Username":"ada","Secret":"s"}',
+    )
+    kernel_home.run(
+        "keylease", "login", "--tool=cargo", "https://a.example", "--password-stdin", stdin="s"
+    )
+    kernel_home.delete_keys()
+    told = kernel_home.run(*words, stdin=question)
+    assert (code, answer.decode()) == (told.returncode, told.stdout)
+    assert "keylease: error: " in told.stderr, "the control: there is something to say"
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [kernel_home.find(words[0]) or "", *words[1:]],
+            input=question.encode(),
+            env=kernel_home.environment,
+            stdout=subprocess.PIPE,
+            stderr=write,
+            check=False,
+        )
+    finally:
+        os.close(write)
+
+    assert (code, answer) == (done.returncode, done.stdout)

@@ -203,6 +203,19 @@ def test_same_password_again_does_not_start_afresh(console, ring):
     assert 1 == len(console.urls())
 
 
+def test_a_new_password_that_is_not_kept_is_told(console, ring, platform):
+    """A live session with the old password is no sign that the new one was kept."""
+    ring.set_password(URL, "ada", "old")
+    console.configure(console.user, 'store = "never"\n')
+
+    with pytest.raises(errors.PasswordSetError, match="no session was started"):
+        ring.set_password(URL, "ada", "new")
+
+    assert {} == platform.held
+    ring.set_password(URL, "ada", "old")
+    assert "old" == ring.get_password(URL, "ada")
+
+
 def test_configuration_that_lets_no_tool_store_is_told(console, ring, platform):
     """A program learns that nothing was kept; the platform's keychain is no way around it."""
     console.configure(console.user, 'store = "never"\n')

@@ -25,6 +25,7 @@ from keylease.rules import (
     is_due,
     may_store,
     origin,
+    reach,
     remaining,
     strictest,
     terms_of,
@@ -197,6 +198,45 @@ def test_path_rule(held: str | None, asked: str | None, *, expected: bool) -> No
     session = SESSION._replace(target=TARGET._replace(path=held))
 
     assert expected == answers(session, TARGET._replace(path=asked), None)
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "expected"),
+    [
+        (None, "", 0),
+        (None, "a/../b", 0),
+        ("", "a", 0),
+        ("team", "", -1),
+        ("team", "team", 4),
+        ("team/", "/team/", 4),
+        ("team", "team/x", 4),
+        ("team/x", "team/x/y", 6),
+        ("team", "team2", -1),
+        ("team", "teams/team", -1),
+        ("team", "x/team", -1),
+        ("team", "TEAM/x", -1),
+        ("team/x", "team", -1),
+        # What comes out of the path for the server, or for some servers.
+        ("team", "team/../other", -1),
+        ("team", "team/x/..", -1),
+        ("team", "team/./x", -1),
+        ("team", "team/%2e%2E/other", -1),
+        ("team", "team/.%2e/other", -1),
+        ("team", "team/..;a/other", -1),
+        ("team", "team%2Fx", -1),
+        ("team", "team/x%2f..%2fy", -1),
+        ("team", "team/..\\other", -1),
+        ("team", "team/..%5cother", -1),
+        # Controls: dots that lead nowhere.
+        ("team", "team/..x/x../.x", 4),
+        ("team", "team/x;y/v1.2...", 4),
+    ],
+)
+def test_a_session_for_a_path_reaches_what_is_below(
+    held: str | None, asked: str, expected: int
+) -> None:
+    """A tool that fetches one file is answered from the path that it lies in, and no other."""
+    assert expected == reach(held, asked)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
 from support.shares import MemoryShares
 
+from keylease.buckets import LONGEST_SEALED
 from keylease.clock import Deadline
 from keylease.errors import (
     SessionEndedError,
@@ -127,6 +128,34 @@ def test_newest_session_answers_a_question_without_username(rig: Rig) -> None:
     assert get_password(rig, username="alice") == b"a"
     with pytest.raises(SessionNotFoundError):
         get_password(rig, username="carol")
+
+
+def test_what_is_fetched_is_answered_by_the_closest_path(rig: Rig) -> None:
+    """A tool that fetches from one team's path is never handed what another team has there."""
+    for path, password in (("team", b"a"), ("team/x", b"x"), ("other", b"b")):
+        rig.session.create(EXAMPLE._replace(path=path), credential(password=password))
+        rig.clock.advance(1)
+
+    asked = [get_password(rig, resource=path) for path in ("team/y", "team/x/1", "other")]
+
+    assert [b"a", b"x", b"b"] == asked
+    for stranger in ("", "team2", "team/../other"):
+        with pytest.raises(SessionNotFoundError):
+            get_password(rig, resource=stranger)
+
+
+def test_what_is_too_long_to_be_read_again_is_not_kept(rig: Rig) -> None:
+    """A program's huge password does not hold up the sessions that there are."""
+    rig.session.create(EXAMPLE, credential())
+    longest = LONGEST_SEALED - 4096
+    rig.session.create(EXAMPLE, credential(password=b"x" * longest, username="bob"))
+
+    with pytest.raises(UsageError, match="too long"):
+        rig.session.create(EXAMPLE, credential(password=b"x" * LONGEST_SEALED, username="eve"))
+
+    assert PASSWORD == get_password(rig, username="alice")
+    assert longest == len(get_password(rig, username="bob")), "the control: it can be read"
+    assert 2 == len(rig.session.sessions())
 
 
 def test_store_replaces_the_session_of_the_same_user(rig: Rig) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from keylease import jsontext
 from keylease.errors import RequestError, UsageError
 from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import explained, rfc3339
+from keylease.protocols.base import explained, misused, rfc3339
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -28,7 +28,6 @@ MAX_REQUEST = 0
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: keylease-aws NAME"
-USAGE_EXIT: Final = 2
 
 SESSION_TOKEN: Final = "session_token"  # noqa: S105 - the name of the field, not a token
 """The one field that a session may have beside the two halves of its key."""
@@ -88,7 +87,7 @@ def render(
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return the reason on stderr, which these programs put into their own error."""
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     asked = request.target if request else None
     login = f"keylease login --tool aws {asked.host}" if asked else ""
     return Refusal(b"", explained(error, login), 1, always=True)

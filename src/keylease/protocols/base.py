@@ -8,27 +8,36 @@ What the protocols share stands here, because none of them imports another.
 
 from __future__ import annotations
 
+import re
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
 
 from keylease.errors import (
     PolicyError,
+    RequestError,
     SessionNotFoundError,
     UsageError,
     VaultRevokedError,
     printable,
 )
+from keylease.model import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from keylease.errors import KeyleaseError
-    from keylease.model import Answer, Refusal, Request, Target
+    from keylease.model import Answer, Request, Target
 
 GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 """What a person hears of as an end. To a peer that knows a miss it is one: it goes on as it would
 without a helper."""
+UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\x9f]|\s")
+"""What stands in no URL: blanks and control characters, those beyond ASCII too."""
+USAGE_EXIT: Final = 2
+"""What a wrong command line exits with, where the peer's own programs have no other number."""
+
+_PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 class Call(NamedTuple):
@@ -112,6 +121,34 @@ def operation(arguments: Sequence[str]) -> str:
         msg = f"expected one operation, found {len(arguments)}"
         raise UsageError(msg)
     return arguments[0]
+
+
+def misused(error: UsageError, usage: str) -> Refusal:
+    """Return what whoever starts a helper by hand, or sets it up wrongly, is told on stderr."""
+    return Refusal(b"", f"{explained(error)}{usage}\n", USAGE_EXIT, always=True)
+
+
+def demand_bounded(
+    message: bytearray | memoryview, limit: int, what: str = "the request is"
+) -> None:
+    """Raise if a message is longer than a peer's ever are.
+
+    Raises:
+        RequestError: it is.
+    """
+    if len(message) > limit:
+        msg = f"{what} longer than {limit} bytes"
+        raise RequestError(msg)
+
+
+def one_spelling(scheme: str, host: str) -> str:
+    """Return a host of http or https in the one spelling of RFC 3986, 6.2.2.1 and 6.2.3.
+
+    Only the letters of ASCII have small ones here. Others stay, for some would turn into those: the
+    sign of the kelvin into a k.
+    """
+    packed = host.encode("utf-8", "surrogatepass").lower()
+    return packed.decode("utf-8", "surrogatepass").removesuffix(_PORTS[scheme])
 
 
 def explained(error: KeyleaseError, login: str = "") -> str:

@@ -16,7 +16,7 @@ from keylease.errors import RequestError, UsageError
 from keylease.httpauth import authorization, split
 from keylease.memory import secure_clear
 from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, explained, operation, rfc3339
+from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation, rfc3339
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -29,7 +29,6 @@ MAX_REQUEST = 1 << 16
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: keylease-bazel get"
-USAGE_EXIT: Final = 2
 
 NOTHING: Final = b'{"headers":{}}\n'
 """The answer where nothing is known. It has no `expires`: some versions of Bazel take one that has
@@ -52,19 +51,21 @@ def parse(call: Call) -> Request:
     if action != "get":
         msg = f"unknown operation {action!a}"
         raise UsageError(msg)
-    if len(call.message) > MAX_REQUEST:
-        msg = f"the request is longer than {MAX_REQUEST} bytes"
-        raise RequestError(msg)
+    demand_bounded(call.message, MAX_REQUEST)
     # Other members may come with later versions of the protocol, and mean nothing here.
     with jsontext.opened(call.message) as members:
         uri = jsontext.name(members, "uri")
     try:
-        # As git asks: the host alone.
-        asked = target(uri or "")._replace(path=None)
+        asked = target(uri or "")
     except UsageError as error:
         msg = f"the uri cannot be answered: {error}"
         raise RequestError(msg) from None
-    return Request("get", asked, capabilities=frozenset({"authtype"}))
+    return Request(
+        "get",
+        asked._replace(path=None),
+        capabilities=frozenset({"authtype"}),
+        resource=asked.path or "",
+    )
 
 
 def target(name: str) -> Target:
@@ -103,7 +104,7 @@ def render(
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return no headers where nothing is known, and otherwise the reason, which Bazel shows."""
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     if isinstance(error, GONE):
         asked = request.target if request else None
         login = f"keylease login {asked.url}" if asked else ""

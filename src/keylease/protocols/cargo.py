@@ -13,16 +13,16 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease import jsontext
-from keylease.errors import (
-    PolicyError,
-    RequestError,
-    SessionNotFoundError,
-    UsageError,
-    VaultRevokedError,
-    printable,
-)
+from keylease.errors import RequestError, SessionNotFoundError, UsageError, printable
 from keylease.model import Credential, Refusal, Reply, Request, Target
-from keylease.protocols.base import explained
+from keylease.protocols.base import (
+    GONE,
+    UNFIT,
+    demand_bounded,
+    explained,
+    misused,
+    one_spelling,
+)
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ MAX_REQUEST = 1 << 18
 OPTIONS = False
 GREETING = b'{"v":[1]}\n'
 USAGE = "usage: cargo-credential-keylease --cargo-plugin"
-USAGE_EXIT: Final = 2
 
 _VERSION: Final = 1
 CRATES_IO: Final = "https://github.com/rust-lang/crates.io-index"
@@ -48,13 +47,10 @@ _CRATES_IO_NAMES: Final = frozenset({"crates-io", "crates.io"})
 _INDEX: Final = re.compile(
     r"(?:sparse\+|registry\+)?([A-Za-z][A-Za-z0-9.-]*)://([^/?#\\]+)((?:/.*)?)", re.DOTALL
 )
-_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
-_WEB: Final = {"https": ":443", "http": ":80"}
+_WEB: Final = frozenset({"https", "http"})
 _UNSUPPORTED: Final = "the registry is not one that a session can be for"
 
 _LINE_END: Final = re.compile(rb"\n")
-# Another provider may know such a registry: cargo asks the next one.
-_GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 
 
 def complete(call: Call) -> bool:
@@ -72,9 +68,7 @@ def parse(call: Call) -> Request:
     if call.arguments != ("--cargo-plugin",):
         msg = "expected to be run by cargo, with the one argument --cargo-plugin"
         raise UsageError(msg, 'as with: credential-provider = "cargo-credential-keylease"')
-    if len(call.message) > MAX_REQUEST:
-        msg = f"the request is longer than {MAX_REQUEST} bytes"
-        raise RequestError(msg)
+    demand_bounded(call.message, MAX_REQUEST)
     with jsontext.opened(call.message) as members:
         return _request(members)
 
@@ -107,10 +101,11 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     only that no token was found; a plain miss has nothing to explain.
     """
     if isinstance(error, UsageError) and request is None:
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     if str(error) == _UNSUPPORTED:
         return Refusal(_error(b"url-not-supported"), "", 0)
-    if isinstance(error, _GONE) and request is not None and request.action != "store":
+    if isinstance(error, GONE) and request is not None and request.action != "store":
+        # Another provider may know such a registry: cargo asks the next one.
         plain = type(error) is SessionNotFoundError
         why = "" if plain else explained(error, "cargo login")
         return Refusal(_error(b"not-found"), why, 0, always=True)
@@ -172,14 +167,14 @@ def _login(index: Target, token: memoryview | None) -> Request:
 
 def _named(index_url: str) -> Target:
     found = _INDEX.fullmatch(index_url)
-    if found is None or _UNFIT.search(index_url):
+    if found is None or UNFIT.search(index_url):
         raise RequestError(_UNSUPPORTED)
     protocol, host, path = found[1].lower(), found[2], found[3][1:].rstrip("/")
     if protocol in _WEB:
         if "@" in host:
             raise RequestError(_UNSUPPORTED)
-        # RFC 3986, 6.2.2.1 and 6.2.3: cargo writes such URLs in this way, people do not always.
-        host = host.lower().removesuffix(_WEB[protocol])
+        # cargo writes such URLs in this way, people do not always.
+        host = one_spelling(protocol, host)
     elif ":" in host.rpartition("@")[0]:
         raise RequestError(_UNSUPPORTED)
     # No path is a path too: the session of a host does not answer for all of its indexes.

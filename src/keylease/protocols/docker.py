@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from keylease import jsontext
 from keylease.errors import (
     KeyleaseError,
-    PolicyError,
     RequestError,
     SessionEndedError,
     SessionNotFoundError,
@@ -24,7 +23,7 @@ from keylease.errors import (
     printable,
 )
 from keylease.model import Credential, Listing, Refusal, Reply, Request, Target
-from keylease.protocols.base import explained, operation
+from keylease.protocols.base import GONE, UNFIT, demand_bounded, explained, operation
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -53,11 +52,10 @@ _DESCRIBING: Final = frozenset({"version", "--version", "-v"})
 _HELPING: Final = frozenset({"--help", "-h"})
 _MEMBERS: Final = ("ServerURL", "Username", "Secret")
 _SCHEME: Final = re.compile(r"(?:(https?)://)?([^/]*)/*(.*)", re.DOTALL)
-_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
+# What clients put around a name. To Python others are blanks as well, and those belong to the name.
+_BLANKS: Final = " \t\r\n"
 # No login by a tool makes a new vault key, so a person has to.
 _AFRESH: Final = "run: keylease init; then log in again"
-# What a person hears of as an end. To the client it is a miss: it goes on as it would without us.
-_GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 
 
 def complete(call: Call) -> bool:
@@ -80,9 +78,7 @@ def parse(call: Call) -> Request:
         return Request("describe")
     if action in _HELPING:
         return Request("ignore")
-    if len(call.message) > MAX_REQUEST:
-        msg = f"the request is longer than {MAX_REQUEST} bytes"
-        raise RequestError(msg)
+    demand_bounded(call.message, MAX_REQUEST)
     if action == "list":
         # NOTE: clients send the word "unused", and what they send is not used.
         return Request("list", namespace=NAMESPACE)
@@ -137,7 +133,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if isinstance(error, UsageError):
         return Refusal(f"{USAGE}\n".encode(), explained(error), 1, always=True)
     action = request.action if request else None
-    if isinstance(error, _GONE) and action in {"get", "list", "erase"}:
+    if isinstance(error, GONE) and action in {"get", "list", "erase"}:
         why = "" if type(error) is SessionNotFoundError else _why(error, request)
         if action == "list":
             return Refusal(b"{}\n", why, 0, always=True)
@@ -166,7 +162,7 @@ def _why(error: KeyleaseError, request: Request | None) -> str:
 def _asked(message: bytearray | memoryview) -> Target:
     """Return what a bare server URL names."""
     try:
-        return _named(str(message, "utf-8").strip())
+        return _named(str(message, "utf-8").strip(_BLANKS))
     except UnicodeDecodeError:
         msg = "the server URL is not UTF-8"
         raise RequestError(msg) from None
@@ -177,7 +173,7 @@ def _named(name: str) -> Target:
     if not name or found is None or not found[2]:
         raise RequestError(NO_URL)
     scheme, host, path = found[1] or "https", found[2], found[3].rstrip("/")
-    if _UNFIT.search(name) or "@" in host or "://" in name[found.start(2) :]:
+    if UNFIT.search(name) or "@" in host or "://" in name[found.start(2) :]:
         msg = "the server URL has a blank, a control character, a user or another scheme than http"
         raise RequestError(msg)
     if scheme == "https" and host in HUB_ALIASES and path in _HUB_PATHS:
@@ -199,7 +195,7 @@ def _store(message: bytearray | memoryview) -> Request:
             raise RequestError(NO_URL)
         if not username:
             raise RequestError(NO_USERNAME)
-        named, secret = _named(url.strip()), jsontext.string(members, "Secret")
+        named, secret = _named(url.strip(_BLANKS)), jsontext.string(members, "Secret")
         if secret is None:
             msg = "the message has no Secret"
             raise RequestError(msg)

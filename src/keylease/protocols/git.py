@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.errors import RequestError, SessionNotFoundError, UsageError
 from keylease.memory import allocate, secure_clear
 from keylease.model import Credential, Refusal, Reply, Request, Target
-from keylease.protocols.base import explained, operation
+from keylease.protocols.base import demand_bounded, explained, operation
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ def parse(call: Call) -> Request:
         return Request("describe")
     if action not in ACTIONS:
         return Request("ignore")
-    if len(message) > MAX_REQUEST:
-        msg = f"the request is longer than {MAX_REQUEST} bytes"
-        raise RequestError(msg)
+    demand_bounded(message, MAX_REQUEST)
     return _request(ACTIONS[action], memoryview(message))
 
 

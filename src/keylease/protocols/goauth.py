@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.errors import RequestError, UsageError
 from keylease.httpauth import authorization, split
 from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, explained
+from keylease.protocols.base import GONE, explained, misused
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -28,7 +28,6 @@ MAX_REQUEST = 0
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: keylease-goauth [URL]"
-USAGE_EXIT: Final = 2
 
 _SAYABLE: Final = re.compile(r"[!-~]+")
 
@@ -50,9 +49,13 @@ def parse(call: Call) -> Request:
     if not call.arguments or call.arguments[0].startswith("http://"):
         # `go help goauth`: an answer is for URLs that start with https:// and for no others.
         return Request("ignore")
-    # As git asks: the host alone. The answer says which part of it the session is for.
-    asked = target(call.arguments[0])._replace(path=None)
-    return Request("get", asked, capabilities=frozenset({"authtype"}))
+    asked = target(call.arguments[0])
+    return Request(
+        "get",
+        asked._replace(path=None),
+        capabilities=frozenset({"authtype"}),
+        resource=asked.path or "",
+    )
 
 
 def target(name: str) -> Target:
@@ -90,7 +93,7 @@ def render(
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return silence where there is nothing, and otherwise the reason, which `go -x` shows."""
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     if isinstance(error, GONE):
         asked = request.target if request else None
         return Refusal(b"", explained(error, f"keylease login {asked.url}" if asked else ""), 0)

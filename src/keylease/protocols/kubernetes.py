@@ -17,7 +17,14 @@ from keylease import jsontext
 from keylease.errors import RequestError, UsageError
 from keylease.memory import secure_clear
 from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import explained, rfc3339
+from keylease.protocols.base import (
+    UNFIT,
+    demand_bounded,
+    explained,
+    misused,
+    one_spelling,
+    rfc3339,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +39,6 @@ MAX_REQUEST = 1 << 18
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: keylease-kubernetes [SERVER]"
-USAGE_EXIT: Final = 2
 
 EXEC_INFO: Final = "KUBERNETES_EXEC_INFO"
 CERTIFICATE: Final = "certificate"
@@ -43,8 +49,6 @@ _VERSIONS: Final = frozenset({"v1", "v1beta1"})
 _NEWEST: Final = "v1"
 
 _SERVER: Final = re.compile(r"(https?)://([^/?#\\@]+)((?:/[^?#]*)?)", re.IGNORECASE)
-_UNFIT: Final = re.compile(r"[\x00-\x20\x7f]")
-_PORTS: Final = {"https": ":443", "http": ":80"}
 _EXAMPLE: Final = "write it as the kubeconfig has it: https://cluster.example:6443"
 
 
@@ -104,7 +108,7 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return the reason on stderr, which is that of the client."""
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     asked = request.target if request else None
     login = f"keylease login --tool kubernetes {asked.url.rstrip('/')}" if asked else ""
     return Refusal(b"", explained(error, login), 1, always=True)
@@ -117,13 +121,12 @@ def target(name: str) -> Target:
         UsageError: it is no such URL.
     """
     found = _SERVER.fullmatch(name)
-    if found is None or _UNFIT.search(name):
+    if found is None or UNFIT.search(name):
         msg = "the server is no URL of http or https without a user, a query and blanks"
         raise UsageError(msg, _EXAMPLE)
-    # RFC 3986, 6.2.2.1 and 6.2.3: these are one server. No path is a path too, for a cluster
-    # manager has one cluster behind each.
     protocol = found[1].lower()
-    host = found[2].lower().removesuffix(_PORTS[protocol])
+    host = one_spelling(protocol, found[2])
+    # No path is a path too, for a cluster manager has one cluster behind each.
     return Target(NAMESPACE, protocol, host, found[3][1:].rstrip("/"))
 
 
@@ -134,9 +137,7 @@ def _asked(environment: Mapping[str, str]) -> tuple[str, Target | None]:
         return _NEWEST, None
     message = bytearray(info.encode("utf-8", "surrogateescape"))
     try:
-        if len(message) > MAX_REQUEST:
-            msg = f"{EXEC_INFO} is longer than {MAX_REQUEST} bytes"
-            raise RequestError(msg)
+        demand_bounded(message, MAX_REQUEST, f"{EXEC_INFO} is")
         with jsontext.opened(message) as members:
             return _version(jsontext.name(members, "apiVersion")), _server(members.get("spec"))
     finally:

@@ -9,12 +9,12 @@ registry without one; its reason is told to whoever runs the line of ~/.npmrc by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from keylease.errors import UsageError
 from keylease.httpauth import authorization, split
 from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import explained
+from keylease.protocols.base import explained, misused
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -26,7 +26,6 @@ MAX_REQUEST = 0
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: keylease-pnpm URL"
-USAGE_EXIT: Final = 2
 
 
 def complete(call: Call) -> bool:  # noqa: ARG001 - whatever the call is, stdin tells nothing
@@ -73,7 +72,7 @@ def render(
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return the reason, on stderr."""
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     asked = request.target if request else None
     login = f"keylease login --tool pnpm {asked.url}" if asked else ""
     return Refusal(b"", explained(error, login), 1, always=True)

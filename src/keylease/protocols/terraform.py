@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from keylease import jsontext
 from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.model import Credential, Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, explained
+from keylease.protocols.base import GONE, demand_bounded, explained, misused, one_spelling
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ MAX_REQUEST = 1 << 16
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: terraform-credentials-keylease get|store|forget HOST"
-USAGE_EXIT: Final = 2
 
 _WORDS: Final = 2
 _SILENT: Final = frozenset({"get", "forget"})
@@ -71,7 +70,7 @@ def target(name: str) -> Target:
     Raises:
         UsageError: it is no such name.
     """
-    host = name.lower().removeprefix("https://").removesuffix("/").removesuffix(":443")
+    host = one_spelling("https", name.removesuffix("/")).removeprefix("https://")
     if _HOST.fullmatch(host) is None:
         msg = "what is given is no host as Terraform writes it"
         raise UsageError(msg, "write it in ASCII, as in: registry.example:8443")
@@ -93,7 +92,7 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return an empty object where nothing is known, and otherwise the reason for the client."""
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     why = explained(error, _login(error, request))
     if isinstance(error, GONE) and request is not None and request.action == "get":
         return Refusal(b"{}\n", why, 0)
@@ -111,9 +110,7 @@ def _login(error: KeyleaseError, request: Request | None) -> str:
 
 
 def _store(named: Target, message: bytearray | memoryview) -> Request:
-    if len(message) > MAX_REQUEST:
-        msg = f"the credentials are longer than {MAX_REQUEST} bytes"
-        raise RequestError(msg)
+    demand_bounded(message, MAX_REQUEST, "the credentials are")
     with jsontext.opened(message) as members:
         token = jsontext.string(members, "token")
         if not token:

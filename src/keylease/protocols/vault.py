@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.httpauth import split
 from keylease.model import Credential, Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, explained, operation
+from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MAX_REQUEST = 1 << 16
 OPTIONS = False
 GREETING = b""
 USAGE = "usage: keylease-vault get|store|erase"
-USAGE_EXIT: Final = 2
 
 VARIABLES: Final = ("BAO_ADDR", "VAULT_ADDR")
 """What names the server. OpenBao sets both for its helper, `-address` included."""
@@ -62,9 +61,7 @@ def parse(call: Call) -> Request:
     if action != "store":
         msg = f"unknown operation {action!a}"
         raise UsageError(msg)
-    if len(call.message) > MAX_REQUEST:
-        msg = f"the token is longer than {MAX_REQUEST} bytes"
-        raise RequestError(msg)
+    demand_bounded(call.message, MAX_REQUEST, "the token is")
     asked, found = _asked(call.environment), _TOKEN.fullmatch(call.message)
     if found is None:
         msg = "the token is empty, or has a blank or a character that no header can say"
@@ -98,7 +95,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     It shows stderr only where the exit code is not 0.
     """
     if isinstance(error, UsageError):
-        return Refusal(b"", f"{explained(error)}{USAGE}\n", USAGE_EXIT, always=True)
+        return misused(error, USAGE)
     why = explained(error, _login(error, request))
     if isinstance(error, GONE) and request is not None and request.action != "store":
         return Refusal(b"", why if request.action == "get" else "", 0)

@@ -55,6 +55,7 @@ def refused(error, request=ASKED):
         ("sparse+HTTPS://Registry.Example:443/a/B/", ("https", "registry.example", "a/B")),
         ("sparse+http://127.0.0.1:8080/", ("http", "127.0.0.1:8080", "")),
         ("https://registry.example:80", ("https", "registry.example:80", "")),
+        ("https://\u212aube.example", ("https", "\u212aube.example", "")),
         ("https://registry.example//index", ("https", "registry.example", "/index")),
         ("ssh://git@Registry.example/index.git", ("ssh", "git@Registry.example", "index.git")),
         ("crates-io", ("https", "github.com", "rust-lang/crates.io-index")),
@@ -81,6 +82,7 @@ def test_a_registry_is_its_index(name, expected):
         "https://registry.example\\@evil.example/",
         "https://registry example/",
         "https://registry.example/\n",
+        "https://registry.example\x85/",
     ],
 )
 def test_what_is_no_index_is_refused(name):

@@ -93,7 +93,18 @@ def test_a_question_may_end_in_a_line_end():
     assert parse("get", b"registry.example") == parse("get", b" registry.example\r\n")
 
 
-@pytest.mark.parametrize("message", [b"\xff", b"registry\0.example", b"registry.example\nevil"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\xff",
+        b"registry\0.example",
+        b"registry.example\nevil",
+        # What Python takes for a blank at the end, and no client means as one.
+        b"registry.example\x1c",
+        b"registry.example\xc2\x85",
+        b"registry.example\xc2\xa0",
+    ],
+)
 def test_a_question_that_is_no_name_is_refused(message):
     """A name that could be read as two is refused."""
     with pytest.raises(RequestError):

@@ -41,9 +41,13 @@ def test_the_first_call_is_answered_with_nothing():
     assert [] == goauth.render(parse(), None)
 
 
-def test_a_url_is_asked_for_as_git_asks_for_it():
-    """A login to a server is good for its modules, whatever their path."""
-    assert ASKED == parse("https://proxy.example/team/x/@v/list?go-get=1")
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [("/team/x/@v/list?go-get=1", "team/x/@v/list"), ("/", ""), ("", ""), ("?go-get=1", "")],
+)
+def test_a_url_is_asked_for_by_its_host_and_what_is_fetched(path, resource):
+    """A login to a server is good for its modules, one to a path for those below it."""
+    assert ASKED._replace(resource=resource) == parse(f"https://proxy.example{path}")
 
 
 def test_what_is_not_https_is_answered_with_nothing():

@@ -48,6 +48,8 @@ def answer(request, secret=b"token", **fields):
         (SERVER + "/", ("https", "cluster.example:6443", "")),
         ("HTTPS://Cluster.example:443", ("https", "cluster.example", "")),
         ("http://localhost:8080", ("http", "localhost:8080", "")),
+        # A letter beyond ASCII is another one: str.lower() makes a k of the Kelvin sign.
+        ("https://\u212aube.example", ("https", "\u212aube.example", "")),
         ("https://[::1]:6443", ("https", "[::1]:6443", "")),
         (
             "https://rancher.example/k8s/clusters/C-1/",
@@ -78,6 +80,7 @@ def test_a_server_has_one_name(name, expected):
         "ftp://h",
         "https://h/a b",
         "https://h\n",
+        "https://h\u2028",
         "https://h\\@evil.example",
     ],
 )

@@ -53,7 +53,19 @@ def test_a_host_has_the_name_that_terraform_gives_it(name, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "bücher.example", "a/b", "u@h", "http://h", "h:", "h:x", "h\n"]
+    "host",
+    [
+        "",
+        "a b",
+        "bücher.example",
+        "\u212aube.example",
+        "a/b",
+        "u@h",
+        "http://h",
+        "h:",
+        "h:x",
+        "h\n",
+    ],
 )
 def test_what_is_no_host_is_refused(host):
     """Nothing is asked for by half a name."""

@@ -30,6 +30,7 @@ CHECKS: Final = {
     "shares": "keylease.cli.doctor.shares",
     "memory": "keylease.cli.doctor.memory",
     "git": "keylease.cli.doctor.git",
+    "tools": "keylease.cli.doctor.tools",
     "plaintext": "keylease.cli.doctor.plaintext",
 }
 """Every check's module by its name, in the order in which they are told. Each has a `check`."""

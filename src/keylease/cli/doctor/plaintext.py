@@ -36,7 +36,7 @@ class Place(NamedTuple):
     variable: str = ""
     """The environment variable that names another directory, if there is one."""
     base: str = "~"
-    """The directory if that is not set."""
+    """The directory if that is not set; empty if the tool then keeps them nowhere."""
 
 
 def _pattern(text: bytes) -> re.Pattern[bytes]:
@@ -59,6 +59,10 @@ _CARGO_REMEDY: Final = "run: keylease setup cargo; log in again, delete the file
 _KUBERNETES: Final = _pattern(rb"^[ \t]*(?:- )?(?:token|password|client-key-data)[ \t]*:[ \t]*\S")
 # npmrc(5): a token that stands in a variable is no plaintext.
 _NPM: Final = _pattern(rb"(?:^|:)_(?:authToken|password|auth)\s*=\s*[\"']?(?!\$\{)[^\s\"']")
+# pip.conf(5) and the like: a URL with user name and password in it.
+_URL: Final = _pattern(rb"[a-z][a-z0-9+.-]*://[^/\s:@]*:(?!\$\{)[^/\s@]+@")
+_PIP_REMEDY: Final = "take the password out of the URL; run: keylease setup pip; then log in"
+_PODMAN_REMEDY: Final = "run: keylease setup podman; log in again, delete it, change the passwords"
 
 PLACES: Final = (
     Place("git", ".git-credentials", _GIT, _GIT_REMEDY),
@@ -71,6 +75,11 @@ PLACES: Final = (
         "DOCKER_CONFIG",
         "~/.docker",
     ),
+    # The manual page of auth.json names both, the first one first.
+    Place("podman", "containers/auth.json", _DOCKER, _PODMAN_REMEDY, "XDG_RUNTIME_DIR", ""),
+    Place(
+        "podman", "containers/auth.json", _DOCKER, _PODMAN_REMEDY, "XDG_CONFIG_HOME", "~/.config"
+    ),
     Place("curl, git and others", ".netrc", _NETRC, _NETRC_REMEDY),
     Place("curl, git and others", "_netrc", _NETRC, _NETRC_REMEDY),
     Place("cargo", "credentials.toml", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
@@ -81,6 +90,16 @@ PLACES: Final = (
         ".pypirc",
         _pattern(rb"^[ \t]*password[ \t]*[:=][ \t]*\S"),
         "take the password out; twine asks the keyring for it",
+    ),
+    Place("pip", "pip/pip.conf", _URL, _PIP_REMEDY, "XDG_CONFIG_HOME", "~/.config"),
+    Place("pip", ".pip/pip.conf", _URL, _PIP_REMEDY),
+    Place(
+        "poetry",
+        "pypoetry/auth.toml",
+        _pattern(rb"^[ \t]*(?:password[ \t]*=[ \t]*[\"'][^\"'\s]|\[pypi-token)"),
+        "run: poetry config --unset http-basic.NAME; then: keylease login URL",
+        "XDG_CONFIG_HOME",
+        "~/.config",
     ),
     Place("npm", ".npmrc", _NPM, "for pnpm: keylease setup pnpm REGISTRY; for npm: npm logout"),
     Place(
@@ -97,6 +116,19 @@ PLACES: Final = (
         "take it out of the user, and run: keylease setup kubernetes USER",
         base="~/.kube",
     ),
+    # "CLI Configuration" in Terraform's documentation: a block `credentials` with a token.
+    Place(
+        "terraform",
+        ".terraformrc",
+        _pattern(rb"^[^#\n]*\btoken[ \t]*=[ \t]*\"\S"),
+        "take the block out; run: keylease setup terraform; then: terraform login",
+    ),
+    Place(
+        "bazel",
+        ".bazelrc",
+        _pattern(rb"^[^#\n]*_header=[\"']?(?:proxy-)?authorization="),
+        "take the line out; run: keylease setup bazel HOST; then log in",
+    ),
     Place(
         "terraform",
         ".terraform.d/credentials.tfrc.json",
@@ -110,8 +142,7 @@ PLACES: Final = (
 def check(_: Subject) -> Iterator[Finding]:
     """Look into each place."""
     found = False
-    for place in PLACES:
-        path = _path(place)
+    for place, path in _paths():
         try:
             mode = _holds(path, place.credential)
         except OSError as error:
@@ -130,16 +161,17 @@ def check(_: Subject) -> Iterator[Finding]:
 
 def holders() -> Iterator[tuple[Place, str]]:
     """Yield each place that has a credential, and its path. What cannot be looked into is left."""
-    for place in PLACES:
-        path = _path(place)
+    for place, path in _paths():
         with suppress(OSError):
             if _holds(path, place.credential) is not None:
                 yield place, path
 
 
-def _path(place: Place) -> str:
-    base = os.environ.get(place.variable) if place.variable else None
-    return os.path.join(base or os.path.expanduser(place.base), place.name)
+def _paths() -> Iterator[tuple[Place, str]]:
+    for place in PLACES:
+        named = os.environ.get(place.variable) if place.variable else None
+        if base := named or os.path.expanduser(place.base):
+            yield place, os.path.join(base, place.name)
 
 
 def _holds(path: str, credential: re.Pattern[bytes]) -> int | None:

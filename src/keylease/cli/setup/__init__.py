@@ -41,8 +41,14 @@ class _Setup(Group):
     is_flag=True,
     help="Without a tool's name: show what would be changed, ask nobody, and change nothing.",
 )
+@click.option(
+    "--undo",
+    is_flag=True,
+    help="Without a tool's name: take away what setup wrote for each tool but git, and put back "
+    "what it replaced.",
+)
 @click.pass_context
-def setup(context: click.Context, dry_run: bool) -> None:
+def setup(context: click.Context, dry_run: bool, undo: bool) -> None:
     """Let tools ask keylease, and shells complete its commands.
 
     Without a tool's name it looks for the tools on this machine, says which of them keep a password
@@ -50,10 +56,11 @@ def setup(context: click.Context, dry_run: bool) -> None:
     undone, by its own command as well.
     """
     if context.invoked_subcommand is not None:
-        if dry_run:
-            msg = "--dry-run stands before the tool's name"
+        if dry_run or undo:
+            msg = f"{'--dry-run' if dry_run else '--undo'} stands before the tool's name"
             raise UsageError(msg, f"put it after {context.invoked_subcommand}")
         return
-    from keylease.cli.setup.overview import show
+    from keylease.cli.setup import overview
 
-    show(context, TOOLS, dry_run=dry_run)
+    act = overview.undo if undo else overview.show
+    act(context, TOOLS, dry_run=dry_run)

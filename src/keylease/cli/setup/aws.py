@@ -25,6 +25,7 @@ from keylease.cli.setup.base import (
     SetupError,
     carry_out,
     dry_run_option,
+    named,
     read,
     replaced,
     undo_option,
@@ -34,6 +35,10 @@ from keylease.protocols.aws import target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+PROGRAMS: Final = ("aws",)
+COMMAND: Final = "keylease setup aws PROFILE"
+"""What a person has to say, because it needs a further word."""
 
 HELPER: Final = "keylease-aws"
 _KEY: Final = "credential_process"
@@ -72,6 +77,17 @@ def aws(_: Program, profiles: tuple[str, ...], dry_run: bool, undo: bool) -> Non
         _warn(profiles)
 
 
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    path = _path("AWS_CONFIG_FILE", "config")
+    values = [each.get(_KEY) for each in _parsed(_text(read(path), path), path).values()]
+    return [each.split()[0] for each in values if each is not None and _is_ours(each)]
+
+
 def _plan(profiles: Sequence[str]) -> Plan:
     """Return what has to be changed."""
     sections = [each if each == "default" else f"profile {each}" for each in profiles]
@@ -101,7 +117,11 @@ def _setting(values: Mapping[str, str | None], *, undo: bool) -> Plan:
         if not _is_ours(old):
             kept[section] = old
         pairs = (("-", old), ("+", new))
-        shown += [f"{mark} {section}: {_KEY} = {value}" for mark, value in pairs if value]
+        shown += [
+            f"{mark} {section}: {_KEY} = {value if _is_ours(value) else named(value)}"
+            for mark, value in pairs
+            if value
+        ]
         text = _edited(text, section, new)
         if _parsed(text, path).get(section, {}).get(_KEY) != new:
             msg = f"{path} writes the section {section} in a way that cannot be edited"

@@ -1,8 +1,9 @@
 """What every `keylease setup TOOL` does alike: look, plan, show, write whole, and take back.
 
 A tool's module plans and this one acts, so `--dry-run` cannot differ from what is done. What a
-change replaces and nobody else keeps is kept in the state directory, and `--undo` puts it back.
-What is not keylease's is neither changed nor shown: it may be private.
+change replaces and nobody else keeps is kept in the state directory, and `--undo` puts it back, to
+the byte where nobody has edited that place since. What is not keylease's is neither changed nor
+shown: it may be private.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import click
 
 from keylease.cli.base import say
+from keylease.cli.setup import patches
+from keylease.cli.setup.gitconfig import find
 from keylease.errors import KeyleaseError, StateError
 from keylease.paths import state_directory
 from keylease.statefile import Directory
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 1 << 20
 """No configuration of a tool is longer."""
 _KEPT: Final = "setup-{}.json"
+_REPLACED, _FILES = "replaced", "files"
 
 
 class SetupError(KeyleaseError):
@@ -45,7 +50,9 @@ class Change(NamedTuple):
     shown: tuple[str, ...]
     """What a person sees of it: lines that begin with `+` or `-`, none of them a secret."""
     mode: int = 0o600
-    """Of a new file. One that is there keeps its own."""
+    """Of a new file, less what the umask takes. One that is there keeps its own."""
+    exact: bool = True
+    """Whether `--undo` may put back the very bytes; not where a secret is among them."""
 
 
 class Plan(NamedTuple):
@@ -62,12 +69,30 @@ class Tool(Protocol):
     PROGRAMS: tuple[str, ...]
     """By what the tool is called; one of them on PATH means that it is here."""
 
+    def helpers(self) -> list[str]:
+        """Return the programs by which the tool asks keylease, as its configuration names them.
+
+        By a path, or by a name that is looked for on PATH; none if the tool is not set up.
+
+        Raises:
+            SetupError: the tool's configuration cannot be read.
+        """
+
+
+class PlainTool(Tool, Protocol):
+    """A tool that is set up without a further word."""
+
     def plan(self) -> Plan:
         """Return what has to be changed, if anything. It changes nothing.
 
         Raises:
             SetupError: the tool's configuration cannot be read.
         """
+
+
+def is_here(tool: Tool) -> bool:
+    """Return whether one of the tool's programs is on PATH."""
+    return any(find(program, os.get_exec_path()) for program in tool.PROGRAMS)
 
 
 dry_run_option = click.option(
@@ -78,6 +103,12 @@ undo_option = click.option(
     "--undo", is_flag=True, help="Take away what setup wrote, and put back what it replaced."
 )
 """The option `--undo`, as every setup has it."""
+
+
+def named(command: str) -> str:
+    """Return a command of somebody else's as it may be shown: what stands behind may be secret."""
+    program, *rest = command.split(maxsplit=1)[:2] or [""]
+    return f"{program} ..." if rest else program
 
 
 def read(path: str) -> bytes | None:
@@ -114,9 +145,10 @@ def carry_out(tool: str, plan: Plan, *, dry_run: bool, undo: bool) -> None:
     changes = [each for each in plan.changes if each.before != each.after]
     if not changes:
         say("nothing to undo" if undo else "nothing to change")
-    if changes and plan.replaced is not None and not (dry_run or undo):
-        with Directory.open(state_directory(), create=True) as state:
-            state.replace(_KEPT.format(tool), json.dumps(plan.replaced).encode("ascii"))
+    if undo:
+        changes = _exactly(tool, changes)
+    elif changes and not dry_run:
+        _keep(tool, plan.replaced, changes)
     for change in changes:
         if not dry_run:
             _write(change)
@@ -128,12 +160,45 @@ def carry_out(tool: str, plan: Plan, *, dry_run: bool, undo: bool) -> None:
             state.remove(_KEPT.format(tool))
 
 
+def _keep(tool: str, new: Mapping[str, Any] | None, changes: list[Change]) -> None:
+    """Write down what `--undo` has to know, before anything is changed."""
+    record = _record(tool)
+    files = record.get(_FILES, {})
+    for change in changes:
+        patch = patches.difference(change.before, change.after) if change.exact else patches.SPOILT
+        earlier = patches.unpacked(files.get(change.path, []))
+        files[change.path] = patches.packed([*earlier, patch])
+    kept = record.get(_REPLACED, {}) if new is None else dict(new)
+    text = json.dumps({_REPLACED: kept, _FILES: files})
+    with Directory.open(state_directory(), create=True) as state:
+        state.replace(_KEPT.format(tool), text.encode("ascii"))
+
+
+def _exactly(tool: str, changes: list[Change]) -> list[Change]:
+    """Return the changes that leave each file as it was before setup, wherever that is known."""
+    files = _record(tool).get(_FILES, {}) if changes else {}
+    exact = []
+    for change in changes:
+        after = change.after
+        if change.path in files:
+            # Whoever has edited that place gets what the tool's own module can do.
+            with suppress(patches.NoFitError):
+                after = patches.taken_back(change.before, patches.unpacked(files[change.path]))
+        exact.append(change._replace(after=after))
+    return exact
+
+
 def replaced(tool: str) -> dict[str, Any]:
     """Return what an earlier setup replaced; empty if nothing is known of one.
 
     Raises:
         StateError: the record cannot be used.
     """
+    found: dict[str, Any] = _record(tool).get(_REPLACED, {})
+    return found
+
+
+def _record(tool: str) -> dict[str, Any]:
     if not os.path.lexists(state_directory()):
         return {}
     name = _KEPT.format(tool)
@@ -143,7 +208,7 @@ def replaced(tool: str) -> dict[str, Any]:
         found = json.loads(packed or b"{}")
     except ValueError:
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
         msg = f"{name} is no record of what a setup replaced"
         raise StateError(msg, "delete it, and undo the setup by hand")
     return found
@@ -161,17 +226,19 @@ def _write(change: Change) -> None:
         if change.after is None:
             os.unlink(path)
             return
-        mode = change.mode
+        there = None
         with suppress(FileNotFoundError):
-            mode = stat.S_IMODE(os.stat(path).st_mode)
+            there = os.stat(path)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            with os.fdopen(os.open(unfinished, flags, 0o600), "wb") as file:
+            mode = change.mode if there is None else 0o600
+            with os.fdopen(os.open(unfinished, flags, mode), "wb") as file:
                 file.write(change.after)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(unfinished, mode)
+            if there is not None:
+                _resemble(unfinished, there)
             os.replace(unfinished, path)
         finally:
             with suppress(FileNotFoundError):
@@ -179,3 +246,16 @@ def _write(change: Change) -> None:
     except OSError as error:
         msg = f"{change.path} cannot be written: {error.strerror}"
         raise SetupError(msg, "it is as it was") from error
+
+
+def _resemble(path: str, there: os.stat_result) -> None:
+    """Give a new file the owner and the mode of the one whose place it takes.
+
+    Raises:
+        OSError: it is somebody else's, and to take it from them is not for us.
+    """
+    if sys.platform != "win32":
+        own = os.stat(path)
+        if (own.st_uid, own.st_gid) != (there.st_uid, there.st_gid):
+            os.chown(path, there.st_uid, there.st_gid)
+    os.chmod(path, stat.S_IMODE(there.st_mode))

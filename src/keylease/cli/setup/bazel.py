@@ -21,9 +21,13 @@ from keylease.httpauth import split
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PROGRAMS: Final = ("bazel", "bazelisk")
+COMMAND: Final = "keylease setup bazel HOST"
+"""What a person has to say, because it needs a further word."""
+
 HELPER: Final = "keylease-bazel"
 _HOST: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
-_OURS: Final = re.compile(r'common "?--credential_helper=[^=\s]*=[^"]*keylease-bazel(?:\.exe)?"?')
+_OURS: Final = re.compile(r'common "?--credential_helper=[^=\s]*=([^"]*keylease-bazel(?:\.exe)?)"?')
 _UNFIT: Final = r"[\"'\\\x00-\x1f]"
 
 
@@ -64,6 +68,16 @@ def _plan(hosts: Sequence[str]) -> Plan:
             file, said = file.changed(old, [line])
             shown += said
     return Plan((file.change(shown),))
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    found = [_OURS.fullmatch(line.rstrip("\r")) for line in load(_path()).lines]
+    return [each[1] for each in found if each]
 
 
 def _undoing() -> Plan:

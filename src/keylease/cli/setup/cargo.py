@@ -26,6 +26,7 @@ from keylease.cli.setup.base import (
     SetupError,
     carry_out,
     dry_run_option,
+    named,
     read,
     replaced,
     undo_option,
@@ -78,6 +79,16 @@ def plan() -> Plan:
     return Plan((_change(before, document, [PROVIDER]),), {_KEY: old})
 
 
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    _, document = _document()
+    return [PROVIDER] if PROVIDER in (document.get(_TABLE, {}).get(_KEY) or []) else []
+
+
 def _undoing() -> Plan:
     before, document = _document()
     if document.get(_TABLE, {}).get(_KEY) != [PROVIDER]:
@@ -89,8 +100,8 @@ def _change(before: bytes | None, document: dict[str, Any], providers: list[str]
     """Return the file with these providers; with none, without the key."""
     old = document.get(_TABLE, {}).get(_KEY)
     # A list of strings is written in TOML as it is in JSON.
-    shown = [f"- {_KEY} = {json.dumps(old)}"] if old is not None else []
-    shown += [f"+ {_KEY} = {json.dumps(providers)}"] if providers is not None else []
+    shown = [f"- {_KEY} = {_shown(old)}"] if old is not None else []
+    shown += [f"+ {_KEY} = {_shown(providers)}"] if providers is not None else []
     wanted = deepcopy(document)
     wanted.setdefault(_TABLE, {})
     if providers is None:
@@ -104,6 +115,12 @@ def _change(before: bytes | None, document: dict[str, Any], providers: list[str]
     msg = f"{_path()} writes the table {_TABLE} in a way that cannot be edited"
     hint = f'write it by hand: {_TABLE}.{_KEY} = ["{PROVIDER}"]'
     raise SetupError(msg, hint)
+
+
+def _shown(providers: object) -> str:
+    # A provider has arguments; cargo:token-from-stdout has a whole command.
+    known = [named(str(each)) for each in providers] if isinstance(providers, list) else []
+    return json.dumps(known)
 
 
 def _edited(text: str, providers: list[str] | None) -> Iterator[str]:

@@ -26,6 +26,7 @@ from keylease.cli.setup.base import (
     replaced,
     undo_option,
 )
+from keylease.cli.setup.members import put, take
 from keylease.errors import UsageError
 from keylease.model import Credential
 from keylease.protocols.docker import target
@@ -34,9 +35,12 @@ from keylease.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    _Edit = tuple[tuple[str, ...], str | None]
+
 PROGRAMS = ("docker",)
 
 HELPER: Final = "keylease"
+EXECUTABLE: Final = f"docker-credential-{HELPER}"
 _STORE: Final = "credsStore"
 _HELPERS: Final = "credHelpers"
 # docker-login(1): where there is no credential store the file has these, in base64 or as they are.
@@ -100,53 +104,62 @@ def plan() -> Plan:
     return _plan(*_document(), (), move=False)
 
 
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    _, document = _document()
+    named = [document.get(_STORE), *(document.get(_HELPERS) or {}).values()]
+    return [EXECUTABLE] if HELPER in named else []
+
+
 def _plan(
     before: bytes | None, document: dict[str, Any], registries: Sequence[str], *, move: bool
 ) -> Plan:
-    after, shown = json.loads(json.dumps(document)), []
+    edits: list[_Edit] = []
+    shown: list[str] = []
     kept = replaced("docker")
     if registries:
-        helpers = after.setdefault(_HELPERS, {})
+        helpers = document.get(_HELPERS) or {}
         for registry in registries:
             target(registry)
             if helpers.get(registry) != HELPER:
                 shown += _shown(f"{_HELPERS}: {registry}", helpers.get(registry), HELPER)
                 kept.setdefault(_HELPERS, {})[registry] = helpers.get(registry)
-                helpers[registry] = HELPER
-    elif after.get(_STORE) != HELPER:
-        shown += _shown(_STORE, after.get(_STORE), HELPER)
-        kept[_STORE] = after.get(_STORE)
-        after[_STORE] = HELPER
+                edits.append(((_HELPERS, registry), HELPER))
+    elif document.get(_STORE) != HELPER:
+        shown += _shown(_STORE, document.get(_STORE), HELPER)
+        kept[_STORE] = document.get(_STORE)
+        edits.append(((_STORE,), HELPER))
     if move:
         for login in _logins(document):
             # docker leaves the name of the registry there when a credential store has the login.
-            entry = after["auths"][login.registry]
-            after["auths"][login.registry] = {k: v for k, v in entry.items() if k not in _SECRETS}
+            entry = document["auths"][login.registry]
+            edits += [(("auths", login.registry, each), None) for each in _SECRETS if each in entry]
             shown.append(f"- auths: {login.registry}: the login")
-    return Plan((_change(before, document, after, shown),), kept)
+    return Plan((_change(before, edits, shown, exact=not move),), kept)
 
 
 def _undoing(before: bytes | None, document: dict[str, Any]) -> Plan:
-    after, shown = json.loads(json.dumps(document)), []
+    edits: list[_Edit] = []
+    shown: list[str] = []
     kept = replaced("docker")
-    if after.get(_STORE) == HELPER:
+    if document.get(_STORE) == HELPER:
         shown += _shown(_STORE, HELPER, kept.get(_STORE))
-        _put(after, _STORE, kept.get(_STORE))
-    helpers = after.get(_HELPERS, {})
+        edits.append(((_STORE,), kept.get(_STORE)))
+    helpers = document.get(_HELPERS) or {}
+    left = dict(helpers)
     for registry in [name for name, value in helpers.items() if value == HELPER]:
         old = kept.get(_HELPERS, {}).get(registry)
         shown += _shown(f"{_HELPERS}: {registry}", HELPER, old)
-        _put(helpers, registry, old)
-    if not helpers:
-        after.pop(_HELPERS, None)
-    return Plan((_change(before, document, after, shown),))
-
-
-def _put(members: dict[str, Any], key: str, value: str | None) -> None:
-    if value is None:
-        members.pop(key, None)
-    else:
-        members[key] = value
+        edits.append(((_HELPERS, registry), old))
+        if old is None:
+            del left[registry]
+    if helpers and not left:
+        edits.append(((_HELPERS,), None))
+    return Plan((_change(before, edits, shown),))
 
 
 def _shown(key: str, old: str | None, new: str | None) -> list[str]:
@@ -155,26 +168,27 @@ def _shown(key: str, old: str | None, new: str | None) -> list[str]:
 
 
 def _change(
-    before: bytes | None, document: dict[str, Any], after: dict[str, Any], shown: list[str]
+    before: bytes | None, edits: Sequence[_Edit], shown: Sequence[str], *, exact: bool = True
 ) -> Change:
-    if after == document:
-        return Change(_path(), before, before, ())
-    # As docker writes it.
-    text = json.dumps(after, indent="\t", ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return Change(_path(), before, text, tuple(shown))
+    text = (before or b"").decode("utf-8")
+    for path, value in edits:
+        text = take(text, path) if value is None else put(text or "{}", path, value)
+    after = text.encode("utf-8") if edits else before
+    return Change(_path(), before, after, tuple(shown), exact=exact)
 
 
 def _document() -> tuple[bytes | None, dict[str, Any]]:
     """Return docker's configuration, as it is and as it is understood."""
     before, path = read(_path()), _path()
     try:
-        document = json.loads(before or b"{}")
+        # As docker: UTF-8 without a mark, and nothing else.
+        document = json.loads((before or b"").decode("utf-8") or "{}")
     except (ValueError, RecursionError):
         msg = f"{path} is no JSON"
         # Not from the error: it may repeat the text.
         raise SetupError(msg, "docker cannot read it either; mend it first") from None
     if not isinstance(document, dict) or not all(
-        isinstance(document.get(key, {}), dict) for key in (_HELPERS, "auths")
+        isinstance(document.get(key), dict | None) for key in (_HELPERS, "auths")
     ):
         msg = f"{path} is not a configuration of docker's"
         raise SetupError(msg)
@@ -184,7 +198,7 @@ def _document() -> tuple[bytes | None, dict[str, Any]]:
 def _logins(document: dict[str, Any]) -> list[Login]:
     """Return the logins that are in plaintext."""
     found = []
-    for registry, entry in document.get("auths", {}).items():
+    for registry, entry in (document.get("auths") or {}).items():
         login = _login(registry, entry) if isinstance(entry, dict) else None
         if login is not None:
             found.append(login)
@@ -218,7 +232,7 @@ def _start(program: Program, logins: Sequence[Login]) -> None:
 def _warn(document: dict[str, Any], *, move: bool) -> None:
     if os.environ.get("DOCKER_AUTH_CONFIG"):
         warn("DOCKER_AUTH_CONFIG is set, so docker does not ask keylease", "unset it")
-    entries = document.get("auths", {}).values()
+    entries = (document.get("auths") or {}).values()
     if not move and any(
         isinstance(each, dict) and each.get(s) for each in entries for s in _SECRETS
     ):

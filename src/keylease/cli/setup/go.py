@@ -19,12 +19,15 @@ from keylease.cli.setup.base import (
     SetupError,
     carry_out,
     dry_run_option,
+    named,
     replaced,
     undo_option,
 )
 from keylease.cli.setup.lines import load, program
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keylease.cli.setup.lines import File
 
 PROGRAMS = ("go",)
@@ -78,9 +81,23 @@ def plan() -> Plan:
     new = ";".join([ours, *others])
     if new == old:
         return Plan((file.change(()),))
-    after, shown = file.changed(file.found(_LINE), [f"{_KEY}={new}"])
+    after, _ = file.changed(file.found(_LINE), [f"{_KEY}={new}"])
+    shown = (
+        *(() if old is None else (f"- {_KEY}={_shown(commands)}",)),
+        f"+ {_KEY}={_shown([ours, *others])}",
+    )
     kept = replaced("go") if len(others) != len(commands) else {_KEY: old}
     return Plan((after.change(shown),), kept)
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    commands = [each.strip() for each in (_value(load(_path())) or "").split(";")]
+    return [each.strip('"') for each in commands if _OURS.fullmatch(each)]
 
 
 def _undoing() -> Plan:
@@ -91,8 +108,14 @@ def _undoing() -> Plan:
         return Plan((file.change(()),))
     old = replaced("go").get(_KEY)
     rest = [f"{_KEY}={';'.join(others)}"] if others and (old or others != [_DEFAULT]) else []
-    after, shown = file.changed(file.found(_LINE), rest)
+    after, _ = file.changed(file.found(_LINE), rest)
+    shown = [f"- {_KEY}={_shown(commands)}"]
+    shown += [f"+ {_KEY}={_shown(others)}"] if rest else []
     return Plan((after.change(shown),))
+
+
+def _shown(commands: Sequence[str]) -> str:
+    return ";".join(each if _OURS.fullmatch(each) else named(each) for each in commands)
 
 
 def _value(file: File) -> str | None:
@@ -103,12 +126,12 @@ def _value(file: File) -> str | None:
 
 def _path() -> str:
     """Return the file that `go env -w` writes: os.UserConfigDir of Go, or what GOENV says."""
-    named = os.environ.get("GOENV")
-    if named == "off":
+    chosen = os.environ.get("GOENV")
+    if chosen == "off":
         msg = "GOENV is off, so go reads no file"
         raise SetupError(msg, f"unset it, or set {_KEY}={HELPER} in the environment")
-    if named:
-        return named
+    if chosen:
+        return chosen
     if sys.platform == "win32":
         base = os.environ.get("APPDATA") or os.path.expanduser("~")
     elif sys.platform == "darwin":

@@ -7,6 +7,7 @@ files, and holds secrets.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ import click
 from keylease.cli.base import Command, Program, say
 from keylease.cli.executable import find
 from keylease.cli.setup.base import SetupError, dry_run_option, undo_option
+from keylease.cli.setup.gitconfig import find as lookup
+
+PROGRAMS: Final = ("kubectl",)
+COMMAND: Final = "keylease setup kubernetes USER"
+"""What a person has to say, because it needs a further word."""
 
 HELPER: Final = "keylease-kubernetes"
 API: Final = "client.authentication.k8s.io/v1"
@@ -85,6 +91,19 @@ def kubernetes(_: Program, user: str, dry_run: bool, undo: bool) -> None:
         )
 
 
+def helpers() -> list[str]:
+    """Return the program if the kubeconfig names it; without kubectl nobody can tell.
+
+    Raises:
+        SetupError: kubectl cannot read it.
+    """
+    if lookup(PROGRAMS[0], os.get_exec_path()) is None:
+        return []
+    entries = [user.get("exec") for user in _users().values()]
+    named = [each.get("command") for each in entries if isinstance(each, dict)]
+    return [each for each in named if isinstance(each, str) and os.path.basename(each) == HELPER]
+
+
 def _check(user: str, held: dict[str, Any], entry: object, *, ours: bool) -> None:
     """Refuse a user that keylease would not be asked for."""
     # In the key of `kubectl config unset` a full stop ends a name.
@@ -107,13 +126,16 @@ def _tell(user: str, mark: str, *, dry_run: bool) -> None:
 
 def _user(name: str) -> dict[str, Any]:
     """Return what the kubeconfig says of a user; kubectl itself leaves the secrets out."""
+    return _users().get(name, {})
+
+
+def _users() -> dict[str, dict[str, Any]]:
     try:
         users = json.loads(_kubectl("view", "--output=json")).get("users") or []
-        found = [each["user"] for each in users if each["name"] == name]
+        return {each["name"]: dict(each["user"] or {}) for each in reversed(users)}
     except (ValueError, KeyError, TypeError, AttributeError):
         msg = "kubectl config view says something that is no kubeconfig"
         raise SetupError(msg) from None
-    return dict(found[0] or {}) if found else {}
 
 
 def _kubectl(*words: str) -> str:

@@ -44,7 +44,7 @@ class File(NamedTuple):
         """Return the change that makes the file so. A file with nothing in it is removed."""
         text = "".join(f"{line}\n" for line in self.lines)
         after = text.encode("utf-8", "surrogateescape") if text.strip() else None
-        return Change(self.path, self.before, after if shown else self.before, tuple(shown), 0o644)
+        return Change(self.path, self.before, after if shown else self.before, tuple(shown))
 
 
 def load(path: str) -> File:

@@ -22,6 +22,7 @@ from keylease.errors import UsageError
 
 PROGRAMS: Final = ("pip", "pip3")
 
+_PROGRAM: Final = "keyring"
 _LINE: Final = "keyring-provider = subprocess"
 _SECTION: Final = re.compile(r"\[([^]]*)\].*")
 # configparser, as pip uses it: either sign divides, and capital letters are small ones; pip itself
@@ -47,7 +48,7 @@ def pip(_: Program, dry_run: bool, undo: bool) -> None:
     stays. --undo takes the line away.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     carry_out("pip", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
-    if not undo and shutil.which("keyring") is None:
+    if not undo and shutil.which(_PROGRAM) is None:
         hint = (
             "install it with keylease beside it: pipx install keyring; pipx inject keyring keylease"
         )
@@ -74,6 +75,16 @@ def plan() -> Plan:
         after, shown = file.changed([header], [header, _LINE])
         shown = (f"+ {_LINE}",)
     return Plan((after.change(shown),))
+
+
+def helpers() -> list[str]:
+    """Return the program by which pip asks the library that asks keylease, if it is told to.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    _, options = _global(load(_path()))
+    return [_PROGRAM] if options == [_LINE] else []
 
 
 def _undoing() -> Plan:

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
     from keylease.model import Target
 
+PROGRAMS: Final = ("pnpm",)
+COMMAND: Final = "keylease setup pnpm REGISTRY"
+"""What a person has to say, because it needs a further word."""
+
 HELPER: Final = "keylease-pnpm"
-_OURS: Final = re.compile(r"//[^=]*:tokenHelper=(?:\S*/)?keylease-pnpm(?:\.exe)? \S+")
+_OURS: Final = re.compile(r"//[^=]*:tokenHelper=((?:\S*/)?keylease-pnpm(?:\.exe)?) \S+")
 # pnpm splits the value at blanks, and refuses these, because a shell would mean something by them.
 _UNFIT: Final = r"[\s$%`\"'\\]"
 
@@ -69,6 +73,16 @@ def _plan(registries: Sequence[Target]) -> Plan:
             file, said = file.changed(old, [line])
             shown += said
     return Plan((file.change(shown),))
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    found = [_OURS.fullmatch(line.rstrip("\r")) for line in load(_path()).lines]
+    return [each[1] for each in found if each]
 
 
 def _undoing() -> Plan:

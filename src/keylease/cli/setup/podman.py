@@ -25,6 +25,7 @@ from keylease.cli.setup.base import (
 PROGRAMS = ("podman", "skopeo", "buildah")
 
 NAME: Final = "90-keylease.conf"
+EXECUTABLE: Final = "docker-credential-keylease"
 LINE: Final = 'credential-helpers = ["keylease"]'
 TEXT: Final = f"""\
 # Written by: keylease setup podman
@@ -65,6 +66,15 @@ def plan() -> Plan:
     """
     path, before = _path(), _ours()
     return Plan((Change(path, before, TEXT.encode(), (f"+ {LINE}",), 0o644),))
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    return [EXECUTABLE] if _ours() is not None else []
 
 
 def undoing() -> Plan:

@@ -36,6 +36,7 @@ LINE: Final = 'credentials_helper "keylease" {}'
 _ENTRY: Final = re.compile(r'[ \t]*credentials_helper[ \t]+"?([^"\s{]*)"?.*')
 _OURS: Final = re.compile(re.escape(LINE))
 _MARK: Final = "# Written by: keylease setup terraform"
+_EXEC: Final = re.compile(r'^exec (.+) "\$@"$', re.MULTILINE)
 _SCRIPT: Final = f"""\
 #!/bin/sh
 {_MARK}
@@ -90,6 +91,20 @@ def plan() -> Plan:
             after, shown = file.changed([], [LINE])
             changes.append(after.change(shown))
     return Plan(tuple(changes))
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    if not any(load(path).found(_OURS) for path in _configurations()):
+        return []
+    # Terraform says nothing where the program is missing, or cannot run what it is to run.
+    text = (read(_place()) or b"").decode("utf-8", "surrogateescape")
+    found = _EXEC.search(text) if sys.platform != "win32" else None
+    return [_place(), *(shlex.split(found[1]) if found else ())]
 
 
 def _undoing() -> Plan:

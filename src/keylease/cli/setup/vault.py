@@ -46,7 +46,7 @@ PROGRAMS = tuple(client.name for client in _CLIENTS)
 HELPER: Final = "keylease-vault"
 _LINE: Final = re.compile(r"[ \t]*token_helper[ \t]*=.*")
 _OURS: Final = re.compile(
-    r'[ \t]*token_helper[ \t]*=[ \t]*"(?:[^"]*/)?keylease-vault(?:\.exe)?"[ \t]*'
+    r'[ \t]*token_helper[ \t]*=[ \t]*"((?:[^"]*/)?keylease-vault(?:\.exe)?)"[ \t]*'
 )
 _UNFIT: Final = r"[^A-Za-z0-9_./+,:@-]"
 
@@ -96,6 +96,16 @@ def plan() -> Plan:
         after, shown = file.changed(old, [line])
         changes.append(after.change(shown))
     return Plan(tuple(changes), kept)
+
+
+def helpers() -> list[str]:
+    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+
+    Raises:
+        SetupError: the configuration cannot be read.
+    """
+    lines = [line for client in _CLIENTS for line in _file(client).lines]
+    return [found[1] for line in lines if (found := _OURS.fullmatch(line.rstrip("\r")))]
 
 
 def _undoing() -> Plan:

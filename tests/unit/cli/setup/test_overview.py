@@ -58,6 +58,18 @@ def test_the_tools_that_are_here_are_shown(console, machine):
     assert [] == files(machine)
 
 
+def test_a_tool_that_needs_a_further_word_is_named(console, machine):
+    """What cannot be guessed is what a person has to say, and then it is not named again."""
+    for name in ("pnpm", "keylease-pnpm"):
+        (machine.parent / "programs" / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (machine.parent / "programs" / name).chmod(0o755)
+    said = "pnpm is here, and asks once it is named: keylease setup pnpm REGISTRY\n"
+
+    assert said in console.run("setup", "--dry-run").out
+    assert 0 == console.run("setup", "pnpm", "https://npm.example").code
+    assert said not in console.run("setup", "--dry-run").out
+
+
 def test_each_is_asked_for(console, machine, monkeypatch):
     """What is agreed to is done as the tool's own command does it, and the rest is not."""
     answer(monkeypatch, "ny")
@@ -129,3 +141,28 @@ def test_every_tool_can_be_found(name):
     assert module.PROGRAMS
     assert callable(module.plan)
     assert os.sep not in "".join(module.PROGRAMS)
+
+
+def test_everything_is_undone_at_once(console, machine, monkeypatch):
+    """Each tool is as it was, and one whose file is broken does not keep the others from it."""
+    answer(monkeypatch, "yy")
+    console.run("setup")
+    shown = console.run("setup", "--undo", "--dry-run")
+    assert f"would change {machine}/.docker/config.json:\n  - credsStore: keylease" in shown.out
+    (machine / ".docker/config.json").write_text("{", encoding="utf-8")
+
+    undone = console.run("setup", "--undo")
+
+    assert 0 == undone.code
+    assert ["config.json"] == [n for n in files(machine) if not n.startswith("setup-")]
+    assert "docker: " in undone.err
+    assert "run: keylease setup git --undo" in undone.err
+
+
+def test_undo_before_a_tools_name_is_refused(console, machine):
+    """It would look as if it counted for that tool alone."""
+    said = console.run("setup", "--undo", "docker")
+
+    assert 2 == said.code
+    assert "--undo stands before the tool's name" in said.err
+    assert [] == files(machine)
