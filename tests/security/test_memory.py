@@ -23,6 +23,7 @@ from support.memory_scan import (
     TOKEN,
     credential,
     keys,
+    left,
     needles,
     require_scan,
     run,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from support.throwaway import Throwaway
 
 MEMORY = "/dev/shm"  # noqa: S108 - each test has a directory of its own in it
-# Linux lets nobody read these, and no program writes to them: proc(5), vdso(7).
-KERNELS_OWN = {"[vvar]", "[vvar_vclock]", "[vsyscall]"}
 # What ends the helper somewhere in the middle: the call that is interrupted, and by what.
 IMPORTS = "from keylease.errors import *; from keylease.protocols import git"
 BROKEN = """
@@ -70,13 +69,6 @@ def operate(home: Throwaway, operation: str, stdin: bytes) -> tuple[Scan, bytes]
     ) as traced:
         # The keys are read from the keychain now: a first store has just made them.
         return traced.scan(credential() + keys(home)), traced.answer()
-
-
-def left(found: Scan) -> list[str]:
-    """Return where secrets were found, after a look at what was searched."""
-    assert KERNELS_OWN >= {name.rpartition(" ")[2] for name in found.unreadable}
-    assert 1_000_000 < found.scanned, "the control: a Python has more memory than that"
-    return found.places
 
 
 def script(home: Throwaway, source: str, operation: str, stdin: bytes, wanted: list[Needle]):

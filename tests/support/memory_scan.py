@@ -38,6 +38,8 @@ STORE = (
     WHERE + b"username=alice\npassword=" + PASSWORD + b"\noauth_refresh_token=" + TOKEN + b"\n\n"
 )
 
+# Linux lets nobody read these, and no program writes to them: proc(5), vdso(7).
+KERNELS_OWN = {"[vvar]", "[vvar_vclock]", "[vsyscall]"}
 # The way in which a program handles a password that nobody has thought about: text, lines, bytes.
 ORDINARY = """
 import os, sys
@@ -72,6 +74,13 @@ def run(
         words, stdin=stdin, environment=environment, directory=directory
     ) as traced:
         return traced.scan(wanted), traced.answer()
+
+
+def left(found: Scan) -> list[str]:
+    """Return where secrets were found, after a look at what was searched."""
+    assert KERNELS_OWN >= {name.rpartition(" ")[2] for name in found.unreadable}
+    assert 1_000_000 < found.scanned, "the control: a Python has more memory than that"
+    return found.places
 
 
 def credential() -> list[Needle]:
