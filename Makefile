@@ -7,6 +7,10 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The interpreter's version and place. A virtual environment of another one is made again.
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(sys.version.split()[0], sys.base_prefix)')
+# What is installed besides the package: of the extras of pyproject.toml.
+EXTRAS ?= test
+# The clients of make interop that are no packages of Python.
+CLIENTS := skopeo podman buildah docker-registry apache2-utils restic borgbackup rclone curl openssh-client npm
 # What the installed package is made of. A change of any of it installs the package again.
 SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1) $(shell find src -type f -not -name '*.pyc')
 
@@ -32,10 +36,18 @@ demo: $(VENV)/.keylease
 test: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest $(ARGS)
 
-# They are part of `make test`, too. Here the reason of each skip is what one looks for.
+# They are part of `make test`, too. Here every client is installed that pip and npm have, and the
+# reason of each skip is what one looks for.
 interop: $(VENV)/.test
-	@$(PIP) install --quiet ".[test,interop]"
+	@echo "installing the clients that come as packages of Python, and pnpm if npm is here"
+	@$(PIP) install --quiet ".[test,clients,interop]"
+	@command -v pnpm >/dev/null || ! command -v npm >/dev/null || test -e $(BIN)/pnpm \
+	  || npm install --silent --global --prefix $(VENV) pnpm \
+	  || echo "pnpm could not be installed, so its tests are skipped"
 	@env -u PYTHONPATH $(BIN)/pytest -v tests/interop $(ARGS)
+	@echo "What was skipped, and why, stands above. On Debian and Ubuntu the other clients are:"
+	@echo "  apt-get install $(CLIENTS)"
+	@echo "and terraform, docker and a cargo of 1.74 or newer, each from its own site."
 
 lint: $(VENV)/.test
 	@$(BIN)/pytest -q -k "not mypy" tests/test_static_checks.py
@@ -77,5 +89,5 @@ $(VENV)/.keylease: $(VENV)/.made $(SOURCES)
 # Tests build the package without the network, so the build backend is installed too (extra `test`).
 $(VENV)/.test: $(VENV)/.made $(SOURCES)
 	@echo "installing keylease and what its tests need"
-	@$(PIP) install --quiet ".[test]"
+	@$(PIP) install --quiet ".[$(EXTRAS)]"
 	@touch $@ $(VENV)/.keylease

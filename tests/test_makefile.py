@@ -27,10 +27,10 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def plan(checkout, python):
-    """Return what `make demo` would do."""
+def plan(checkout, python, *words):
+    """Return what `make demo` would do, or another verb with its variables."""
     done = subprocess.run(
-        ["make", "--dry-run", "demo", f"PYTHON={python}"],
+        ["make", "--dry-run", *(words or ("demo",)), f"PYTHON={python}"],
         cwd=checkout,
         capture_output=True,
         text=True,
@@ -52,3 +52,32 @@ def test_other_interpreter_gets_an_environment_of_its_own(checkout):
     other.chmod(0o755)
 
     assert f"{other} -m venv --clear .venv" in plan(checkout, other)
+
+
+def test_interop_installs_the_clients_and_says_what_it_cannot(checkout):
+    """Every client that is a package of Python, and a line on where the others are from."""
+    planned = plan(checkout, sys.executable, "interop")
+
+    assert '".[test,clients,interop]"' in planned
+    assert "apt-get install skopeo" in planned
+
+
+def test_extras_are_what_ci_adds(checkout):
+    """CI runs some of the clients; `make test` alone installs none."""
+    assert '".[test,clients]"' in plan(checkout, sys.executable, "test", "EXTRAS=test,clients")
+    assert '".[test]"' in plan(checkout, sys.executable, "test")
+
+
+def test_what_ci_demands_is_asked_for_by_a_test():
+    """A name that no test knows would demand nothing, and its tests could be skipped in CI."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    demanded = {
+        name
+        for line in script.splitlines()
+        if line.startswith("KEYLEASE_CI_REQUIRE")
+        for name in line.partition("=")[2].strip(",").split(",")
+    }
+    tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
+
+    assert {"installed", "uv"} <= demanded
+    assert [] == sorted(name for name in demanded if not any(f'"{name}"' in text for text in tests))

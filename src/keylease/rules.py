@@ -138,11 +138,13 @@ def origin(protocol: str, host: str) -> str:
     RFC 3986, 3.1, 3.2.2, 3.2.3 and 6.2.3: scheme and host are the same in capital letters; a port
     is a number, and the one that a scheme has by itself, or an empty one, is none; a full stop at
     the end is the root of DNS. RFC 3490, 3.1: letters of other widths are the same, and so are
-    other full stops. A session keeps to the letter all the same. Terms only take away, so here the
-    wider reading is the strict one. An alias in DNS is another server; nobody is asked about it.
+    other full stops. Who asks a server is no part of its name (3.2.1), and of a name in parts, as
+    one of an AWS profile may be, the first one counts. A session keeps to the letter all the same.
+    Terms only take away, so here the wider reading is the strict one. An alias in DNS is another
+    server; nobody is asked about it.
     """
     protocol = protocol.lower()
-    name, port = _split_port(host.lower())
+    name, port = _split_port(host.lower().partition("/")[0].rpartition("@")[2])
     if not name.isascii():
         name = _ascii(name)
     number = port.lstrip("0")

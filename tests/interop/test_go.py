@@ -102,6 +102,18 @@ def test_go_is_answered_from_the_session(rig: Rig) -> None:
     assert [] == holders(rig.home, PASSWORD, ENCODED)
 
 
+def test_go_is_answered_from_the_path_that_it_fetches(rig: Rig) -> None:
+    """A newer login to another path of the server is not what Go gets."""
+    for path, password in (("example.com", PASSWORD), ("other", "wrong")):
+        words = ("--password-stdin", "--username", USERNAME, f"{rig.server.url}/{path}")
+        done = rig.home.run("keylease", "login", *words, stdin=password)
+        assert done.returncode == 0, done.stderr
+
+    answered = rig.versions()
+
+    assert "example.com/secret v1.0.0\n" == answered.stdout, answered.stderr
+
+
 def test_an_ended_session_is_a_server_that_refuses(rig: Rig) -> None:
     """After the end Go says what the server says."""
     rig.home.environment |= ENDS_SOON

@@ -282,6 +282,11 @@ def test_echo_may_come_for_two_minutes() -> None:
         ("ssh", "github.com:", "ssh://github.com"),
         ("https", "[::1]:443", "https://[::1]"),
         ("https", "evil-github.com", "https://evil-github.com"),
+        # A registry of cargo's with a user in it, and names of AWS profiles.
+        ("ssh", "git@github.com", "ssh://github.com"),
+        ("ssh", "git@github.com:22", "ssh://github.com:22"),
+        ("aws", "team/prod", "aws://team"),
+        ("aws", "ada@team/prod", "aws://team"),
     ],
 )
 def test_one_server_has_one_name_for_the_policy(protocol: str, host: str, expected: str) -> None:

@@ -165,9 +165,9 @@ def _keep(tool: str, new: Mapping[str, Any] | None, changes: list[Change]) -> No
     record = _record(tool)
     files = record.get(_FILES, {})
     for change in changes:
-        patch = patches.difference(change.before, change.after) if change.exact else patches.SPOILT
         earlier = patches.unpacked(files.get(change.path, []))
-        files[change.path] = patches.packed([*earlier, patch])
+        known = patches.with_change(earlier, change.before, change.after)
+        files[change.path] = patches.packed(known if change.exact else [patches.SPOILT])
     kept = record.get(_REPLACED, {}) if new is None else dict(new)
     text = json.dumps({_REPLACED: kept, _FILES: files})
     with Directory.open(state_directory(), create=True) as state:

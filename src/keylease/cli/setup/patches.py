@@ -38,10 +38,22 @@ class NoFitError(StateError):
     """The file has been edited where it was changed."""
 
 
-def difference(before: bytes | None, after: bytes | None) -> Patch:
+def with_change(earlier: Sequence[Patch], before: bytes | None, after: bytes | None) -> list[Patch]:
+    """Return the patches of a file with that of one more change.
+
+    Those that do not fit any more, or were never carried out, are forgotten.
+    """
+    try:
+        taken_back(before, earlier)
+    except NoFitError:
+        earlier = ()
+    if after is None or (not earlier and _OURS in (before or b"")):
+        return [SPOILT]
+    return [*earlier, difference(before, after)]
+
+
+def difference(before: bytes | None, after: bytes) -> Patch:
     """Return the patch of a change. It has no more of the file than what the change replaced."""
-    if after is None or _OURS in (before or b""):
-        return SPOILT
     if before is None:
         return Patch(0, after, None)
     start = _alike(before, after)

@@ -110,6 +110,17 @@ def test_an_edit_after_setup_is_not_lost(console, home):
     assert "# new\nbuild --x\nbuild --y\n" == (home / ".bazelrc").read_text()
 
 
+def test_two_setups_of_one_tool_are_undone_to_the_byte(console, home):
+    """The second was made of what the first had left."""
+    (home / ".bazelrc").write_text("build --x")
+    console.run("setup", "bazel", "a.example")
+    console.run("setup", "bazel", "b.example")
+
+    console.run("setup", "bazel", "--undo")
+
+    assert "build --x" == (home / ".bazelrc").read_text()
+
+
 def test_an_empty_file_is_not_removed(console, home):
     """Somebody had made it."""
     (home / ".npmrc").touch()

@@ -11,6 +11,7 @@ from keylease.cli.setup.patches import (
     packed,
     taken_back,
     unpacked,
+    with_change,
 )
 
 _FILES = st.none() | st.text("ab\n\r", max_size=12).map(str.encode)
@@ -59,7 +60,27 @@ def test_a_file_that_was_made_and_has_grown_is_not_removed():
 
 def test_a_file_that_names_us_already_is_not_taken_for_how_it_was():
     """It may have come from another machine, with a line that is to go."""
-    assert SPOILT == difference(b"x=/old/keylease-x\n", b"x=/new/keylease-x\n")
+    assert [SPOILT] == with_change([], b"x=/old/keylease-x\n", b"x=/new/keylease-x\n")
+
+
+def test_a_change_upon_a_change_is_taken_back_with_it():
+    """A second setup for another server is no reason to guess."""
+    first, second = b"a\nkeylease 1", b"a\nkeylease 1\nkeylease 2"
+    patches = with_change(with_change([], b"a", first), first, second)
+
+    assert b"a" == taken_back(second, patches)
+
+
+def test_a_change_that_was_never_carried_out_is_forgotten():
+    """The file could not be written the first time."""
+    patches = with_change(with_change([], b"a", b"a\nkeylease"), b"a", b"a\nkeylease")
+
+    assert b"a" == taken_back(b"a\nkeylease", patches)
+
+
+def test_what_is_spoilt_stays_so():
+    """Where a login was moved out of the file, its bytes are not to come back."""
+    assert [SPOILT] == with_change([SPOILT], b"keylease", b"keylease keylease")
 
 
 @pytest.mark.parametrize("found", [None, 1, [1], [[0, "?", None]], [["a", "", ""]], [[0, 1, 2]]])
