@@ -88,7 +88,10 @@ def test_first_stores_at_once_make_one_vault(home: Throwaway) -> None:
 
 
 def test_writers_and_readers_of_one_host(kernel_home: Throwaway) -> None:
-    """Readers of a host that is being written get the old or the new credential, always whole."""
+    """Readers of a host that is being written get the old or the new credential, always whole.
+
+    A machine that is too slow for all of them at once refuses some, with no answer at all.
+    """
     kernel_home.run("keylease", "store", stdin=storing(0).decode())
     versions = [question(0, username="alice", password=f"version-{n}") for n in range(10)]
     mixed = [("store", version) for version in versions] + [("get", question(0))] * 30
@@ -97,9 +100,11 @@ def test_writers_and_readers_of_one_host(kernel_home: Throwaway) -> None:
     answers = at_once(kernel_home, mixed)
 
     allowed = {b"secret-0", *(b"version-%d" % n for n in range(10))}
+    assert any(code == 0 and answer for code, answer in answers)
     for (operation, _), (code, answer) in zip(mixed, answers, strict=True):
-        assert 0 == code
-        if operation == "get":
+        if code or operation == "store":
+            assert b"" == answer
+        else:
             assert answer.removeprefix(b"username=alice\npassword=").rstrip(b"\n") in allowed
     assert 1 == len(list(kernel_home.state.rglob("*.sealed")))
     assert_log_is_whole(kernel_home)
