@@ -107,7 +107,9 @@ def test_page_has_no_fault(page, words):
     )
 
     assert "" == done.stderr
-    assert words[0] != "mandoc" or "" == done.stdout
+    # No date on purpose: the same source gives the same page on any day.
+    complaints = [line for line in done.stdout.splitlines() if "missing date" not in line]
+    assert words[0] != "mandoc" or [] == complaints
 
 
 def test_fault_is_found(tmp_path):
