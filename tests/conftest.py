@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.kernel_keyring import require_kernel_keyring
 from support.secret_service import GnomeKeyring, require_gnome_keyring
 from support.throwaway import Throwaway
@@ -12,6 +13,12 @@ from support.throwaway import Throwaway
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# No example fails for being slow: that would be a test of the machine and of what else runs on it.
+settings.register_profile(
+    "keylease", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("keylease")
 
 
 class Desktop(NamedTuple):
