@@ -198,12 +198,15 @@ class Touch(NamedTuple):
         return cls(session.hex(), Moment(wall, since, boot.hex()), moment, digest, echo)
 
 
+def packed_bytes(credential: Credential) -> int:
+    """Return how long the credential is when it is packed, without making a copy of it."""
+    return sum(_FIELD.size + len(part) for _, part in _parts(credential))
+
+
 def pack_credential(credential: Credential) -> memoryview:
     """Return the secret and the extra fields, packed. The caller clears them."""
-    parts = [(_SECRET, credential.secret.reveal())]
-    for name, value in credential.fields:
-        parts += ((_NAME, memoryview(encode(name))), (_VALUE, value.reveal()))
-    packed = allocate(sum(_FIELD.size + len(part) for _, part in parts))
+    parts = _parts(credential)
+    packed = allocate(packed_bytes(credential))
     at = 0
     for tag, part in parts:
         _FIELD.pack_into(packed, at, tag, len(part))
@@ -251,6 +254,13 @@ def encode(name: str) -> bytes:
 def encode_optional(name: str | None) -> bytes | None:
     """Return a name's own bytes; absent stays absent."""
     return None if name is None else encode(name)
+
+
+def _parts(credential: Credential) -> list[tuple[int, memoryview]]:
+    parts = [(_SECRET, credential.secret.reveal())]
+    for name, value in credential.fields:
+        parts += ((_NAME, memoryview(encode(name))), (_VALUE, value.reveal()))
+    return parts
 
 
 def _sixteen_bytes(digits: str) -> bytes:

@@ -33,6 +33,7 @@ from keylease.record import (
     encode_optional,
     length_prefixed,
     pack_credential,
+    packed_bytes,
     unpack_credential,
 )
 from keylease.secret import Secret, random_bytes
@@ -96,6 +97,11 @@ def seal(keys: Keys, header: Header, label: Label, credential: Credential) -> by
     finally:
         secure_clear(packed)
     return sealed + _box(_derive(keys, "label", salt, clear), label.pack(), sealed)
+
+
+def sealed_bytes(label: Label, credential: Credential) -> int:
+    """Return how long the sealed file of a credential is, before there is one."""
+    return HEADER_BYTES + 2 * _SMALLEST_BOX + packed_bytes(credential) + len(label.pack())
 
 
 def open_label(keys: Keys, sealed: bytes) -> Opened:

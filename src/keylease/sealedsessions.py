@@ -23,7 +23,7 @@ from keylease.buckets import (
 )
 from keylease.errors import SealError, StateError, StateMissingError, UsageError
 from keylease.model import Session
-from keylease.record import TOUCH_BYTES, Header, Label, Touch
+from keylease.record import DIGEST_BYTES, TOUCH_BYTES, Header, Label, Touch
 from keylease.seal import (
     Keys,
     Opened,
@@ -35,6 +35,7 @@ from keylease.seal import (
     open_credential,
     open_label,
     seal,
+    sealed_bytes,
 )
 from keylease.shares.base import ShareUnavailableError
 
@@ -191,6 +192,18 @@ class Sessions:
         """Return the digest by which a secret that comes back is recognised."""
         return echo(self._key, target, username, secret)
 
+    def demand_room(self, session: Session, credential: Credential) -> None:
+        """Raise if a session cannot be put because of what it would hold.
+
+        Raises:
+            UsageError: the credential is too long to be read again.
+        """
+        label = _label(session, bytes(DIGEST_BYTES))
+        if sealed_bytes(label, credential) > LONGEST_SEALED:
+            # A file that is too long to be read would hold up everything that reads its bucket.
+            msg = f"the credential is too long: a sealed file has at most {LONGEST_SEALED} bytes"
+            raise UsageError(msg, "nothing was stored")
+
     def put(self, session: Session, credential: Credential, *, seconds: int) -> bool:
         """Seal a new session. It is on the disk on return, whole, or not at all.
 
@@ -203,9 +216,10 @@ class Sessions:
             Whether the platform itself destroys what opens it when it ends.
 
         Raises:
-            UsageError: the credential is too long to be read again.
+            UsageError: what `demand_room` raises.
             StateError: it cannot be written.
         """
+        self.demand_room(session, credential)
         self.grown = True
         kind, share = self._shares.create(session.id, seconds)
         try:
@@ -225,12 +239,7 @@ class Sessions:
             cap_seconds=session.cap_seconds,
         )
         digest = self.echo(session.target, session.username, credential.secret)
-        label = Label(session.target, session.username, session.authtype, session.expires, digest)
-        sealed = seal(keys, header, label, credential)
-        if len(sealed) > LONGEST_SEALED:
-            # A file that is too long to be read would hold up everything that reads its bucket.
-            msg = f"the credential is too long: a sealed file has at most {LONGEST_SEALED} bytes"
-            raise UsageError(msg, "nothing was stored")
+        sealed = seal(keys, header, _label(session, digest), credential)
         touch = Touch(session.id, session.used, None, header_digest(sealed), digest)
         name = bucket(self._key, session.target)
         with self._directory.child(name, create=True) as inside:
@@ -332,3 +341,7 @@ class Sessions:
             # A record that was torn or forged counts as lost, and a lost one makes a session older.
             return None
         return touch if touch.id == session else None
+
+
+def _label(session: Session, digest: bytes) -> Label:
+    return Label(session.target, session.username, session.authtype, session.expires, digest)

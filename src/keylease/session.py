@@ -464,6 +464,7 @@ class SessionService:
     def _persist(
         self, sessions: Sessions, session: Session, credential: Credential, now: Moment
     ) -> Session:
+        sessions.demand_room(session, credential)
         live = self._judge.sort(sessions, sessions.of(session.target), now).live
         self._audit.log(_entry("session.created", session), now)
         erased = sessions.put(session, credential, seconds=_whole_seconds(session, now))

@@ -103,6 +103,14 @@ def test_a_secret_of_any_length_is_sealed(length):
     assert secret == bytes(seal.open_credential(keys(shared=False), opened).secret.reveal())
 
 
+@pytest.mark.parametrize("fields", [(), (("refresh", Secret(b"token")), ("", Secret(b"")))])
+def test_the_length_of_a_sealed_file_is_known_before(fields):
+    """What is too long is refused before anything is said or done, so the length is exact."""
+    held = Credential("alice", Secret(SECRET), fields=fields)
+
+    assert seal.sealed_bytes(make_label(TARGET, held), held) == len(sealed_with(fields=fields))
+
+
 def test_opening_the_label_does_not_decrypt_the_credential(monkeypatch):
     """Looking at a session touches no secret: one decryption, and it gives the label."""
     seen = []

@@ -7,7 +7,8 @@ import pytest
 from support.rig import EXAMPLE, PASSWORD, credential, text
 from support.sealed import Place
 
-from keylease.errors import StateError, UnsafeStateError
+from keylease.buckets import LONGEST_SEALED
+from keylease.errors import StateError, UnsafeStateError, UsageError
 from keylease.secret import Secret
 from keylease.shares.base import ShareUnavailableError
 from keylease.shares.policy import PolicyShares
@@ -322,6 +323,15 @@ def test_session_that_was_not_made_leaves_no_share(shared):
         sessions.put(session, credential(), seconds=900)
 
     assert {} == shared.shares.held
+
+
+def test_a_credential_that_is_too_long_makes_no_share(shared):
+    """What is refused for its length leaves nothing, even where nobody asked before."""
+    with pytest.raises(UsageError, match="too long"):
+        shared.put(password=b"x" * LONGEST_SEALED)
+
+    assert {} == shared.shares.held
+    assert [] == shared.find()
 
 
 @POSIX

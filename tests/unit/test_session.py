@@ -158,6 +158,23 @@ def test_what_is_too_long_to_be_read_again_is_not_kept(rig: Rig) -> None:
     assert 2 == len(rig.session.sessions())
 
 
+def test_what_is_refused_for_its_length_never_was_a_session(rig: Rig) -> None:
+    """The log tells of no session that never came to be, and of no end of the one that stays."""
+    rig.session.create(EXAMPLE, credential())
+
+    with pytest.raises(UsageError, match="too long"):
+        rig.session.create(EXAMPLE, credential(password=b"x" * LONGEST_SEALED))
+    with pytest.raises(UsageError, match="too long"):
+        rig.session.store(bring(password=b"x" * LONGEST_SEALED))
+
+    assert [
+        ("vault.created", None),
+        ("session.created", None),
+        ("session.refused", "usage"),
+        ("session.refused", "usage"),
+    ] == rig.events()
+
+
 def test_store_replaces_the_session_of_the_same_user(rig: Rig) -> None:
     """A new password takes the place of the old one, and the old session's end is on record."""
     rig.session.store(bring(password=b"old", extra=(("oauth_refresh_token", Secret(b"t")),)))
