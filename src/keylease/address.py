@@ -44,6 +44,23 @@ def describe(target: Target, username: str | None) -> str:
     return f"{target.url} as {username or 'the empty user name'}"
 
 
+def login_command(wanted: Address, url: str | None = None, tool: str | None = None) -> str:
+    """Return what to type into a shell to start such a session.
+
+    Args:
+        wanted: What the session is for.
+        url: What the tool knows the session by; that of the target if not given.
+        tool: Whose session it is, where it is not git's.
+    """
+    from shlex import quote
+
+    words = ["keylease", "login"]
+    words += [] if tool is None else ["--tool", tool]
+    words += [wanted.target.url if tool is None or url is None else url]
+    words += [] if wanted.username is None else ["--username", wanted.username]
+    return " ".join(map(quote, words))
+
+
 def parse_url(url: str, username: str | None = None) -> Address:
     """Return what a URL names, exactly as git would ask for it.
 

@@ -32,10 +32,14 @@ carries a secret, and neither ends with a full stop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from keylease.model import Reason
+
+
+LOGIN: Final = "keylease login URL"
+"""How a hint names the command where no URL is known. Who knows it puts the whole command here."""
 
 
 class KeyleaseError(Exception):
@@ -79,7 +83,7 @@ class SessionNotFoundError(KeyleaseError):
     """
 
     exit_code = 3
-    hint = "start one with: keylease login URL"
+    hint = f"start one with: {LOGIN}"
 
 
 class SessionEndedError(SessionNotFoundError):
@@ -122,7 +126,7 @@ class VaultRevokedError(KeyleaseError):
     """
 
     exit_code = 5
-    hint = "start afresh with: keylease login URL"
+    hint = f"start afresh with: {LOGIN}"
 
 
 class StateError(KeyleaseError):
@@ -155,7 +159,7 @@ class SealError(KeyleaseError):
     """
 
     exit_code = 6
-    hint = "the session is over; start a new one with: keylease login URL"
+    hint = f"the session is over; start a new one with: {LOGIN}"
 
 
 class UnknownFormatError(SealError):

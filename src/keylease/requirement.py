@@ -6,14 +6,13 @@ and it never imports click, not even where it speaks click's language.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from keylease.address import parse_url
-from keylease.errors import KeyleaseError
+from keylease.address import login_command, parse_url
+from keylease.errors import LOGIN, KeyleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from keylease.address import Address
     from keylease.model import Credential, Session, Target
     from keylease.session import SessionService
-
-_LOGIN: Final = "keylease login URL"
-"""How the hints of `keylease.errors` name the command, which know no URL."""
 
 Result = TypeVar("Result")
 
@@ -180,8 +176,7 @@ class _Requirement:
     def __init__(self, service: SessionService, wanted: Address) -> None:
         self._service = service
         self._wanted = wanted
-        user = "" if wanted.username is None else f" --username {shlex.quote(wanted.username)}"
-        self._command = f"keylease login {shlex.quote(wanted.target.url)}{user}"
+        self._command = login_command(wanted)
 
     def around(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """Return the function with a session around it."""
@@ -231,7 +226,7 @@ def _exact_hint(command: str) -> Iterator[None]:
     try:
         yield
     except KeyleaseError as error:
-        error.hint = error.hint.replace(_LOGIN, command)
+        error.hint = error.hint.replace(LOGIN, command)
         error.args = (_with_hint(error),)
         raise
 

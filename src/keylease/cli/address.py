@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from keylease.address import Address, describe, name, parse_url
-from keylease.errors import UsageError
+from keylease.address import Address, describe, login_command, name, parse_url
+from keylease.errors import LOGIN, KeyleaseError, UsageError
 from keylease.protocols import PROTOCOLS, load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keylease.protocols.base import Nameable
 
-__all__ = ["Address", "describe", "name", "read", "tool_option", "username_option"]
+__all__ = ["Address", "describe", "exact_hint", "name", "read", "tool_option", "username_option"]
 
 TOOLS: Final = tuple(tool for tool in PROTOCOLS if tool != "git")
 """The tools that have sessions of their own. git's are those of the web."""
@@ -48,3 +51,22 @@ def read(url: str, username: str | None = None, tool: str | None = None) -> Addr
         raise UsageError(msg, "name the URL, and leave --tool out")
     target = cast("Nameable", protocol).target(url)
     return Address(target, None if username is None else name(username))
+
+
+@contextmanager
+def exact_hint(
+    wanted: Address | None, url: str | None = None, tool: str | None = None
+) -> Iterator[None]:
+    """Let a refusal that says to log in name the very command to type.
+
+    Args:
+        wanted: What the session is for, if one is named.
+        url: What was typed for it. It is needed for a tool's own session alone.
+        tool: That tool.
+    """
+    try:
+        yield
+    except KeyleaseError as error:
+        if wanted is not None:
+            error.hint = error.hint.replace(LOGIN, login_command(wanted, url, tool))
+        raise

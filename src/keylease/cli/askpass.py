@@ -65,13 +65,15 @@ def askpass(program: Program, question: str) -> None:
     handout.refuse_terminal("nothing was released; see: keylease read --help")
     session = program.wiring().session
     if field == handout.USERNAME:
-        found, _ = session.validate(*wanted)
+        with address.exact_hint(wanted):
+            found, _ = session.validate(*wanted)
         if found.username is None:
             msg = f"the session for {wanted} has no user name"
             raise KeyleaseError(msg)
         handout.write(found.username.encode("utf-8", "surrogateescape"), b"\n")
         return
-    credential = session.get(*wanted).credential
+    with address.exact_hint(wanted):
+        credential = session.get(*wanted).credential
     try:
         if not BREAKING.isdisjoint(credential.secret.reveal()):
             msg = "the password has a line break or NUL inside, and would be cut there"

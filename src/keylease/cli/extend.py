@@ -24,7 +24,8 @@ def extend(program: Program, url: str, username: str | None, tool: str | None) -
     The exit code is 3 if there is no live session; nothing revives one that has ended.
     """
     wanted = address.read(url, username, tool)
-    session, left = program.wiring().session.extend(*wanted)
+    with address.exact_hint(wanted, url, tool):
+        session, left = program.wiring().session.extend(*wanted)
     say(f"extended the session for {address.describe(session.target, session.username)}")
     say(
         f"it ends after {duration(left.ns // NANOSECONDS)} without use,"

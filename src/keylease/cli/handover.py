@@ -108,7 +108,8 @@ def values(session: SessionService, handovers: Sequence[Handover]) -> list[bytes
     try:
         for each in handovers:
             if each.address not in credentials:
-                credentials[each.address] = session.get(*each.address).credential
+                with address.exact_hint(each.address):
+                    credentials[each.address] = session.get(*each.address).credential
         # Bytes, which the system takes: it will not take a view of a secret that is wiped here.
         values = [
             bytes(handout.value(credentials[each.address], each.field, LOGGED))

@@ -52,7 +52,8 @@ def read(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     wanted = address.read(url, username, tool)
     if not show:
         handout.refuse_terminal("nothing was released; give --show if that is what you want")
-    credential = program.wiring().session.get(*wanted).credential
+    with address.exact_hint(wanted, url, tool):
+        credential = program.wiring().session.get(*wanted).credential
     try:
         data = handout.value(credential, field, "the release is in the audit log")
         handout.write(data, b"" if no_newline else b"\n")

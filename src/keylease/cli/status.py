@@ -81,7 +81,8 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         from keylease.cli.watch import open_terminal, watch
 
         console = open_terminal(ctx)
-        watch(console, lambda: survey(program, wanted), _below, one=wanted is not None)
+        with address.exact_hint(wanted, url, tool):
+            watch(console, lambda: survey(program, wanted), _below, one=wanted is not None)
     report = survey(program, wanted)
     if as_json:
         say_json(_document(report))
@@ -90,7 +91,8 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         for line in _detailed(report, report.lines[0]) if detailed else _listed(report):
             say(line)
     if report.error is not None:
-        raise report.error
+        with address.exact_hint(wanted, url, tool):
+            raise report.error
 
 
 def _listed(report: Report) -> list[str]:

@@ -189,3 +189,11 @@ def test_program_takes_nothing_but_the_question(ask, monkeypatch):
     ] == asked
     code, out, _ = ask("--help")
     assert (0, b"") == (code, out)
+
+
+def test_missing_session_is_named_exactly(ask):
+    """What git, ssh and sudo show can be typed as it stands, user and all."""
+    code, out, err = ask("Password for 'https://bob@git.example': ")
+
+    assert (3, b"") == (code, out)
+    assert "start one with: keylease login https://git.example --username bob\n" in err

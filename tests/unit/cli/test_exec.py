@@ -146,6 +146,7 @@ def test_without_a_session_nothing_runs(console, program, become):
     said = console.run("exec", URL, "--env", "A", "--", program)
 
     assert (3, []) == (said.code, become)
+    assert f"keylease: hint: start one with: keylease login {URL}\n" in said.err
 
 
 @posix

@@ -57,7 +57,7 @@ def test_extend_without_a_live_session_says_so(console, seconds):
     said = console.run("extend", "https://git.example")
 
     assert (3, "") == (said.code, said.out)
-    assert "keylease: hint: start one with: keylease login URL\n" in said.err
+    assert "hint: start one with: keylease login https://git.example\n" in said.err
 
 
 def test_extend_fails_where_it_cannot_be_written_down(console):

@@ -100,7 +100,27 @@ def test_ended_session_is_told(session, read):
     code, out, err = read()
 
     assert (3, b"") == (code, out)
-    assert "has ended: idle\nkeylease: hint: start one with: keylease login URL\n" in err
+    hint = "start one with: keylease login https://backup.example"
+    assert f"has ended: idle\nkeylease: hint: {hint}\n" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (
+            ("https://ada@backup.example/it's",),
+            """'https://backup.example/it'"'"'s' --username ada""",
+        ),
+        (("prod", "--tool", "aws"), "--tool aws prod"),
+        (("prod", "--tool", "aws", "--username", "a b"), "--tool aws prod --username 'a b'"),
+    ],
+)
+def test_hint_can_be_typed_as_it_stands(console, words, command):
+    """Whoever copies the command from a tool's output into a shell starts that very session."""
+    code, out, err = console.answer("read", *words)
+
+    assert (3, b"") == (code, out)
+    assert f"keylease: hint: start one with: keylease login {command}\n" in err
 
 
 def test_terminal_is_refused_until_asked_twice(session, read, monkeypatch):

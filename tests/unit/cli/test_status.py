@@ -186,6 +186,7 @@ def test_ended_session_says_why(console):
 
     assert 3 == said.code
     assert "the session for https://git.example has ended: idle\n" in said.err
+    assert "keylease: hint: start one with: keylease login https://git.example\n" in said.err
 
 
 def test_locked_keychain_says_what_waits(console):
