@@ -134,6 +134,26 @@ def quoted(value: str | bytes | memoryview, what: str = "a value") -> memoryview
     return text
 
 
+def all_quoted(*values: tuple[str | bytes | memoryview, str]) -> list[memoryview]:
+    """Return JSON strings as `quoted` does: each of them, or none, and then none is left behind.
+
+    Args:
+        values: Each value, and what it is.
+
+    Raises:
+        RequestError: one of them is not UTF-8.
+    """
+    texts: list[memoryview] = []
+    try:
+        for value, what in values:
+            texts.append(quoted(value, what))
+    except RequestError:
+        for text in texts:
+            secure_clear(text)
+        raise
+    return texts
+
+
 class _Reader:
     """One pass over one text."""
 

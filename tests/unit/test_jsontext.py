@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keylease import jsontext
 from keylease.errors import RequestError
-from keylease.jsontext import MAX_DEPTH, MAX_DIGITS, name, opened, quoted, string
+from keylease.jsontext import MAX_DEPTH, MAX_DIGITS, all_quoted, name, opened, quoted, string
 from keylease.memory import allocate
 
 NUMBERS = st.integers(-(10**15), 10**15) | st.floats(-(10**6), 10**6)
@@ -164,6 +164,25 @@ def test_strings_have_no_other_memory_than_that_of_secrets(monkeypatch):
 
     assert [bytes(len(message)), b'"hunter2"'] == rooms
     assert written is rooms[1]
+
+
+def test_strings_before_one_that_is_no_text_are_wiped(monkeypatch):
+    """A secret that is written already is not left behind when what follows cannot be."""
+    rooms = []
+
+    def spy(size):
+        rooms.append(allocate(size))
+        return rooms[-1]
+
+    monkeypatch.setattr(jsontext, "allocate", spy)
+    assert [b'"hunter2"', b'"token"'] == all_quoted((b"hunter2", "a key"), (b"token", "a token"))
+    assert [b'"hunter2"', b'"token"'] == rooms, "the control: they are the caller's to wipe"
+    rooms.clear()
+
+    with pytest.raises(RequestError, match="the token is not UTF-8"):
+        all_quoted((b"hunter2", "the key"), (b"\xff", "the token"))
+
+    assert [bytes(len(b'"hunter2"'))] == rooms
 
 
 def test_members_are_asked_for_by_their_kind():

@@ -72,15 +72,16 @@ def render(
     if not credential.username:
         msg = f"the session for {answer.session.target.url} has no access key id"
         raise RequestError(msg)
-    parts: list[bytes | memoryview] = [
-        b'{"Version":1,"AccessKeyId":',
-        jsontext.quoted(credential.username, "the access key id"),
-        b',"SecretAccessKey":',
-        jsontext.quoted(credential.secret.reveal(), "the secret access key"),
-    ]
     token = credential.field(SESSION_TOKEN)
-    if token is not None:
-        parts += (b',"SessionToken":', jsontext.quoted(token.reveal(), "the session token"))
+    key_id, key, *tokens = jsontext.all_quoted(
+        (credential.username, "the access key id"),
+        (credential.secret.reveal(), "the secret access key"),
+        *(() if token is None else ((token.reveal(), "the session token"),)),
+    )
+    parts: list[bytes | memoryview] = [b'{"Version":1,"AccessKeyId":', key_id]
+    parts += (b',"SecretAccessKey":', key)
+    for said in tokens:
+        parts += (b',"SessionToken":', said)
     return [*parts, b',"Expiration":"%b"}\n' % rfc3339(answer.last).encode()]
 
 

@@ -93,10 +93,12 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     credential = answer.credential
     version = next(iter(request.capabilities & _VERSIONS), _NEWEST)
     certificate = credential.field(CERTIFICATE)
-    secret = jsontext.quoted(credential.secret.reveal(), "the secret")
+    secret, *certificates = jsontext.all_quoted(
+        (credential.secret.reveal(), "the secret"),
+        *(() if certificate is None else ((certificate.reveal(), "the certificate"),)),
+    )
     held: list[bytes | memoryview] = [b'"token":', secret]
-    if certificate is not None:
-        said = jsontext.quoted(certificate.reveal(), "the certificate")
+    for said in certificates:
         held = [b'"clientCertificateData":', said, b',"clientKeyData":', secret]
     return [
         b'{"apiVersion":"%b","kind":"ExecCredential","status":{' % f"{_GROUP}{version}".encode(),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from keylease import jsontext
 from keylease.clock import NANOSECONDS, Moment
 from keylease.errors import (
     KeychainUnavailableError,
@@ -13,6 +14,7 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
+from keylease.memory import allocate
 from keylease.model import Credential, Reply, Session, Target
 from keylease.protocols import aws
 from keylease.protocols.base import Call
@@ -79,6 +81,23 @@ def test_what_is_no_key_is_refused(username, secret):
     """A session without a key id, or whose secret is no text, is none for AWS."""
     with pytest.raises(RequestError):
         answer(username, secret)
+
+
+def test_a_secret_beside_a_field_that_is_no_text_is_wiped(monkeypatch):
+    """What was written for an answer that cannot be given does not wait for its memory's reuse."""
+    rooms = []
+
+    def spy(size):
+        rooms.append(allocate(size))
+        return rooms[-1]
+
+    monkeypatch.setattr(jsontext, "allocate", spy)
+
+    with pytest.raises(RequestError):
+        answer("AKIA", b"hunter2", session_token=b"\xff")
+
+    assert rooms, "the control: something was written"
+    assert [bytes(len(room)) for room in rooms] == rooms
 
 
 @pytest.mark.parametrize(
