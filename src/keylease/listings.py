@@ -4,7 +4,7 @@ Docker's own tools ask for the list and then for each entry of it, whatever they
 each of those a use, one build would restart the timeout of every registry there is.
 
 One record, of the last process that asked. It holds no secret, and believing a forged one only
-makes sessions end sooner. Where it is lost, a reading counts as a use: `docs/decisions/`, 0010.
+makes sessions end sooner. Where it is lost, a reading counts as a use: `docs/decisions/`, 0014.
 """
 
 from __future__ import annotations

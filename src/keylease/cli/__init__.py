@@ -1,4 +1,4 @@
-"""The human commands: `keylease login`, `logout`, `status`, `extend`, `setup`.
+"""The human commands, from `keylease login` to `keylease gc`.
 
 One module for each, named in a table and imported when it is called. A command raises what went
 wrong; here, and nowhere else, that becomes a message and an exit code (docs/cli.md).
