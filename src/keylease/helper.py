@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import os
 import select
-import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
@@ -232,16 +231,7 @@ def _asked(request: Request) -> Request:
     """
     from keylease.terminal import ask_secret
 
-    # An interrupt that ends the process at once would leave the terminal without its echo.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        secret = ask_secret(request.question)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, before)
-        signal.raise_signal(signal.SIGINT)
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
+    secret = ask_secret(request.question)
     if not secret:
         msg = "nothing was typed"
         raise UsageError(msg)

@@ -10,11 +10,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from keylease.errors import UsageError, printable
 from keylease.memory import allocate, secure_clear
 from keylease.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 _STDIN: Final = 0
 # A terminal holds a line until it is complete, and silently drops what does not fit: 4095 bytes in
@@ -135,9 +140,14 @@ if sys.platform == "win32":
             msvcrt.putwch(character)
 
 else:
+    import signal
     import termios
 
     _LOCAL_FLAGS: Final = 3  # the place of c_lflag in what tcgetattr returns
+    # What ends a program at its question. SIGKILL does, too, and cannot be handled.
+    _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    # What is ignored stays so. Python's own interrupt is an exception, which passes through here.
+    _PASSED: Final = (None, signal.SIG_IGN, signal.default_int_handler)
 
     def _read_line(question: str, buffer: memoryview, *, hidden: bool) -> int:
         """Ask, fill the buffer with what is typed and return its length."""
@@ -146,23 +156,65 @@ else:
         except OSError as error:
             raise _no_terminal(error) from None
         try:
-            before = termios.tcgetattr(fd)
-            silent = [*before]
-            if hidden:
-                silent[_LOCAL_FLAGS] &= ~termios.ECHO
-            try:
-                # TCSAFLUSH throws away what was typed before the question: it was shown, and meant
-                # for something else. The echo is off before there is a question to answer.
-                termios.tcsetattr(fd, termios.TCSAFLUSH, silent)
+            with _flushed(fd, hidden=hidden):
                 os.write(fd, question.encode("utf-8", "backslashreplace"))
                 length = os.readv(fd, [buffer])
-            finally:
-                if hidden:
-                    os.write(fd, b"\n")  # the one that was typed is not shown either
-                termios.tcsetattr(fd, termios.TCSAFLUSH, before)
         finally:
             os.close(fd)
         if length == 0:
             msg = "the question was left without an answer"
             raise UsageError(msg)
         return length
+
+    @contextmanager
+    def _flushed(fd: int, *, hidden: bool) -> Iterator[None]:
+        """Throw away what was typed before, and have the echo off meanwhile if the answer is so.
+
+        TCSAFLUSH does it: what was typed before a question was shown, and meant for something else.
+        The echo is off before there is a question to answer.
+        """
+        before = termios.tcgetattr(fd)
+        silent = [*before]
+        if hidden:
+            silent[_LOCAL_FLAGS] &= ~termios.ECHO
+
+        def give_back() -> None:
+            if hidden:
+                os.write(fd, b"\n")  # the one that was typed is not shown either
+            termios.tcsetattr(fd, termios.TCSAFLUSH, before)
+
+        with _given_back_before_a_signal(fd, give_back):
+            try:
+                termios.tcsetattr(fd, termios.TCSAFLUSH, silent)
+                yield
+            finally:
+                give_back()
+
+    @contextmanager
+    def _given_back_before_a_signal(fd: int, give_back: Callable[[], None]) -> Iterator[None]:
+        """Give the terminal back first, and then do with a signal what is done with it elsewhere.
+
+        As readpassphrase(3): whoever dies at a question would leave a terminal without its echo.
+        """
+        found = {number: signal.getsignal(number) for number in _ENDING}
+        handlers = {number: each for number, each in found.items() if each not in _PASSED}
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            del frame
+            # Where the terminal is gone there is nothing to give back. And tcsetattr(3) stops who
+            # calls it in the background, where a shell has set the terminal as it needs it.
+            with suppress(OSError, termios.error):
+                if os.tcgetpgrp(fd) == os.getpgrp():
+                    give_back()
+            signal.signal(number, handlers[signal.Signals(number)])
+            signal.raise_signal(number)
+            # The program lives on, but the question does not: an answer would now be shown.
+            raise KeyboardInterrupt
+
+        try:
+            for number in handlers:
+                signal.signal(number, handle)
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -91,6 +92,20 @@ def test_every_git_is_answered_with_and_without_its_path(home, git):
             check=True,
         )
         assert f"password={CANARY}\n" in done.stdout
+
+
+def test_login_that_is_ended_at_its_question_gives_the_terminal_back(home, terminal):
+    """A supervisor's SIGTERM, or kill(1), leaves a shell that shows what is typed."""
+    words = [home.find("keylease"), "login", URL, "--username", "ada"]
+    process = terminal.start(words, home.environment)
+    terminal.wait_for(f"Password for {URL} as ada: ")
+    assert not terminal.echoes, "the control: it was off"
+
+    process.terminate()
+
+    assert (-signal.SIGTERM, "", "") == terminal.finish(process)
+    assert terminal.echoes
+    assert not home.state.exists()
 
 
 def test_login_asks_on_the_terminal_without_echo(home, terminal):

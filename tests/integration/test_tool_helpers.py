@@ -107,6 +107,26 @@ def test_cargo_leaves_the_question_for_a_token_to_the_helper(
     assert terminal.echoes
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_a_signal_at_the_question_gives_the_terminal_back(
+    kernel_home: Throwaway, terminal: PseudoTerminal, name: str
+) -> None:
+    """Whoever ends the helper, what its user types next is shown again."""
+    program = kernel_home.find("cargo-credential-keylease") or ""
+    process = terminal.start([program, "--cargo-plugin"], kernel_home.environment, PIPE)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(REGISTRY | {"kind": "login"}).encode() + b"\n")
+    process.stdin.flush()
+    terminal.wait_for("Token for ")
+    assert not terminal.echoes, "the control: it was off"
+
+    process.send_signal(getattr(signal, name))
+    code, _, complaints = terminal.finish(process)
+
+    assert (-getattr(signal, name), "") == (code, complaints)
+    assert terminal.echoes
+
+
 def test_an_interrupt_at_the_question_gives_the_terminal_back(
     kernel_home: Throwaway, terminal: PseudoTerminal
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -95,6 +96,49 @@ def test_interrupt_leaves_the_echo_on(screen):
     """After Ctrl-C the user's shell is not blind."""
     assert "interrupted" == answer(screen, "secret", b"half a passw\x03")
     assert screen.echoes
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_the_echo_on(screen, name):
+    """Whoever ends the program at its question leaves the user's shell as it was."""
+    process = screen.start(words("secret"), ENVIRONMENT)
+    screen.wait_for("Password: ")
+    assert not screen.echoes, "the control: it was off"
+    screen.type(b"half a passw")
+
+    process.send_signal(getattr(signal, name))
+
+    assert (-getattr(signal, name), "", "") == screen.finish(process)
+    assert screen.echoes
+
+
+def test_a_signal_that_ends_nothing_ends_the_question(screen):
+    """Where a program lives on after a signal, what is typed next is not shown as an answer."""
+    handled = "import signal; signal.signal(signal.SIGTERM, lambda *_: print('handled'))\n"
+    process = screen.start(
+        [sys.executable, "-c", handled + ASK, "secret", "Password: "], ENVIRONMENT
+    )
+    screen.wait_for("Password: ")
+
+    process.send_signal(signal.SIGTERM)
+
+    assert (0, "handled\ninterrupted\n", "") == screen.finish(process)
+    assert screen.echoes
+
+
+def test_a_signal_that_is_ignored_is_no_answer(screen):
+    """nohup(1) is of use at a question, too: it is answered afterwards."""
+    ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    process = screen.start(
+        [sys.executable, "-c", ignored + ASK, "secret", "Password: "], ENVIRONMENT
+    )
+    screen.wait_for("Password: ")
+
+    process.send_signal(signal.SIGHUP)
+    assert not screen.echoes
+    screen.type(b"word\n")
+
+    assert (0, "b'word'\n", "") == screen.finish(process)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a line has another length there")
