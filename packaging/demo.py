@@ -10,6 +10,7 @@ after a failure and Ctrl-C neither. It needs git, the standard library and an in
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # The server and the home are those of the tests, so what is shown here is what is tested.
@@ -47,27 +48,12 @@ class UnexpectedError(Exception):
     """Something was not as it should be. The demo ends there."""
 
 
-class Removal(NamedTuple):
-    """How an admin deletes a key from one keychain."""
-
-    tool: str
-    """The platform's own tool, which may be missing."""
-    words: tuple[str, ...]
-    """What it is told; `{}` stands for the key's name."""
-    backend: str
-    """What else can do it: the backend of the library `keyring` that sees the same keys."""
-
-
-REMOVALS = {
-    "secret-service": Removal(
-        "secret-tool", ("clear", "service", "{}"), "keyring.backends.SecretService.Keyring"
-    ),
-    # Not `keyctl purge`: it does not look into the user keyring from every kind of login.
-    "kernel": Removal("keyctl", ("unlink", "%user:{}", "@u"), ""),
-    "macos": Removal(
-        "security", ("delete-generic-password", "-s", "{}"), "keyring.backends.macOS.Keyring"
-    ),
-    "windows": Removal("cmdkey", ("/delete:{}",), "keyring.backends.Windows.WinVaultKeyring"),
+# What else deletes a key where the platform's own tool is missing: the backend of the library
+# `keyring` that sees the same keys.
+BACKENDS = {
+    "secret-service": "keyring.backends.SecretService.Keyring",
+    "macos": "keyring.backends.macOS.Keyring",
+    "windows": "keyring.backends.Windows.WinVaultKeyring",
 }
 
 # Where keyctl(1) is not installed, the same system calls by way of keylease's own module.
@@ -164,9 +150,8 @@ class Demo:
         expect(self._password not in done.stdout + done.stderr, "its password is not")
 
     def audit(self) -> None:
-        """Show the lines of the audit log, cut to what a screen can take."""
-        files = self._home.state.relative_to(self._home.home) / "audit" / "*.jsonl"
-        self._shell(f"cut -c 1-180 {files.as_posix()}")
+        """Show the lines of the audit log."""
+        self._command("keylease", "audit", "query")
         events = [line["event"] for line in self._home.audit()]
         wanted = {"session.created", "session.released", "session.confirmed"}
         expect(wanted <= set(events), "creation, release and git's thanks are on record")
@@ -182,15 +167,16 @@ class Demo:
 
     def revoke(self) -> None:
         """Delete the key with the platform's own tool, or as near to it as this machine can."""
-        service = self._home.service()
-        removal = REMOVALS.get(self.keychain)
-        if removal is not None and self._home.find(removal.tool) is not None:
-            self._command(removal.tool, *(word.format(service) for word in removal.words))
+        self._command("keylease", "key", "show")
+        shown = json.loads(self._home.run("keylease", "key", "show", "--json").stdout)
+        service, words = shown["service"], shlex.split(shown["removal_command"] or "")
+        if words and self._home.find(words[0]) is not None:
+            self._command(*words)
         elif self.keychain == "kernel":
             say("   keyctl is not installed here, so its system calls are made from Python")
             self._command(sys.executable, "-c", UNLINK, service)
         else:
-            backend = removal.backend if removal else self.keychain.partition(":")[2]
+            backend = BACKENDS.get(self.keychain) or self.keychain.partition(":")[2]
             say("   the platform has no tool for it here, so the library `keyring` does it")
             self._command(
                 sys.executable, "-m", "keyring", "-b", backend, "del", service, "keylease"

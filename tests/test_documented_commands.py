@@ -6,7 +6,6 @@ is not run is in `ELSEWHERE`, with the reason. The help in docs/cli.md has
 tests/test_help_is_documented.py, the scripts of docs/audit.md have tests/test_audit_document.py.
 """
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -172,15 +171,3 @@ def test_verbs_of_make_exist():
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
 
     assert {"demo", "test"} <= shown <= set(phony)
-
-
-def test_revoking_by_name_is_what_the_demo_does():
-    """The admin's commands for the other keychains are those that `make demo` really runs."""
-    specification = importlib.util.spec_from_file_location("demo", ROOT / "packaging" / "demo.py")
-    demo = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(demo)
-    guide = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
-
-    for name, removal in demo.REMOVALS.items():
-        command = " ".join((removal.tool, *removal.words)).format("NAME")
-        assert name == "secret-service" or f"`{command}`" in guide
