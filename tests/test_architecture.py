@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("secret", "paths"),
     ("clock",),
     ("model",),
-    ("record", "keyctl", "jsontext", "httpauth", "terminal", "process"),
+    ("record", "keyctl", "jsontext", "httpauth", "terminal", "process", "stdio"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vaultrecord", "lookup"),

@@ -1,46 +1,33 @@
 """The lean entrance: arguments and stdin in, stdout and an exit code out.
 
-One function for each tool that calls keylease as its helper. This module reads one message, has it
-parsed, handled and rendered, and writes one answer; it decides nothing. It never imports click, and
-nothing of it prints but the answer on stdout and, if a person looks at stderr, one refusal.
+One function for each tool that calls keylease as its helper. This module has one message read,
+parsed, handled, rendered and written; it decides nothing. It never imports click, and nothing of it
+prints but the answer on stdout and, if a person looks at stderr, one refusal.
 
 What a refusal looks like, and the exit code, are in each protocol's `refuse`.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import select
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
-from keylease.memory import allocate, clear_all, joined, secure_clear
+from keylease.errors import KeyleaseError, RequestError, UsageError
+from keylease.memory import allocate, clear_all, secure_clear
 from keylease.model import MAX_CAP_SECONDS, Credential, Limits, Reply
 from keylease.process import harden, leave
 from keylease.protocols import load
 from keylease.protocols.base import Call
+from keylease.stdio import STDOUT, PeerGoneError, read, tell, undisturbed, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from keylease.model import Refusal, Request
+    from keylease.model import Request
     from keylease.protocols.base import Protocol
     from keylease.wiring import Wiring
-
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
-_FIRST_ROOM: Final = 4096
-"""Bytes; what most peers send fits in, and more room is made for more."""
-_MOST_PARTS: Final = 1024
-"""IOV_MAX of Linux, macOS and the BSDs: what one writev(2) takes."""
-
-
-class PeerGoneError(StateError):
-    """The peer's stdin or stdout is not there, or not any more."""
-
-    hint = "nothing was released or stored"
 
 
 class Answered(NamedTuple):
@@ -134,9 +121,11 @@ def run(name: str, argv: Sequence[str]) -> int:
     if not protocol.GREETING or protocol.complete(Call(tuple(argv), os.environ, allocate(0))):
         return _answer(protocol, argv).exit_code
     try:
-        _write((protocol.GREETING,), _STDOUT)
+        write((protocol.GREETING,), STDOUT)
     except PeerGoneError as error:
-        return _tell(protocol.refuse(error))
+        refusal = protocol.refuse(error)
+        tell(refusal)
+        return refusal.exit_code
     while (answered := _answer(protocol, argv)).goes_on:
         pass
     return answered.exit_code
@@ -172,7 +161,7 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
     message, request, refusal = allocate(0), None, None
     goes_on = bool(protocol.GREETING)
     try:
-        with _undisturbed() as stdout:
+        with undisturbed() as stdout:
             try:
                 options, arguments = Options(), tuple(argv)
                 if protocol.OPTIONS:
@@ -191,7 +180,7 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
             except KeyleaseError as error:
                 refusal = protocol.refuse(error, request)
                 goes_on = goes_on and not isinstance(error, PeerGoneError)
-                _write((refusal.reply,), stdout)
+                write((refusal.reply,), stdout)
             finally:
                 if request is not None:
                     request.wipe()
@@ -199,7 +188,10 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
         refusal, goes_on = protocol.refuse(error, request), False
     finally:
         secure_clear(message)
-    return Answered(0 if refusal is None else _tell(refusal), goes_on)
+    if refusal is None:
+        return Answered(0, goes_on)
+    tell(refusal)
+    return Answered(refusal.exit_code, goes_on)
 
 
 @contextmanager
@@ -223,6 +215,15 @@ def _wired(options: Options) -> Iterator[Wiring]:
             wiring.audit.key.wipe()
 
 
+def _read(protocol: Protocol, arguments: tuple[str, ...]) -> memoryview:
+    """Return the peer's message, one byte more than is allowed at most. The caller clears it."""
+
+    def complete(message: memoryview) -> bool:
+        return protocol.complete(Call(arguments, os.environ, message))
+
+    return read(protocol.MAX_REQUEST + 1, complete)
+
+
 def _asked(request: Request) -> Request:
     """Return the request with what a person types: this peer leaves the question to its helper.
 
@@ -244,127 +245,10 @@ def _carry_out(protocol: Protocol, request: Request, wiring: Wiring, stdout: int
     parts: Sequence[bytes | memoryview] = ()
     try:
         parts = protocol.render(request, answer)
-        _write(parts, stdout)
+        write(parts, stdout)
     finally:
         for part in parts:
             if isinstance(part, memoryview) and not part.readonly:
                 secure_clear(part)
         if isinstance(answer, Reply):
             answer.credential.wipe()
-
-
-def _read(protocol: Protocol, arguments: tuple[str, ...]) -> memoryview:
-    """Return the peer's message, one byte more than is allowed at most. The caller clears it."""
-    limit = protocol.MAX_REQUEST + 1
-    room, length = allocate(_FIRST_ROOM), 0
-    try:
-        stdin = io.FileIO(_STDIN, closefd=False)
-        while length < limit and not protocol.complete(Call(arguments, os.environ, room[:length])):
-            if length == len(room):
-                room = _doubled(room)
-            count = stdin.readinto(room[length:limit])
-            if count is None:
-                # Somebody made the pipe non-blocking: nothing yet is not the end. Half a message
-                # that is taken for a whole one can name another host.
-                select.select([_STDIN], [], [])
-            elif not count:
-                break
-            else:
-                length += count
-    except OSError as error:
-        secure_clear(room)
-        msg = f"the request cannot be read from stdin: {error.strerror}"
-        raise PeerGoneError(msg) from None
-    return room[:length]
-
-
-def _doubled(room: memoryview) -> memoryview:
-    """Return twice the room with what is in it, and clear the smaller one."""
-    larger = allocate(2 * len(room))
-    larger[: len(room)] = room
-    secure_clear(room)
-    return larger
-
-
-@contextmanager
-def _undisturbed() -> Iterator[int]:
-    """Yield a descriptor for the answer that nobody else knows, and silence the usual ones.
-
-    git believes each line that it reads. A keychain library that prints, or a browser that is
-    started by one, would else name another host or add a line to the password.
-    """
-    try:
-        stdout = os.dup(_STDOUT)
-    except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
-        raise PeerGoneError(msg, "") from None
-    saved = {_STDOUT: stdout}
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        if sys.stderr is not None and not _is_read_by_a_person():
-            saved[_STDERR] = os.dup(_STDERR)
-        for descriptor in saved:
-            os.dup2(null, descriptor)
-        yield stdout
-    finally:
-        for descriptor, original in saved.items():
-            os.dup2(original, descriptor)
-            os.close(original)
-        os.close(null)
-
-
-def _write(parts: Sequence[bytes | memoryview], stdout: int) -> None:
-    """Write the whole answer, in one call as far as the system lets it be one."""
-    left = [memoryview(part) for part in parts if part]
-    try:
-        while left:
-            try:
-                written = _write_some(stdout, left)
-            except BlockingIOError:
-                select.select([], [stdout], [])
-                continue
-            while left and written >= len(left[0]):
-                written -= len(left.pop(0))
-            if written:
-                left[0] = left[0][written:]
-    except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
-        raise PeerGoneError(msg, "") from None
-
-
-if sys.platform == "win32":
-
-    def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
-        """Write what the system takes of a copy, for it takes one piece only."""
-        whole = joined(parts)
-        try:
-            return os.write(stdout, whole)
-        finally:
-            secure_clear(whole)
-
-else:
-
-    def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
-        """Write what the system takes, out of the parts themselves."""
-        return os.writev(stdout, parts[:_MOST_PARTS])
-
-
-def _tell(refusal: Refusal) -> int:
-    """Tell a person why, if one looks or the peer shows it to one, and return the exit code.
-
-    Other programs are told nothing: git's t0303 compares stderr too.
-    """
-    if sys.stderr is not None and (refusal.always or _is_read_by_a_person()):
-        try:
-            sys.stderr.write(refusal.message)
-            sys.stderr.flush()
-        except OSError:
-            # Nobody is there to be told, and the peer goes by the exit code all the same. What is
-            # left in the buffer would be written once more at the end, and change that code.
-            with open(os.devnull, "wb") as null:
-                os.dup2(null.fileno(), _STDERR)
-    return refusal.exit_code
-
-
-def _is_read_by_a_person() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()

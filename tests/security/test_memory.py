@@ -183,7 +183,7 @@ def test_nothing_is_left_after_a_signal(kernel_home, name) -> None:
     """Who ends the helper while it has the secret ends the secret, and sees which signal it was."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
-        module="helper",
+        module="stdio",
         before="import os, signal",
         place="module._write_some",
         fault=f"os.kill(os.getpid(), signal.{name})",
@@ -207,7 +207,7 @@ def test_without_the_handler_a_signal_leaves_the_secret(kernel_home) -> None:
     """The control of the test above: SIGKILL, which nobody can handle, leaves what there was."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
-        module="helper",
+        module="stdio",
         before="import os, signal",
         place="module._write_some",
         fault="os.kill(os.getpid(), signal.SIGKILL)",
