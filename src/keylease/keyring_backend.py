@@ -191,10 +191,12 @@ def _store(target: Target, username: str, password: str) -> None:
         wiring = _wiring()
         request = Request("store", target, username, Credential(username, secret))
         if wiring.session.store(request) is None:
+            from keylease.address import Address, login_command
+
             msg = f"no session was started for {target.url}"
             hint = (
                 "the configuration lets no tool do that, or it came from a session that has ended;"
-                " log in with: keylease login URL"
+                f" log in with: {login_command(Address(target, username))}"
             )
             raise PolicyError(msg, hint)
 

@@ -220,8 +220,9 @@ def test_configuration_that_lets_no_tool_store_is_told(console, ring, platform):
     """A program learns that nothing was kept; the platform's keychain is no way around it."""
     console.configure(console.user, 'store = "never"\n')
 
-    with pytest.raises(errors.PasswordSetError, match="keylease: no session"):
+    with pytest.raises(errors.PasswordSetError, match="keylease: no session") as caught:
         ring.set_password(URL, "ada", "pass")
+    assert f"log in with: keylease login {URL} --username ada" in str(caught.value)
 
     assert {} == platform.held
 
