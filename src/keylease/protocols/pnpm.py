@@ -42,6 +42,9 @@ def parse(call: Call) -> Request:
     if len(call.arguments) != 1:
         msg = f"expected the URL of a registry, found {len(call.arguments)} arguments"
         raise UsageError(msg)
+    if call.arguments[0].startswith("-"):
+        msg = "expected the URL of a registry, found an option"
+        raise UsageError(msg)
     return Request("get", target(call.arguments[0]))
 
 

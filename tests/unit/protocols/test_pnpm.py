@@ -46,7 +46,8 @@ def test_a_registry_is_named_as_in_npmrc_or_by_its_url(name, expected):
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("a", "b"), ("",), ("//bob:hunter2@registry.example/",), ("///",)]
+    "arguments",
+    [(), ("a", "b"), ("",), ("//bob:hunter2@registry.example/",), ("///",), ("--help",)],
 )
 def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
     """The line in ~/.npmrc is wrong, and who runs it by hand reads why."""
