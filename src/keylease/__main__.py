@@ -1,4 +1,4 @@
-"""The program `keylease`: the helper for its three operations, the human commands for the rest."""
+"""The program `keylease`: git's helper for its operations, the human commands for the rest."""
 
 from __future__ import annotations
 

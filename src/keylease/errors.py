@@ -23,8 +23,8 @@
     ├── PolicyError                   9   the policy of this machine does not allow it
     └── CredentialRefusedError       10   the server does not take the credential
 
-The number is the exit code of the human commands. The helper's exit codes are git's: see
-`keylease.helper`.
+The number is the exit code of the human commands. A helper's exit codes are those that its peer
+expects: see `refuse` of each in `keylease.protocols`.
 
 A message says what was found and what was expected, the hint what to do next. Neither ever
 carries a secret, and neither ends with a full stop.
