@@ -15,7 +15,7 @@ SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignor
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("memory",),
-    ("secret", "paths"),
+    ("secret", "paths", "base64text"),
     ("clock",),
     ("model",),
     ("record", "keyctl", "jsontext", "httpauth", "terminal", "process", "stdio"),

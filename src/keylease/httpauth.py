@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from keylease import base64text
 from keylease.errors import RequestError, UsageError
-from keylease.memory import allocate, joined, secure_clear
+from keylease.memory import joined, secure_clear
 
 if TYPE_CHECKING:
     from keylease.model import Credential
@@ -29,9 +30,6 @@ _VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _SCHEME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 7617, section 2: a colon ends the user name, and control characters are in neither part.
 _UNFIT: Final = re.compile(rb"[\x00-\x1f\x7f]")
-_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_GROUP: Final = 3
-"""So many bytes are four characters of it."""
 
 
 class Place(NamedTuple):
@@ -81,27 +79,10 @@ def authorization(credential: Credential) -> memoryview:
     if b":" in username or _UNFIT.search(username) or _UNFIT.search(secret):
         msg = "the user name has a colon, or it or the password a control character"
         raise RequestError(msg, "basic authentication cannot say that")
-    plain = joined((username, b":", secret))
+    parts = [joined((username, b":", secret))]
     try:
-        return _basic(plain)
+        parts.append(base64text.encode(parts[0]))
+        return joined((b"Basic ", parts[1]))
     finally:
-        secure_clear(plain)
-
-
-def _basic(plain: memoryview) -> memoryview:
-    """Return user and password as the scheme Basic has them, in base64 (RFC 4648, section 4)."""
-    # NOTE: by hand, because what the standard library returns are `bytes`, which stay where they
-    # were after their end. Numbers below 256 are made once and for all, and tell nothing.
-    prefix, missing = b"Basic ", -len(plain) % _GROUP
-    value = allocate(len(prefix) + (len(plain) + missing) // _GROUP * 4)
-    value[: len(prefix)] = prefix
-    at = len(prefix)
-    for start in range(0, len(plain), _GROUP):
-        first, second, third, *_ = (*plain[start : start + _GROUP], 0, 0)
-        value[at] = _BASE64[first >> 2]
-        value[at + 1] = _BASE64[(first & 0x03) << 4 | second >> 4]
-        value[at + 2] = _BASE64[(second & 0x0F) << 2 | third >> 6]
-        value[at + 3] = _BASE64[third & 0x3F]
-        at += 4
-    value[at - missing : at] = b"=" * missing
-    return value
+        for part in parts:
+            secure_clear(part)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from keylease.memory import allocate
+from keylease.base64text import DIGITS, PADDING
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -97,40 +97,14 @@ class KeyStore(Protocol):
         """Return the platform's own command that deletes the item, for people to copy."""
 
 
-_DIGITS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
-_PADDING: Final = ord("=")
-
-
-def key_to_text(key: memoryview) -> memoryview:
-    """Return a key in base64. The caller clears it.
-
-    NOTE: not by `binascii`, which gives `bytes` that nobody can clear. No number on the way is
-    above 255, for those are objects that Python has anyway: none is made of a part of the key.
-    """
-    text = allocate(TEXT_BYTES)
-    text[-1] = _PADDING
-    for at, byte in enumerate(key):
-        group, place = at // 3 * 4, at % 3
-        if place == 0:
-            text[group] = byte >> 2
-            text[group + 1] = (byte & 3) << 4
-        elif place == 1:
-            text[group + 1] |= byte >> 4
-            text[group + 2] = (byte & 15) << 2
-        else:
-            text[group + 2] |= byte >> 6
-            text[group + 3] = byte & 63
-    for at in range(TEXT_BYTES - 1):
-        text[at] = _DIGITS[text[at]]
-    return text
+_VALUES: Final = {digit: value for value, digit in enumerate(DIGITS)}
 
 
 def key_from_text(text: Sequence[int]) -> Secret | None:
-    """Return the key that `key_to_text` made a text of; `None` if it did not."""
+    """Return the key that `base64text.encode` made a text of; `None` if it did not."""
     if (
         len(text) != TEXT_BYTES
-        or text[-1] != _PADDING
+        or text[-1] != PADDING
         or not all(map(_VALUES.__contains__, text[:-1]))
     ):
         return None

@@ -16,8 +16,9 @@ import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
+from keylease import base64text
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
-from keylease.keystores.base import KEY_BYTES, USERNAME, Item, key_from_text, key_to_text
+from keylease.keystores.base import KEY_BYTES, USERNAME, Item, key_from_text
 from keylease.memory import secure_clear
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class LibraryKeyStore:
         """
         if self._text(item) is not None:
             self._refuse(f"{item.service} is there already, and an item is never overwritten")
-        encoded = key_to_text(key.reveal())
+        encoded = base64text.encode(key.reveal())
         # The library takes text only, and nobody can wipe that copy.
         text = str(encoded, "ascii")
         secure_clear(encoded)

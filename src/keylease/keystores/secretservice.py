@@ -27,6 +27,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
+from keylease import base64text
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import (
     KEY_BYTES,
@@ -34,7 +35,6 @@ from keylease.keystores.base import (
     USERNAME,
     Item,
     key_from_text,
-    key_to_text,
 )
 from keylease.memory import allocate, secure_clear
 
@@ -177,7 +177,7 @@ class SecretServiceKeyStore:
             secret = (bus.session, b"", stand_in, "text/plain")
             body = (properties, secret, False)  # False: do not replace what has these attributes
             create = _call(default, COLLECTION, "CreateItem", "a{sv}(oayays)b", body)
-            text = key_to_text(key.reveal())
+            text = base64text.encode(key.reveal())
             try:
                 (created,) = bus.ask((create, "oo"), instead={stand_in: text})
             finally:
