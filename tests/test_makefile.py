@@ -1,5 +1,6 @@
 """`make` takes the interpreter that it is told, also where it took another one before."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,16 @@ def checkout(tmp_path):
 
 def plan(checkout, python, *words):
     """Return what `make demo` would do, or another verb with its variables."""
+    # Where a make runs these tests, as in CI, it hands its own variables on in the environment.
+    surroundings = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"EXTRAS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+    }
     done = subprocess.run(
         ["make", "--dry-run", *(words or ("demo",)), f"PYTHON={python}"],
         cwd=checkout,
+        env=surroundings,
         capture_output=True,
         text=True,
         check=True,

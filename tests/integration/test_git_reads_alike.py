@@ -19,6 +19,7 @@ from keylease.clock import Moment
 from keylease.errors import RequestError
 from keylease.model import Credential, Reply, Request, Session, Target
 from keylease.protocols import git as protocol
+from keylease.protocols.base import Call
 from keylease.secret import Secret
 
 TOLD = "told"
@@ -93,7 +94,7 @@ def test_real_git_and_keylease_mean_the_same_host(fill):
         # The model is what the long fuzz run compares with, so it has to be right about git.
         assert understood == git_reads(message, modern=fill.version >= WITH_CAPABILITIES)
         try:
-            request = protocol.parse("get", bytearray(message))
+            request = protocol.parse(Call(("get",), {}, bytearray(message)))
         except RequestError:
             seen["refused"] += understood is not None
             return
@@ -121,7 +122,7 @@ def a_reply(username, secret, authtype=None, token=None):
 def told_by(fill, reply, announced=()):
     """Return what a real git has after it asked and keylease answered."""
     asked = b"".join(b"capability[]=%s\n" % name.encode() for name in announced) + WHERE
-    request = protocol.parse("get", bytearray(asked))
+    request = protocol.parse(Call(("get",), {}, bytearray(asked)))
     (fill.directory / ANSWER).write_bytes(b"".join(protocol.render(request, reply)))
     done = fill(asked, f"cat >/dev/null; cat {ANSWER}")
     assert 0 == done.returncode, done.stderr
@@ -199,7 +200,7 @@ def test_what_a_modern_git_sends_back_is_recognised_as_the_echo(fill):
         pytest.skip("this git knows no states: they came with 2.46")
     told = told_by(fill, a_reply("u", b"p"), ("authtype", "state"))
 
-    request = protocol.parse("store", bytearray(told))
+    request = protocol.parse(Call(("store",), {}, bytearray(told)))
 
     assert ("5" * 32,) == request.echoes
     assert request.ephemeral
