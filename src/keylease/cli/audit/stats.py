@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from keylease.audit.stats import count, most_first, sorted_days
 from keylease.cli.audit.reading import range_options, read_range, records, tell_unreadable
-from keylease.cli.base import Command, say
+from keylease.cli.base import Command, json_option, say, say_json
 from keylease.cli.table import counted as amount
 from keylease.errors import printable
 
@@ -38,7 +37,7 @@ _SECONDS: Final = len("2026-11-22T11:26:21")
 @click.command(cls=Command)
 @range_options
 @click.option("--all", "all_rows", is_flag=True, help="Every row, where usually the first 20 are.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 def stats(since: str | None, until: str | None, all_rows: bool, as_json: bool) -> None:
     """Count the lines of the audit log: by day, target, event and reason.
 
@@ -48,9 +47,7 @@ def stats(since: str | None, until: str | None, all_rows: bool, as_json: bool) -
     found = records(read_range(since, until))
     counted = count(found)
     if as_json:
-        document = {"format": FORMAT, **counted.to_json(), "unreadable": found.unreadable}
-        for line in json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines():
-            say(line)
+        say_json({"format": FORMAT, **counted.to_json(), "unreadable": found.unreadable})
     else:
         _show(counted, None if all_rows else _MOST_ROWS)
     tell_unreadable(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,7 @@ import click
 from keylease.audit import verify as judge
 from keylease.audit.times import format_time, parse_time
 from keylease.cli.audit.keyfile import read_keys
-from keylease.cli.base import Command, Program, say
+from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.keychain import has_state
 from keylease.errors import StateMissingError, UsageError, printable
 
@@ -59,7 +58,7 @@ _SAID: Final = {
     type=click.File("rb"),
     help="Compare with the checkpoints of a system log, or - for stdin.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md.")
+@json_option
 @click.pass_obj
 def verify(  # noqa: PLR0913 - click passes each option as an argument
     program: Program,
@@ -99,8 +98,11 @@ def verify(  # noqa: PLR0913 - click passes each option as an argument
             )
         else:
             verdict = _judge_copy(directory, keys, day, heard)
-    for line in _json(verdict) if as_json else _described(verdict):
-        say(line)
+    if as_json:
+        say_json(_document(verdict))
+    else:
+        for line in _described(verdict):
+            say(line)
     return verdict.exit_code
 
 
@@ -160,9 +162,9 @@ def _place(finding: Finding) -> str:
     return f"audit/{finding.file} line {finding.number}{number}: "
 
 
-def _json(verdict: Verdict) -> list[str]:
+def _document(verdict: Verdict) -> dict[str, object]:
     bad = verdict.bad
-    document = {
+    return {
         "format": FORMAT,
         "verdict": verdict.result,
         "exit_code": verdict.exit_code,
@@ -178,4 +180,3 @@ def _json(verdict: Verdict) -> list[str]:
         "told": dict(verdict.told),
         "since": verdict.since,
     }
-    return [json.dumps(document, separators=(",", ":")).replace("\x7f", "\\u007f")]
