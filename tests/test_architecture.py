@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("buckets",),
     ("sealedsessions",),
     ("store",),
-    ("judgement", "echo", "listings"),
+    ("judgement", "echo", "choice", "listings"),
     ("sweep",),
     ("operation",),
     ("collection",),

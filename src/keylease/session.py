@@ -10,21 +10,17 @@ collaborators. What is decided is written down first and happens then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from keylease.audit.events import Entry
+from keylease.choice import Asked, absence, ended_error, newest
 from keylease.clock import NANOSECONDS
 from keylease.echo import echoed, holds
-from keylease.errors import (
-    PolicyError,
-    SessionEndedError,
-    SessionNotFoundError,
-    StateError,
-)
+from keylease.errors import PolicyError, SessionNotFoundError, StateError
 from keylease.judgement import Judge
 from keylease.model import Listing, Reply, Session
 from keylease.operation import Operations
-from keylease.rules import Remaining, answers, may_store, reach, remaining, terms_of, within
+from keylease.rules import Remaining, answers, may_store, remaining, terms_of, within
 from keylease.secret import random_bytes
 
 if TYPE_CHECKING:
@@ -42,33 +38,6 @@ if TYPE_CHECKING:
     from keylease.vault import Vault
 
 _ID_BYTES: Final = 16
-
-
-class _Asked(NamedTuple):
-    """Which session is asked for."""
-
-    target: Target
-    username: str | None
-    preencoded: bool = True
-    like: Session | None = None
-    resource: str | None = None
-
-    def names(self, session: Session) -> bool:
-        """Return whether the session, live or not, is for what is asked."""
-        return answers(session, self.target, self.username) and self.reach(session) >= 0
-
-    def reach(self, session: Session) -> int:
-        """Return how close the session's path comes to what is fetched; -1 if it is for another."""
-        return 0 if self.resource is None else reach(session.target.path, self.resource)
-
-    def fits(self, session: Session) -> bool:
-        """Return whether a live session is one that is asked for."""
-        same = self.like is None or (self.like.target, self.like.username) == (
-            session.target,
-            session.username,
-        )
-        usable = self.preencoded or session.authtype is None
-        return self.names(session) and usable and same
 
 
 class SessionService:
@@ -171,7 +140,7 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            asked = _Asked(target, username, preencoded, like, resource)
+            asked = Asked(target, username, preencoded, like, resource)
             found, session = self._newest(sessions, asked, now)
             self._audit.log(_entry("session.released", session), now)
             if not (listed and self._listings.is_read(target.namespace, now)):
@@ -269,7 +238,7 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            _, session = self._newest(sessions, _Asked(target, username), now)
+            _, session = self._newest(sessions, Asked(target, username), now)
             self._audit.log_or_gap(_entry("session.validated", session), now)
             return session, remaining(session, now)
 
@@ -289,7 +258,7 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
-            found, session = self._newest(sessions, _Asked(target, username, like=like), now)
+            found, session = self._newest(sessions, Asked(target, username, like=like), now)
             self._audit.log(_entry("session.extended", session), now)
             session = self._use(sessions, found, session, now, released=False)
             return session, remaining(session, now)
@@ -352,7 +321,7 @@ class SessionService:
             for _, session in judged.live:
                 return session
             for ended_session, reason in judged.over:
-                raise _ended_error(ended_session and ended_session.target, reason)
+                raise ended_error(ended_session and ended_session.target, reason)
             msg = "no session of that id"
             raise SessionNotFoundError(msg)
 
@@ -429,19 +398,14 @@ class SessionService:
             return "policy"
         return None
 
-    def _newest(self, sessions: Sessions, asked: _Asked, now: Moment) -> Live:
+    def _newest(self, sessions: Sessions, asked: Asked, now: Moment) -> Live:
         judged = self._judge.sort(sessions, sessions.of(asked.target), now)
-        fitting = [pair for pair in judged.live if asked.fits(pair[1])]
-        if fitting:
-            return max(fitting, key=lambda pair: (asked.reach(pair.session), pair.age))
-        judged.demand_certainty()
-        self._operations.permit_session(asked.target)
-        for session, reason in judged.over:
-            if session is None or asked.names(session):
-                raise _ended_error(asked.target, reason)
-        whom = f" as {asked.username}" if asked.username else ""
-        msg = f"there is no session for {asked.target.url}{whom}"
-        raise SessionNotFoundError(msg)
+        chosen = newest(asked, judged.live)
+        if chosen is None:
+            judged.demand_certainty()
+            self._operations.permit_session(asked.target)
+            raise absence(asked, judged)
+        return chosen
 
     def _new(
         self, sessions: Sessions, target: Target, credential: Credential, now: Moment
@@ -529,8 +493,3 @@ def _whole_seconds(session: Session, now: Moment) -> int:
 
 def _entry(event: Event, session: Session) -> Entry:
     return Entry(event, "ok", None, session.id, session.target, session.username)
-
-
-def _ended_error(target: Target | None, reason: Reason) -> SessionEndedError:
-    what = "the session" if target is None else f"the session for {target.url}"
-    return SessionEndedError(f"{what} has ended: {reason}", reason)
