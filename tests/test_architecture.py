@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("buckets",),
     ("sealedsessions",),
     ("store",),
-    ("judgement", "echo", "choice", "listings"),
+    ("judgement", "echo", "choice", "beginning", "listings"),
     ("sweep",),
     ("operation",),
     ("collection",),

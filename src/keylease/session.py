@@ -10,18 +10,18 @@ collaborators. What is decided is written down first and happens then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from keylease.audit.events import Entry
+from keylease.beginning import begun, renamed, replaces, whole_seconds
 from keylease.choice import Asked, absence, ended_error, newest
 from keylease.clock import NANOSECONDS
 from keylease.echo import echoed, holds
 from keylease.errors import PolicyError, SessionNotFoundError, StateError
 from keylease.judgement import Judge
-from keylease.model import Listing, Reply, Session
+from keylease.model import Listing, Reply
 from keylease.operation import Operations
-from keylease.rules import Remaining, answers, may_store, remaining, terms_of, within
-from keylease.secret import random_bytes
+from keylease.rules import Remaining, answers, may_store, remaining, terms_of
 
 if TYPE_CHECKING:
     from keylease.audit.events import Event, RefusalReason
@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from keylease.collection import Collected
     from keylease.judgement import Live
     from keylease.listings import Listings
-    from keylease.model import Answer, Credential, Reason, Request, Settings, Target
+    from keylease.model import Answer, Credential, Reason, Request, Session, Settings, Target
     from keylease.operation import Purpose
     from keylease.sealedsessions import Found, Sessions
     from keylease.secret import Secret
     from keylease.store import SessionStore
     from keylease.vault import Vault
-
-_ID_BYTES: Final = 16
 
 
 class SessionService:
@@ -67,7 +65,7 @@ class SessionService:
         listings: Listings,
     ) -> None:
         self._listings = listings
-        self._limits = settings.limits.check()
+        settings.limits.check()
         self._settings = settings
         self._audit = audit
         self._store = store
@@ -183,7 +181,7 @@ class SessionService:
                 if refusal is not None:
                     self._operations.refuse(refusal, target, username)
                 else:
-                    session = self._new(sessions, target, credential, now)
+                    session = begun(self._settings, target, credential, sessions.generation, now)
                     session = self._persist(sessions, session, credential, now)
                     if request.sole:
                         self._end_others(sessions, live, request, now)
@@ -223,7 +221,7 @@ class SessionService:
         """
         username = credential.username
         with self._operation(target, username, "login") as (sessions, now):
-            session = self._new(sessions, target, credential, now)
+            session = begun(self._settings, target, credential, sessions.generation, now)
             session = self._persist(sessions, session, credential, now)
             if sole:
                 live = self._judge.sort(sessions, sessions.of(target), now).live
@@ -302,8 +300,7 @@ class SessionService:
             live = self._judge.sort(sessions, sessions.of(session.target), now).live
             for _, held in live:
                 if held.id == session.id:
-                    kept = held._replace(id=random_bytes(_ID_BYTES).hex())
-                    return self._persist(sessions, kept, credential, now)
+                    return self._persist(sessions, renamed(held), credential, now)
             msg = f"the session for {session.target.url} does not live any more"
             raise SessionNotFoundError(msg)
 
@@ -394,7 +391,7 @@ class SessionService:
         if credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS:
             return "credential_expired"
         terms = terms_of(self._settings, target)
-        if not may_store(terms, replaces=_replaced(live, target, credential)):
+        if not may_store(terms, replaces=replaces(live, target, credential)):
             return "policy"
         return None
 
@@ -407,31 +404,13 @@ class SessionService:
             raise absence(asked, judged)
         return chosen
 
-    def _new(
-        self, sessions: Sessions, target: Target, credential: Credential, now: Moment
-    ) -> Session:
-        session = Session(
-            id=random_bytes(_ID_BYTES).hex(),
-            target=target,
-            username=credential.username,
-            authtype=credential.authtype,
-            expires=credential.expires,
-            generation=sessions.generation,
-            created=now,
-            used=now,
-            released=None,
-            idle_seconds=self._limits.idle_seconds,
-            cap_seconds=self._limits.cap_seconds,
-        )
-        return within(session, terms_of(self._settings, target))
-
     def _persist(
         self, sessions: Sessions, session: Session, credential: Credential, now: Moment
     ) -> Session:
         sessions.demand_room(session, credential)
         live = self._judge.sort(sessions, sessions.of(session.target), now).live
         self._audit.log(_entry("session.created", session), now)
-        erased = sessions.put(session, credential, seconds=_whole_seconds(session, now))
+        erased = sessions.put(session, credential, seconds=whole_seconds(session, now))
         for found, old in live:
             if (old.target, old.username) == (session.target, session.username):
                 self._judge.end(sessions, found, "replaced", now)
@@ -441,7 +420,7 @@ class SessionService:
         self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool
     ) -> Session:
         used = session._replace(used=now, released=now if released else session.released)
-        sessions.roll(found, now, released=released, seconds=_whole_seconds(used, now))
+        sessions.roll(found, now, released=released, seconds=whole_seconds(used, now))
         return used
 
     def _end_others(
@@ -478,17 +457,6 @@ def _unwanted(target: Target) -> PolicyError:
     """Return the refusal of a login, which must not be lost without a word as an echo may be."""
     msg = f"the configuration lets no tool start a session for {target.url}"
     return PolicyError(msg, "see: keylease config show")
-
-
-def _replaced(live: list[Live], target: Target, credential: Credential) -> bool:
-    """Return whether a new session would take the place of a live one."""
-    names = (target, credential.username)
-    return any((session.target, session.username) == names for _, session in live)
-
-
-def _whole_seconds(session: Session, now: Moment) -> int:
-    """Return for how long the session's share has to live, not a second less."""
-    return max(1, -(-remaining(session, now).ns // NANOSECONDS))
 
 
 def _entry(event: Event, session: Session) -> Entry:
