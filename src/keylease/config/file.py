@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from keylease.config.base import AUDIT, KEYS, Document, Stated, check, shown
 from keylease.errors import ConfigError, printable
+from keylease.protocols import PROTOCOLS
 from keylease.rules import origin
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _BOM: Final = "\ufeff"
 _EXAMPLE: Final = 'one like "https://git.example" or "https://git.example:8443"'
 # What cannot be part of a host with its port; a path, a user and a pattern are refused with it.
 _NOT_IN_HOST: Final = frozenset("/?#@*\\")
+# What is said beside a URL and is no protocol of it: tools, their namespaces, and cargo's word for
+# an index. A section holds for all tools. The sessions of AWS alone are called by that name.
+_NOT_PROTOCOLS: Final = frozenset({*PROTOCOLS, "npm", "web", "sparse+https"} - {"aws"})
 
 
 def read(place: Place) -> Document:
@@ -147,6 +151,9 @@ class _Reader:
             or " " in host
         ):
             self._refuse((_TARGET, name), f"found {shown(name)}, expected {self._example()}")
+        if protocol.lower() in _NOT_PROTOCOLS:
+            expected = f"the protocol of the server, whatever the tool, {_EXAMPLE}"
+            self._refuse((_TARGET, name), f"found {shown(name)}, expected {expected}")
         return origin(protocol, host)
 
     def _keep_within(self, section: Section, outer: Section) -> None:

@@ -234,6 +234,17 @@ def test_target_that_would_never_fit_is_refused(policy, name):
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["docker://hub.example", "Vault://127.0.0.1:8200", "npm://a", "sparse+https://a"]
+)
+def test_target_of_a_tool_is_told_that_a_section_is_for_the_server(policy, name):
+    """Who copies a namespace from `keylease status` learns at once that it would bind nobody."""
+    told = refused(put(policy, f'[target."{name}"]\nrevoked = true\n'))
+
+    assert told.startswith(f":1: found '{name}', expected the protocol of the server")
+    assert read(put(policy, '[target."aws://prod"]\nrevoked = true\n')).targets["aws://prod"]
+
+
 def test_revocation_stands_in_a_policy(policy):
     """Whole, or for a named target."""
     document = read(put(policy, f"revoked = false\n[{GITHUB}]\nrevoked = true\n"))
