@@ -17,7 +17,7 @@ from keylease.audit.events import Entry
 from keylease.audit.pin import Nowhere
 from keylease.audit.witness import Nobody
 from keylease.clock import Deadline
-from keylease.errors import AuditError, StateError
+from keylease.errors import AuditError, LockTimeoutError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,9 @@ class AuditLog:
                 chain.append(_fields(entry), sync=sync)
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
-            raise AuditError(msg) from error
+            # Of a lock that others hold nothing is to be repaired.
+            busy = isinstance(error, LockTimeoutError)
+            raise AuditError(msg, error.hint if busy else AuditError.hint) from error
 
     def _tell_configuration(self, chain: Chain) -> None:
         """Append that the configuration is another one than at the last line, if it is."""

@@ -298,6 +298,7 @@ def test_a_log_that_waits_too_long_refuses(place):
         with pytest.raises(AuditError, match="held by another process") as caught:
             place.log(seconds=0.05).log(Entry("login"), place.clock.now())
         assert isinstance(caught.value.__cause__, LockTimeoutError)
+        assert LockTimeoutError.hint == caught.value.hint, "there is nothing to repair"
         place.log(seconds=0.05).log_or_gap(Entry("logout"), place.clock.now())
     place.write()
 
