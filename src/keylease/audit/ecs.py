@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from keylease.audit.stats import name_of
 from keylease.model import Target
 
 if TYPE_CHECKING:
@@ -154,8 +155,9 @@ def _message(record: Record) -> str:
         words.append("refused")
     if record.reason is not None:
         words.append(f"({record.reason})")
-    if record.target is not None:
-        words.append(f"for {Target(**record.target).url}")
+    target = name_of(record)
+    if target is not None:
+        words.append(f"for {target}")
     return " ".join(words)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keylease.secret import Secret
 
 _MICROSECOND: Final = 1000
-_SEPARATORS: Final = re.compile(r"[:/*?]")
+_SEPARATORS: Final = re.compile(r"[:/*? ]")
 
 
 class Filter(NamedTuple):
@@ -36,7 +36,8 @@ class Filter(NamedTuple):
     """The end, which is not in the range itself."""
     events: tuple[str, ...] = ()
     target: str | None = None
-    """A host or a URL; `*` stands for anything. A URL without a path stands for all of its own."""
+    """A host or a URL; `*` stands for anything. A URL without a path stands for all of its own.
+    Before a URL the family of tools may stand, with a blank between them, as `stats` shows it."""
     username: str | None = None
     session: str | None = None
     """The id, or its beginning."""
@@ -217,7 +218,8 @@ def _needles(wanted: Filter) -> tuple[bytes, ...]:
 def _literal(pattern: str) -> str:
     """Return the longest part of a pattern that stands as it is in one field of a line.
 
-    A URL is put together of fields at its colons and slashes, and what is in brackets is a choice.
+    A URL is put together of fields at its colons and slashes, a blank may stand behind the family
+    of tools, and what is in brackets is a choice.
     """
     return max(_SEPARATORS.split(pattern), key=len) if "[" not in pattern else ""
 
@@ -226,8 +228,9 @@ def _is_for(record: Record, pattern: str) -> bool:
     if record.target is None:
         return False
     target = Target(**record.target)
-    if "://" in pattern:
-        url = target.url
-        return fnmatchcase(url, pattern) or url.startswith(pattern.rstrip("/") + "/")
+    if "://" in pattern or " " in pattern:
+        names = (target.url, f"{target.namespace} {target.url}")
+        below = pattern.rstrip("/") + "/"
+        return any(fnmatchcase(name, pattern) or name.startswith(below) for name in names)
     host, _, port = target.host.rpartition(":")
     return fnmatchcase(target.host, pattern) or (port.isdigit() and fnmatchcase(host, pattern))

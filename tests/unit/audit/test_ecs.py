@@ -72,6 +72,13 @@ def test_refusal_is_a_failure_with_its_reason():
     assert "session.refused refused (policy) for https://git.example" == found["message"]
 
 
+def test_message_names_the_tool_of_a_session():
+    """A list that shows nothing else tells docker's session for a host from git's."""
+    found = document(record(target={**HOST, "namespace": "docker"}), DIGEST)
+
+    assert "session.released for docker https://git.example" == found["message"]
+
+
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_every_event_has_categories_and_types_that_go_together(event):
     """The schema's lists are closed, and each category has its own types."""

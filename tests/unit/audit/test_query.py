@@ -3,7 +3,7 @@
 import tracemalloc
 
 import pytest
-from support.audit_files import DAY, KEY, OTHER_KEY, START, TARGET, Log
+from support.audit_files import DAY, KEY, OTHER_KEY, START, Log
 from support.audit_place import KEY as PLACE_KEY
 from support.audit_place import Place
 
@@ -12,7 +12,12 @@ from keylease.audit.query import Filter, Search, last
 from keylease.clock import NANOSECONDS
 from keylease.secret import Secret
 
-ELSEWHERE = TARGET | {"host": "other.example:8443", "path": "group/project"}
+ELSEWHERE = {
+    "namespace": "docker",
+    "protocol": "https",
+    "host": "other.example:8443",
+    "path": "group/project",
+}
 
 
 def at(seconds):
@@ -76,6 +81,10 @@ def seqs(log, **wanted):
         ({"target": "[go]it.example"}, [2, 3, 4, 6, 7]),
         ({"target": "https://*.example:84??/*"}, [5]),
         ({"target": "*"}, [2, 3, 4, 5, 6, 7]),
+        ({"target": "docker *"}, [5]),
+        ({"target": "docker https://other.example:8443"}, [5]),
+        ({"target": "docker https://git.example"}, []),
+        ({"target": "web https://git.example"}, [2, 3, 4, 6, 7]),
         ({"since_ns": at(DAY + 10), "until_ns": at(2 * DAY)}, [4, 5]),
         ({"since_ns": at(2 * DAY) + 1}, [7]),
         ({"since_ns": at(2 * DAY + 0.5)}, [7]),

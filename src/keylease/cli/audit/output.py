@@ -7,8 +7,8 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Final, Literal
 
 from keylease.audit.forms import csv_head, csv_row
+from keylease.audit.stats import name_of
 from keylease.errors import printable
-from keylease.model import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def writer(form: Form) -> Callable[[Found], Sequence[str]]:
 
 def describe(record: Record) -> tuple[str, ...]:
     """Return a record in the columns of the table, for people."""
-    named = [name for name in (_url(record), record.username) if name]
+    named = [name for name in (name_of(record), record.username) if name]
     own = [f"{name} {value}" for name, value in record.extra.items()]
     return (
         record.time[:_SECONDS] + "Z",
@@ -82,7 +82,3 @@ def _block(found: Found) -> list[str]:
 def _is_narrow() -> bool:
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return terminal and get_terminal_size().columns < _NARROW
-
-
-def _url(record: Record) -> str:
-    return "" if record.target is None else Target(**record.target).url

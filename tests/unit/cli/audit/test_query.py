@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from support.audit_files import Log
+from support.audit_files import TARGET, Log
 
 from keylease.cli import base
 
@@ -82,6 +82,23 @@ def test_no_form_has_a_control_byte(console, form):
 
     assert "x1b[2J" in out or "u001b[2J" in out, "the control: the name is there"
     assert [] == [c for c in out if not (c.isprintable() or c == "\n")]
+
+
+def test_tool_of_a_session_stands_before_its_url(console):
+    """The sessions of git and of docker for one host are told apart, and looked for as shown."""
+    console.state.mkdir(mode=0o700)
+    log = Log(console.state / "audit")
+    log.add(0)
+    log.add(1, target={**TARGET, "namespace": "docker"})
+
+    shown = console.run("audit", "query").out.splitlines()[1:]
+
+    assert ["https://git.example, ada", "docker https://git.example, ada"] == [
+        line.rpartition("  ")[2] for line in shown
+    ]
+    assert [shown[1]] == console.run(
+        "audit", "query", "--target", "docker https://git.example"
+    ).out.splitlines()[1:]
 
 
 def test_csv_is_read_by_programs_and_computed_by_none(console):
