@@ -34,6 +34,8 @@ GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 without a helper."""
 UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\x9f]|\s")
 """What stands in no URL: blanks and control characters, those beyond ASCII too."""
+AFRESH: Final = "run: keylease init; then log in again"
+"""The hint after a revocation. No login by a tool makes a new vault key, so a person has to."""
 USAGE_EXIT: Final = 2
 """What a wrong command line exits with, where the peer's own programs have no other number."""
 

@@ -13,9 +13,16 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease import jsontext
-from keylease.errors import RequestError, SessionNotFoundError, UsageError, printable
+from keylease.errors import (
+    RequestError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+    printable,
+)
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import (
+    AFRESH,
     GONE,
     UNFIT,
     demand_bounded,
@@ -104,10 +111,13 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
         return misused(error, USAGE)
     if str(error) == _UNSUPPORTED:
         return Refusal(_error(b"url-not-supported"), "", 0)
+    login = "cargo login"
+    if isinstance(error, VaultRevokedError):
+        error, login = VaultRevokedError(str(error), AFRESH), ""
     if isinstance(error, GONE) and request is not None and request.action != "store":
         # Another provider may know such a registry: cargo asks the next one.
         plain = type(error) is SessionNotFoundError
-        why = "" if plain else explained(error, "cargo login")
+        why = "" if plain else explained(error, login)
         return Refusal(_error(b"not-found"), why, 0, always=True)
     # The only arguments that cargo's user can have wrong: there is no terminal to ask on.
     hint = "give the token on stdin" if isinstance(error, UsageError) else error.hint

@@ -23,7 +23,7 @@ from keylease.errors import (
     printable,
 )
 from keylease.model import Credential, Listing, Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, UNFIT, demand_bounded, explained, operation
+from keylease.protocols.base import AFRESH, GONE, UNFIT, demand_bounded, explained, operation
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ _MEMBERS: Final = ("ServerURL", "Username", "Secret")
 _SCHEME: Final = re.compile(r"(?:(https?)://)?([^/]*)/*(.*)", re.DOTALL)
 # What clients put around a name. To Python others are blanks as well, and those belong to the name.
 _BLANKS: Final = " \t\r\n"
-# No login by a tool makes a new vault key, so a person has to.
-_AFRESH: Final = "run: keylease init; then log in again"
 
 
 def complete(call: Call) -> bool:
@@ -143,7 +141,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if str(error) in {NO_URL, NO_USERNAME}:
         return Refusal(f"{error}\n".encode(), "", 1)
     # On stdout it stands in the client's own error, so stderr would say it twice.
-    hint = _AFRESH if isinstance(error, VaultRevokedError) else error.hint
+    hint = AFRESH if isinstance(error, VaultRevokedError) else error.hint
     told = f"keylease: {error} ({hint})" if hint else f"keylease: {error}"
     return Refusal(printable(told).encode() + b"\n", "", 1)
 
@@ -151,7 +149,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
 def _why(error: KeyleaseError, request: Request | None) -> str:
     """Return what the user of the client is told of an end."""
     if isinstance(error, VaultRevokedError):
-        return explained(VaultRevokedError(str(error), _AFRESH))
+        return explained(VaultRevokedError(str(error), AFRESH))
     if not isinstance(error, SessionEndedError) or request is None or request.target is None:
         return explained(error)
     registry = "" if request.target == HUB else f" {_url(request.target)}"

@@ -205,6 +205,18 @@ def test_a_login_that_cannot_be_kept_is_no_success():
         assert "other" == refused(error, login)[0]["kind"]
 
 
+@pytest.mark.parametrize("kind", ["get", "login"])
+def test_after_a_revocation_nobody_is_sent_to_a_login_that_cannot_help(kind):
+    """No login by cargo makes a new vault key, so the hint is what a person does before it."""
+    revoked = VaultRevokedError("the vault key was revoked")
+    members = {"token": "abc"} if kind == "login" else {}
+
+    said, why = refused(revoked, parse(kind=kind, **members))
+
+    assert "run: keylease init; then log in again" in why + "".join(said.get("caused-by", ()))
+    assert "cargo login" not in why
+
+
 def test_a_login_without_a_terminal_is_told_the_other_way():
     """Where nobody can be asked, the token can still come from stdin."""
     said, _ = refused(UsageError("there is no terminal to ask on", "x"), parse(kind="login"))
