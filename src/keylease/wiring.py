@@ -116,7 +116,7 @@ class Wiring:
             audit_directory,
             open_state,
             self.pin,
-            lambda: self.vault.audit_keys() if os.path.isdir(audit_directory()) else [],
+            lambda: self.vault.audit_keys() if os.path.isdir(state_directory()) else [],
             self._deadline,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import threading
 import time
 
@@ -12,7 +13,12 @@ from support.rig import PASSWORD, credential, text
 from keylease import clock, keystores, wiring
 from keylease.audit.pin import Nowhere
 from keylease.auth import AuthenticationService
-from keylease.embedding import authentication_service, require_session, session_service
+from keylease.embedding import (
+    audit_service,
+    authentication_service,
+    require_session,
+    session_service,
+)
 from keylease.errors import SessionNotFoundError, UsageError
 from keylease.model import CAP_SECONDS, Target
 from keylease.session import SessionService
@@ -173,3 +179,17 @@ def test_function_can_require_a_session_of_another_service():
     service.extend = lambda *_, **__: None
 
     assert "bob" == require_session(API, service=service)(lambda session: session.username)()
+
+
+@pytest.mark.usefixtures("keystore")
+def test_a_log_that_was_removed_does_not_hide_its_key(tmp_path):
+    """A program goes on writing lines that verify: the key is in the keychain all the same."""
+    service = session_service(keychain="memory")
+    service.create(TARGET, credential())
+    (directory,) = tmp_path.rglob("audit")
+    shutil.rmtree(directory)
+
+    audit_service(keychain="memory").log("login", target=TARGET)
+
+    (file,) = directory.glob("*.jsonl")
+    assert b'"mac":null' not in file.read_bytes()
