@@ -182,7 +182,7 @@ class SessionService:
                     self._operations.refuse(refusal, target, username)
                 else:
                     session = begun(self._settings, target, credential, sessions.generation, now)
-                    session = self._persist(sessions, session, credential, now)
+                    session = self._persist(sessions, live, session, credential, now)
                     if request.sole:
                         self._end_others(sessions, live, request, now)
                     return session
@@ -222,9 +222,9 @@ class SessionService:
         username = credential.username
         with self._operation(target, username, "login") as (sessions, now):
             session = begun(self._settings, target, credential, sessions.generation, now)
-            session = self._persist(sessions, session, credential, now)
+            live = self._judge.sort(sessions, sessions.of(target), now).live
+            session = self._persist(sessions, live, session, credential, now)
             if sole:
-                live = self._judge.sort(sessions, sessions.of(target), now).live
                 self._end_others(sessions, live, session, now)
             return session
 
@@ -300,7 +300,7 @@ class SessionService:
             live = self._judge.sort(sessions, sessions.of(session.target), now).live
             for _, held in live:
                 if held.id == session.id:
-                    return self._persist(sessions, renamed(held), credential, now)
+                    return self._persist(sessions, live, renamed(held), credential, now)
             msg = f"the session for {session.target.url} does not live any more"
             raise SessionNotFoundError(msg)
 
@@ -405,10 +405,15 @@ class SessionService:
         return chosen
 
     def _persist(
-        self, sessions: Sessions, session: Session, credential: Credential, now: Moment
+        self,
+        sessions: Sessions,
+        live: list[Live],
+        session: Session,
+        credential: Credential,
+        now: Moment,
     ) -> Session:
+        """Seal a session in the place of the one among the `live` that it replaces."""
         sessions.demand_room(session, credential)
-        live = self._judge.sort(sessions, sessions.of(session.target), now).live
         self._audit.log(_entry("session.created", session), now)
         erased = sessions.put(session, credential, seconds=whole_seconds(session, now))
         for found, old in live:
