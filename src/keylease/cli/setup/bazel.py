@@ -52,7 +52,8 @@ def bazel(_: Program, hosts: tuple[str, ...], dry_run: bool, undo: bool) -> None
         msg = "--undo takes away every line" if undo else "no host is named"
         raise UsageError(msg, "give it alone" if undo else "name it as in: cache.example")
     named = [_name(each) for each in hosts]
-    carry_out("bazel", _undoing() if undo else _plan(named), dry_run=dry_run, undo=undo)
+    plan = Plan((load(_path()).exchanged(_OURS),)) if undo else _plan(named)
+    carry_out("bazel", plan, dry_run=dry_run, undo=undo)
 
 
 def _plan(hosts: Sequence[str]) -> Plan:
@@ -76,14 +77,7 @@ def helpers() -> list[str]:
     Raises:
         SetupError: the configuration cannot be read.
     """
-    found = [_OURS.fullmatch(line.rstrip("\r")) for line in load(_path()).lines]
-    return [each[1] for each in found if each]
-
-
-def _undoing() -> Plan:
-    file = load(_path())
-    after, shown = file.changed(file.found(_OURS), [])
-    return Plan((after.change(shown),))
+    return load(_path()).named(_OURS)
 
 
 def _name(host: str) -> str:

@@ -29,6 +29,11 @@ class File(NamedTuple):
         """Return the lines that are wholly of a pattern."""
         return [line for line in self.lines if pattern.fullmatch(line.removesuffix("\r"))]
 
+    def named(self, pattern: re.Pattern[str]) -> list[str]:
+        """Return what the first group of a pattern finds in the lines that are wholly of it."""
+        found = (pattern.fullmatch(line.removesuffix("\r")) for line in self.lines)
+        return [each[1] for each in found if each]
+
     def changed(self, gone: Sequence[str], added: Sequence[str]) -> tuple[File, tuple[str, ...]]:
         """Return the file with these lines in the place of those, and what a person sees of it.
 
@@ -39,6 +44,11 @@ class File(NamedTuple):
         rest = [line for line in self.lines[start:] if line not in gone]
         shown = (*(f"- {each.strip()}" for each in gone), *(f"+ {each}" for each in added))
         return self._replace(lines=(*self.lines[:start], *added, *rest)), shown
+
+    def exchanged(self, pattern: re.Pattern[str], added: Sequence[str] = ()) -> Change:
+        """Return the change that puts lines in the place of all that are wholly of a pattern."""
+        after, shown = self.changed(self.found(pattern), added)
+        return after.change(shown)
 
     def change(self, shown: Sequence[str]) -> Change:
         """Return the change that makes the file so. A file with nothing in it is removed."""

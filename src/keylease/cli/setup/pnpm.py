@@ -54,7 +54,8 @@ def pnpm(_: Program, registries: tuple[str, ...], dry_run: bool, undo: bool) -> 
         msg = "--undo takes away every line" if undo else "no registry is named"
         raise UsageError(msg, "give it alone" if undo else "name it by its URL")
     named = [target(each) for each in registries]
-    carry_out("pnpm", _undoing() if undo else _plan(named), dry_run=dry_run, undo=undo)
+    plan = Plan((load(_path()).exchanged(_OURS),)) if undo else _plan(named)
+    carry_out("pnpm", plan, dry_run=dry_run, undo=undo)
     if not undo:
         _warn(named)
 
@@ -81,14 +82,7 @@ def helpers() -> list[str]:
     Raises:
         SetupError: the configuration cannot be read.
     """
-    found = [_OURS.fullmatch(line.rstrip("\r")) for line in load(_path()).lines]
-    return [each[1] for each in found if each]
-
-
-def _undoing() -> Plan:
-    file = load(_path())
-    after, shown = file.changed(file.found(_OURS), [])
-    return Plan((after.change(shown),))
+    return load(_path()).named(_OURS)
 
 
 def _warn(registries: Sequence[Target]) -> None:

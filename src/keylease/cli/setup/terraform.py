@@ -111,9 +111,8 @@ def _undoing() -> Plan:
     changes = []
     for path in _configurations():
         file = load(path)
-        if ours := file.found(_OURS):
-            after, shown = file.changed(ours, [])
-            changes.append(after.change(shown))
+        if file.found(_OURS):
+            changes.append(file.exchanged(_OURS))
     path = _place()
     before = None if os.path.islink(path) else read(path)
     if before is not None and _is_ours(before):

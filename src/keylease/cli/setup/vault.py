@@ -104,17 +104,15 @@ def helpers() -> list[str]:
     Raises:
         SetupError: the configuration cannot be read.
     """
-    lines = [line for client in _CLIENTS for line in _file(client).lines]
-    return [found[1] for line in lines if (found := _OURS.fullmatch(line.rstrip("\r")))]
+    return [path for client in _CLIENTS for path in _file(client).named(_OURS)]
 
 
 def _undoing() -> Plan:
     changes, kept = [], replaced("vault")
     for client in _CLIENTS:
         file = _file(client)
-        if ours := file.found(_OURS):
-            after, shown = file.changed(ours, kept.get(client.name, []))
-            changes.append(after.change(shown))
+        if file.found(_OURS):
+            changes.append(file.exchanged(_OURS, kept.get(client.name, [])))
     return Plan(tuple(changes))
 
 
