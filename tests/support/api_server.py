@@ -5,10 +5,10 @@ A fault of the test's own answer is raised when the server is closed, not lost i
 
 from __future__ import annotations
 
-import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from support.loopback import Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class ApiServer:
+class ApiServer(Loopback):
     """A server, for as long as the `with` block lasts.
 
     Args:
@@ -74,35 +74,10 @@ class ApiServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                """Say nothing: a client that finds the certificate wanting goes away."""
-
-        self._http = Server(("127.0.0.1", 0), Handler)
-        self._scheme = "http"
-        if certificate is not None:
-            self._scheme = "https"
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            context.load_verify_locations(certificate)
-            context.verify_mode = ssl.CERT_OPTIONAL
-            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        """The server's URL, without a slash at the end."""
-        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        """Start to serve."""
-        self._thread.start()
-        return self
+        super().__init__(Handler, certificate, asks_clients=True)
 
     def __exit__(self, *_: object) -> None:
         """Stop, and raise what went wrong in the test's answers meanwhile."""
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__exit__()
         if self._faults:
             raise self._faults[0]

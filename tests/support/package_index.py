@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
+
+from support.loopback import Loopback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: a client that has seen enough goes away."""
-
-
-class PackageIndex:
+class PackageIndex(Loopback):
     """An index, for as long as the `with` block lasts.
 
     Args:
@@ -103,13 +99,7 @@ class PackageIndex:
             f"/files/{WHEEL}": (package, "application/octet-stream"),
         }
         """What is answered to whom is let in, by its path."""
-        self._http = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-
-    @property
-    def host(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._http.server_address[1]}"
+        super().__init__(type("Handler", (_Handler,), {"index": self}))
 
     @property
     def url(self) -> str:
@@ -126,17 +116,6 @@ class PackageIndex:
         count = sum(known for _, known in self.seen)
         self.seen.clear()
         return count
-
-    def __enter__(self) -> Self:
-        """Start to serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
 
 def project(directory: Path) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NamedTuple, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, NamedTuple
+
+from support.loopback import Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class WebServer:
+class WebServer(Loopback):
     """A server, for as long as the `with` block lasts.
 
     Args:
@@ -70,39 +70,7 @@ class WebServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                """Say nothing: a client that finds the certificate wanting goes away."""
-
-        self._http = Server(("127.0.0.1", 0), Handler)
-        self._scheme = "http"
-        if certificate is not None:
-            self._scheme = "https"
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-
-    @property
-    def host(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._http.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        """The server's URL, without a slash at the end."""
-        return f"{self._scheme}://{self.host}"
-
-    def __enter__(self) -> Self:
-        """Start to serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(Handler, certificate)
 
 
 def make_certificate(path: Path, address: str = "127.0.0.1") -> Path:
