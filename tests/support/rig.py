@@ -70,3 +70,9 @@ def bring(
 def text(secret: Secret) -> bytes:
     """Return a secret's bytes, for comparison with what a test put in."""
     return bytes(secret.reveal())
+
+
+def get_password(rig: Rig, **question: object) -> bytes:
+    """Return what a `get` releases, as the next process would see it."""
+    target = question.pop("target", EXAMPLE)
+    return text(rig.again().session.get(target, **question).credential.secret)  # type: ignore[arg-type]

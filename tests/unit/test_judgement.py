@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.rig import EXAMPLE, PASSWORD, Rig, bring, text
+from support.rig import EXAMPLE, PASSWORD, Rig, bring, get_password, text
 from support.shares import MemoryShares
 
 from keylease.errors import (
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 def rig(tmp_path: Path) -> Rig:
     """Return a service on an empty state directory."""
     return Rig(tmp_path / "keylease")
-
-
-def get_password(rig: Rig, **question: object) -> bytes:
-    """Return what a `get` releases, as the next process would see it."""
-    target = question.pop("target", EXAMPLE)
-    return text(rig.again().session.get(target, **question).credential.secret)  # type: ignore[arg-type]
 
 
 def test_clock_set_back_does_not_revive(rig: Rig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
+from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, get_password, text
 
 from keylease.errors import (
     AuditError,
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 def rig(tmp_path: Path) -> Rig:
     """Return a service on an empty state directory."""
     return Rig(tmp_path / "keylease")
-
-
-def get_password(rig: Rig, **question: object) -> bytes:
-    """Return what a `get` releases, as the next process would see it."""
-    target = question.pop("target", EXAMPLE)
-    return text(rig.again().session.get(target, **question).credential.secret)  # type: ignore[arg-type]
 
 
 def test_volatile_keychain_starts_a_new_generation_after_reboot(tmp_path: Path) -> None:

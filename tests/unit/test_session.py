@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
+from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, get_password, text
 from support.shares import MemoryShares
 
 from keylease.buckets import LONGEST_SEALED
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 def rig(tmp_path: Path) -> Rig:
     """Return a service on an empty state directory."""
     return Rig(tmp_path / "keylease")
-
-
-def get_password(rig: Rig, **question: object) -> bytes:
-    """Return what a `get` releases, as the next process would see it."""
-    target = question.pop("target", EXAMPLE)
-    return text(rig.again().session.get(target, **question).credential.secret)  # type: ignore[arg-type]
 
 
 def test_first_store_makes_the_vault_and_get_answers(rig: Rig) -> None:
