@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.audit import ecs
@@ -28,7 +29,14 @@ COLUMNS: Final = (
     *("extra", "key", "prev", "mac"),
 )
 """The columns of CSV. `extra` has the event's own fields as JSON."""
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# OWASP, "CSV Injection": what a spreadsheet takes for the beginning of a formula, in the forms of
+# East Asian keyboards and of Unicode's small and raised signs too, quotation marks before it or
+# not. A cell begins where the text does, and wherever a reader splits the text: one that splits at
+# another sign than the comma ignores the quotation marks around a cell.
+_FORMULA: Final = re.compile(
+    r"(?:\A|(?<=[;,|\t ]))"
+    r"(?=\"*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b\u2212\u207a-\u207c\u208a-\u208c])"
+)
 
 
 def jsonl(line: Line) -> bytes:
@@ -72,25 +80,42 @@ def _cells(record: Record) -> Iterator[str]:
         *(target.get(name) for name in ("namespace", "protocol", "host", "path")),
         record.username,
         *(caller.get(name) for name in ("pid", "executable", "parent", "terminal")),
-        json.dumps(record.extra, separators=(",", ":")) if record.extra else None,
+        json.dumps(_inert(record.extra), separators=(",", ":")) if record.extra else None,
         *(record.key, record.prev, record.mac),
     )
     return ("" if value is None else _cell(value) for value in values)
 
 
 def _cell(value: object) -> str:
-    """Return text that a terminal and a spreadsheet leave alone.
+    """Return text that a terminal and a spreadsheet leave alone."""
+    return _text(printable(value)) if isinstance(value, str) else str(value)
 
-    A spreadsheet runs what begins like a formula (OWASP, "CSV Injection"), and a host can be called
-    like one: so an apostrophe goes before it.
+
+def _inert(value: object) -> object:
+    """Return what JSON is made of with every string in it as `_text` has it.
+
+    In the finished JSON an apostrophe could come to stand before a quotation mark.
     """
-    text = printable(str(value))
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return {key: _inert(inner) for key, inner in value.items()}
+    return [_inert(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _text(value: str) -> str:
+    """Return text with an apostrophe before whatever a spreadsheet would run as a formula.
+
+    A host can be called like one.
+    """
+    return _FORMULA.sub("'", value)
 
 
 def _csv(cells: Iterable[str]) -> bytes:
     row = io.StringIO()
-    csv.writer(row, lineterminator="\n").writerow(cells)
+    # Every cell in quotation marks: a reader that splits at the comma and at other signs keeps to
+    # them.
+    csv.writer(row, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
     return row.getvalue().encode("utf-8")
 
 

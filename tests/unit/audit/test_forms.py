@@ -50,18 +50,67 @@ def test_csv_has_every_field_in_a_column_of_its_own():
 
 def test_head_of_csv_names_the_columns():
     """In the order of the rows."""
-    assert ",".join(COLUMNS) + "\n" == csv_head().decode()
+    assert ",".join(f'"{name}"' for name in COLUMNS) + "\n" == csv_head().decode()
 
 
-@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
-def test_spreadsheet_runs_no_name(begin):
-    """A host that is called like a formula is text."""
-    target = HOST | {"host": f'{begin}HYPERLINK("https://evil.example")'}
+# OWASP, "CSV Injection", and what NFKC makes one of these of.
+SIGNS = (
+    "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212\u207a\u207b\u207c\u208a\u208b\u208c"
+)
 
-    found = cells(csv_row(line(target=target)))["host"]
 
-    assert not found.startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert "HYPERLINK" in found
+def split(data, delimiter, *, quoted):
+    """Return every cell of a row as a reader with that delimiter has it."""
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    text = io.StringIO(data.decode("utf-8"))
+    return [cell for row in csv.reader(text, delimiter=delimiter, quoting=quoting) for cell in row]
+
+
+def runs(cell):
+    """Return whether a spreadsheet might run a cell: blanks and quotation marks do not count."""
+    return cell.lstrip(' \t\r\n"').startswith(tuple(SIGNS))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " "])
+@pytest.mark.parametrize(
+    "before",
+    ["", " ", '"', "x;", "x,", "x|", "x\t", "x ", "x; ", 'x;"', 'x;""', 'x","', "x;;", "\n"],
+)
+def test_spreadsheet_runs_no_name(before, delimiter):
+    """A host that is called like a formula is text, wherever a reader of the row begins a cell."""
+    for sign in SIGNS:
+        name = f'{before}{sign}HYPERLINK("https://evil.example")'
+        found = line(
+            target=HOST | {"host": name, "path": name},
+            username=name,
+            caller=CALLER | {"executable": name},
+        )
+        extra = {"configuration": "0" * 16, "files": [name]}
+        nobody = dict.fromkeys(("session", "target", "username"))
+        changed = line(event="config.changed", extra=extra, **nobody)
+        for data in (csv_row(found), csv_row(changed)):
+            for quoted in (True, False):
+                each = split(data, delimiter, quoted=quoted)
+                assert [] == [cell for cell in each if runs(cell)]
+            assert "HYPERLINK" in data.decode()
+    assert runs(name.removeprefix(before)), "the control"
+
+
+def test_extra_is_json_whatever_is_in_it():
+    """A program that reads the column can parse it, though a string in it looks like a formula."""
+    extra = {"configuration": "0" * 16, "files": ["=1", "a;=1", '"=1', "/a"]}
+    nobody = dict.fromkeys(("session", "target", "username"))
+
+    found = cells(csv_row(line(event="config.changed", extra=extra, **nobody)))["extra"]
+
+    assert ["'=1", "a;'=1", "'\"=1", "/a"] == json.loads(found)["files"]
+
+
+def test_names_that_are_no_formula_are_as_they_were():
+    """An apostrophe stands only where a cell could begin with a sign."""
+    name = "a=b+c-d@e.example:443"
+
+    assert name == cells(csv_row(line(target=HOST | {"host": name})))["host"]
 
 
 def test_csv_holds_no_control_characters():
