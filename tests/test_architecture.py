@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("secret", "paths", "base64text"),
     ("clock",),
     ("model",),
-    ("record", "keyctl", "jsontext", "httpauth", "terminal", "process", "stdio"),
+    ("record", "keyctl", "jsontext", "httpauth", "origin", "terminal", "process", "stdio"),
     ("seal", "statefile", "protocols", "shares", "rules", "keystores"),
     ("audit", "address", "config"),
     ("vaultrecord", "lookup"),
@@ -43,6 +43,7 @@ FAMILIES = ("protocols", "keystores", "shares")
 THIRD_PARTY = {
     "cryptography": {"seal"},
     "keyring": {"keystores.library", "keyring_backend"},
+    "idna": {"origin"},
     "jeepney": {"keystores.secretservice"},
     "click": {"cli"},
     "platformdirs": {"paths"},

@@ -25,8 +25,10 @@ FORBIDDEN = {
     "dataclasses",
     "email",
     "http",
+    "idna",
     "importlib.metadata",
     "inspect",
+    "ipaddress",
     "keyring",
     "logging",
     "multiprocessing",
@@ -210,6 +212,27 @@ def test_configuration_costs_its_parser_only_where_there_is_one(kernel_home: Thr
     answer, modules = modules_of(kernel_home, "get", GET)
 
     assert {"tomllib"} == FORBIDDEN & modules
+    assert "password=secret" in answer
+
+
+@pytest.mark.parametrize(
+    ("host", "library"),
+    [("example.com", set()), ("stra\u00dfe.example", {"idna"}), ("[::1]", {"ipaddress"})],
+)
+def test_a_section_costs_a_library_only_for_a_host_that_needs_it(
+    kernel_home: Throwaway, host: str, library: set[str]
+) -> None:
+    """A host in plain letters is compared as it is, whatever servers the sections are for."""
+    path = kernel_home.home / ".config" / "keylease" / "config.toml"
+    path.parent.mkdir(mode=0o755, parents=True)
+    path.write_text('[target."https://git.example"]\nidle_timeout = 60\n', "utf-8")
+    path.chmod(0o644)
+    message = GET.replace("example.com", host)
+    modules_of(kernel_home, "store", f"{message}username=alice\npassword=secret\n")
+
+    answer, modules = modules_of(kernel_home, "get", message)
+
+    assert {"tomllib"} | library == FORBIDDEN & modules
     assert "password=secret" in answer
 
 

@@ -108,7 +108,7 @@ class Settings(NamedTuple):
     general: Terms = Terms()
     """What holds for every target."""
     targets: Mapping[str, Terms] = MappingProxyType({})
-    """What holds for one, too; by the name that `keylease.rules.origin` gives it."""
+    """What holds for one, too; by the name that `keylease.origin.origin` gives it."""
     refusal: KeyleaseError | None = None
     """Why nothing may be released at all: the configuration cannot be relied on."""
 

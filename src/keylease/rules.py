@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from keylease.clock import NANOSECONDS
 from keylease.model import Session, Store, Target, Terms
+from keylease.origin import origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +24,6 @@ ECHO_SECONDS: Final = 120
 """How long after its release a credential of an ended session is still taken for an echo."""
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 """What a tool's `store` may do, strictest first."""
-_DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
 # RFC 3986, 5.2.4 and 6.2.2.2: such segments lead out of the path, and may be written in escapes. To
 # some servers an escaped slash is one, and what stands behind a semicolon is nothing.
 _WANDERING: Final = re.compile(r"(?:\A|/)(?:\.|%2e){1,2}(?:[/;]|\Z)|%2f|%5c|\\", re.IGNORECASE)
@@ -130,48 +130,6 @@ def terms_of(settings: Settings, target: Target) -> Terms:
         return strictest((settings.general,))
     own = settings.targets.get(origin(target.protocol, target.host), settings.general)
     return strictest((settings.general, own))
-
-
-def origin(protocol: str, host: str) -> str:
-    """Return the name under which terms are looked up: one for all spellings of a server.
-
-    RFC 3986, 3.1, 3.2.2, 3.2.3 and 6.2.3: scheme and host are the same in capital letters; a port
-    is a number, and the one that a scheme has by itself, or an empty one, is none; a full stop at
-    the end is the root of DNS. RFC 3490, 3.1: letters of other widths are the same, and so are
-    other full stops. Who asks a server is no part of its name (3.2.1), and of a name in parts, as
-    one of an AWS profile may be, the first one counts. A session keeps to the letter all the same.
-    Terms only take away, so here the wider reading is the strict one. An alias in DNS is another
-    server; nobody is asked about it.
-    """
-    protocol = protocol.lower()
-    name, port = _split_port(host.lower().partition("/")[0].rpartition("@")[2])
-    if not name.isascii():
-        name = _ascii(name)
-    number = port.lstrip("0")
-    port = "" if number in {"", _DEFAULT_PORTS.get(protocol)} else f":{number}"
-    return f"{protocol}://{name.rstrip('.')}{port}"
-
-
-def _split_port(host: str) -> tuple[str, str]:
-    name, colon, port = host.rpartition(":")
-    # RFC 3986, 3.2.2: an IPv6 address has colons, and stands in brackets.
-    if not colon or not (port.isascii() and (port.isdigit() or not port)):
-        return host, ""
-    return name, port
-
-
-def _ascii(name: str) -> str:
-    """Return a name of the whole world's letters as DNS has it, as far as that can be done."""
-    from unicodedata import normalize
-
-    name = normalize("NFKC", name).lower()
-    for full_stop in "\u3002\uff0e\uff61":
-        name = name.replace(full_stop, ".")
-    try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        # No resolver finds such a name either. It is compared as it is.
-        return name
 
 
 def within(session: Session, terms: Terms) -> Session:

@@ -24,7 +24,6 @@ from keylease.rules import (
     ended,
     is_due,
     may_store,
-    origin,
     reach,
     remaining,
     strictest,
@@ -265,33 +264,6 @@ def test_echo_may_come_for_two_minutes() -> None:
     assert not echo_may_come(None, START)
     assert not echo_may_come(START, after(1)._replace(boot="0" * 32))
     assert not echo_may_come(after(5), START)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "host", "expected"),
-    [
-        ("https", "github.com", "https://github.com"),
-        ("HTTPS", "GitHub.com", "https://github.com"),
-        ("https", "github.com:443", "https://github.com"),
-        ("http", "github.com:80", "http://github.com"),
-        ("https", "github.com:80", "https://github.com:80"),
-        ("https", "github.com.", "https://github.com"),
-        ("https", "github.com.:443", "https://github.com"),
-        ("https", "github.com:8443", "https://github.com:8443"),
-        ("ssh", "github.com:443", "ssh://github.com:443"),
-        ("ssh", "github.com:", "ssh://github.com"),
-        ("https", "[::1]:443", "https://[::1]"),
-        ("https", "evil-github.com", "https://evil-github.com"),
-        # A registry of cargo's with a user in it, and names of AWS profiles.
-        ("ssh", "git@github.com", "ssh://github.com"),
-        ("ssh", "git@github.com:22", "ssh://github.com:22"),
-        ("aws", "team/prod", "aws://team"),
-        ("aws", "ada@team/prod", "aws://team"),
-    ],
-)
-def test_one_server_has_one_name_for_the_policy(protocol: str, host: str, expected: str) -> None:
-    """Capital letters, the usual port or a last full stop lead nobody around a policy."""
-    assert expected == origin(protocol, host)
 
 
 TERMS = st.builds(

@@ -49,7 +49,7 @@ class Document(NamedTuple):
 
     general: Section
     targets: dict[str, Section]
-    """By the name that `keylease.rules.origin` gives a target."""
+    """By the name that `keylease.origin.origin` gives a target."""
     data: bytes | None = None
     """The file's bytes; `None` if it is not there."""
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from keylease.config.base import AUDIT, KEYS, Document, Stated, check, shown
 from keylease.errors import ConfigError, printable
+from keylease.origin import origin
 from keylease.protocols import PROTOCOLS
-from keylease.rules import origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,7 +154,13 @@ class _Reader:
         if protocol.lower() in _NOT_PROTOCOLS:
             expected = f"the protocol of the server, whatever the tool, {_EXAMPLE}"
             self._refuse((_TARGET, name), f"found {shown(name)}, expected {expected}")
-        return origin(protocol, host)
+        called = origin(protocol, host)
+        server = called.partition("://")[2]
+        # A wide slash becomes a slash, and a host that is nothing but full stops becomes nothing.
+        if not server.isascii() or server[:1] in {"", ":"} or not _NOT_IN_HOST.isdisjoint(server):
+            expected = f"a host that internationalized domain names allow (UTS 46), {_EXAMPLE}"
+            self._refuse((_TARGET, name), f"found {shown(name)}, expected {expected}")
+        return called
 
     def _keep_within(self, section: Section, outer: Section) -> None:
         """Refuse a time that is longer than what bounds it in the same file, so does nothing."""

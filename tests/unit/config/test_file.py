@@ -245,6 +245,36 @@ def test_target_of_a_tool_is_told_that_a_section_is_for_the_server(policy, name)
     assert read(put(policy, '[target."aws://prod"]\nrevoked = true\n')).targets["aws://prod"]
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "git.example\\uff0fx",
+        "\\uff0a.example",
+        "\\ufffd.example",
+        "ada%40git.example",
+        "\\uff0e",
+        ":443",
+        "x" * 64 + "\u00fc.example",
+    ],
+)
+def test_target_that_no_domain_name_can_be_is_refused(policy, host):
+    """A wide slash, or a sign that stands for a lost letter: no server has such a name."""
+    told = refused(put(policy, f'[target."https://{host}"]\nrevoked = true\n'))
+
+    assert "a host that internationalized domain names allow" in told
+
+
+def test_two_spellings_of_a_server_are_one_section(policy):
+    """Of two sections for one server none is overlooked: the file is refused."""
+    one, other = "https://stra\u00dfe.example", "https://XN--STRAE-OQA.example:443"
+    told = refused(put(policy, f'[target."{one}"]\n[target."{other}"]\n'))
+
+    assert told.startswith(":2: it is the same target as another section: https://xn--strae-oqa")
+    assert 2 == len(
+        read(put(policy, f'[target."{one}"]\n[target."https://strasse.example"]')).targets
+    )
+
+
 def test_revocation_stands_in_a_policy(policy):
     """Whole, or for a named target."""
     document = read(put(policy, f"revoked = false\n[{GITHUB}]\nrevoked = true\n"))

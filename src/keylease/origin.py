@@ -1,0 +1,192 @@
+"""The canonical name of a server: one name for all spellings that lead a client to it.
+
+The policy and the sections of the configuration are looked up under this name. Sessions are not: a
+session is for the letter of its host. The reasons are in docs/decisions/0024-one-name-of-a-host.md.
+
+Text in, text out: no resolver and no file is asked. A name in ASCII needs no library, and the
+imports stand where another name needs one: git waits for this.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+# What a scheme has by itself (RFC 3986, 3.2.3, and the port registry of IANA).
+_DEFAULT_PORTS: Final = {
+    "https": "443",
+    "http": "80",
+    "ssh": "22",
+    "ftp": "21",
+    "ftps": "990",
+    "smtp": "25",
+    "imap": "143",
+    "imaps": "993",
+}
+# An AWS profile is called by a name that no resolver ever sees: `010` is no address there.
+_PROFILES: Final = frozenset({"aws"})
+_ESCAPES: Final = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_JOINERS: Final = "\u200c\u200d"
+_LONGEST_LABEL: Final = 63
+"""Bytes of a label in DNS (RFC 1035, 2.3.4), so at most as many letters."""
+# UTS 46 mapped these to nothing up to Unicode 15.0 and forbids them today. Clients have tables of
+# all ages, so both readings lead to the server. U+FFA0 is the half-width form of U+1160.
+_ONCE_IGNORED: Final = frozenset("\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0")
+_IPV4_PARTS: Final = 4
+_LONGEST_NUMBER: Final = 11
+"""Digits of the largest IPv4 address in octal, leading zeros aside."""
+
+
+@lru_cache(maxsize=64)  # one request asks several times, and a name can have 64 KiB
+def origin(protocol: str, host: str) -> str:
+    """Return the name under which the terms for a server are looked up.
+
+    RFC 3986, 3.1, 3.2.2, 3.2.3 and 6.2.2: scheme and host are the same in capital letters and with
+    characters escaped; a port is a number, and the default port of a scheme, or an empty one, is
+    none; the user is no part of the server's name. A full stop at the end is the root of DNS. Of a
+    name with slashes, as an AWS profile may have, the first part counts.
+
+    Terms only take away, so the wider reading is the strict one. An alias in DNS is another server.
+    """
+    protocol = protocol.lower()
+    name, port = _split_port(_mapped(_unescaped(host.partition("/")[0].rpartition("@")[2])))
+    name = name.rstrip(".")
+    address = None if protocol in _PROFILES else _address(name)
+    if address is None:
+        address = name if name.isascii() else ".".join(map(_a_label, name.split(".")))
+    number = port.lstrip("0")
+    port = "" if number in {"", _DEFAULT_PORTS.get(protocol)} else f":{number}"
+    return f"{protocol}://{address}{port}"
+
+
+def _unescaped(text: str) -> str:
+    # RFC 3986, 3.2.2: a name may be escaped. In brackets the sign begins a zone (RFC 6874).
+    if "%" not in text or text.startswith("["):
+        return text
+    return _ESCAPES.sub(
+        lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "surrogateescape"),
+        text,
+    )
+
+
+def _split_port(authority: str) -> tuple[str, str]:
+    name, colon, port = authority.rpartition(":")
+    # RFC 3986, 3.2.2: an IPv6 address has colons, and stands in brackets if a port follows.
+    is_address = ":" in name and not name.startswith("[")
+    if is_address or not colon or not (port.isascii() and (port.isdigit() or not port)):
+        return authority, ""
+    return name, port
+
+
+def _mapped(text: str) -> str:
+    """Return the text as UTS 46 maps it, non-transitional: `straße` is not `strasse`.
+
+    Wide letters, other full stops and capital letters become the usual ones, and what cannot be
+    seen goes. A character that UTS 46 forbids stays as it is.
+    """
+    if text.isascii():
+        return text.lower()
+    import idna
+
+    text = "".join(char for char in text if char not in _ONCE_IGNORED)
+    try:
+        mapped = idna.uts46_remap(text, std3_rules=False)
+    except idna.IDNAError:
+        mapped = text.translate({ord(char): _mapped_alone(char) for char in set(text)})
+    return ".".join(map(_without_idle_joiners, mapped.split(".")))
+
+
+def _mapped_alone(char: str) -> str:
+    import idna
+
+    try:
+        return idna.uts46_remap(char, std3_rules=False)
+    except idna.IDNAError:
+        return char
+
+
+def _without_idle_joiners(label: str) -> str:
+    """Return the label without the joiners that stand where RFC 5892, A.1 and A.2, forbids them.
+
+    No such name can be registered. curl falls back to the transitional reading, which drops them.
+    """
+    if not any(joiner in label for joiner in _JOINERS):
+        return label
+    return "".join(
+        char for at, char in enumerate(label) if char not in _JOINERS or _joins(label, at)
+    )
+
+
+def _joins(label: str, at: int) -> bool:
+    import idna
+
+    if len(label) > _LONGEST_LABEL:
+        return False
+    try:
+        return idna.valid_contextj(label, at)
+    except (idna.IDNAError, ValueError):  # a neighbour that Unicode has no name for
+        return False
+
+
+def _a_label(label: str) -> str:
+    """Return one part of a mapped name as DNS has it; as it is if no name can have such a part."""
+    if label.isascii() or len(label) > _LONGEST_LABEL:
+        return label
+    import idna
+
+    try:
+        idna.uts46_remap(label, std3_rules=False)
+    except idna.IDNAError:
+        return label
+    # Not idna.encode: IDNA 2008 has no emoji, and there are servers that are called by one.
+    return f"xn--{label.encode('punycode').decode('ascii')}"
+
+
+def _address(name: str) -> str | None:
+    """Return the canonical form of an IP address; `None` for a name."""
+    if ":" not in name:
+        return _ipv4(name)
+    import ipaddress
+
+    # A zone is the name of an interface of this machine, in more than one spelling (RFC 4007, 11).
+    literal = name.removeprefix("[").removesuffix("]").partition("%")[0]
+    try:
+        address = ipaddress.IPv6Address(literal)
+    except ValueError:
+        return None
+    # RFC 4291, 2.5.5.2: the system speaks IPv4 to it.
+    return str(address.ipv4_mapped or f"[{address.compressed}]")
+
+
+def _ipv4(name: str) -> str | None:
+    """Return an IPv4 address as inet_aton(3) and the URL standard read it: `127.1`, `0x7f.1`."""
+    numbers = [_number(part) for part in name.split(".", _IPV4_PARTS)]
+    *front, last = numbers
+    if (
+        len(numbers) > _IPV4_PARTS
+        or last is None
+        or last >= 256 ** (_IPV4_PARTS + 1 - len(numbers))
+    ):
+        return None
+    value = last
+    for place, number in enumerate(front):
+        if number is None or number > 255:  # noqa: PLR2004 - a byte
+            return None
+        value += number << 8 * (_IPV4_PARTS - 1 - place)
+    return ".".join(str(byte) for byte in value.to_bytes(_IPV4_PARTS))
+
+
+def _number(part: str) -> int | None:
+    base, digits = 10, part
+    if part.startswith("0x"):
+        base, digits = 16, part[2:] or "0"
+    elif part.startswith("0"):
+        base = 8
+    digits = digits.lstrip("0") or digits[-1:]
+    if not digits.isascii() or not digits.isalnum() or len(digits) > _LONGEST_NUMBER:
+        return None
+    try:
+        return int(digits, base)
+    except ValueError:
+        return None
