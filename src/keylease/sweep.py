@@ -43,6 +43,8 @@ def sweep(
     """
     count = 0
     for name in sessions.buckets():
+        if not deadline.remaining():
+            return count, True
         with suppress(StateError):
             for session_id in sessions.ids(name):
                 if not deadline.remaining():

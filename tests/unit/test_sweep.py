@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.rig import EXAMPLE, Rig, bring
 
+from keylease.clock import Deadline
 from keylease.statefile import Directory
 
 if TYPE_CHECKING:
@@ -66,6 +67,32 @@ def test_store_keeps_the_record_that_an_echo_may_need(rig: Rig) -> None:
     rig.session.store(bring(EXAMPLE._replace(host="other.example")))
 
     assert [] == [touch for touch in rig.touches() if not touch.with_suffix(".sealed").exists()]
+
+
+def test_cleaning_stops_among_empty_buckets_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of directories without a session in them do not hold a `store` up."""
+    others(rig, 1)
+    rig.clock.advance(61)
+    for number in range(300):
+        (rig.path / "sessions" / f"{number:032x}").mkdir(mode=0o700)
+    opened, original = [], Directory.child
+    seen: list[str] = []
+
+    class Looks(Deadline):
+        def remaining(self) -> float:
+            seen.append("")
+            return 0.0 if len(seen) > 20 else 3600.0
+
+    def child(self: Directory, name: str, *, create: bool = False) -> Directory:
+        opened.append(name)
+        return original(self, name, create=create)
+
+    monkeypatch.setattr("keylease.sweep.Deadline", Looks)
+    monkeypatch.setattr(Directory, "child", child)
+    rig.session.store(bring())
+
+    assert len(opened) < 80
+    assert len(seen) > 20, "the control"
 
 
 def test_cleaning_stops_when_its_time_is_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from contextlib import suppress
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from keylease.audit import dayfile, evidence, retention
+from keylease.audit import dayfile, retention
 from keylease.audit.dayfile import TORN, LastLine
+from keylease.audit.evidence import Evidence
 from keylease.audit.head import HEAD_BYTES, Head, later
 from keylease.audit.head import pack as pack_head
 from keylease.audit.head import parse as parse_head
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from keylease.audit.events import Event
     from keylease.audit.pin import PinStore
     from keylease.audit.witness import Witness
-    from keylease.clock import Moment
+    from keylease.clock import Deadline, Moment
     from keylease.secret import Secret
     from keylease.statefile import Directory
 
@@ -56,15 +57,23 @@ class Chain:
         at: The clock reading of the entry.
         key: The audit key, if it is at hand.
         around: Where the pin is, who is a witness, and how long days are kept.
+        deadline: How long the files may be looked at.
 
     Raises:
-        StateError: a day file cannot be read, or ends with what keylease did not write.
+        StateError: a day file cannot be read, or ends with what keylease did not write; or there is
+            too much to look at.
     """
 
     def __init__(
-        self, directory: Directory, at: Moment, key: Secret | None, around: Surroundings
+        self,
+        directory: Directory,
+        at: Moment,
+        key: Secret | None,
+        around: Surroundings,
+        deadline: Deadline,
     ) -> None:
         self._directory = directory
+        self._deadline = deadline
         self._at = at
         self._key = key
         self._key_id = None if key is None else key_id(key)
@@ -132,10 +141,10 @@ class Chain:
         old = retention.expired(self._days, self._file, days)
         if not old:
             return None
-        known = [
-            Day(name, dayfile.first_seq(self._directory, name), *tail)
-            for name, tail in self._days.items()
-        ]
+        known = []
+        for name, tail in self._days.items():
+            self._in_time()
+            known.append(Day(name, dayfile.first_seq(self._directory, name), *tail))
         going = retention.removable(known, old)
         last = max(going, key=lambda day: day.last, default=None)
         if last is None:
@@ -144,19 +153,26 @@ class Chain:
         return {"files": files, "through": last.last, "digest": last.digest}
 
     def remove(self, files: list[str]) -> None:
-        """Remove day files, and what was set aside of them."""
-        names = self._directory.names()
+        """Remove day files, and what was set aside of them, as far as the time allows."""
         try:
-            for name in files:
-                for each in names:
-                    if each.startswith(name + TORN):
-                        self._directory.remove(each)
+            going = set(files)
+            aside = [name for name in self._directory.names() if name.partition(TORN)[0] in going]
+            # The day files last, for a rotation goes by those that are there.
+            for name in sorted(going.union(aside), key=going.__contains__):
+                self._in_time()
                 self._directory.remove(name)
             self._directory.sweep(_ORPHAN_SECONDS)
         except StateError:
             # They are on record as removed, and the next rotation removes what is left of them. A
             # release is not refused because old lines are still there.
             return
+
+    def _in_time(self) -> None:
+        """Raise if the answer is late. Files can be of any size, and of any number."""
+        if not self._deadline.remaining():
+            msg = "the audit directory has more in it than can be looked through in time"
+            hint = "try again; if that does not help, move what is large or foreign out of audit"
+            raise StateError(msg, hint)
 
     def _believed(self, data: bytes | None) -> Head | None:
         """Return a head for which the key vouches. Without the key none is believed."""
@@ -179,7 +195,8 @@ class Chain:
         # The number decides, not the file's name: a wall clock that was set back for a while has
         # left its lines in an older file. Looking at 90 files takes 2 to 3 ms.
         for name in retention.day_files(self._directory.names()):
-            last_line, cut = dayfile.mend(self._directory, name)
+            self._in_time()
+            last_line, cut = dayfile.mend(self._directory, name, self._in_time)
             torn += cut
             if last_line:
                 self._days[name] = last_line
@@ -195,19 +212,20 @@ class Chain:
     def _compare(self) -> None:
         """Hold the end that was found against the one that head or pin vouch for."""
         end, found, key = self._end, self._tail, self._key
+        evidence = Evidence(self._directory, self._days, self._in_time)
         if end is None:
-            if key and evidence.has_mac(self._directory, self._days):
+            if key and evidence.has_mac():
                 # Whoever takes lines takes the head and the pin along. Their absence is on record
                 # before the next head vouches for what is left.
                 self.notes.append(("audit.unvouched", {}))
             return
         if (end.seq, end.digest) == found:
             return
-        if end.seq < found.seq and evidence.has_end(self._directory, self._days, end):
+        if end.seq < found.seq and evidence.has_end(end):
             return
         lost = max(1, end.seq - found.seq) if end.seq >= found.seq else None
         is_reboot = end.boot != self._at.boot and end.synced < end.seq
-        if key and is_reboot and evidence.has_synced(self._directory, self._days, end, key):
+        if key and is_reboot and evidence.has_synced(end, key):
             # A power cut took lines that were never on the disk. What was released is not among
             # them, for a release waits; and their numbers are free.
             self.notes.append(("audit.recovered", {"lost": lost}))

@@ -12,6 +12,8 @@ from keylease.audit.line import LINE_PREFIX, LONGEST_LINE, digest
 from keylease.errors import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keylease.statefile import Directory
 
 TORN: Final = ".torn-"
@@ -28,21 +30,35 @@ class LastLine(NamedTuple):
     digest: str
 
 
-def mend(directory: Directory, name: str) -> tuple[LastLine | None, int]:
+def mend(
+    directory: Directory, name: str, in_time: Callable[[], None]
+) -> tuple[LastLine | None, int]:
     """Return the file's last line, and how many half-written ones were set aside to find it.
+
+    A crash leaves one beginning of a line at the most, and behind it any number of zeros. Both go
+    into one file, in which the zeros are a hole.
+
+    Args:
+        directory: The audit directory.
+        name: The day file.
+        in_time: Called again and again meanwhile; it raises when that takes too long.
 
     Raises:
         StateError: the last line is not one of keylease's, or the system refuses.
     """
-    torn = 0
-    # More than once where a power cut left a long run of zeros behind the last line.
-    while end := directory.read_tail(name, LONGEST_LINE) or b"":
-        whole = end[: end.rfind(b"\n") + 1]
-        if whole == end:
-            return _last_line(name, whole[whole.rfind(b"\n", 0, -1) + 1 :]), torn
-        _set_aside(directory, name, end[len(whole) :])
-        torn += 1
-    return None, torn
+    size, end = directory.size(name) or 0, directory.content_end(name, in_time)
+    tail = directory.read_tail(name, LONGEST_LINE, end=end) or b""
+    torn = tail[tail.rfind(b"\n") + 1 :]
+    whole = end - len(torn)
+    if whole and torn == tail:
+        # No crash has left as much: it is longer than any line.
+        refusal = _foreign("last", name)
+        raise refusal
+    if whole < size:
+        _set_aside(directory, name, torn, whole, size)
+        tail = directory.read_tail(name, LONGEST_LINE, end=whole) or b""
+    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    return _last_line(name, last) if whole else None, int(whole < size)
 
 
 def first_seq(directory: Directory, name: str) -> int:
@@ -59,12 +75,12 @@ def first_seq(directory: Directory, name: str) -> int:
     return int(number)
 
 
-def _set_aside(directory: Directory, name: str, torn: bytes) -> None:
-    """Move what a crash left after the last whole line into a file of its own."""
-    start = (directory.size(name) or 0) - len(torn)
+def _set_aside(directory: Directory, name: str, torn: bytes, start: int, size: int) -> None:
+    """Move what a crash left from a place on, and the zeros behind it, into a file of its own."""
     # Named by what is in it: a crash before the next step repeats this one, and what another crash
     # left at the same place is kept beside it.
-    directory.replace(f"{name}{TORN}{start}-{digest(torn)[:16]}", torn)
+    aside = f"{name}{TORN}{start}-{digest(torn)[:16]}"
+    directory.replace(aside, torn, zeros=size - start - len(torn))
     directory.truncate(name, start)
 
 

@@ -17,7 +17,7 @@ from keylease.audit.events import Entry
 from keylease.audit.pin import Nowhere
 from keylease.audit.witness import Nobody
 from keylease.clock import Deadline
-from keylease.errors import AuditError, LockTimeoutError, StateError
+from keylease.errors import AuditError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ class AuditLog:
                 state.child("audit", create=True) as directory,
                 directory.lock(_LOCK, deadline),
             ):
-                chain = Chain(directory, at, self.key, self._around)
+                chain = Chain(directory, at, self.key, self._around, deadline)
                 _rotate(chain)
                 for event, extra in chain.notes:
                     chain.append(_fields(Entry(event, extra=extra)), sync=True)
@@ -125,9 +125,8 @@ class AuditLog:
                 chain.append(_fields(entry), sync=sync)
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
-            # Of a lock that others hold nothing is to be repaired.
-            busy = isinstance(error, LockTimeoutError)
-            raise AuditError(msg, error.hint if busy else AuditError.hint) from error
+            # What refuses knows best what helps, where it says so.
+            raise AuditError(msg, error.hint or AuditError.hint) from error
 
     def _tell_configuration(self, chain: Chain) -> None:
         """Append that the configuration is another one than at the last line, if it is."""

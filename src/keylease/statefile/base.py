@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.descriptor import let_go, read_up_to, write_all
+from keylease.statefile.descriptor import content_end, let_go, read_up_to, write_all
 from keylease.statefile.lock import Lockable
 from keylease.statefile.primitives import TEMPORARY
 
@@ -117,14 +117,41 @@ class BaseDirectory(Lockable):
         """
         return self._read_part(name, size, lambda _: 0)
 
-    def read_tail(self, name: str, size: int) -> bytes | None:
+    def read_tail(self, name: str, size: int, *, end: int | None = None) -> bytes | None:
         """Return the last `size` bytes of the file, or all if it has fewer; `None` as for `read`.
+
+        Args:
+            name: The file.
+            size: How many bytes.
+            end: The place before which they stand; the end of the file if not given.
 
         Raises:
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
+        if end is not None:
+            return self._read_part(name, min(size, end), lambda _: max(0, end - size))
         return self._read_part(name, size, lambda fd: max(0, os.fstat(fd).st_size - size))
+
+    def content_end(self, name: str, in_time: Callable[[], None]) -> int:
+        """Return the place from which on the file has only zeros: its size if it has none.
+
+        Args:
+            name: The file. One that is not there is empty.
+            in_time: Called again and again meanwhile; it raises when that takes too long.
+
+        Raises:
+            UnsafeStateError: others could have written it.
+            StateError: the system refuses.
+        """
+        with self._doing("read", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+            if fd is None:
+                return 0
+            try:
+                return content_end(fd, in_time)
+            finally:
+                let_go(fd)
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or `None` if it is not there.
@@ -158,11 +185,16 @@ class BaseDirectory(Lockable):
                 self._discard(name)
                 raise
 
-    def replace(self, name: str, data: Data) -> None:
+    def replace(self, name: str, data: Data, *, zeros: int = 0) -> None:
         """Put `data` in the place of the file `name`, or make it; whole and on the disk.
 
         If this raises, the file is as it was; or it is the new one, if what failed was the last
         step, which makes the change survive a power cut.
+
+        Args:
+            name: The file.
+            data: What it begins with.
+            zeros: How many zeros follow. They take no room on the disk where files can have holes.
 
         Raises:
             UnsafeStateError: what is there now could have been put there by others.
@@ -173,7 +205,7 @@ class BaseDirectory(Lockable):
             self._judge_name(name)
             with suppress(FileNotFoundError):
                 self._judge(name, self._stat(name))
-            self._put(name, data, self._move)
+            self._put(name, data, self._move, zeros=zeros)
             self._sync_directory()
 
     def rewrite(self, name: str, data: Data) -> None:

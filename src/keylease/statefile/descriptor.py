@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import StateError, StateMissingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     Data = bytes | bytearray | memoryview
 
 _CHUNK: Final = 1 << 16
@@ -76,6 +79,40 @@ def read_up_to(fd: int, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def content_end(fd: int, in_time: Callable[[], None]) -> int:
+    """Return the place in the file from which on it has nothing but zeros; its size if it has none.
+
+    Args:
+        fd: The file.
+        in_time: Called before each block is read; it raises when that takes too long.
+    """
+    end, length = os.fstat(fd).st_size, 1
+    while end > 0:
+        in_time()
+        start = max(0, end - length)
+        os.lseek(fd, start, os.SEEK_SET)
+        block = read_up_to(fd, end - start)
+        if block != bytes(len(block)):
+            return start + len(block.rstrip(b"\0"))
+        # Most files end with another byte, and cost one read of it.
+        end, length = (_hole(fd, end), _CHUNK) if length == 1 else (start, _CHUNK)
+    return 0
+
+
+def _hole(fd: int, size: int) -> int:
+    """Return where the hole begins in which the file ends; its size if it does not end in one."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            hole = os.lseek(fd, 0, os.SEEK_HOLE)
+            try:
+                os.lseek(fd, hole, os.SEEK_DATA)
+            except OSError as error:
+                # lseek(2): ENXIO if there is no data beyond.
+                if error.errno == errno.ENXIO:
+                    return hole
+    return size
 
 
 def write_all(fd: int, data: Data) -> None:

@@ -161,7 +161,13 @@ class Primitives(ABC):
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _put(
-        self, name: str, data: Data, move: Callable[[str, str], None], *, sync: bool = True
+        self,
+        name: str,
+        data: Data,
+        move: Callable[[str, str], None],
+        *,
+        sync: bool = True,
+        zeros: int = 0,
     ) -> None:
         """Write a temporary whole, then give it its name."""
         self._judge_name(name)
@@ -171,6 +177,8 @@ class Primitives(ABC):
         try:
             try:
                 write_all(fd, data)
+                if zeros:
+                    os.ftruncate(fd, len(data) + zeros)
                 if sync:
                     self._sync(fd)
             finally:

@@ -32,13 +32,13 @@ def head_of(place):
 def reads_of(monkeypatch):
     """Return a list that grows by the name of each day file that is read."""
     seen = []
-    for name in ("read", "read_tail", "read_start"):
+    for name in ("read", "read_tail", "read_start", "content_end"):
         original = getattr(Directory, name)
 
-        def spy(self, file, size, original=original):
+        def spy(self, file, size, original=original, **more):
             if file.endswith(".jsonl"):
                 seen.append(file)
-            return original(self, file, size)
+            return original(self, file, size, **more)
 
         monkeypatch.setattr(Directory, name, spy)
     return seen

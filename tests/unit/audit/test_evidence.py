@@ -1,12 +1,17 @@
 """Whether the line that was the end is in the files, however many others are behind it."""
 
+import os
+
 import pytest
 from support.audit_place import KEY, Place
 
-from keylease.audit import evidence
 from keylease.audit import head as heads
-from keylease.audit.dayfile import mend
+from keylease.audit.dayfile import LastLine, mend
+from keylease.audit.evidence import Evidence
+from keylease.audit.line import LONGEST_LINE
+from keylease.errors import StateError
 from keylease.secret import Secret
+from keylease.statefile import Directory
 
 DAY = 86_400
 
@@ -28,12 +33,14 @@ def found(place, **changes):
     head = (place.audit / "head").read_bytes()[: heads.HEAD_BYTES]
     end = heads.parse(head)._replace(**changes)
     with place.state() as state, state.child("audit") as directory:
-        days = {path.name: mend(directory, path.name)[0] for path in place.audit.glob("*.jsonl")}
-        key = Secret(KEY)
-        return (
-            evidence.has_end(directory, days, end),
-            evidence.has_synced(directory, days, end, key),
-        )
+        names = [path.name for path in place.audit.glob("*.jsonl")]
+        days = {name: mend(directory, name, in_time)[0] for name in names}
+        evidence = Evidence(directory, days, in_time)
+        return evidence.has_end(end), evidence.has_synced(end, Secret(KEY))
+
+
+def in_time():
+    """Be as patient as it takes."""
 
 
 def test_end_is_found_behind_others(place):
@@ -72,7 +79,53 @@ def test_synced_line_has_the_mac_of_the_key(place):
 def test_mac_is_found_in_any_file(place):
     """One line with a MAC is enough to miss a head."""
     with place.state() as state, state.child("audit") as directory:
-        assert evidence.has_mac(directory, [place.newest().name])
         path = place.newest()
+        assert Evidence(directory, {path.name: None}, in_time).has_mac()
         path.write_bytes(b'{"seq":9,"username":"\\",\\"mac\\":\\"","mac":null}\n')
-        assert not evidence.has_mac(directory, [path.name, "none.jsonl"])
+        assert not Evidence(directory, {path.name: None, "none.jsonl": None}, in_time).has_mac()
+
+
+@pytest.mark.parametrize("before", [0, 1 << 20, (1 << 20) - 30, (1 << 20) + LONGEST_LINE])
+def test_line_is_found_wherever_the_pieces_of_a_file_meet(place, before):
+    """A file is read in pieces, and a line that two of them share is whole in one."""
+    lines = place.newest().read_bytes().splitlines(keepends=True)
+    filler = b'{"seq":99,"time":"x"}\n'
+    count = before // len(filler)
+    # Behind the lines that are looked for stands as much as moves them to where two pieces meet.
+    behind = filler * count + b" " * (before - count * len(filler) - 1) + b"\n" if before else b""
+    place.newest().write_bytes(b"".join(lines) + behind)
+    name, end = place.newest().name, heads.parse(place.pin.data)
+
+    with place.state() as state, state.child("audit") as directory:
+        evidence = Evidence(directory, {name: LastLine(99, "")}, in_time)
+
+        assert evidence.has_end(end)
+        assert evidence.has_synced(end, Secret(KEY))
+        assert evidence.has_mac()
+        assert not evidence.has_end(end._replace(digest="ab" * 32)), "the control"
+
+
+def test_a_large_file_is_read_in_pieces_and_not_for_long(place, monkeypatch):
+    """One GiB of something takes neither the memory nor the time of whoever writes a line."""
+    path = place.newest()
+    os.truncate(path, 1 << 30)
+    sizes, original = [], Directory.read_tail
+
+    def read_tail(self, name, size, *, end=None):
+        sizes.append(size)
+        return original(self, name, size, end=end)
+
+    def in_time_for_some():
+        if len(sizes) == 20:
+            msg = "late"
+            raise StateError(msg)
+
+    monkeypatch.setattr(Directory, "read_tail", read_tail)
+    with place.state() as state, state.child("audit") as directory:
+        evidence = Evidence(directory, {path.name: LastLine(99, "")}, in_time_for_some)
+        for ask in (evidence.has_mac, lambda: evidence.has_end(heads.parse(place.pin.data))):
+            sizes.clear()
+            with pytest.raises(StateError, match="late"):
+                ask()
+            assert 20 == len(sizes)
+            assert max(sizes) <= 2 << 20

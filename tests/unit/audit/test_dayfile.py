@@ -1,0 +1,254 @@
+"""What a crash leaves at the end of a day file, however much: set aside at once, or refused."""
+
+import os
+import sys
+
+import pytest
+from support.audit_place import KEY, Place
+
+from keylease.audit.chain import Surroundings
+from keylease.audit.events import Entry
+from keylease.audit.log import AuditLog
+from keylease.clock import Deadline
+from keylease.errors import AuditError, StateError
+from keylease.secret import Secret
+from keylease.statefile import Directory, primitives
+
+MIB = 1 << 20
+HOLES = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a large file takes its room")
+
+
+class Looks(Deadline):
+    """A deadline that has passed after so many looks at it, whatever the machine's clock says."""
+
+    def __init__(self, count):
+        super().__init__(3600)
+        self.left = count
+
+    def remaining(self):
+        """Return whether there are looks left."""
+        self.left -= 1
+        return 3600.0 if self.left >= 0 else 0.0
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return a log of two lines."""
+    place = Place(tmp_path / "keylease")
+    place.write()
+    place.write()
+    return place
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Return a list that grows by how much is read, at each read."""
+    seen, original = [], os.read
+
+    def read(fd, size):
+        data = original(fd, size)
+        seen.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "read", read)
+    return seen
+
+
+@pytest.fixture
+def syncs(monkeypatch):
+    """Return a list that grows by one each time that something waits for the disk."""
+    seen = []
+    for name in ("_sync", "_sync_data", "_sync_directory"):
+        original = getattr(Directory, name)
+
+        def sync(self, *fd, original=original):
+            seen.append(1)
+            return original(self, *fd)
+
+        monkeypatch.setattr(Directory, name, sync)
+    return seen
+
+
+def write(place, looks):
+    """Append a line as a process that may look so many times whether it is late."""
+    place.clock.advance(1)
+    log = AuditLog(place.state, Looks(looks), Surroundings(place.pin, place.witness, 90))
+    log.key = Secret(KEY)
+    log.log(Entry("session.released"), place.clock.now())
+
+
+def aside(place):
+    """Return the files that something was set aside into."""
+    return [path for path in place.audit.iterdir() if ".torn-" in path.name]
+
+
+@HOLES
+@pytest.mark.parametrize("torn", [b"", b'{"seq":3,"time":"20'])
+@pytest.mark.parametrize("zeros", [1, 4096, 512 * MIB, 1 << 40])
+def test_zeros_behind_the_last_line_are_set_aside_in_one_file(place, reads, syncs, zeros, torn):
+    """A power cut can leave any number of them: one file, a few syncs, and no byte is lost."""
+    path = place.newest()
+    good = path.read_bytes()
+    path.write_bytes(good + torn)
+    os.truncate(path, len(good) + len(torn) + zeros)
+    reads.clear()
+    write(place, 100)
+
+    (found,) = aside(place)
+    assert len(torn) + zeros == found.stat().st_size
+    with found.open("rb") as file:
+        assert torn + b"\0" == file.read(len(torn) + 1)
+    assert found.stat().st_blocks * 512 <= MIB, "the zeros take no room"
+    assert sum(reads) < MIB
+    assert len(syncs) < 10
+    assert [None, None, 0, None] == [lost for _, _, lost in place.told()]
+    assert 4 == place.verify()
+
+
+def test_zeros_that_are_on_the_disk_are_set_aside_as_well(place):
+    """Not every file system has holes, and what was written as zeros is none."""
+    path = place.newest()
+    with path.open("ab") as file:
+        file.write(b'{"seq"' + bytes(3 * MIB + 5))
+    write(place, 1000)
+
+    (found,) = aside(place)
+    assert b'{"seq"' + bytes(3 * MIB + 5) == found.read_bytes()
+    assert 4 == place.verify()
+
+
+@HOLES
+def test_zeros_that_take_too_long_to_read_are_refused_in_time(place, reads):
+    """What is released waits for its line until the deadline, and nothing is changed meanwhile."""
+    path = place.newest()
+    with path.open("r+b") as file:
+        file.seek(1 << 30)
+        file.write(b"\0" * 8192)  # so the file does not end in its hole
+    size = path.stat().st_size
+    reads.clear()
+    with pytest.raises(AuditError, match="more in it than can be looked through in time") as caught:
+        write(place, 200)
+
+    assert "move what is large or foreign out of audit" in caught.value.hint
+    assert sum(reads) < 200 * 65536 + MIB
+    assert size == path.stat().st_size
+    assert [] == aside(place)
+
+
+@HOLES
+@pytest.mark.parametrize("end", [b"x", b"\n", b"x\n"])
+def test_one_line_of_a_gibibyte_is_foreign(place, reads, end):
+    """No crash leaves it, so it is refused with its place, at the cost of a few reads."""
+    path = place.newest()
+    with path.open("r+b") as file:
+        file.seek(1 << 30)
+        file.write(end)
+    reads.clear()
+    with pytest.raises(AuditError, match=r"the last line of audit/.* is not one of keylease's"):
+        write(place, 100)
+
+    assert sum(reads) < MIB
+    assert (1 << 30) + len(end) == path.stat().st_size
+    assert [] == aside(place)
+
+
+def test_a_file_of_nothing_but_zeros_is_empty(place):
+    """So is the file of a day that begins with a power cut."""
+    path = place.newest()
+    path.write_bytes(bytes(5000))
+    place.pin.data = None
+    (place.audit / "head").unlink()
+    write(place, 100)
+
+    (found,) = aside(place)
+    assert bytes(5000) == found.read_bytes()
+    assert [1, 2] == [seq for seq, _, _ in place.told()]
+
+
+def test_a_crash_between_the_two_steps_repeats_them(place, monkeypatch):
+    """What was set aside and not yet cut off is set aside again under the same name."""
+    path = place.newest()
+    with path.open("ab") as file:
+        file.write(b'{"seq"' + bytes(5000))
+
+    def crash(*_):
+        msg = "the machine stops here"
+        raise StateError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "truncate", crash)
+        with pytest.raises(AuditError, match="stops here"):
+            write(place, 100)
+    write(place, 100)
+
+    (found,) = aside(place)
+    assert b'{"seq"' + bytes(5000) == found.read_bytes()
+    assert 4 == place.verify()
+
+
+def test_an_end_is_not_held_up_by_what_is_in_the_directory(place):
+    """A session ends at once, and its lost line is counted."""
+    os.truncate(place.newest(), place.newest().stat().st_size + 5000)
+    log = AuditLog(place.state, Looks(0), Surroundings(place.pin, place.witness, 90))
+    log.key = Secret(KEY)
+    log.log_or_gap(Entry("session.ended", "ok", "logout"), place.clock.now())
+    write(place, 100)
+
+    assert "audit.gap" in [event for _, event, _ in place.told()]
+
+
+def test_more_day_files_than_can_be_looked_at_in_time_are_refused(place):
+    """Somebody put thousands of them there: the answer is no, and it comes in time."""
+    for number in range(500):
+        (place.audit / f"{1000 + number}-01-01.jsonl").touch(0o600)
+    (place.audit / "head").unlink()
+    with pytest.raises(AuditError, match="more in it than can be looked through in time"):
+        write(place, 400)
+    write(place, 5000)
+
+    assert "session.released" == place.records()[-1]["event"], "the control"
+
+
+def test_a_rotation_that_is_late_is_finished_by_the_next(place, monkeypatch):
+    """Old days are removed as far as the time goes; none of them holds up a release for long."""
+    for _ in range(30):
+        place.clock.advance(86_400)
+        place.write()
+    place.days = 1
+    removed, original = [], Directory.remove
+
+    def remove(self, name):
+        removed.append(name)
+        looks.left = 0  # the time is up after the first one
+        return original(self, name)
+
+    looks = Looks(1000)
+    monkeypatch.setattr(Directory, "remove", remove)
+    place.clock.advance(86_400)
+    log = AuditLog(place.state, looks, Surroundings(place.pin, place.witness, 1))
+    log.key = Secret(KEY)
+    log.log(Entry("session.released"), place.clock.now())
+    assert 1 == len(removed)
+
+    monkeypatch.setattr(Directory, "remove", original)
+    place.clock.advance(86_400)
+    place.write()
+    assert len(list(place.audit.glob("*.jsonl"))) <= 3
+
+
+def test_files_that_are_not_keyleases_cost_nothing(place, monkeypatch):
+    """What else lies in the directory is neither opened nor looked at."""
+    for number in range(1000):
+        (place.audit / f"{number}.txt").touch()
+    (place.audit / "head").unlink()
+    opened, original = [], primitives.Primitives._open_existing
+
+    def open_existing(self, name, flags):
+        opened.append(name)
+        return original(self, name, flags)
+
+    monkeypatch.setattr(primitives.Primitives, "_open_existing", open_existing)
+    write(place, 100)
+
+    assert set() == {name for name in opened if name.endswith(".txt")}
+    assert place.newest().name in opened, "the control"
