@@ -15,6 +15,7 @@ from keylease.seal import BUCKET_DIGITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from keylease.clock import Deadline
     from keylease.statefile import Directory
 
 SEALED: Final = ".sealed"
@@ -36,10 +37,17 @@ class Tidied(NamedTuple):
     shares: int = 0
 
 
-def tidy(inside: Directory, keep: Callable[[Touch], bool]) -> Tidied:
-    """Remove touch records that outlived their use, and unfinished files, from one bucket."""
+def tidy(
+    inside: Directory, keep: Callable[[Touch], bool], deadline: Deadline | None = None
+) -> Tidied:
+    """Remove touch records that outlived their use, and unfinished files, from one bucket.
+
+    With a deadline what is left then stays for the next time.
+    """
     removed = 0
     for session in ids(inside, TOUCH, without=SEALED):
+        if deadline is not None and not deadline.remaining():
+            return Tidied(removed)
         claim = _claimed(inside, session + TOUCH)
         if claim is None or not keep(claim):
             removed += inside.remove(session + TOUCH)

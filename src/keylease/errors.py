@@ -214,12 +214,25 @@ class CredentialRefusedError(KeyleaseError):
     hint = "no session was started; what there was is as it was"
 
 
+# Unicode, Default_Ignorable_Code_Point: what is drawn as nothing, as far as Python takes it for
+# printable. With it in a name, one host looks like another.
+_INVISIBLE: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+
+
+def is_visible(character: str) -> bool:
+    """Return whether a character is drawn, and does nothing else."""
+    return character.isprintable() and character not in _INVISIBLE
+
+
 def printable(text: str) -> str:
     """Return one line with everything escaped that a terminal might obey, or that cannot be shown.
 
-    That is control characters, line ends, the characters that turn the direction of writing, and
-    the lone surrogates that stand for bytes which are not UTF-8.
+    That is control characters, line ends, the characters that turn the direction of writing, those
+    that are drawn as nothing, and the lone surrogates that stand for bytes which are not UTF-8.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if is_visible(c) else ascii(c)[1:-1] for c in text)

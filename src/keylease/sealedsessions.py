@@ -42,7 +42,7 @@ from keylease.shares.base import ShareUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keylease.clock import Moment
+    from keylease.clock import Deadline, Moment
     from keylease.model import Credential, Target
     from keylease.secret import Secret
     from keylease.shares import Shares
@@ -168,11 +168,11 @@ class Sessions:
         """Write down that everything was looked at."""
         self._directory.rewrite(_SWEPT, bytes.fromhex(now.boot) + now.boot_ns.to_bytes(8))
 
-    def tidy(self, name: str, keep: Callable[[Touch], bool]) -> None:
+    def tidy(self, name: str, keep: Callable[[Touch], bool], deadline: Deadline) -> None:
         """Remove from one bucket what is of no use to anybody; see `SessionStore.tidy`."""
         try:
             with self._directory.child(name) as inside:
-                tidy(inside, keep)
+                tidy(inside, keep, deadline)
         except StateMissingError:
             return  # with its last session the bucket went
         self._directory.remove_child(name)

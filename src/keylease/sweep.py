@@ -72,5 +72,5 @@ def clean_up(judge: Judge, store: SessionStore, keys: VaultKeys, clock: Clock) -
             if not deadline.remaining():
                 return  # and the next one goes on, from another bucket
             with suppress(StateError):
-                sessions.tidy(name, awaits_echo(now))
+                sessions.tidy(name, awaits_echo(now), deadline)
         sessions.mark_swept(now)

@@ -74,6 +74,23 @@ def test_stopped_holder_does_not_hang_others(state, holder):
         assert ["lock"] == state.names()
 
 
+@POSIX
+def test_a_lock_that_is_removed_each_time_is_given_up_at_the_deadline(state, place, monkeypatch):
+    """Whoever removes the file over and over gets no helper to ask for it for ever."""
+    original = Directory._try_lock
+
+    def try_lock(self, fd):
+        (place / "lock").unlink()
+        return original(self, fd)
+
+    monkeypatch.setattr(Directory, "_try_lock", try_lock)
+    with (
+        pytest.raises(LockTimeoutError, match="removed again and again"),
+        state.lock("lock", Deadline(0.05)),
+    ):
+        pytest.fail("a lock on a file without a name keeps nobody out")
+
+
 def test_killed_holder_frees_the_lock(state, holder):
     """A crash never leaves a lock that somebody has to remove by hand."""
     holder.kill()

@@ -95,6 +95,32 @@ def test_cleaning_stops_among_empty_buckets_too(rig: Rig, monkeypatch: pytest.Mo
     assert len(seen) > 20, "the control"
 
 
+def test_cleaning_stops_within_one_bucket_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of records that outlived their sessions do not hold a `store` up."""
+    rig.session.store(bring())
+    (touch,) = rig.touches()
+    for number in range(200):
+        left = touch.with_name(f"{number:032x}.touch")
+        left.write_bytes(b"left")
+        left.chmod(0o600)
+    rig.clock.advance(61)
+    looks = iter(range(100))
+
+    class Looks(Deadline):
+        def remaining(self) -> float:
+            return 0.0 if next(looks, None) is None else 3600.0
+
+    monkeypatch.setattr("keylease.sweep.Deadline", Looks)
+    others(rig, 1)
+
+    assert 100 < len(rig.touches()) < 202
+    monkeypatch.undo()
+    monkeypatch.setattr("keylease.sweep._SECONDS", 60)
+    rig.clock.advance(61)
+    others(rig, 2)
+    assert 3 == len(rig.touches()), "the next ones remove the rest"
+
+
 def test_cleaning_stops_when_its_time_is_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a hundred thousand sessions a `store` still answers: it looks at some of them."""
     others(rig, 5)

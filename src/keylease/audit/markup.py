@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from typing import Final
 
-from keylease.errors import printable
+from keylease.errors import is_visible, printable
 
 _VOID: Final = frozenset({"meta", "br", "wbr"})
 _LONGEST: Final = 96
@@ -67,11 +67,9 @@ def name(text: str | None) -> Markup:
 
 def _visible(text: str) -> Markup:
     """Return the text with each character that has no shape, or turns the others, in words."""
-    return join(
-        *(c if c.isprintable() else tag("span", printable(c), class_="escape") for c in text)
-    )
+    return join(*(c if is_visible(c) else tag("span", printable(c), class_="escape") for c in text))
 
 
 def _escape(text: str) -> str:
     # What is left of bytes that are not UTF-8 could not be written into the file.
-    return html.escape("".join(c if c.isprintable() or c == "\n" else printable(c) for c in text))
+    return html.escape("".join(c if is_visible(c) or c == "\n" else printable(c) for c in text))

@@ -16,7 +16,7 @@ import tomllib
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from keylease.config.base import AUDIT, KEYS, Document, Stated, check, shown
-from keylease.errors import ConfigError, printable
+from keylease.errors import ConfigError, is_visible, printable
 from keylease.origin import origin
 from keylease.protocols import PROTOCOLS
 
@@ -147,7 +147,7 @@ class _Reader:
             or not protocol.replace("+", "").replace("-", "").replace(".", "").isalnum()
             or not host
             or not _NOT_IN_HOST.isdisjoint(host)
-            or not host.isprintable()
+            or not all(map(is_visible, host))
             or " " in host
         ):
             self._refuse((_TARGET, name), f"found {shown(name)}, expected {self._example()}")

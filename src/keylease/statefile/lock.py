@@ -89,6 +89,9 @@ class Lockable(Primitives):
                 if held:
                     self._crowded = tries > 0
                     return fd
+                if deadline.remaining() == 0:
+                    msg = f"{self._called(name)} is removed again and again"
+                    raise LockTimeoutError(msg, "find out who removes it")
 
 
 def _pause(tries: int, age: float) -> float:
