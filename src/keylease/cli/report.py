@@ -5,23 +5,27 @@ A survey uses no session and makes nothing on a machine that has nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from keylease import keystores
 from keylease.cli.keychain import has_state
 from keylease.clock import Deadline
 from keylease.errors import (
+    LOGIN,
     KeychainUnavailableError,
     KeyleaseError,
+    SessionEndedError,
     SessionNotFoundError,
     StateError,
     VaultRevokedError,
 )
+from keylease.origin import origin
 
 if TYPE_CHECKING:
     from keylease.cli.address import Address
     from keylease.cli.base import Program
-    from keylease.model import Session
+    from keylease.model import Session, Target
     from keylease.rules import Remaining
     from keylease.vaultrecord import VaultRecord
     from keylease.wiring import Wiring
@@ -97,6 +101,8 @@ def survey(program: Program, wanted: Address | None) -> Report:
         state = "unavailable"
         report = report._replace(error=error, sealed=wiring.store.count())
     except SessionNotFoundError as error:
+        if wanted is not None and not isinstance(error, SessionEndedError):
+            error.hint = _near(wiring, wanted.target) or error.hint
         report = report._replace(error=error if wanted else None)
     return report._replace(keychain=_keychain(wiring, record, state))
 
@@ -105,6 +111,24 @@ def _look(wiring: Wiring, wanted: Address | None, unknown: list[StateError]) -> 
     if wanted is None:
         return [Line(*each) for each in wiring.session.sessions(unknown)]
     return [Line(*wiring.session.validate(*wanted))]
+
+
+def _near(wiring: Wiring, asked: Target) -> str:
+    """Return a hint that names a session for the same server in another spelling, if there is one.
+
+    Lookups are exact, so a tool that asks as `asked` says is not answered from it.
+    """
+    server = origin(asked.protocol, asked.host)
+    with suppress(KeyleaseError):
+        for session, _ in wiring.session.sessions([]):
+            held = session.target
+            same = held.namespace == asked.namespace and held[1:3] != asked[1:3]
+            if same and origin(held.protocol, held.host) == server:
+                return (
+                    f"the session for {held.url} is for the same server in another spelling, and "
+                    f"answers that spelling alone; start one for this URL with: {LOGIN}"
+                )
+    return ""
 
 
 def _keychain(wiring: Wiring, record: VaultRecord, state: State) -> Keychain:

@@ -59,6 +59,30 @@ def test_state_that_cannot_be_looked_at_is_not_taken_for_none(console, tmp_path,
     assert said.err.startswith("keylease: error: ")
 
 
+@pytest.mark.parametrize(
+    ("held", "asked", "near"),
+    [
+        ("https://git.example:443", "https://git.example", True),
+        ("https://GIT.example", "https://git.example", True),
+        ("https://xn--strae-oqa.example", "https://stra\u00dfe.example", True),
+        ("https://[0:0:0:0:0:0:0:1]", "https://[::1]", True),
+        ("https://strasse.example", "https://stra\u00dfe.example", False),
+        ("https://git.example:8443", "https://git.example", False),
+        ("http://git.example", "https://git.example", False),
+    ],
+)
+def test_a_session_under_another_spelling_is_pointed_out(console, held, asked, near):
+    """Who logged in with a port that git leaves out learns why git is not answered."""
+    console.login(held, "ada")
+
+    said = console.run("status", asked)
+
+    assert 3 == said.code
+    hint = f"keylease: hint: the session for {held} is for the same server in another spelling"
+    assert near == (hint in said.err)
+    assert f"keylease login {asked}" in said.err.replace("'", "")
+
+
 def test_live_sessions_are_listed_oldest_first(console):
     """Target, user, idle, cap and end, and the keychain below."""
     console.login("https://one.example:8443/a", "ada")
