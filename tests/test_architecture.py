@@ -13,7 +13,7 @@ SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignor
 # From the bottom up. A module may import what stands before its own line, and nothing of its line.
 # A package stands for all of its modules; what a family may share is its `base`.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "programs"),
     ("memory",),
     ("secret", "paths", "base64text"),
     ("clock",),

@@ -5,9 +5,9 @@ imported when it is first asked for: a helper needs nothing of this module, and 
 for every command.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+# Type checkers know this name. `typing` and `__future__` would be imported before `programs` has put
+# the path in order.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from keylease.address import Address, parse_url

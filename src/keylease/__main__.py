@@ -1,7 +1,5 @@
 """The program `keylease`: git's helper for its operations, the human commands for the rest."""
 
-from __future__ import annotations
-
 import sys
 
 OPERATIONS = frozenset({"get", "store", "erase", "capability"})
@@ -46,4 +44,6 @@ def names_operation(argv: list[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from keylease.programs import run
+
+    sys.exit(run("keylease"))

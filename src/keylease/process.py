@@ -42,13 +42,12 @@ class Closed(NamedTuple):
 
 
 def close() -> None:
-    """Shut a process that a person started: to debuggers and dumps, and to code lying about.
+    """Shut a process that a person started to debuggers and core dumps.
 
     What it starts finds the same limit on core files, except in `as_it_was`.
     """
     refuse_tracers()
     _refuse_dumps()
-    _forget_current_directory()
 
 
 def harden() -> None:
@@ -88,28 +87,6 @@ def _end(number: int, frame: FrameType | None) -> None:
     memory.clear_all()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
-
-
-def _forget_current_directory() -> None:
-    """Import nothing from where git was called: that is somebody's repository.
-
-    `python -m` puts it first, and an empty entry of PYTHONPATH means it as well.
-    """
-    sys.path[:] = [path for path in sys.path if _is_trusted(path) or not _is_current(path)]
-
-
-def _is_trusted(path: str) -> bool:
-    """Return whether it is of this Python or where keylease came from: their code runs already."""
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-    return path == own or path.startswith(tuple(f"{each}{os.sep}" for each in prefixes))
-
-
-def _is_current(path: str) -> bool:
-    try:
-        return not os.path.isabs(path) or os.path.samefile(path, os.curdir)
-    except OSError:
-        return False
 
 
 if sys.platform == "win32":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.cli.doctor.base import KEYCHAIN_SECONDS, Finding
 from keylease.memory import protection
 from keylease.process import VARIABLE, closed
+from keylease.programs import isolated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +161,7 @@ os._exit(0)
         def run(self, operation: str, message: bytes) -> tuple[Scan, bool]:
             """Run one operation; return what is left, and whether it answered the password."""
             keychain = ("--keychain", self.keychain) if self.keychain else ()
-            words = [sys.executable, "-P", "-c", _HELPER, *keychain, operation]
+            words = [*isolated(_HELPER), *keychain, operation]
             with stopped_at_its_end(
                 words, stdin=message, environment=dict(os.environ), directory=self.directory
             ) as traced:

@@ -1,0 +1,67 @@
+"""Put the programs into the wheel: shell scripts on POSIX, entry points on Windows.
+
+hatchling runs it. Without entry points no installer writes programs of its own, which would start
+Python without the options that isolate it. KEYLEASE_WHEEL=windows builds the wheel for Windows
+elsewhere, too.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+WINDOWS = os.environ.get("KEYLEASE_WHEEL", sys.platform) in {"windows", "win32"}
+# One wheel for every kind of Windows. Installers prefer it there to the one for `any`.
+TAG = "py3-none-win32.win_amd64.win_arm64"
+START = "keylease-start"
+
+
+def programs(root: str) -> list[str]:
+    """Return the names of the programs."""
+    table = runpy.run_path(str(Path(root, "src", "keylease", "programs.py")))
+    return list(table["PROGRAMS"])
+
+
+class EntryPoints(MetadataHookInterface):
+    """Give the wheel for Windows its entry points, and any other none."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set the field `scripts`."""
+        names = programs(self.root) if WINDOWS else []
+        metadata["scripts"] = dict.fromkeys(names, "keylease.programs:main")
+
+
+class Scripts(BuildHookInterface[Any]):
+    """Write a shell script for each program, in a directory that lives as long as the build."""
+
+    _made: str | None = None
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the scripts to the wheel."""
+        del version
+        if WINDOWS:
+            build_data["tag"] = TAG
+            return
+        source = Path(self.root, "packaging", "launch")
+        self._made = tempfile.mkdtemp(prefix="keylease-build-")
+        script = (source / "program.sh").read_text(encoding="utf-8")
+        for name in programs(self.root):
+            path = Path(self._made, name)
+            path.write_text(script.replace("NAME", name), encoding="utf-8", newline="\n")
+            path.chmod(0o755)
+        shutil.copy(source / START, self._made)
+        build_data["shared_scripts"][self._made] = "."
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the directory."""
+        del version, build_data, artifact_path
+        if self._made is not None:
+            shutil.rmtree(self._made)

@@ -1,0 +1,385 @@
+"""Every program starts isolated: nothing of the caller's decides what its Python executes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from keylease.programs import PROGRAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.throwaway import Throwaway
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="the launchers of Windows cannot isolate (decision 0026)"
+)
+
+URL = "https://example.com"
+CARGO = '{"v":1,"registry":{"index-url":"https://example.com"},"kind":"get"}\n'
+# What each program is asked, and a part of the right answer: the secret where it is a helper.
+QUESTIONS = {
+    "keylease": (("get",), "protocol=https\nhost=example.com\n\n", "password=secret"),
+    "keylease-askpass": (("Password for 'https://ada@example.com': ",), "", "secret"),
+    "git-credential-keylease": (("get",), "protocol=https\nhost=example.com\n\n", "secret"),
+    "docker-credential-keylease": (("get",), "example.com", '"Secret":"secret"'),
+    "cargo-credential-keylease": (("--cargo-plugin",), CARGO, '"token":"secret"'),
+    "keylease-aws": (("example",), "", '"SecretAccessKey":"secret"'),
+    "keylease-kubernetes": ((URL,), "", '"token":"secret"'),
+    "terraform-credentials-keylease": (("get", "example.com"), "", '"token":"secret"'),
+    "keylease-vault": (("get",), "", "secret"),
+    "keylease-goauth": ((f"{URL}/x",), "", "Basic "),
+    "keylease-pnpm": ((URL,), "", "secret"),
+    "keylease-bazel": (("get",), '{"uri":"https://example.com/x"}', "Basic "),
+}
+LOGINS = (
+    (URL, "--username", "ada"),
+    ("--tool", "docker", "example.com", "--username", "ada"),
+    ("--tool", "cargo", URL),
+    ("--tool", "aws", "example", "--username", "ada"),
+    ("--tool", "kubernetes", URL),
+    ("--tool", "terraform", "example.com"),
+    ("--tool", "vault", "https://127.0.0.1:8200"),
+    ("--tool", "pnpm", URL),
+)
+# A value that changes or ends an interpreter that reads it. `TRAP` is a directory of traps.
+VALUES = {
+    "PYTHONASYNCIODEBUG": "1",
+    "PYTHONBREAKPOINT": "json.trap",
+    "PYTHONCASEOK": "1",
+    "PYTHONCOERCECLOCALE": "warn",
+    "PYTHONDEBUG": "1",
+    "PYTHONDEVMODE": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONDUMPREFS": "1",
+    "PYTHONEXECUTABLE": "/nonexistent/python",
+    "PYTHONFAULTHANDLER": "1",
+    "PYTHONHASHSEED": "nonsense",
+    "PYTHONHOME": "/nonexistent",
+    "PYTHONINSPECT": "1",
+    "PYTHONINTMAXSTRDIGITS": "nonsense",
+    "PYTHONIOENCODING": "utf-16",
+    "PYTHONMALLOC": "nonsense",
+    "PYTHONMALLOCSTATS": "1",
+    "PYTHONNODEBUGRANGES": "1",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONPATH": "TRAP",
+    "PYTHONPERFSUPPORT": "1",
+    "PYTHONPLATLIBDIR": "nowhere",
+    "PYTHONPROFILEIMPORTTIME": "1",
+    "PYTHONPYCACHEPREFIX": "TRAP",
+    "PYTHONSAFEPATH": "1",
+    "PYTHONSTARTUP": "TRAP/json.py",
+    "PYTHONTRACEMALLOC": "nonsense",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUSERBASE": "TRAP",
+    "PYTHONUTF8": "nonsense",
+    "PYTHONVERBOSE": "1",
+    "PYTHONWARNDEFAULTENCODING": "1",
+    "PYTHONWARNINGS": "error",
+    "PYTHON_BASIC_REPL": "1",
+    "PYTHON_COLORS": "1",
+    "PYTHON_CPU_COUNT": "nonsense",
+    "PYTHON_FROZEN_MODULES": "off",
+    "PYTHON_GIL": "nonsense",
+    "PYTHON_PERF_JIT_SUPPORT": "1",
+    "__PYVENV_LAUNCHER__": "/nonexistent/python",
+}
+FOREIGN = ("cryptography", "jeepney", "keyring", "click", "platformdirs", "rich", "cffi")
+
+
+def ask(home: Throwaway, program: str, **more: Any) -> tuple[int, str, str]:
+    """Ask a program its question and return the exit code, the answer and what it complained."""
+    words, message, _ = QUESTIONS[program]
+    where = {"cwd": home.home} | more
+    environment = home.environment | where.pop("variables", {})
+    path = home.find(program)
+    assert path is not None
+    done = subprocess.run(
+        [path, *words],
+        input=message,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **where,
+    )
+    # What a tool is told of the end depends on the second.
+    answer = re.sub(r'"expir[^,}]*|password_expiry_utc=\d+|"Expiration":"[^"]*"', "", done.stdout)
+    return done.returncode, answer, done.stderr
+
+
+@pytest.fixture
+def used(kernel_home: Throwaway) -> Throwaway:
+    """Return a home with a session for each tool."""
+    for words in LOGINS:
+        done = kernel_home.run("keylease", "login", *words, "--password-stdin", stdin="secret")
+        assert 0 == done.returncode, done.stderr
+    return kernel_home
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """Return a directory with a file called as each module that a program could import."""
+    directory = tmp_path / "trap"
+    (directory / "keylease").mkdir(parents=True)
+    names = {*sys.stdlib_module_names, *FOREIGN, "sitecustomize", "usercustomize"}
+    names -= {"encodings"}  # without it an interpreter ends before it can execute a trap
+    code = f"open({str(tmp_path / 'sprung')!r}, 'a').write(__name__ + chr(10))\n"
+    for name in names:
+        (directory / f"{name}.py").write_text(code, "utf-8")
+    for name in ("__init__", "programs", "helper"):
+        (directory / "keylease" / f"{name}.py").write_text(code, "utf-8")
+    # A foreign dist-packages has packages, not modules.
+    for name in FOREIGN:
+        (directory / "dist" / name).mkdir(parents=True)
+        (directory / "dist" / name / "__init__.py").write_text(code, "utf-8")
+    return directory
+
+
+def sprung(trap: Path) -> list[str]:
+    """Return which traps were executed since the last call."""
+    marker = trap.parent / "sprung"
+    if not marker.exists():
+        return []
+    told = marker.read_text("utf-8").split()
+    marker.unlink()
+    return told
+
+
+def test_every_program_is_asked():
+    """A new program is tried like the others."""
+    assert set(PROGRAMS) == set(QUESTIONS)
+
+
+def test_every_variable_of_this_python_is_tried():
+    """A variable that a newer Python reads is tried as soon as its help names it."""
+    told = subprocess.run(
+        [sys.executable, "-I", "--help-env"], capture_output=True, text=True, check=True
+    )
+    # The list ends a name before a space or a colon; -X options and paths are no variables.
+    named = set(re.findall(r"^(PYTHON[A-Z_0-9]+)", told.stdout, re.MULTILINE))
+
+    assert len(named) > 10, "no variable found: this test is out of date"
+    assert set() == named - set(VALUES)
+
+
+def values(trap: Path) -> dict[str, str]:
+    """Return each variable with its value."""
+    return {name: value.replace("TRAP", str(trap)) for name, value in VALUES.items()}
+
+
+def test_no_variable_of_python_changes_an_answer(used: Throwaway, trap: Path) -> None:
+    """git's helper answers with each PYTHON* variable as it does without, and complains of none."""
+    program = "git-credential-keylease"
+    plain = ask(used, program)
+    assert QUESTIONS[program][2] in plain[1], plain
+
+    for name, value in values(trap).items():
+        assert plain == ask(used, program, variables={name: value}), name
+    assert [] == sprung(trap)
+
+
+@pytest.mark.parametrize("program", QUESTIONS)
+def test_all_variables_together_change_no_answer(used: Throwaway, trap: Path, program: str) -> None:
+    """Each program answers the same with every PYTHON* variable set at once."""
+    plain = ask(used, program)
+    assert QUESTIONS[program][2] in plain[1], plain
+
+    assert plain == ask(used, program, variables=values(trap))
+    assert [] == sprung(trap)
+
+
+def test_the_variables_do_change_an_ordinary_program(trap: Path) -> None:
+    """The control: an interpreter that is not isolated dies of some, and executes the traps."""
+    words = [sys.executable, "-c", "import json; print(1)"]
+    died = {
+        name
+        for name, value in values(trap).items()
+        if subprocess.run(words, env={name: value}, capture_output=True, check=False).returncode
+    }
+
+    assert {"PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONHASHSEED", "PYTHONMALLOC"} <= died
+    assert "json" in sprung(trap)
+
+
+@pytest.mark.parametrize("program", QUESTIONS)
+def test_nothing_of_the_working_directory_is_executed(
+    used: Throwaway, trap: Path, program: str
+) -> None:
+    """A repository with a file for each module runs nothing, whatever PYTHONPATH says."""
+    plain = ask(used, program)
+    assert QUESTIONS[program][2] in plain[1], plain
+
+    for path in (None, f":/opt/foo:.:dist:../trap:{trap}:{trap / 'dist'}"):
+        variables = {} if path is None else {"PYTHONPATH": path}
+        assert plain == ask(used, program, cwd=trap, variables=variables), path
+    assert [] == sprung(trap)
+
+
+@pytest.mark.parametrize("path", [":", ".", ":/opt/foo", "../trap"])
+def test_the_working_directory_is_a_trap(trap: Path, path: str) -> None:
+    """The control: the same directory does run code in an ordinary script."""
+    subprocess.run(
+        [sys.executable, "-c", "import json"],
+        cwd=trap,
+        env={"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert sprung(trap)
+
+
+@pytest.mark.parametrize("path", [None, ":", "TRAP/dist"])
+def test_module_run_by_a_person_takes_its_packages_from_beside_it(
+    used: Throwaway, trap: Path, path: str | None
+) -> None:
+    """`python -m keylease` has started before we can act, but our packages are our own."""
+    for each in trap.glob("*.py"):
+        # What `python -m` needs itself is imported before any line of ours.
+        if each.stem not in {"hmac", "ctypes", "secrets", *FOREIGN}:
+            each.unlink()
+    shutil.rmtree(trap / "keylease")
+    variables = {} if path is None else {"PYTHONPATH": path.replace("TRAP", str(trap))}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "keylease", "get"],
+        input=QUESTIONS["keylease"][1],
+        env=used.environment | variables,
+        cwd=trap,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "password=secret" in done.stdout, done.stderr
+    assert [] == sprung(trap)
+
+
+def test_command_of_exec_has_the_users_own_variables(used: Throwaway) -> None:
+    """What `exec` starts is the user's: the variables that we ignore are there unchanged."""
+    used.environment |= {"PYTHONPATH": ":/opt/foo", "PYTHONHOME": "/nonexistent"}
+
+    done = used.run("keylease", "exec", URL, "--env", "TOKEN", "--", "env")
+
+    lines = done.stdout.splitlines()
+    assert ["PYTHONPATH=:/opt/foo", "PYTHONHOME=/nonexistent"] == [
+        line for name in ("PYTHONPATH", "PYTHONHOME") for line in lines if line.startswith(name)
+    ]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel of this source."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)],
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        check=True,
+        timeout=300,
+    )
+    (found,) = out.glob("*.whl")
+    return found
+
+
+def make_environment(directory: Path) -> Path:
+    """Make a virtual environment that has our dependencies already; return its programs."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    lib = directory / "lib" / Path(sysconfig.get_path("stdlib")).name / "site-packages"
+    for each in Path(sysconfig.get_path("purelib")).iterdir():
+        if not each.name.startswith(("keylease", "_keylease", "distutils")):
+            (lib / each.name).symlink_to(each)
+    return directory / "bin"
+
+
+INSTALLERS = {
+    "pip": "{pip} --python {python} install --no-deps --no-index {wheel}",
+    "uv": "{uv} pip install --offline --no-deps --no-index --no-config --python {python} {wheel}",
+    "editable": "{pip} --python {python} install --no-deps --no-index --no-build-isolation "
+    "--editable {source}",
+    "target": "{pip} --python {python} install --no-deps --no-index --target {elsewhere} {wheel}",
+    "prefix": "{pip} --python {python} install --no-deps --no-index --prefix {elsewhere} {wheel}",
+}
+
+
+@pytest.fixture(params=INSTALLERS)
+def installed(request: Any, tmp_path: Path, wheel: Path) -> Iterator[Path]:
+    """Return the programs as an installer made them, in a directory whose name has a space."""
+    how = request.param
+    uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
+    if "uv" in how and uv is None:
+        pytest.skip("uv is not installed")
+    home = tmp_path / ("with a space " + "long" * 30)
+    scripts = make_environment(home / "env")
+    places = {
+        "pip": f"{sys.executable}\0-m\0pip\0--disable-pip-version-check",
+        "uv": uv or "",
+        "python": str(scripts / "python"),
+        "wheel": str(wheel),
+        "source": str(Path(__file__).parent.parent.parent),
+        "elsewhere": str(home / "elsewhere"),
+    }
+    words = [word.format(**places) for word in INSTALLERS[how].split(" ")]
+    done = subprocess.run(
+        [part for word in words for part in word.split("\0")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+    )
+    assert 0 == done.returncode, done.stderr
+    yield home / "elsewhere" / "bin" if "elsewhere" in INSTALLERS[how] else scripts
+
+
+HOSTILE = {
+    "PYTHONHOME": "/nonexistent",
+    "PYTHONPLATLIBDIR": "nowhere",
+    "PYTHONPATH": ":.:dist",
+    "PYTHONVERBOSE": "1",
+}
+
+
+@pytest.mark.parametrize("linked", ["no link", "one program", "all programs"])
+def test_every_installer_makes_programs_that_are_isolated(
+    used: Throwaway, trap: Path, installed: Path, linked: str
+) -> None:
+    """pip and uv, in place or linked as pipx does: the programs answer, and run no stranger's code.
+
+    "one program" is a link that a person made, "all programs" the directory of pipx and of uv.
+    """
+    directory = installed
+    if linked != "no link":
+        directory = trap.parent / "links"
+        directory.mkdir()
+        for program in installed.iterdir():
+            if program.name in PROGRAMS or linked == "all programs":
+                (directory / program.name).symlink_to(program)
+    for program in ("git-credential-keylease", "keylease"):
+        words, message, expected = QUESTIONS[program]
+        done = subprocess.run(
+            [directory / program, *words],
+            input=message,
+            env=used.environment | HOSTILE | {"PATH": str(trap)},
+            cwd=trap,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (0, "") == (done.returncode, done.stderr)
+        assert expected in done.stdout
+    assert [] == sprung(trap)
