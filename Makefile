@@ -12,7 +12,7 @@ EXTRAS ?= test
 # The clients of make interop that are no packages of Python.
 CLIENTS := skopeo podman buildah docker-registry apache2-utils restic borgbackup rclone curl openssh-client npm
 # What the installed package is made of. A change of any of it installs the package again.
-SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1) $(shell find src -type f -not -name '*.pyc')
+SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1 packaging/launch/*) $(shell find src -type f -not -name '*.pyc')
 
 .PHONY: help demo test interop lint type bench docs package clean
 .NOTPARALLEL:
@@ -68,6 +68,7 @@ package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev
 package: $(VENV)/.test
 	@rm -rf dist
 	@$(BIN)/python -m build
+	@KEYLEASE_WHEEL=windows $(BIN)/python -m build --wheel # decision 26: its programs are others
 
 clean:
 	@rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

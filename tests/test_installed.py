@@ -1,14 +1,18 @@
 """The tests judge what users install: the built package, not the tree that it was built from."""
 
 import os
+import sys
 from importlib.metadata import entry_points, files
 from pathlib import Path
 
 import pytest
+from support.throwaway import find_program
 
 import keylease
+from keylease.programs import PROGRAMS
 
 SOURCE = Path(__file__).parent.parent / "src" / "keylease"
+LAUNCH = SOURCE.parent.parent / "packaging" / "launch"
 INSTALLED = Path(keylease.__file__).parent
 
 
@@ -43,9 +47,18 @@ def test_type_information_is_installed():
     assert "keylease/py.typed" in [str(file) for file in files("keylease")]
 
 
-@pytest.mark.parametrize("name", ["keylease", "git-credential-keylease"])
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_program_is_installed(name):
     """git finds its helper by name, and people find theirs."""
-    (entry,) = entry_points(group="console_scripts", name=name)
+    assert find_program(name)
 
-    assert callable(entry.load())
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a program is an entry point")
+def test_every_program_is_the_same_script():
+    """What is tried with one program holds for each: only the name in it differs."""
+    scripts = {Path(find_program(name)).read_text("utf-8").replace(name, "NAME") for name in PROGRAMS}
+
+    assert {(LAUNCH / "program.sh").read_text("utf-8").replace("keylease", "NAME")} == {
+        script.replace("keylease", "NAME") for script in scripts
+    }
+    assert [] == list(entry_points(group="console_scripts").select(module="keylease.programs"))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from keylease import memory
+from keylease.programs import order_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +43,13 @@ class Closed(NamedTuple):
 
 
 def close() -> None:
-    """Shut a process that a person started to debuggers and core dumps.
+    """Shut a process that a person started: to debuggers, core dumps and imports from elsewhere.
 
     What it starts finds the same limit on core files, except in `as_it_was`.
     """
     refuse_tracers()
     _refuse_dumps()
+    order_path()
 
 
 def harden() -> None:

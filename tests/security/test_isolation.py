@@ -10,20 +10,23 @@ import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import pytest
+from support.pseudo_terminal import PseudoTerminal
+from support.requirements import require
+from support.throwaway import find_program
 
 from keylease.programs import PROGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.throwaway import Throwaway
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the launchers of Windows cannot isolate (decision 0026)"
 )
 
+ROOT = Path(__file__).parent.parent.parent
 URL = "https://example.com"
 CARGO = '{"v":1,"registry":{"index-url":"https://example.com"},"kind":"get"}\n'
 # What each program is asked, and a part of the right answer: the secret where it is a helper.
@@ -249,7 +252,7 @@ def test_module_run_by_a_person_takes_its_packages_from_beside_it(
     """`python -m keylease` has started before we can act, but our packages are our own."""
     for each in trap.glob("*.py"):
         # What `python -m` needs itself is imported before any line of ours.
-        if each.stem not in {"hmac", "ctypes", "secrets", *FOREIGN}:
+        if each.stem not in {"json", "tomllib", "hmac", "ctypes", "secrets", *FOREIGN}:
             each.unlink()
     shutil.rmtree(trap / "keylease")
     variables = {} if path is None else {"PYTHONPATH": path.replace("TRAP", str(trap))}
@@ -270,29 +273,39 @@ def test_module_run_by_a_person_takes_its_packages_from_beside_it(
 
 def test_command_of_exec_has_the_users_own_variables(used: Throwaway) -> None:
     """What `exec` starts is the user's: the variables that we ignore are there unchanged."""
-    used.environment |= {"PYTHONPATH": ":/opt/foo", "PYTHONHOME": "/nonexistent"}
+    variables = {"PYTHONPATH": ":/opt/foo", "PYTHONHOME": "/nonexistent"}
+    done = subprocess.run(
+        [str(used.find("keylease")), "exec", URL, "--env", "TOKEN", "--", "env"],
+        env=used.environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
-    done = used.run("keylease", "exec", URL, "--env", "TOKEN", "--", "env")
-
-    lines = done.stdout.splitlines()
-    assert ["PYTHONPATH=:/opt/foo", "PYTHONHOME=/nonexistent"] == [
-        line for name in ("PYTHONPATH", "PYTHONHOME") for line in lines if line.startswith(name)
-    ]
+    assert {"TOKEN=secret", "PYTHONPATH=:/opt/foo", "PYTHONHOME=/nonexistent"} <= set(
+        done.stdout.splitlines()
+    ), done.stderr
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(directory: Path, **variables: str) -> Path:
     """Return the wheel of this source."""
-    out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)],
-        cwd=Path(__file__).parent.parent.parent,
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory)],
+        cwd=ROOT,
+        env={**os.environ, **variables},
         capture_output=True,
         check=True,
         timeout=300,
     )
-    (found,) = out.glob("*.whl")
+    (found,) = directory.glob("*.whl")
     return found
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel for POSIX."""
+    return build(tmp_path_factory.mktemp("wheel"))
 
 
 def make_environment(directory: Path) -> Path:
@@ -315,21 +328,17 @@ INSTALLERS = {
 }
 
 
-@pytest.fixture(params=INSTALLERS)
-def installed(request: Any, tmp_path: Path, wheel: Path) -> Iterator[Path]:
-    """Return the programs as an installer made them, in a directory whose name has a space."""
-    how = request.param
+def install(how: str, home: Path, wheel: Path) -> Path:
+    """Install the wheel below a directory and return where its programs are."""
     uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
-    if "uv" in how and uv is None:
-        pytest.skip("uv is not installed")
-    home = tmp_path / ("with a space " + "long" * 30)
+    require("uv" not in how or uv, "uv", "it is not on PATH")
     scripts = make_environment(home / "env")
     places = {
         "pip": f"{sys.executable}\0-m\0pip\0--disable-pip-version-check",
         "uv": uv or "",
         "python": str(scripts / "python"),
         "wheel": str(wheel),
-        "source": str(Path(__file__).parent.parent.parent),
+        "source": str(ROOT),
         "elsewhere": str(home / "elsewhere"),
     }
     words = [word.format(**places) for word in INSTALLERS[how].split(" ")]
@@ -341,8 +350,19 @@ def installed(request: Any, tmp_path: Path, wheel: Path) -> Iterator[Path]:
         check=False,
         env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
     )
+    # `pip --python` is of pip 22.3.
+    require("no such option: --python" not in done.stderr, "pip", "it is older than 22.3")
     assert 0 == done.returncode, done.stderr
-    yield home / "elsewhere" / "bin" if "elsewhere" in INSTALLERS[how] else scripts
+    return home / "elsewhere" / "bin" if "elsewhere" in INSTALLERS[how] else scripts
+
+
+def link(programs: Path, directory: Path, names: set[str]) -> Path:
+    """Link the programs of these names into a new directory; return it."""
+    directory.mkdir()
+    for program in programs.iterdir():
+        if program.name in names:
+            (directory / program.name).symlink_to(program)
+    return directory
 
 
 HOSTILE = {
@@ -353,33 +373,72 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("linked", ["no link", "one program", "all programs"])
+@pytest.mark.parametrize("how", INSTALLERS)
 def test_every_installer_makes_programs_that_are_isolated(
-    used: Throwaway, trap: Path, installed: Path, linked: str
+    used: Throwaway, trap: Path, wheel: Path, tmp_path: Path, how: str
 ) -> None:
     """pip and uv, in place or linked as pipx does: the programs answer, and run no stranger's code.
 
-    "one program" is a link that a person made, "all programs" the directory of pipx and of uv.
+    The path is longer than a first line may be, and has a space.
     """
-    directory = installed
-    if linked != "no link":
-        directory = trap.parent / "links"
-        directory.mkdir()
-        for program in installed.iterdir():
-            if program.name in PROGRAMS or linked == "all programs":
-                (directory / program.name).symlink_to(program)
-    for program in ("git-credential-keylease", "keylease"):
-        words, message, expected = QUESTIONS[program]
-        done = subprocess.run(
-            [directory / program, *words],
-            input=message,
-            env=used.environment | HOSTILE | {"PATH": str(trap)},
-            cwd=trap,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (0, "") == (done.returncode, done.stderr)
-        assert expected in done.stdout
+    programs = install(how, tmp_path / ("with a space " + "long" * 30), wheel)
+    by_hand = link(programs, tmp_path / "one", set(PROGRAMS))
+    as_pipx_does = link(programs, tmp_path / "all", {*PROGRAMS, "keylease-start"})
+
+    for directory in (programs, by_hand, as_pipx_does):
+        for program in ("git-credential-keylease", "keylease"):
+            words, message, expected = QUESTIONS[program]
+            done = subprocess.run(
+                [directory / program, *words],
+                input=message,
+                env=used.environment | HOSTILE | {"PATH": str(trap)},
+                cwd=trap,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (0, "") == (done.returncode, done.stderr), directory
+            assert expected in done.stdout
     assert [] == sprung(trap)
+
+
+def test_wheel_has_the_programs_of_its_platform(wheel: Path, tmp_path: Path) -> None:
+    """The wheel for Windows has entry points, any other has scripts: never both."""
+    windows = build(tmp_path, KEYLEASE_WHEEL="windows")
+    scripts = {name.rpartition("/")[2] for name in ZipFile(wheel).namelist() if "/scripts/" in name}
+
+    assert {*PROGRAMS, "keylease-start"} == scripts
+    assert set() == programs_of(wheel)
+    assert windows.name.endswith("-py3-none-win32.win_amd64.win_arm64.whl")
+    assert set(PROGRAMS) == programs_of(windows)
+    assert not [name for name in ZipFile(windows).namelist() if "/scripts/" in name]
+
+
+def programs_of(wheel: Path) -> set[str]:
+    """Return the names of the entry points that are programs."""
+    archive = ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+    _, _, section = archive.read(name).decode().partition("[console_scripts]")
+    return {line.split(" = ")[0] for line in section.partition("[")[0].split("\n") if line.strip()}
+
+
+@pytest.mark.parametrize("lost", ["start", "interpreter"])
+def test_broken_installation_says_so_to_a_person_alone(
+    kernel_home: Throwaway, tmp_path: Path, lost: str
+) -> None:
+    """A program without its other half ends at once, and git's stderr stays empty."""
+    directory = tmp_path / "broken"
+    directory.mkdir()
+    program = directory / "git-credential-keylease"
+    shutil.copy(str(find_program(program.name)), program)
+    if lost == "interpreter":
+        (directory / "keylease-start").write_text("#!/nonexistent/python\n", "utf-8")
+
+    quiet = kernel_home.run(program, "get")
+    with PseudoTerminal() as terminal, Path(terminal.path).open("wb", buffering=0) as screen:
+        told = subprocess.run([program, "get"], stderr=screen, timeout=60, check=False)
+        terminal.wait_for("install keylease again")
+
+    assert (127, "", "") == (quiet.returncode, quiet.stdout, quiet.stderr)
+    assert 127 == told.returncode

@@ -6,28 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import keylease
-
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-PATHS = """
-import os, sys
-from keylease import process
-own = os.path.dirname(os.path.dirname(process.__file__))
-here = os.getcwd()
-sys.path[:] = ["", here, ".", "relative", "/elsewhere", own, os.path.dirname(os.__file__)]
-process._forget_current_directory()
-print(sys.path == ["/elsewhere", own, os.path.dirname(os.__file__)], sys.path)
-"""
-STANDING = """
-from keylease import process
-process._forget_current_directory()
-import json, keylease.wiring
-print("imported")
-"""
 IGNORING = """
 import signal
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -56,22 +38,6 @@ def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own, which it may shut as it likes."""
     words = [sys.executable, "-c", program]
     return subprocess.run(words, capture_output=True, text=True, check=False, **more)
-
-
-def test_the_current_directory_is_forgotten(tmp_path):
-    """Nothing is imported from where git runs, and everything from where it was."""
-    assert run(PATHS, cwd=tmp_path).stdout.startswith("True")
-
-
-@pytest.mark.parametrize("module", [os, keylease])
-def test_a_user_who_stands_in_the_library_is_served(module):
-    """Where the current directory is Python's own, or keylease's, it stays importable."""
-    directory = Path(module.__file__).parent
-    directory = directory.parent if module is keylease else directory
-
-    done = run(STANDING, cwd=directory)
-
-    assert ("imported\n", "") == (done.stdout, done.stderr)
 
 
 @POSIX

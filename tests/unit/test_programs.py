@@ -1,0 +1,96 @@
+"""Which function a program is, and the order of the path where it was not started isolated."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import keylease
+from keylease.programs import PROGRAMS
+
+ORDER = """
+import os, sys
+from keylease import programs
+own = os.path.dirname(os.path.dirname(programs.__file__))
+library = os.path.dirname(os.__file__)
+packages = os.path.join(library, "site-packages")
+here = os.getcwd()
+sys.path[:] = ["", here, ".", "relative", "/elsewhere", packages, own, library]
+programs.order_path()
+print([library, own, "/elsewhere"] == [each for each in sys.path if each != packages], sys.path)
+print(sys.path.index(library) < sys.path.index(own) <= sys.path.index("/elsewhere"))
+"""
+STANDING = """
+from keylease import programs
+programs.order_path()
+import hmac, keylease.wiring
+print("imported")
+"""
+ISOLATED = "import sys, keylease; print(keylease.__file__, sys.flags.isolated, sys.flags.no_site)"
+
+
+def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    words = [sys.executable, "-c", program]
+    return subprocess.run(words, capture_output=True, text=True, check=False, **more)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_is_a_function(name: str) -> None:
+    """The table names what is there."""
+    module, function = PROGRAMS[name]
+
+    assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize("ending", ["", ".exe", ".EXE"])
+def test_a_program_of_windows_is_known_by_its_name(ending: str) -> None:
+    """One entry point serves all programs, with or without the ending."""
+    program = f"""
+import sys
+from keylease import programs
+sys.argv[:] = [__import__("os").path.join("Scripts", "keylease{ending}"), "--version"]
+sys.exit(programs.main())
+"""
+    assert f"keylease {keylease.__version__}\n" == run(program).stdout
+
+
+def test_the_order_is_library_own_rest(tmp_path: Path) -> None:
+    """Nothing is imported from the working directory, and no directory comes before Python's."""
+    done = run(ORDER, cwd=tmp_path)
+
+    assert done.stdout.startswith("True"), done.stdout + done.stderr
+    assert done.stdout.endswith("True\n")
+
+
+@pytest.mark.parametrize("module", [os, keylease])
+def test_a_user_who_stands_in_the_library_is_served(module) -> None:
+    """Where the current directory is Python's own, or keylease's, it stays importable."""
+    directory = Path(module.__file__).parent
+    directory = directory.parent if module is keylease else directory
+
+    done = run(STANDING, cwd=directory)
+
+    assert ("imported\n", "") == (done.stdout, done.stderr)
+
+
+def test_an_isolated_interpreter_finds_the_same_keylease(tmp_path: Path) -> None:
+    """What doctor starts to look into is this keylease, whatever the environment says."""
+    program = f"from keylease.programs import isolated; print(*isolated({ISOLATED!r}), sep=chr(0))"
+    words = run(program).stdout.rstrip("\n").split("\0")
+
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert f"{keylease.__file__} 1 1\n" == done.stdout, done.stderr
