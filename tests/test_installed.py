@@ -56,9 +56,10 @@ def test_program_is_installed(name):
 @pytest.mark.skipif(sys.platform == "win32", reason="there a program is an entry point")
 def test_every_program_is_the_same_script():
     """What is tried with one program holds for each: only the name in it differs."""
-    scripts = {Path(find_program(name)).read_text("utf-8").replace(name, "NAME") for name in PROGRAMS}
-
-    assert {(LAUNCH / "program.sh").read_text("utf-8").replace("keylease", "NAME")} == {
-        script.replace("keylease", "NAME") for script in scripts
+    (template,) = {
+        Path(find_program(name)).read_text("utf-8").replace(f" {name} ", " NAME ")
+        for name in PROGRAMS
     }
-    assert [] == list(entry_points(group="console_scripts").select(module="keylease.programs"))
+
+    assert (LAUNCH / "program.sh").read_text("utf-8") == template
+    assert [] == list(entry_points(group="console_scripts", module="keylease.programs"))

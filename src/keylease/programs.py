@@ -60,9 +60,10 @@ def order_path() -> None:
         below = path.startswith((library + os.sep, os.path.join(sys.base_prefix, "DLLs")))
         if path == library or path.endswith(".zip") or (below and "-packages" not in path):
             return 0
-        return 1 if path == own else 2
+        return 1 if path == own else others
 
-    kept = [path for path in sys.path if rank(path) < 2 or not _is_current(path)]
+    others = 2
+    kept = [path for path in sys.path if rank(path) < others or not _is_current(path)]
     sys.path[:] = sorted(kept, key=rank)
 
 

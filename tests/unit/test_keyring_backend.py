@@ -14,8 +14,8 @@ from keylease.audit.log import AuditLog
 from keylease.clock import Deadline
 from keylease.errors import AuditError, UsageError
 from keylease.keyring_backend import Keyring
-from keylease.programs import PROGRAMS
 from keylease.keystores.library import LibraryKeyStore
+from keylease.programs import PROGRAMS
 
 URL = "https://pypi.example/simple"
 PYPROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"
