@@ -56,10 +56,9 @@ def test_program_is_installed(name):
 @pytest.mark.skipif(sys.platform == "win32", reason="there a program is an entry point")
 def test_every_program_is_the_same_script():
     """What is tried with one program holds for each: only the name in it differs."""
-    (template,) = {
-        Path(find_program(name)).read_text("utf-8").replace(f" {name} ", " NAME ")
-        for name in PROGRAMS
-    }
+    template = (LAUNCH / "program.sh").read_text("utf-8")
 
-    assert (LAUNCH / "program.sh").read_text("utf-8") == template
+    assert {name: template.replace("NAME", name) for name in PROGRAMS} == {
+        name: Path(find_program(name)).read_text("utf-8") for name in PROGRAMS
+    }
     assert [] == list(entry_points(group="console_scripts", module="keylease.programs"))

@@ -5,8 +5,8 @@ imported when it is first asked for: a helper needs nothing of this module, and 
 for every command.
 """
 
-# Type checkers know this name. `typing` and `__future__` would be imported before `programs` puts the
-# path in order.
+# Type checkers know this name. Importing `typing` or `__future__` would come before `programs` puts
+# the path in order.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
