@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sealedsessions",),
     ("store",),
     ("judgement", "echo", "choice", "beginning", "listings"),
-    ("sweep",),
+    ("sweep", "askers"),
     ("operation",),
     ("collection",),
     ("session",),

@@ -5,6 +5,7 @@
     KeyleaseError                     1
     ├── UsageError                    2   an option, a URL or a name that makes no sense
     ├── RequestError                  1   the peer broke its own protocol
+    │   └── AskedAgainError           1   the same process asks for the same secret again
     ├── SessionNotFoundError          3   no live session for the target
     │   └── SessionEndedError         3   there was one; it carries the reason
     ├── KeychainUnavailableError      4   locked, unreachable, too slow: it proves nothing
@@ -74,6 +75,12 @@ class RequestError(KeyleaseError):
     """The peer's message breaks the peer's own protocol."""
 
     hint = "nothing was released or stored"
+
+
+class AskedAgainError(RequestError):
+    """The same process asks the same question again, so it was refused what it was given."""
+
+    hint = "it was not released again; if the password is wrong, log in with the right one"
 
 
 class SessionNotFoundError(KeyleaseError):

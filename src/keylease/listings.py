@@ -69,15 +69,18 @@ class Listings:
 if sys.platform == "linux":
 
     def parent() -> str:
-        """Return what names the parent process: its id and, as ids come again, when it began."""
-        pid = os.getppid()
+        """Return what names the parent process."""
+        return named(os.getppid())
+
+    def named(pid: int) -> str:
+        """Return what names a process: its id and, as ids come again, when it began."""
         # proc_pid_stat(5): the 22nd field is when the process began, in ticks since boot. The
         # second, the name, may hold anything but ends at the last parenthesis.
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 began = file.read().rpartition(b")")[2].split()[19].decode("ascii")
         except (OSError, IndexError, UnicodeDecodeError):
-            # /proc is not mounted, or the parent is gone; its id is then all that is known.
+            # /proc is not mounted, or the process is gone; its id is then all that is known.
             began = ""
         return f"{pid}:{began}"
 

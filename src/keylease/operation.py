@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from keylease.audit.events import Entry, RefusalReason
 from keylease.errors import (
+    AskedAgainError,
     AuditError,
     ConfigError,
     KeychainUnavailableError,
@@ -45,6 +46,7 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (UsageError, "usage"),
     (ConfigError, "config"),
     (PolicyError, "policy"),
+    (AskedAgainError, "asked_again"),
     (RequestError, "malformed"),
     (KeyleaseError, "state"),
 )

@@ -17,13 +17,14 @@ from keylease.beginning import begun, renamed, replaces, whole_seconds
 from keylease.choice import Asked, absence, ended_error, newest
 from keylease.clock import NANOSECONDS
 from keylease.echo import echoed, holds
-from keylease.errors import PolicyError, SessionNotFoundError, StateError
+from keylease.errors import AskedAgainError, PolicyError, SessionNotFoundError, StateError
 from keylease.judgement import Judge
 from keylease.model import Listing, Reply
 from keylease.operation import Operations
 from keylease.rules import Remaining, answers, may_store, remaining, terms_of
 
 if TYPE_CHECKING:
+    from keylease.askers import Asker
     from keylease.audit.events import Event, RefusalReason
     from keylease.audit.log import AuditLog
     from keylease.clock import Clock, Deadline, Moment
@@ -119,6 +120,7 @@ class SessionService:
         like: Session | None = None,
         listed: bool = False,
         resource: str | None = None,
+        asker: Asker | None = None,
     ) -> Reply:
         """Release the credential of the newest live session that answers, and restart its timeout.
 
@@ -131,16 +133,23 @@ class SessionService:
                 given a moment ago, and no such reading restarts a timeout.
             resource: The path of what is fetched: only a session for it, or for what lies above
                 it, may answer, and the closest one does.
+            asker: Who asks, if it is a program that asks again whatever is refused: the same
+                process gets the secret of one session for one question once.
 
         Raises:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            AskedAgainError: the `asker` was given that secret for this question a moment ago.
             AuditError: the release could not be written down, so it did not happen.
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._operation(target, username) as (sessions, now):
             asked = Asked(target, username, preencoded, like, resource)
             found, session = self._newest(sessions, asked, now)
+            if asker is not None and asker.was_answered(session.id, now):
+                raise _again(session)
             self._audit.log(_entry("session.released", session), now)
+            if asker is not None:
+                asker.record(session.id, now)
             if not (listed and self._listings.is_read(target.namespace, now)):
                 session = self._use(sessions, found, session, now, released=True)
             ends = (now.wall_ns + remaining(session, now).ns) // NANOSECONDS
@@ -456,6 +465,12 @@ class SessionService:
             if not doomed:
                 self._operations.refuse("not_found", target, username)
             return [session for _, session in doomed]
+
+
+def _again(session: Session) -> AskedAgainError:
+    """Return the refusal of a secret that a program was given for the same question before."""
+    msg = f"the same process was given the secret for {session.target.url} a moment ago"
+    return AskedAgainError(msg)
 
 
 def _unwanted(target: Target) -> PolicyError:

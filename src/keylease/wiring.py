@@ -28,6 +28,7 @@ from keylease.store import SessionStore
 from keylease.vault import Vault
 
 if TYPE_CHECKING:
+    from keylease.askers import Asker
     from keylease.audit.pin import PinStore
     from keylease.audit.service import AuditService
     from keylease.audit.witness import Witness
@@ -97,6 +98,17 @@ class Wiring:
         keystore = keystores.open_keystore(self._wanted, self._deadline)
         keystore.probe()
         return keystore
+
+    def asker(self, question: str, meaning: str) -> Asker:
+        """Return the program that asks. No helper needs it, so none imports it.
+
+        Args:
+            question: Its question, word for word.
+            meaning: What tells the question from others of the same program.
+        """
+        from keylease.askers import Asker, asking
+
+        return Asker(open_state, asking(question), meaning)
 
     @property
     def custody(self) -> KeyCustody:

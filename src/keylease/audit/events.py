@@ -45,6 +45,7 @@ RefusalReason = Literal[
     "state",
     "audit",
     "malformed",
+    "asked_again",
     "usage",
     "incomplete",
     "ephemeral",

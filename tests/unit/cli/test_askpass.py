@@ -40,6 +40,8 @@ def events(console):
         ("Password for 'https://ada@git.example': ", b"git-pass\n"),
         ("Password for 'https://git.example': ", b"git-pass\n"),
         ("Password for 'https://a%64a@git.example': ", b"git-pass\n"),
+        ('Username for "https://git.example"', b"ada\n"),
+        ('Password for "https://ada@git.example"', b"git-pass\n"),
     ],
 )
 def test_git_is_answered(ask, question, answer):
@@ -73,6 +75,9 @@ def test_user_name_is_no_use(ask, console):
         "Enter your https://git.example password: ",
         "(ada@host) Enter passphrase for key 'https://git.example': ",
         "Password for https://git.example: ",
+        'Password for "https://ada@evil.example"https://git.example"',
+        'Password for "https://evil.example\\"https://git.example"',
+        'Password for "https://bob@git.example"',
         "",
     ],
 )
@@ -92,7 +97,6 @@ def test_no_question_gets_the_password_of_another_host(ask, question):
         ("Enter passphrase for key '/home/ada/.ssh/id_ed25519': ", b"key-pass\n"),
         ("Enter passphrase for /home/ada/.ssh/id_ed25519: ", b"key-pass\n"),
         ("Enter passphrase: ", b"key-pass\n"),
-        ("Bad passphrase, try again for /home/ada/.ssh/id_ed25519: ", b"key-pass\n"),
         ("Password for 'https://ada@git.example': ", b"git-pass\n"),
     ],
 )
@@ -197,3 +201,81 @@ def test_missing_session_is_named_exactly(ask):
 
     assert (3, b"") == (code, out)
     assert "start one with: keylease login https://git.example --username bob\n" in err
+
+
+ASKED_TWICE = [
+    "ada@host.example's password: ",
+    "[sudo] password for ada: ",
+    "Enter passphrase for key '/home/ada/.ssh/id_ed25519': ",
+    "Password for 'https://ada@git.example': ",
+    'Password for "https://ada@git.example"',
+]
+
+
+@pytest.mark.parametrize("question", ASKED_TWICE)
+def test_process_that_asks_again_is_refused(ask, console, question):
+    """A tool that was refused the password does not get it a second time, nor a third."""
+    named = {"KEYLEASE_ASKPASS": URL, "KEYLEASE_ASKPASS_KEY": KEY}
+    assert 0 == ask(question, **named)[0]
+
+    for _ in range(2):
+        code, out, err = ask(question, **named)
+        assert (1, b"") == (code, out)
+        assert "keylease: error: the same process was given the secret for " in err
+
+    assert 1 == events(console).count("session.released")
+    assert ["asked_again"] * 2 == [
+        line["reason"] for line in console.audit() if line["event"] == "session.refused"
+    ]
+
+
+def test_refused_question_keeps_no_session_alive(ask, console):
+    """A tool that asks in a loop does not move the end of the session."""
+    ask("[sudo] password for ada: ", KEYLEASE_ASKPASS=URL)
+    for _ in range(900 // 50):
+        console.clock.advance(50)
+        assert 0 != ask("[sudo] password for ada: ")[0]
+
+    assert URL not in console.urls()
+
+
+def test_right_password_is_given_after_a_new_login(ask, console):
+    """Whoever logs in with the right password need not start the tool again."""
+    ask("[sudo] password for ada: ", KEYLEASE_ASKPASS=URL)
+    console.login(URL, "ada", b"right")
+
+    assert (0, b"right\n", "") == ask("[sudo] password for ada: ")
+
+
+def test_other_questions_of_the_process_are_answered(ask):
+    """git asks for a name and a password, and ssh-add for the passphrase of each key."""
+    for name in ("one", "two", "three"):
+        question = f"Enter passphrase for {name}: "
+        assert (0, b"key-pass\n", "") == ask(question, KEYLEASE_ASKPASS_KEY=KEY)
+    for _ in range(2):
+        assert (0, b"ada\n", "") == ask("Username for 'https://git.example': ")
+    assert (0, b"git-pass\n", "") == ask("Password for 'https://ada@git.example': ")
+
+
+def test_other_process_is_answered(ask, monkeypatch):
+    """A script runs sudo three times: each is a process of its own and gets its answer."""
+    for number in range(3):
+        monkeypatch.setattr("keylease.askers.asking", lambda _, number=number: f"7:{number}")
+        said = ask("[sudo] password for ada: ", KEYLEASE_ASKPASS=URL)
+        assert (0, b"git-pass\n", "") == said
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Bad passphrase, try again for /home/ada/.ssh/id_ed25519: ",
+        "Bad passphrase, try again for id_ed25519 (will confirm each use): ",
+    ],
+)
+def test_question_that_says_that_the_answer_was_wrong_is_refused(ask, console, question):
+    """ssh-add asks so after a wrong passphrase, without end."""
+    code, out, err = ask(question, KEYLEASE_ASKPASS_KEY=KEY, KEYLEASE_ASKPASS=URL)
+
+    assert (1, b"") == (code, out)
+    assert "the question says that the passphrase before it was wrong\n" in err
+    assert "session.released" not in events(console)
