@@ -38,10 +38,11 @@ class BootClock:
 
     def __init__(self) -> None:
         self._boot = _boot()
+        self._offset_ns = _offset_ns() if sys.platform == "linux" else 0
 
     def now(self) -> Moment:
         """Read both clocks once."""
-        return Moment(time.time_ns(), _since_boot_ns(), self._boot)
+        return Moment(time.time_ns(), _since_boot_ns() - self._offset_ns, self._boot)
 
 
 class Deadline:
@@ -72,6 +73,17 @@ if sys.platform == "linux":
     def _since_boot_ns() -> int:
         # clock_gettime(2): CLOCK_BOOTTIME is CLOCK_MONOTONIC that also counts suspend.
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def _offset_ns() -> int:
+        """Return how far the clock of this time namespace is ahead of the machine's own."""
+        # time_namespaces(7): a user may make one, set its clocks, and run a program in it.
+        try:
+            with open("/proc/self/timens_offsets", "rb") as file:
+                lines = [line.split() for line in file]
+            offsets = {name: int(s) * NANOSECONDS + int(ns) for name, s, ns in lines}
+        except (OSError, ValueError):
+            return 0  # a kernel before 5.6 has no such namespaces
+        return offsets.get(b"boottime", 0)
 
     def _boot() -> str:
         # random(4): "/proc/sys/kernel/random/boot_id" is made anew at each boot.

@@ -14,7 +14,8 @@
     ├── StateError                    6   a state file that cannot be used
     │   ├── StateMissingError         6   a directory or file that should be there is not
     │   ├── UnsafeStateError          6   wrong owner, mode, type or link count
-    │   └── LockTimeoutError          6   another process holds the lock for too long
+    │   ├── LockTimeoutError          6   another process holds the lock for too long
+    │   └── ForeignBootError          6   made in another boot, which may not be over
     ├── SealError                     6   a sealed file that cannot be opened
     │   ├── UnknownFormatError        6   not a sealed file of a version known here
     │   ├── WrongKeyError             6   sealed under another key
@@ -157,6 +158,15 @@ class LockTimeoutError(StateError):
     """Another process holds a lock for longer than this one may wait."""
 
     hint = "another keylease process is busy or stopped; try again"
+
+
+class ForeignBootError(StateError):
+    """This process sees another boot than the one that something was made in, which may go on."""
+
+    hint = "run keylease where the session was started, or wait for its end; nothing was deleted"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} belongs to another boot, which may not be over")
 
 
 class SealError(KeyleaseError):

@@ -39,6 +39,7 @@ def existing(
     session, audit = keystore.read((record.session_item, record.audit_item))
     if session is None and record.revoked is None:
         check_instance(record, keystore)
+        demand_boot(record, keystore, now)
     if record.revoked is not None or session is None:
         if not revive:
             raise revoked(record)
@@ -108,7 +109,27 @@ def read_audit(record: VaultRecord, keystore: KeyStore) -> Secret | None:
 
 
 def forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
-    """Return whether a reboot has emptied the keychain, which is no revocation."""
+    """Return whether a reboot has emptied the keychain for certain, which is no revocation.
+
+    See `keylease.rules.boot_is_over`: the record has whole seconds of the wall clock.
+    """
+    began = rfc3339(now._replace(wall_ns=now.wall_ns - now.boot_ns))
+    return _may_be_forgotten(record, keystore, now) and began > record.created
+
+
+def demand_boot(record: VaultRecord, keystore: KeyStore, now: Moment) -> None:
+    """Raise if a key that was not found may have been put in another boot, which may not be over.
+
+    Raises:
+        KeychainUnavailableError: it may.
+    """
+    if _may_be_forgotten(record, keystore, now):
+        msg = f"the vault key is not in the {keystore.title}, and this is another boot than its own"
+        hint = "run keylease where the vault was made, or start afresh with: keylease revoke"
+        raise KeychainUnavailableError(msg, hint)
+
+
+def _may_be_forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
     return not keystore.survives_reboot and record.boot != now.boot and record.revoked is None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from keylease.audit.events import Entry
+from keylease.errors import ForeignBootError
 from keylease.rules import (
     echo_may_come,
     ended,
@@ -50,11 +51,18 @@ class Judged(NamedTuple):
     """What has ended, and was removed."""
     unknown: list[StateError]
     """Why nothing can be said about a session that may be live."""
+    elsewhere: list[Live]
+    """What may be live in another boot. It is not released here; its user may end it."""
 
     def demand_certainty(self) -> None:
         """Raise if there is a session about which nothing can be said."""
-        for error in self.unknown:
+        for error in self.doubts():
             raise error
+
+    def doubts(self) -> list[StateError]:
+        """Return why something that may be a live session is none here."""
+        foreign = (f"the session for {each.session.target.url}" for each in self.elsewhere)
+        return [*self.unknown, *map(ForeignBootError, foreign)]
 
 
 class Judge:
@@ -76,14 +84,21 @@ class Judge:
             StateError: something that is over could not be removed.
         """
         newest: dict[tuple[Target, str | None], Live] = {}
-        judged = Judged([], [], [])
+        judged = Judged([], [], [], [])
 
         def end(each: Found, reason: Reason) -> None:
             self.end(sessions, each, reason, now)
             judged.over.append((each.session, reason))
 
         for each in found:
-            session, reason = self._judge(sessions, each, now)
+            try:
+                session, reason = self._judge(sessions, each, now)
+            except ForeignBootError as error:
+                if each.session is None:
+                    judged.unknown.append(error)
+                else:
+                    judged.elsewhere.append(Live(each, each.session))
+                continue
             if each.unknown is not None and reason == "tampered":
                 # Its times do not end it, and that it cannot be opened here proves nothing.
                 judged.unknown.append(each.unknown)

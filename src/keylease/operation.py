@@ -14,6 +14,7 @@ from keylease.errors import (
     AskedAgainError,
     AuditError,
     ConfigError,
+    ForeignBootError,
     KeychainUnavailableError,
     KeyleaseError,
     PolicyError,
@@ -23,7 +24,7 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.rules import awaits_echo, terms_of
+from keylease.rules import awaits_echo, left_over, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,11 +211,21 @@ class Operations:
                 raise
             return None
         if keys is None:
-            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot.
-            self._destroy(
-                "reboot", now, lambda header: not header or header.created.boot != now.boot
-            )
+            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot;
+            # or of another machine over the same home, and then its vault is not replaced.
+            foreign: list[ForeignBootError] = []
+            self._destroy("reboot", now, lambda header: self._left_over(header, now, foreign))
+            for error in foreign:
+                raise error
         return keys
+
+    @staticmethod
+    def _left_over(header: Header | None, now: Moment, foreign: list[ForeignBootError]) -> bool:
+        try:
+            return left_over(header, now)
+        except ForeignBootError as error:
+            foreign.append(error)
+            return False
 
     def _revoke(self, revocation: Revocation, now: Moment) -> None:
         """Destroy what a deleted key leaves behind, and write down that it was deleted.

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from keylease.clock import NANOSECONDS
+from keylease.errors import ForeignBootError
 from keylease.model import Session, Store, Target, Terms
 from keylease.origin import origin
 
@@ -58,14 +59,57 @@ def remaining(session: Session, now: Moment) -> Remaining:
     return Remaining(idle, cap)
 
 
+def boot_is_over(moment: Moment, now: Moment) -> bool:
+    """Return whether the boot that a moment was read in is over for certain.
+
+    Another boot id proves nothing: some containers have one of their own, and so has another
+    machine over the same home. But a machine that was started after that moment was not running
+    then. When this one was started is told by both clocks together.
+    """
+    return moment.boot != now.boot and now.wall_ns - now.boot_ns > moment.wall_ns
+
+
+def left_over(header: Header | None, now: Moment) -> bool:
+    """Return whether a sealed file is of no use without a vault key of its own boot.
+
+    Raises:
+        ForeignBootError: that cannot be told.
+    """
+    if header is None or boot_is_over(header.created, now):
+        return True
+    if header.created.boot == now.boot:
+        return False
+    if _left(header.created, header.cap_seconds, now) > 0:
+        raise _foreign()
+    return True
+
+
 def ended(session: Session, now: Moment) -> Reason | None:
-    """Return why the session is over at `now`; `None` if it is live."""
+    """Return why the session is over at `now`; `None` if it is live.
+
+    Raises:
+        ForeignBootError: it is of another boot, so it is not live here; but it may be there.
+    """
     if session.created.boot != now.boot:
-        return "reboot"
+        return _ended_elsewhere(session, now)
     # A record from the future was written before a clock was set back, or by somebody else.
     moments = (session.created, session.used, session.released or session.created)
     if any(_later(moment, now) for moment in moments):
         return "clock"
+    return _run_out(session, now)
+
+
+def _ended_elsewhere(session: Session, now: Moment) -> Reason:
+    """Return why a session of another boot is over. Of the two clocks only one can be compared."""
+    if boot_is_over(max(session.created, session.used), now):
+        return "reboot"
+    reason = _run_out(session, now)
+    if reason is None:
+        raise _foreign()
+    return reason
+
+
+def _run_out(session: Session, now: Moment) -> Reason | None:
     left = remaining(session, now)
     if left.ns > 0:
         return None
@@ -87,10 +131,13 @@ def ended_unopened(
     Its share may have died with it, and then only its times tell why: those that the touch record
     vouches for. Without one the header is a claim, and only chooses the word. Whose session it was
     is not known either, so `terms` are the strictest that there are for any target.
+
+    Raises:
+        ForeignBootError: it is of another boot, and it may be opened there.
     """
     if header is None:
         return "tampered"
-    if header.created.boot != now.boot:
+    if boot_is_over(header.created, now):
         return "reboot"
     if header.generation != generation:
         return "revoked"
@@ -179,7 +226,7 @@ def reach(held: str | None, asked: str) -> int:
 
 def echo_may_come(released: Moment | None, now: Moment) -> bool:
     """Return whether a tool that was handed the credential may still send it back."""
-    if released is None or released.boot != now.boot or _later(released, now):
+    if released is None or boot_is_over(released, now) or _later(released, now):
         return False
     return _left(released, ECHO_SECONDS, now) > 0
 
@@ -195,9 +242,16 @@ def is_due(swept_ns: int | None, now: Moment) -> bool:
 
 
 def _later(moment: Moment, now: Moment) -> bool:
-    return moment.wall_ns > now.wall_ns or moment.boot_ns > now.boot_ns
+    ahead = moment.boot == now.boot and moment.boot_ns > now.boot_ns
+    return ahead or moment.wall_ns > now.wall_ns
 
 
 def _left(since: Moment, seconds: int, now: Moment) -> int:
-    passed = max(now.wall_ns - since.wall_ns, now.boot_ns - since.boot_ns)
+    passed = now.wall_ns - since.wall_ns
+    if since.boot == now.boot:
+        passed = max(passed, now.boot_ns - since.boot_ns)
     return seconds * NANOSECONDS - passed
+
+
+def _foreign() -> ForeignBootError:
+    return ForeignBootError("the session")

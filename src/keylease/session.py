@@ -345,7 +345,7 @@ class SessionService:
             if unknown is None:
                 judged.demand_certainty()
             else:
-                unknown.extend(judged.unknown)
+                unknown.extend(judged.doubts())
             ordered = sorted(judged.live, key=lambda pair: pair.age)
             return [(session, remaining(session, now)) for _, session in ordered]
 
@@ -454,14 +454,14 @@ class SessionService:
             judged.unknown.extend(unsafe)
             doomed = [
                 live
-                for live in judged.live
+                for live in (*judged.live, *judged.elsewhere)
                 if answers(live.session, target, username)
                 and (secret is None or holds(sessions, live, secret))
             ]
             for found, _ in doomed:
                 self._judge.end(sessions, found, reason, now)
             # One file that cannot be used does not keep the others alive.
-            judged.demand_certainty()
+            judged._replace(elsewhere=[]).demand_certainty()
             if not doomed:
                 self._operations.refuse("not_found", target, username)
             return [session for _, session in doomed]

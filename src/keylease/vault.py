@@ -134,6 +134,7 @@ class Vault:
         session, audit = keystore.read((record.session_item, record.audit_item))
         if session is None:
             generations.check_instance(record, keystore)
+            generations.demand_boot(record, keystore, now)
             raise generations.revoked(record)
         return VaultKeys(record.generation, session, audit)
 
@@ -322,6 +323,7 @@ class Vault:
                 session.wipe()
                 return None
             generations.check_instance(record, keystore)
+            generations.demand_boot(record, keystore, now)
             return Revocation(record.generation, first=True, audit=audit)
 
     def mark_revoked(self, revocation: Revocation, now: Moment) -> None:

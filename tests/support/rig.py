@@ -12,8 +12,23 @@ from keylease.testing import MemoryWiring
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from keylease.clock import Moment
+    from keylease.testing import FrozenClock
+
 EXAMPLE = Target("web", "https", "example.com")
 PASSWORD = b"correct horse battery staple"
+
+
+class ForeignClock:
+    """The clocks of one machine as a container reads them that has a boot id of its own."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self._clock = clock
+        self.advance = clock.advance
+
+    def now(self) -> Moment:
+        """Return the same reading under another boot id."""
+        return self._clock.now()._replace(boot="f" * 32)
 
 
 class Rig(MemoryWiring):

@@ -57,7 +57,7 @@ def test_only_what_is_like_the_one_that_was_shown_is_chosen(place):
 def test_an_end_that_was_just_found_is_told(place):
     """Whoever asks learns that there was a session, and why it is over; of others nothing."""
     _, session = make(place)
-    judged = Judged([], [(session, "idle")], [])
+    judged = Judged([], [(session, "idle")], [], [])
 
     ended = absence(Asked(EXAMPLE, "alice"), judged)
     other = absence(Asked(EXAMPLE, "bob"), judged)
@@ -71,7 +71,7 @@ def test_an_end_that_was_just_found_is_told(place):
 
 def test_a_file_that_nobody_could_open_may_have_been_the_one():
     """A session that was tampered with is no plain miss."""
-    ended = absence(Asked(EXAMPLE, None), Judged([], [(None, "tampered")], []))
+    ended = absence(Asked(EXAMPLE, None), Judged([], [(None, "tampered")], [], []))
 
     assert isinstance(ended, SessionEndedError)
     assert "tampered" == ended.reason

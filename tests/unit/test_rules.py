@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keylease.clock import NANOSECONDS, Moment
+from keylease.errors import ForeignBootError
 from keylease.model import (
     CAP_SECONDS,
     IDLE_SECONDS,
@@ -18,6 +19,7 @@ from keylease.model import (
     Terms,
 )
 from keylease.rules import (
+    ECHO_SECONDS,
     STORES,
     answers,
     echo_may_come,
@@ -120,9 +122,63 @@ def test_record_from_the_future_is_dead(field: str) -> None:
     assert ended(SESSION._replace(**{field: ahead_on_boot}), START) == "clock"
 
 
-def test_another_boot_ends_the_session() -> None:
-    """No session survives a reboot, whatever the clocks say."""
-    assert ended(SESSION, START._replace(boot="0" * 31 + "2")) == "reboot"
+def rebooted(seconds: float, up: float) -> Moment:
+    """Return the moment so long after the start, in a boot that has been up for a while."""
+    wall = START.wall_ns + int(seconds * NANOSECONDS)
+    return Moment(wall, int(up * NANOSECONDS), "0" * 31 + "2")
+
+
+@pytest.mark.parametrize("up", [1, 59, 59.9])
+def test_reboot_ends_the_session(up: float) -> None:
+    """A machine that was started after the last use has no session, however long it is up."""
+    assert ended(SESSION, rebooted(60, up)) == "reboot"
+
+
+@pytest.mark.parametrize("up", [60, 61, 3600, 10**7])
+def test_another_boot_that_may_not_be_over_ends_nothing(up: float) -> None:
+    """A container with a boot id of its own, or another machine, refuses and ends nothing."""
+    with pytest.raises(ForeignBootError):
+        ended(SESSION, rebooted(60, up))
+
+
+@pytest.mark.parametrize("back", [1, 3600, 10**8])
+def test_wall_clock_set_back_in_another_boot_ends_nothing(back: float) -> None:
+    """After a reboot with an empty battery the time proves nothing yet, and nothing is released."""
+    with pytest.raises(ForeignBootError):
+        ended(SESSION, rebooted(-back, 1))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(900, "idle"), (CAP_SECONDS, "idle"), (10**8, "idle")]
+)
+def test_session_of_another_boot_ends_by_its_time(seconds: float, reason: str) -> None:
+    """What is over by the wall clock is over everywhere."""
+    assert reason == ended(SESSION, rebooted(seconds, 10**9))
+
+
+def test_uptime_of_another_machine_ends_nothing() -> None:
+    """The boot clocks of two machines cannot be compared: one that is up for years is not later."""
+    with pytest.raises(ForeignBootError):
+        ended(SESSION, rebooted(1, 10**8))
+
+
+@given(seconds=st.floats(-(10**6), 10**6), up=st.floats(0, 10**6), used=st.floats(0, CAP_SECONDS))
+def test_no_session_of_another_boot_is_live(seconds: float, up: float, used: float) -> None:
+    """Whatever the clocks say: it is over for a reason, or refused."""
+    session = SESSION._replace(used=after(used), released=after(used))
+    try:
+        reason = ended(session, rebooted(seconds, up))
+    except ForeignBootError:
+        return
+    assert reason is not None
+    assert reason != "clock"
+
+
+def test_echo_of_another_boot_is_known_until_that_is_over() -> None:
+    """A container keeps what the machine remembers of an echo; a reboot has ended every tool."""
+    assert echo_may_come(START, rebooted(ECHO_SECONDS - 1, 10**6))
+    assert not echo_may_come(START, rebooted(ECHO_SECONDS, 10**6))
+    assert not echo_may_come(START, rebooted(10, 1))
 
 
 @given(
@@ -262,7 +318,7 @@ def test_echo_may_come_for_two_minutes() -> None:
     assert echo_may_come(START, after(119.9))
     assert not echo_may_come(START, after(120))
     assert not echo_may_come(None, START)
-    assert not echo_may_come(START, after(1)._replace(boot="0" * 32))
+    assert not echo_may_come(START, rebooted(1, 0.5))
     assert not echo_may_come(after(5), START)
 
 

@@ -225,7 +225,10 @@ class Chain:
             return
         lost = max(1, end.seq - found.seq) if end.seq >= found.seq else None
         is_reboot = end.boot != self._at.boot and end.synced < end.seq
-        if key and is_reboot and evidence.has_synced(end, key):
+        # Another boot id alone is no reboot: see `keylease.rules.boot_is_over`.
+        up_since = (self._at.wall_ns - self._at.boot_ns) // NANOSECONDS
+        began = strftime("%Y-%m-%dT%H:%M:%S", gmtime(up_since)).encode("ascii")
+        if key and is_reboot and evidence.has_synced(end, key, began):
             # A power cut took lines that were never on the disk. What was released is not among
             # them, for a release waits; and their numbers are free.
             self.notes.append(("audit.recovered", {"lost": lost}))

@@ -49,14 +49,23 @@ class Evidence:
         """
         return self._has(end.seq, lambda line: digest(line) == end.digest)
 
-    def has_synced(self, end: Head, key: Secret) -> bool:
+    def has_synced(self, end: Head, key: Secret, before: bytes | None = None) -> bool:
         """Return whether the last line that was known to be on the disk is in the log, unforged.
+
+        Args:
+            end: What a head says of it.
+            key: The audit key.
+            before: The time, to the second, before which it was written if a reboot explains the
+                rest.
 
         Raises:
             StateError: the system refuses.
         """
         # A head with a MAC is written with a line that has one: so has the line that was synced.
-        return not end.synced or self._has(end.synced, lambda line: _fits(line, key))
+        return not end.synced or self._has(
+            end.synced,
+            lambda line: _fits(line, key) and (before is None or _time(line) < before),
+        )
 
     def has_mac(self) -> bool:
         """Return whether a line in the files has a MAC, whoever made it.
@@ -88,6 +97,11 @@ class Evidence:
             self._in_time()
             yield self._directory.read_tail(name, _BLOCK + LONGEST_LINE, end=end) or b""
             end -= _BLOCK
+
+
+def _time(line: bytes) -> bytes:
+    """Return when a line was written, to the second."""
+    return line.partition(b'"time":"')[2][: len("2026-11-22T11:26:21")]
 
 
 def _fits(line: bytes, key: Secret) -> bool:

@@ -20,6 +20,7 @@ from keylease.errors import (
     StateError,
     VaultRevokedError,
 )
+from keylease.generations import forgotten
 from keylease.origin import origin
 
 if TYPE_CHECKING:
@@ -137,8 +138,7 @@ def _keychain(wiring: Wiring, record: VaultRecord, state: State) -> Keychain:
         # Nothing is asked of it, so a locked one has its title, too.
         keystore = keystores.open_keystore(record.keychain, Deadline(0))
         title = keystore.title
-        restarted = record.boot != wiring.clock.now().boot
-        if state == "available" and restarted and not keystore.survives_reboot:
+        if state == "available" and forgotten(record, keystore, wiring.clock.now()):
             state = "reset"
     except KeychainUnavailableError:
         # This machine does not have it any more. That is said already, and its name will do.

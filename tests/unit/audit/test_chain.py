@@ -4,6 +4,7 @@ import json
 
 import pytest
 from support.audit_place import KEY, MemoryPin, Place
+from support.rig import ForeignClock
 
 from keylease.audit import head as heads
 from keylease.audit.events import Entry
@@ -198,6 +199,20 @@ def test_a_reboot_is_no_excuse_for_lines_that_were_on_the_disk(place, rebooted):
     place.write()
 
     assert (4, "audit.truncated", 1) == place.told()[2]
+
+
+def test_another_boot_id_is_no_excuse_for_lines_that_were_taken(place):
+    """A container with a boot id of its own has not lost what the machine wrote a minute ago."""
+    place.write()
+    for _ in range(3):
+        place.end()
+    place.take(2)
+    place.pin.data = None
+    place.clock.advance(60)
+    place.clock = ForeignClock(place.clock)
+    place.write()
+
+    assert (5, "audit.truncated", 2) == place.told()[2]
 
 
 def test_a_power_cut_that_took_the_heads_last_bytes_is_survived(place):
