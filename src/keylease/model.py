@@ -165,6 +165,8 @@ class Session(NamedTuple):
     erased: bool = False
     """Whether the platform itself destroys what opens the session when it ends; else the end is a
     check that this program makes."""
+    weakened: str | None = None
+    """Of a new session: why its share could not be kept in the best store of this platform."""
 
 
 class Request(NamedTuple):

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.clock import Moment
-from keylease.errors import UnknownFormatError
+from keylease.errors import UnknownFormatError, UsageError
 from keylease.memory import allocate, secure_clear
 from keylease.model import Credential, Target
 from keylease.secret import Secret
@@ -247,8 +247,16 @@ def length_prefixed(parts: Iterable[bytes | memoryview | None]) -> Iterator[byte
 
 
 def encode(name: str) -> bytes:
-    """Return a name's own bytes."""
-    return name.encode("utf-8", "surrogateescape")
+    """Return a name's own bytes.
+
+    Raises:
+        UsageError: it has half a character, as an environment of Windows can.
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        msg = "a name has half a character (a lone surrogate), and so no bytes"
+        raise UsageError(msg, "look at the variable or the word that it comes from") from None
 
 
 def encode_optional(name: str | None) -> bytes | None:

@@ -107,6 +107,8 @@ class Sessions:
         """The generation of the vault key; a file of another one is of a revoked vault."""
         self.grown = False
         """Whether a session was put here."""
+        self.weakened: str | None = None
+        """Why the share of the last one that was put is not in the best store."""
         self._directory = directory
         self._key = keys.session
         self._shares = shares
@@ -221,7 +223,7 @@ class Sessions:
         """
         self.demand_room(session, credential)
         self.grown = True
-        kind, share = self._shares.create(session.id, seconds)
+        kind, share, self.weakened = self._shares.create(session.id, seconds)
         try:
             header = self._put(session, credential, kind, Keys(self._key, share))
         except BaseException:

@@ -428,7 +428,9 @@ class SessionService:
         for found, old in live:
             if (old.target, old.username) == (session.target, session.username):
                 self._judge.end(sessions, found, "replaced", now)
-        return session._replace(erased=erased)
+        if sessions.weakened is not None:
+            self._audit.log_or_gap(_entry("session.weakened", session), now)
+        return session._replace(erased=erased, weakened=sessions.weakened)
 
     def _use(
         self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool

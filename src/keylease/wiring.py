@@ -199,8 +199,7 @@ def open_pin() -> PinStore:
 
 def state_name() -> str:
     """Return 16 hexadecimal digits that tell one state directory from another."""
-    path = state_directory().encode("utf-8", "surrogateescape")
-    return hashlib.sha256(path).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(state_directory())).hexdigest()[:16]
 
 
 def _shares() -> tuple[ShareStore, ...]:

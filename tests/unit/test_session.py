@@ -12,6 +12,7 @@ from support.shares import MemoryShares
 from keylease.buckets import LONGEST_SEALED
 from keylease.clock import Deadline
 from keylease.errors import (
+    KeyleaseError,
     SessionEndedError,
     SessionNotFoundError,
     StateError,
@@ -412,3 +413,45 @@ def test_load_of_an_unknown_id_is_refused(rig: Rig) -> None:
 
     with pytest.raises(SessionNotFoundError):
         rig.session.load("0" * 32)
+
+
+@pytest.mark.parametrize("half", ["\ud800", "\udc00x", "x\udfff"])
+@pytest.mark.parametrize("field", ["host", "path", "protocol"])
+def test_name_with_half_a_character_is_refused(rig: Rig, field: str, half: str) -> None:
+    """An environment or a command line of Windows can have one, and no file is named after it."""
+    target = EXAMPLE._replace(**{field: half})
+    rig.session.store(bring())
+
+    for call in (rig.session.get, rig.session.validate):
+        with pytest.raises(KeyleaseError):
+            call(target)
+    with pytest.raises(UsageError, match="half a character"):
+        rig.session.store(bring(target))
+    assert 1 == len(rig.sealed())
+
+
+def test_weaker_store_of_a_share_is_told(tmp_path: Path) -> None:
+    """Where the kernel takes no more keys, the session says why, and so does the audit log."""
+    rig = Rig(tmp_path / "keylease")
+    shares = MemoryShares(rig.clock)
+    rig = rig.again(shares=(shares, PolicyShares()))
+    held = rig.session.store(bring())
+    assert held is not None
+    assert (True, None) == (held.erased, held.weakened)
+    shares.refusing = "the quota is used up"
+
+    weaker = rig.session.store(bring(password=b"new"))
+
+    assert weaker is not None
+    assert (False, "the quota is used up") == (weaker.erased, weaker.weakened)
+    told = [line for line in rig.lines() if line["event"] == "session.weakened"]
+    assert [weaker.id] == [line["session"] for line in told]
+
+
+def test_platform_without_a_better_store_tells_nothing(rig: Rig) -> None:
+    """macOS has no volatile store: that a session ends by a check is no news there."""
+    held = rig.again(shares=(PolicyShares(),)).session.store(bring())
+
+    assert held is not None
+    assert (False, None) == (held.erased, held.weakened)
+    assert "session.weakened" not in [event for event, _ in rig.events()]

@@ -47,6 +47,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "session.confirmed": _Kind(("session",), ("info",)),
     "session.refused": _Kind(("authentication",), ("info",)),
     "session.ended": _Kind(_LOGIN, ("end",)),
+    "session.weakened": _Kind(("session",), ("info",)),
     "login": _Kind(("authentication",), ("start",)),
     "logout": _Kind(("authentication",), ("end",)),
     "request.refused": _Kind(("authentication",), ("info",)),

@@ -128,6 +128,8 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         f"it ends after {duration(session.idle_seconds)} without use,"
         f" after {duration(session.cap_seconds)} at the latest"
     )
+    if session.weakened is not None:
+        warn(f"its end is a check of keylease (policy): {session.weakened}", "see: keylease doctor")
     if timeout is not None and timeout > session.idle_seconds:
         msg = f"--timeout {timeout} is longer than what is allowed, {session.idle_seconds}"
         warn(msg, "see where that comes from: keylease config show")

@@ -25,6 +25,7 @@ from keylease.protocols.base import (
     one_spelling,
     rfc3339,
 )
+from keylease.record import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +138,7 @@ def _asked(environment: Mapping[str, str]) -> tuple[str, Target | None]:
     info = environment.get(EXEC_INFO)
     if not info:
         return _NEWEST, None
-    message = bytearray(info.encode("utf-8", "surrogateescape"))
+    message = bytearray(encode(info))
     try:
         demand_bounded(message, MAX_REQUEST, f"{EXEC_INFO} is")
         with jsontext.opened(message) as members:

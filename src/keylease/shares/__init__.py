@@ -25,16 +25,21 @@ class Shares:
     def __init__(self, stores: Sequence[ShareStore]) -> None:
         self._stores = {store.kind: store for store in stores}
 
-    def create(self, session: str, seconds: int) -> tuple[int, Secret | None]:
-        """Make a share in the first store that can keep one."""
+    def create(self, session: str, seconds: int) -> tuple[int, Secret | None, str | None]:
+        """Make a share in the first store that can keep one.
+
+        Returns:
+            The kind of that store, the share, and why the best store refused if it did.
+        """
         *others, last = self._stores.values()
+        refusal = None
         for store in others:
             try:
-                return store.kind, store.create(session, seconds)
-            except ShareUnavailableError:
-                # The next one is weaker, and `status` says of each session how it will end.
-                continue
-        return last.kind, last.create(session, seconds)
+                return store.kind, store.create(session, seconds), refusal
+            except ShareUnavailableError as error:
+                # The next one is weaker: whoever stores is told, and so is the audit log.
+                refusal = refusal or str(error)
+        return last.kind, last.create(session, seconds), refusal
 
     def erases(self, header: Header) -> bool:
         """Return whether the platform itself destroys the share when the session ends."""

@@ -151,7 +151,9 @@ def test_how_each_session_ends_is_told_of_each(console):
     console.login("https://one.example")
     shares.refusing = "the quota is used up"
     console.clock.advance(1)
-    console.login("https://two.example")
+    words = ("login", "https://two.example", "--username", "ada", "--password-stdin")
+    told = console.run(*words, stdin=b"pass")
+    assert "its end is a check of keylease (policy): the quota is used up" in told.err
     shares.refusing = None
 
     said = console.run("status")

@@ -227,3 +227,11 @@ def test_a_wrong_command_line_is_told_how_it_should_be():
     refused = kubernetes.refuse(caught.value)
     assert (2, True) == (refused.exit_code, refused.always)
     assert refused.message.endswith("usage: keylease-kubernetes [SERVER]\n")
+
+
+def test_half_a_character_in_the_environment_is_refused():
+    """An environment of Windows can have one; it is a refusal like any other."""
+    call = Call((), {"KUBERNETES_EXEC_INFO": '{"apiVersion":"\ud800"}'}, bytearray())
+
+    with pytest.raises(UsageError, match="half a character"):
+        kubernetes.parse(call)
