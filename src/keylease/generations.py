@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import KeychainUnavailableError, VaultRevokedError
-from keylease.keystores.base import KEY_BYTES
+from keylease.keystores.base import KEY_BYTES, MEMORY
 from keylease.secret import Secret
 from keylease.vaultrecord import rfc3339
 
@@ -39,6 +39,8 @@ def existing(
     session, audit = keystore.read((record.session_item, record.audit_item))
     if session is None and record.revoked is None:
         check_instance(record, keystore)
+        if emptied(record, keystore, now):
+            return None, None
         demand_boot(record, keystore, now)
     if record.revoked is not None or session is None:
         if not revive:
@@ -53,7 +55,7 @@ def check_instance(record: VaultRecord, keystore: KeyStore) -> None:
     Seen in containers: their kernel keyring is another one, in which nothing is found.
     """
     instance = keystore.instance()
-    if instance != record.instance:
+    if instance.partition(MEMORY)[0] != record.instance.partition(MEMORY)[0]:
         msg = (
             f"the vault is pinned to {keystore.title} ({record.instance}), "
             f"and this process sees another one ({instance})"
@@ -64,8 +66,9 @@ def check_instance(record: VaultRecord, keystore: KeyStore) -> None:
 
 def usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
     """Return whether the record names a key that should be there."""
-    made = record.generation > 0 and record.revoked is None
-    return made and not forgotten(record, keystore, now)
+    if not record.generation or record.revoked is not None:
+        return False
+    return not (forgotten(record, keystore, now) or emptied(record, keystore, now))
 
 
 def next_generation(
@@ -115,6 +118,19 @@ def forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
     """
     began = rfc3339(now._replace(wall_ns=now.wall_ns - now.boot_ns))
     return _may_be_forgotten(record, keystore, now) and began > record.created
+
+
+def emptied(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
+    """Return whether the keychain lost all it had without a reboot, which is no revocation.
+
+    Who deletes a key, or clears the keyring, leaves the keyring.
+    """
+    if keystore.survives_reboot or record.revoked is not None or record.boot != now.boot:
+        return False
+    before, after = (
+        instance.partition(MEMORY)[2] for instance in (record.instance, keystore.instance())
+    )
+    return bool(before and after) and before != after
 
 
 def demand_boot(record: VaultRecord, keystore: KeyStore, now: Moment) -> None:

@@ -21,6 +21,7 @@ from keylease.secret import Secret
 # keyctl(2) and linux/keyctl.h.
 PROCESS_KEYRING: Final = -2
 USER_KEYRING: Final = -4
+KEYCTL_GET_KEYRING_ID: Final = 0
 KEYCTL_SETPERM: Final = 5
 KEYCTL_LINK: Final = 8
 KEYCTL_UNLINK: Final = 9
@@ -109,6 +110,10 @@ class Calls:
         if it was started later, and a forked child never has.
         """
         self.keyctl(KEYCTL_LINK, USER_KEYRING, PROCESS_KEYRING)
+
+    def keyring(self) -> int:
+        """Return the serial number of `@u`, which is made if it is not there."""
+        return self.keyctl(KEYCTL_GET_KEYRING_ID, USER_KEYRING, 1)
 
     def find(self, name: str) -> int | None:
         """Return the serial number of the key of that name in `@u`, or `None` if none is alive."""

@@ -116,7 +116,7 @@ class Vault:
         return self._open_keystore(record.keychain)
 
     def open(self, now: Moment) -> VaultKeys | None:
-        """Return the keys; `None` if there is no vault, or a reboot has taken its keys.
+        """Return the keys; `None` if there is no vault, or its keychain lost its keys.
 
         Raises:
             VaultRevokedError: the session key was deleted.
@@ -134,6 +134,8 @@ class Vault:
         session, audit = keystore.read((record.session_item, record.audit_item))
         if session is None:
             generations.check_instance(record, keystore)
+            if generations.emptied(record, keystore, now):
+                return None
             generations.demand_boot(record, keystore, now)
             raise generations.revoked(record)
         return VaultKeys(record.generation, session, audit)
@@ -323,6 +325,8 @@ class Vault:
                 session.wipe()
                 return None
             generations.check_instance(record, keystore)
+            if generations.emptied(record, keystore, now):
+                return None
             generations.demand_boot(record, keystore, now)
             return Revocation(record.generation, first=True, audit=audit)
 

@@ -196,7 +196,7 @@ def test_the_session_keyring_is_never_touched(item, tmp_path):
     for operation in ("probe", "add", "read", "delete", "instance"):
         ask(operation, item, *calls)
         assert "SESSION_KEYRING" not in trace.read_text()
-        assert (operation == "instance") == ("KEY_SPEC_USER_KEYRING" not in trace.read_text())
+        assert "KEY_SPEC_USER_KEYRING" in trace.read_text()
 
     subprocess.run([*calls, "keyctl", "show", "@s"], capture_output=True, check=True, timeout=20)
     assert "SESSION_KEYRING" in trace.read_text()  # the control
@@ -247,6 +247,43 @@ def test_another_user_is_another_instance_and_finds_nothing(store, item, other_u
 
     assert "absent" == ask("read", item, *command, python=python)
     assert store.instance() != ask("instance", item, *command, python=python)
+
+
+# Before Linux 5.3 the keyring went with the last process of its user. Later kernels do the same if
+# a user invalidates the keyring itself, so that is done to a user who has nothing in it.
+LOSE = """
+import os
+from keylease.errors import KeyleaseError
+from keylease.keyctl import KEYCTL_INVALIDATE, Calls
+from keylease.keystores.base import Item
+from keylease.keystores.kernel import KernelKeyStore
+from keylease.secret import Secret
+os.setgid(64_017)
+os.setuid(64_017)
+store, item = KernelKeyStore(), Item("fe" * 8, "session-key", 1)
+try:
+    store.add(item, Secret(bytes(32)))
+    before = store.instance()
+    assert before == store.instance()
+    store.delete(item)
+    print(store.instance() == before)
+    Calls().keyctl(KEYCTL_INVALIDATE, Calls().keyring())
+    print(store.instance() == before, store.read([item]))
+    print(store.instance().partition(" keyring=")[0] == before.partition(" keyring=")[0])
+finally:
+    Calls().keyctl(KEYCTL_INVALIDATE, Calls().keyring())
+"""
+
+
+def test_keyring_that_was_lost_has_another_number_and_no_other_change_has(store):
+    """A key that was deleted leaves the keyring; a keyring that was lost is told from that."""
+    require(os.geteuid() == 0, "second-user", "only root can become another user")
+    done = subprocess.run(
+        [sys.executable, "-c", LOSE], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ["True", "False [None]", "True"] == done.stdout.splitlines(), done.stderr
+    assert " keyring=" in store.instance()
 
 
 # Keys that have ended, and keys that are not ours.

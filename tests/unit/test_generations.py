@@ -1,7 +1,7 @@
 """What the absence of a key means, and what it does not."""
 
 import pytest
-from support.rig import text
+from support.rig import ForeignClock, text
 from support.vaults import Place
 
 from keylease.clock import Deadline
@@ -207,3 +207,71 @@ def test_new_generation_of_a_person_takes_the_old_keys_along(place):
     place.create(revive=True)
 
     assert [3] == [item.generation for item in place.keychain.items if item.kind == "session-key"]
+
+
+def test_keyring_that_was_lost_is_no_revocation(tmp_path):
+    """Before Linux 5.3 it goes with the user's last process; the next one starts afresh."""
+    lost = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    place = Place(tmp_path / "keylease", lost)
+    old = place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
+
+    assert place.open() is None
+    assert place.notice() is None
+    assert old != place.create()
+    assert (2, None) == (place.file()["generation"], place.file()["revoked"])
+    assert place.open() is not None
+
+
+@pytest.mark.parametrize("instance", ["uid=7 keyring=1", "uid=7"])
+def test_key_that_was_deleted_from_its_keyring_was_revoked(tmp_path, instance):
+    """The same keyring without the key, or one of which nothing more is known."""
+    place = Place(
+        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    )
+    place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance=instance)
+
+    with pytest.raises(VaultRevokedError):
+        place.open()
+    with pytest.raises(VaultRevokedError):
+        place.create()
+
+
+def test_keyring_of_another_user_is_not_asked_whatever_its_number(tmp_path):
+    """A lost keyring is one of the same user in the same namespace."""
+    place = Place(
+        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    )
+    place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=8 keyring=2")
+
+    with pytest.raises(KeychainUnavailableError, match="sees another one"):
+        place.open()
+
+
+def test_revocation_outlives_the_keyring(tmp_path):
+    """What was written down as revoked stays so when the keyring goes, too."""
+    place = Place(
+        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    )
+    place.create()
+    place.revoke()
+    place.notice()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
+
+    with pytest.raises(VaultRevokedError):
+        place.create()
+
+
+def test_keyring_of_another_boot_is_not_taken_for_a_lost_one(tmp_path):
+    """Another machine over the same home has another keyring, and does not replace the vault."""
+    place = Place(
+        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    )
+    place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
+    place.clock = ForeignClock(place.clock)
+
+    with pytest.raises(KeychainUnavailableError, match="another boot than its own"):
+        place.create()

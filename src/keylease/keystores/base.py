@@ -46,6 +46,10 @@ class Item(NamedTuple):
         return "keylease audit key: keep it, the audit log is verified with it"
 
 
+MEMORY: Final = " keyring="
+"""What stands in an instance before the name of its memory, if it has one."""
+
+
 class KeyStore(Protocol):
     """One keychain. Every call ends within the `Deadline` that the constructor was given."""
 
@@ -60,7 +64,8 @@ class KeyStore(Protocol):
         """Tell this keychain from another of the same kind, if the kind has several.
 
         It is recorded with the vault; another instance is *unavailable*, not *absent*. Empty if
-        the platform has one only.
+        the platform has one only. What follows `MEMORY` tells one life of the same keychain from
+        the next: another one means that the keychain has lost all it had, as in a reboot.
         """
 
     def probe(self) -> None:

@@ -27,7 +27,7 @@ from keylease.keyctl import (
     USER_KEYRING,
     Calls,
 )
-from keylease.keystores.base import KEY_BYTES
+from keylease.keystores.base import KEY_BYTES, MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,10 +57,11 @@ class KernelKeyStore:
     survives_reboot = False
 
     def instance(self) -> str:
-        """Return the user namespace and the user.
+        """Return the user namespace, the user, and the serial number of the user's keyring.
 
         user_namespaces(7) and user-keyring(7): each user namespace has user keyrings of its own, so
-        that in a rootless container every key of outside is simply not there.
+        that in a rootless container every key of outside is simply not there. Before Linux 5.3 the
+        keyring went with the last process of its user, and the next one has another number.
 
         Raises:
             KeychainMissingError: this is not Linux.
@@ -75,7 +76,7 @@ class KernelKeyStore:
             msg = f"the user namespace cannot be told: /proc/self/ns/user: {error.strerror}"
             raise KeychainUnavailableError(msg, "mount /proc, then try again") from error
         # The kernel goes by the real user, not the effective one.
-        return f"user-namespace={namespace} uid={os.getuid()}"
+        return f"user-namespace={namespace} uid={os.getuid()}{_memory()}"
 
     def probe(self) -> None:
         """Put a key into the process keyring, which ends with this process.
@@ -157,6 +158,14 @@ class KernelKeyStore:
         NOTE: not `keyctl purge`, which finds nothing in a session with a keyring of its own.
         """
         return f"keyctl invalidate %user:{item.service}"
+
+
+def _memory() -> str:
+    """Return which keyring it is; nothing where that cannot be told, which is no reason to fail."""
+    try:
+        return f"{MEMORY}{Calls().keyring()}"
+    except OSError:
+        return ""
 
 
 def _read(calls: Calls, item: Item) -> Secret | None:
