@@ -123,6 +123,7 @@ class Sessions:
 
         Raises:
             StateError: a file cannot be used, and nobody takes the refusal.
+            LockTimeoutError: the answer is late.
         """
         try:
             return self._within(bucket(self._key, target), unsafe)
@@ -148,6 +149,10 @@ class Sessions:
     def _within(self, name: str, unsafe: list[StateError] | None = None) -> list[Found]:
         found = []
         for session in self.ids(name):
+            if unsafe is None:
+                # Thousands of users on one host are not looked at beyond the time of an answer.
+                # Who ends sessions takes the refusals, and is held up by nothing.
+                self._in_time()
             try:
                 found.append(self.find(name, session))
             except StateError as error:

@@ -13,6 +13,7 @@ from keylease.buckets import LONGEST_SEALED
 from keylease.clock import Deadline
 from keylease.errors import (
     KeyleaseError,
+    LockTimeoutError,
     SessionEndedError,
     SessionNotFoundError,
     StateError,
@@ -20,12 +21,15 @@ from keylease.errors import (
     UsageError,
 )
 from keylease.model import CAP_SECONDS, IDLE_SECONDS, Limits, Request
+from keylease.sealedsessions import Sessions
 from keylease.secret import Secret
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from keylease.sealedsessions import Found
 
 
 @pytest.fixture
@@ -455,3 +459,47 @@ def test_platform_without_a_better_store_tells_nothing(rig: Rig) -> None:
     assert held is not None
     assert (False, None) == (held.erased, held.weakened)
     assert "session.weakened" not in [event for event, _ in rig.events()]
+
+
+@pytest.mark.parametrize("username", [None, "u2", "nobody"])
+def test_host_of_many_users_is_looked_at_no_longer_than_an_answer_may_take(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, username: str | None
+) -> None:
+    """Sessions beyond the deadline are not opened: the refusal comes in time, and ends nothing."""
+    for number in range(5):
+        rig.session.store(bring(username=f"u{number}"))
+    opened: list[str] = []
+    find = Sessions.find
+
+    def slow(self: Sessions, name: str, session: str) -> Found:
+        opened.append(session)
+        if len(opened) == 2:
+            rig.deadline.seconds = 0
+            rig.deadline.restart()
+        return find(self, name, session)
+
+    monkeypatch.setattr(Sessions, "find", slow)
+    with pytest.raises(LockTimeoutError):
+        rig.session.get(EXAMPLE, username)
+
+    assert 2 == len(opened)
+    assert 5 == len(rig.sealed())
+
+
+def test_end_of_a_session_among_many_is_not_held_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A logout looks at every session of the host, however late it is."""
+    for number in range(5):
+        rig.session.store(bring(username=f"u{number}"))
+    find = Sessions.find
+
+    def slow(self: Sessions, name: str, session: str) -> Found:
+        rig.deadline.seconds = 0
+        rig.deadline.restart()
+        return find(self, name, session)
+
+    monkeypatch.setattr(Sessions, "find", slow)
+
+    assert 5 == len(rig.session.terminate(EXAMPLE))
+    assert [] == rig.sealed()
