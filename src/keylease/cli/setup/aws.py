@@ -27,9 +27,10 @@ from keylease.cli.setup.base import (
     dry_run_option,
     named,
     read,
-    replaced,
     undo_option,
 )
+from keylease.cli.setup.kept import commented, restored
+from keylease.cli.setup.records import replaced
 from keylease.errors import UsageError
 from keylease.protocols.aws import target
 
@@ -64,7 +65,7 @@ def aws(_: Program, profiles: tuple[str, ...], dry_run: bool, undo: bool) -> Non
 
     Everything else in the file stays. AWS programs cannot start a session: that is done with
     keylease login --tool aws PROFILE. A key of the profile in the file of credentials counts before
-    any of that. What was there before is put back by --undo.
+    any of that. A line that was there before becomes a comment until --undo.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     if undo and profiles:
         msg = "--undo takes back everything that setup wrote"
@@ -109,33 +110,30 @@ def _undoing() -> Plan:
 def _setting(values: Mapping[str, str | None], *, undo: bool) -> Plan:
     path = _path("AWS_CONFIG_FILE", "config")
     before = read(path)
-    text, shown, kept = _text(before, path), [], replaced("aws")
+    text, shown = _text(before, path), []
     for section, new in values.items():
         old = _parsed(text, path).get(section, {}).get(_KEY)
-        if old == new:
+        if not undo and old == new:
             continue
-        if not _is_ours(old):
-            kept[section] = old
-        pairs = (("-", old), ("+", new))
+        text = _edited(text, section, new, undo=undo)
+        found = _parsed(text, path).get(section, {}).get(_KEY)
+        if _is_ours(found) if undo else found != new:
+            msg = f"{path} writes the section {section} in a way that cannot be edited"
+            raise SetupError(msg, f"write it by hand: {_KEY} = {new or ''}".rstrip())
         shown += [
             f"{mark} {section}: {_KEY} = {value if _is_ours(value) else named(value)}"
-            for mark, value in pairs
+            for mark, value in (("-", old), ("+", found))
             if value
         ]
-        text = _edited(text, section, new)
-        if _parsed(text, path).get(section, {}).get(_KEY) != new:
-            msg = f"{path} writes the section {section} in a way that cannot be edited"
-            raise SetupError(msg, f"write it by hand: {_KEY} = {new}")
     after = text.encode("utf-8") if text.strip() else None
-    change = Change(path, before, after if shown else before, tuple(shown))
-    return Plan((change,), None if undo else kept)
+    return Plan((Change(path, before, after if shown else before, tuple(shown)),))
 
 
 def _is_ours(value: str | None) -> bool:
     return value is not None and _WRITTEN.fullmatch(value) is not None
 
 
-def _edited(text: str, section: str, value: str | None) -> str:
+def _edited(text: str, section: str, value: str | None, *, undo: bool) -> str:
     """Return the text with this value, or without one, in the section."""
     entry = [] if value is None else [f"{_KEY} = {value}\n"]
     lines = [f"{line}\n" for line in text.removesuffix("\n").split("\n")] if text else []
@@ -144,10 +142,7 @@ def _edited(text: str, section: str, value: str | None) -> str:
     if start is None:
         return "".join([*lines, *(["\n"] if lines else []), f"[{section}]\n", *entry])
     end = next((at for at, _ in headers if at > start), len(lines))
-    body = lines[start + 1 : end]
-    old = [at for at, line in enumerate(body) if _ENTRY.match(line)]
-    at = old[0] if old else 0
-    body = [*body[:at], *entry, *(line for line in body[at:] if not _ENTRY.match(line))]
+    body = _body(lines[start + 1 : end], entry, undo=undo)
     if not "".join(body).strip():
         # What setup has made is taken away as a whole, with the blank line before it.
         before = lines[:start]
@@ -155,6 +150,20 @@ def _edited(text: str, section: str, value: str | None) -> str:
             [*before[: -1 if before and not before[-1].strip() else None], *body, *lines[end:]]
         )
     return "".join([*lines[: start + 1], *body, *lines[end:]])
+
+
+def _body(lines: Sequence[str], entry: Sequence[str], *, undo: bool) -> list[str]:
+    """Return the lines of a section with this entry. Another one is a comment till the undo."""
+    at = next((at for at, line in enumerate(lines) if _ENTRY.match(line)), 0)
+    body = []
+    for line in lines:
+        found = _ENTRY.match(line)
+        if found is None:
+            back = restored(line)
+            body.append(back if undo and _ENTRY.match(back) else line)
+        elif not _is_ours(found[1].strip()):
+            body.append(line if undo else commented(line))
+    return [*body[:at], *entry, *body[at:]]
 
 
 def _is(header: str, section: str) -> bool:

@@ -1,36 +1,30 @@
 """What every `keylease setup TOOL` does alike: look, plan, show, write whole, and take back.
 
-A tool's module plans and this one acts, so `--dry-run` cannot differ from what is done. What a
-change replaces and nobody else keeps is kept in the state directory, and `--undo` puts it back, to
-the byte where nobody has edited that place since. What is not keylease's is neither changed nor
-shown: it may be private.
+A tool's module plans and this one acts, so `--dry-run` cannot differ from what is done. What setup
+writes is recorded first in the state directory, and `--undo` takes it out again, to the byte where
+nobody has edited that place since. What is not keylease's is neither changed, shown nor copied: it
+may be private. A line that setup replaces stays in the file as a comment.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import click
 
+from keylease.cli import replacement
 from keylease.cli.base import say
-from keylease.cli.setup import patches
+from keylease.cli.setup import records
 from keylease.cli.setup.gitconfig import find
-from keylease.errors import KeyleaseError, StateError
-from keylease.paths import state_directory
-from keylease.statefile import Directory
+from keylease.errors import KeyleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_BYTES: Final = 1 << 20
+MOST_BYTES: Final = replacement.MOST_BYTES
 """No configuration of a tool is longer."""
-_KEPT: Final = "setup-{}.json"
-_REPLACED, _FILES = "replaced", "files"
 
 
 class SetupError(KeyleaseError):
@@ -53,6 +47,10 @@ class Change(NamedTuple):
     """Of a new file, less what the umask takes. One that is there keeps its own."""
     exact: bool = True
     """Whether `--undo` may put back the very bytes; not where a secret is among them."""
+    known: tuple[bytes, ...] = ()
+    """What is replaced that is no secret: names of programs."""
+    locked: bool = False
+    """Whether the tool locks the file by a file of that name with `.lock` at its end."""
 
 
 class Plan(NamedTuple):
@@ -139,123 +137,57 @@ def carry_out(tool: str, plan: Plan, *, dry_run: bool, undo: bool) -> None:
     """Do what is planned and show it; with `dry_run` only show it.
 
     Raises:
-        SetupError: a file has changed meanwhile, or cannot be written. It is as it was.
-        StateError: what is replaced cannot be kept, so nothing is.
+        ChangedError: a file has changed meanwhile. It is left so.
+        SetupError: a file cannot be written. It is as it was.
+        StateError: what is done cannot be recorded, so nothing is.
     """
+    if not dry_run:
+        tidy(tool, plan)
     changes = [each for each in plan.changes if each.before != each.after]
     if not changes:
         say("nothing to undo" if undo else "nothing to change")
     if undo:
-        changes = _exactly(tool, changes)
+        changes = records.exactly(tool, changes)
     elif changes and not dry_run:
-        _keep(tool, plan.replaced, changes)
+        records.keep(tool, plan.replaced, changes)
     for change in changes:
         if not dry_run:
-            _write(change)
+            write(change)
         say(f"{'would change' if dry_run else 'changed'} {change.path}:")
         for line in change.shown:
             say(f"  {line}")
-    if undo and not dry_run and os.path.lexists(state_directory()):
-        with Directory.open(state_directory()) as state:
-            state.remove(_KEPT.format(tool))
+    if undo and not dry_run:
+        records.forget(tool, [each.path for each in plan.changes])
 
 
-def _keep(tool: str, new: Mapping[str, Any] | None, changes: list[Change]) -> None:
-    """Write down what `--undo` has to know, before anything is changed."""
-    record = _record(tool)
-    files = record.get(_FILES, {})
-    for change in changes:
-        earlier = patches.unpacked(files.get(change.path, []))
-        known = patches.with_change(earlier, change.before, change.after)
-        files[change.path] = patches.packed(known if change.exact else [patches.SPOILT])
-    kept = record.get(_REPLACED, {}) if new is None else dict(new)
-    text = json.dumps({_REPLACED: kept, _FILES: files})
-    with Directory.open(state_directory(), create=True) as state:
-        state.replace(_KEPT.format(tool), text.encode("ascii"))
-
-
-def _exactly(tool: str, changes: list[Change]) -> list[Change]:
-    """Return the changes that leave each file as it was before setup, wherever that is known."""
-    files = _record(tool).get(_FILES, {}) if changes else {}
-    exact = []
-    for change in changes:
-        after = change.after
-        if change.path in files:
-            # Whoever has edited that place gets what the tool's own module can do.
-            with suppress(patches.NoFitError):
-                after = patches.taken_back(change.before, patches.unpacked(files[change.path]))
-        exact.append(change._replace(after=after))
-    return exact
-
-
-def replaced(tool: str) -> dict[str, Any]:
-    """Return what an earlier setup replaced; empty if nothing is known of one.
+def tidy(tool: str, plan: Plan) -> None:
+    """Remove what a killed setup left, and what an earlier version recorded too much.
 
     Raises:
+        SetupError: a file that was left cannot be removed.
         StateError: the record cannot be used.
     """
-    found: dict[str, Any] = _record(tool).get(_REPLACED, {})
-    return found
-
-
-def _record(tool: str) -> dict[str, Any]:
-    if not os.path.lexists(state_directory()):
-        return {}
-    name = _KEPT.format(tool)
-    with Directory.open(state_directory()) as state:
-        packed = state.read(name, MOST_BYTES)
-    try:
-        found = json.loads(packed or b"{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
-        msg = f"{name} is no record of what a setup replaced"
-        raise StateError(msg, "delete it, and undo the setup by hand")
-    return found
-
-
-def _write(change: Change) -> None:
-    """Put the file in the place of the one there is, whole and with its mode, or remove it."""
-    # Dotfiles are often links to where they are kept. What they lead to is written.
-    path = os.path.realpath(change.path)
-    if read(path) != change.before:
-        msg = f"{change.path} was changed by another program just now"
-        raise SetupError(msg, "try again")
-    unfinished = f"{path}.{os.getpid()}.keylease"
-    try:
-        if change.after is None:
-            os.unlink(path)
-            return
-        there = None
-        with suppress(FileNotFoundError):
-            there = os.stat(path)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    records.rewrite(tool)
+    records.sweep(tool)
+    for change in plan.changes:
         try:
-            mode = change.mode if there is None else 0o600
-            with os.fdopen(os.open(unfinished, flags, mode), "wb") as file:
-                file.write(change.after)
-                file.flush()
-                os.fsync(file.fileno())
-            if there is not None:
-                _resemble(unfinished, there)
-            os.replace(unfinished, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(unfinished)
+            replacement.sweep(change.path)
+        except OSError as error:
+            msg = f"the directory of {change.path} cannot be tidied: {error.strerror}"
+            raise SetupError(msg) from error
+
+
+def write(change: Change) -> None:
+    """Put the file in the place of the one there is, whole and with its mode, or remove it.
+
+    Raises:
+        ChangedError: it has changed meanwhile. It is left so.
+        SetupError: it cannot be written. It is as it was.
+    """
+    try:
+        replacement.replace(
+            change.path, change.before, change.after, mode=change.mode, locked=change.locked
+        )
     except OSError as error:
         msg = f"{change.path} cannot be written: {error.strerror}"
         raise SetupError(msg, "it is as it was") from error
-
-
-def _resemble(path: str, there: os.stat_result) -> None:
-    """Give a new file the owner and the mode of the one whose place it takes.
-
-    Raises:
-        OSError: it is somebody else's, and to take it from them is not for us.
-    """
-    if sys.platform != "win32":
-        own = os.stat(path)
-        if (own.st_uid, own.st_gid) != (there.st_uid, there.st_gid):
-            os.chown(path, there.st_uid, there.st_gid)
-    os.chmod(path, stat.S_IMODE(there.st_mode))

@@ -14,12 +14,12 @@ import json
 import os
 import re
 from contextlib import suppress
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from keylease.cli.base import Command, Program, warn
+from keylease.cli.setup import programs
 from keylease.cli.setup.base import (
     Change,
     Plan,
@@ -28,9 +28,10 @@ from keylease.cli.setup.base import (
     dry_run_option,
     named,
     read,
-    replaced,
     undo_option,
 )
+from keylease.cli.setup.kept import commented, restored
+from keylease.cli.setup.records import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +74,10 @@ def plan() -> Plan:
         SetupError: cargo's configuration cannot be read.
     """
     before, document = _document()
-    old = document.get(_TABLE, {}).get(_KEY)
-    if old == [PROVIDER]:
+    old, new = document.get(_TABLE, {}).get(_KEY), [_provider()]
+    if old == new:
         return Plan((Change(_path(), before, before, ()),))
-    return Plan((_change(before, document, [PROVIDER]),), {_KEY: old})
+    return Plan((_change(before, document, new, undo=False),))
 
 
 def helpers() -> list[str]:
@@ -86,35 +87,59 @@ def helpers() -> list[str]:
         SetupError: the configuration cannot be read.
     """
     _, document = _document()
-    return [PROVIDER] if PROVIDER in (document.get(_TABLE, {}).get(_KEY) or []) else []
+    found = document.get(_TABLE, {}).get(_KEY)
+    return [each for each in found if _is_ours(each)] if isinstance(found, list) else []
 
 
 def _undoing() -> Plan:
     before, document = _document()
-    if document.get(_TABLE, {}).get(_KEY) != [PROVIDER]:
-        return Plan((Change(_path(), before, before, ()),))
-    return Plan((_change(before, document, replaced("cargo").get(_KEY)),))
-
-
-def _change(before: bytes | None, document: dict[str, Any], providers: list[str] | None) -> Change:
-    """Return the file with these providers; with none, without the key."""
     old = document.get(_TABLE, {}).get(_KEY)
-    # A list of strings is written in TOML as it is in JSON.
-    shown = [f"- {_KEY} = {_shown(old)}"] if old is not None else []
-    shown += [f"+ {_KEY} = {_shown(providers)}"] if providers is not None else []
-    wanted = deepcopy(document)
-    wanted.setdefault(_TABLE, {})
-    if providers is None:
-        del wanted[_TABLE][_KEY]
-    else:
-        wanted[_TABLE][_KEY] = providers
-    for text in _edited((before or b"").decode("utf-8"), providers):
-        if _meaning(text) in (wanted, {k: v for k, v in wanted.items() if v != {}}):
-            after = text.encode("utf-8") if text.strip() else None
-            return Change(_path(), before, after, tuple(shown), 0o644)
+    if not isinstance(old, list) or len(old) != 1 or not _is_ours(old[0]):
+        return Plan((Change(_path(), before, before, ()),))
+    # Until 0.9 the line of before was in the record, and not in the file.
+    return Plan((_change(before, document, replaced("cargo").get(_KEY), undo=True),))
+
+
+def _is_ours(provider: object) -> bool:
+    return isinstance(provider, str) and os.path.basename(provider) == PROVIDER
+
+
+def _provider() -> str:
+    """Return what cargo is to call. It splits a provider at blanks."""
+    found = programs.named(PROVIDER)
+    return found if not re.search(r"\s", found) else PROVIDER
+
+
+def _change(
+    before: bytes | None, document: dict[str, Any], providers: list[str] | None, *, undo: bool
+) -> Change:
+    """Return the file with these providers; with none, without ours."""
+    old = document.get(_TABLE, {}).get(_KEY)
+    for text in _edited((before or b"").decode("utf-8"), providers, undo=undo):
+        meaning = _meaning(text)
+        if meaning is None or _without_key(meaning) != _without_key(document):
+            continue
+        found = meaning.get(_TABLE, {}).get(_KEY)
+        if found == old or (providers is not None and found != providers):
+            continue
+        # A list of strings is written in TOML as it is in JSON.
+        shown = [
+            f"{sign} {_KEY} = {_shown(each)}"
+            for sign, each in (("-", old), ("+", found))
+            if each is not None
+        ]
+        after = text.encode("utf-8") if text.strip() else None
+        return Change(_path(), before, after, tuple(shown), 0o644)
     msg = f"{_path()} writes the table {_TABLE} in a way that cannot be edited"
     hint = f'write it by hand: {_TABLE}.{_KEY} = ["{PROVIDER}"]'
     raise SetupError(msg, hint)
+
+
+def _without_key(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the configuration says apart from our key. An empty table says nothing."""
+    table = {key: value for key, value in document.get(_TABLE, {}).items() if key != _KEY}
+    rest = {key: value for key, value in document.items() if key != _TABLE}
+    return {**rest, _TABLE: table} if table else rest
 
 
 def _shown(providers: object) -> str:
@@ -123,7 +148,7 @@ def _shown(providers: object) -> str:
     return json.dumps(known)
 
 
-def _edited(text: str, providers: list[str] | None) -> Iterator[str]:
+def _edited(text: str, providers: list[str] | None, *, undo: bool) -> Iterator[str]:
     """Yield the ways in which the text could be edited. The caller chooses by what they mean."""
     lines = text.splitlines(keepends=True)
     entry = [] if providers is None else [f"{_KEY} = {json.dumps(providers)}\n"]
@@ -131,11 +156,15 @@ def _edited(text: str, providers: list[str] | None) -> Iterator[str]:
         if found := _LINE.match(line):
             dotted = [f"{_TABLE}.{each}" for each in entry] if found[1] else entry
             for end in range(start + 1, len(lines) + 1):
-                kept = [*lines[:start], *dotted, *lines[end:]]
+                # What is not ours stays as a comment until the undo.
+                gone = "".join(lines[start:end])
+                mine = undo or PROVIDER in gone
+                kept = [] if mine else [commented(each) for each in lines[start:end]]
+                rest = [restored(each) for each in lines[end:]] if undo else lines[end:]
                 without_header = start and _HEADER.fullmatch(lines[start - 1].rstrip("\r\n"))
                 if not entry and without_header:
-                    yield "".join([*lines[: start - 1], *lines[end:]]).removesuffix("\n") + "\n"
-                yield "".join(kept)
+                    yield "".join([*lines[: start - 1], *rest]).removesuffix("\n") + "\n"
+                yield "".join([*lines[:start], *dotted, *kept, *rest])
     for at, line in enumerate(lines):
         if _HEADER.fullmatch(line.rstrip("\r\n")):
             ended = line if line.endswith("\n") else line + "\n"

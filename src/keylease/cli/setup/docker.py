@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -23,10 +24,10 @@ from keylease.cli.setup.base import (
     carry_out,
     dry_run_option,
     read,
-    replaced,
     undo_option,
 )
 from keylease.cli.setup.members import put, take
+from keylease.cli.setup.records import replaced
 from keylease.errors import UsageError
 from keylease.model import Credential
 from keylease.protocols.docker import target
@@ -43,6 +44,7 @@ HELPER: Final = "keylease"
 EXECUTABLE: Final = f"docker-credential-{HELPER}"
 _STORE: Final = "credsStore"
 _HELPERS: Final = "credHelpers"
+_NAME: Final = re.compile(r"[\w.+-]{1,64}", re.ASCII)
 # docker-login(1): where there is no credential store the file has these, in base64 or as they are.
 _SECRETS: Final = ("auth", "password", "identitytoken", "registrytoken")
 
@@ -139,7 +141,21 @@ def _plan(
             entry = document["auths"][login.registry]
             edits += [(("auths", login.registry, each), None) for each in _SECRETS if each in entry]
             shown.append(f"- auths: {login.registry}: the login")
-    return Plan((_change(before, edits, shown, exact=not move),), kept)
+    known = [_known(each) for each in (kept.get(_STORE), *kept.get(_HELPERS, {}).values()) if each]
+    change = _change(before, edits, shown, exact=not move)
+    return Plan((change._replace(known=tuple(known)),), kept)
+
+
+def _known(store: object) -> bytes:
+    """Return the name of a credential store that is replaced, and so recorded.
+
+    Raises:
+        SetupError: it is no name, so it may be a secret.
+    """
+    if not isinstance(store, str) or _NAME.fullmatch(store) is None:
+        msg = f"{_path()} names a credential store that no program can have as its name"
+        raise SetupError(msg, "take that entry out, then try again")
+    return store.encode("ascii")
 
 
 def _undoing(before: bytes | None, document: dict[str, Any]) -> Plan:

@@ -2,8 +2,11 @@
 
 git tells every helper each password that worked, whichever of them knew it (`credential_approve` in
 credential.c). So keylease has to be the only one: an empty value first makes git forget the helpers
-named before (gitcredentials(7)). Nothing that is there is changed, so there is nothing to keep for
-`--undo`, which takes away the two lines and nothing else.
+named before (gitcredentials(7)).
+
+The file is edited as text and replaced once, under git's own lock, so it is the old one or the new
+one after a kill at any point. `git config` would write it once for each line, and lose comments.
+What the new text means is read by git before it is written.
 """
 
 from __future__ import annotations
@@ -15,26 +18,37 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keylease.cli.base import Command, Program, say, warn
-from keylease.cli.setup.base import Change, Plan
-from keylease.cli.setup.gitadvice import KEY, RESET, complaints
+from keylease.cli.base import Command, Program, warn
+from keylease.cli.setup.base import (
+    Change,
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    read,
+    undo_option,
+)
+from keylease.cli.setup.gitadvice import KEY, PROGRAM, complaints
 from keylease.cli.setup.gitconfig import GitConfig
+from keylease.cli.setup.gitfile import OURS, RESET, split, with_helper, without_helper
+from keylease.cli.setup.programs import named
 from keylease.errors import UsageError
 from keylease.model import MAX_CAP_SECONDS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keylease.cli.setup.gitconfig import Scope, Value
+    from keylease.cli.setup.gitconfig import Scope
 
 PROGRAMS = ("git",)
 
-# One regular expression for Python and for git. It is what this command writes, with any options.
-_WRITTEN: Final = "^keylease( |$)"
+_SHORT: Final = "keylease"
+# git gives a value that begins with a slash to a shell as it is (gitcredentials(7)). In quotes it
+# would not begin with one.
+_UNSAFE: Final = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
 
 @click.command(cls=Command)
-@click.option("--undo", is_flag=True, help="Take the lines away again.")
+@dry_run_option
+@undo_option
 @click.option(
     "--global",
     "scope",
@@ -53,51 +67,92 @@ _WRITTEN: Final = "^keylease( |$)"
     "given.",
 )
 @click.pass_obj
-def git(program: Program, undo: bool, scope: Scope, timeout: int | None) -> None:
+def git(program: Program, dry_run: bool, undo: bool, scope: Scope, timeout: int | None) -> None:
     """Let git ask keylease, and nobody else, for passwords.
 
-    It writes two lines into git's configuration by git config, and shows them:
+    It writes two lines into git's configuration, in one step, and shows them:
 
     \b
         [credential]
             helper =
-            helper = keylease
+            helper = /home/ada/.local/bin/git-credential-keylease
 
-    The empty one makes git forget the helpers that are named before it. They stay where they are,
-    and --undo brings them back by taking the two lines away. git gives every helper it asks a copy
-    of each password that worked, so another one would keep what a session ends; those that git
-    still asks are named in a warning. To do this again changes nothing, or only the timeout.
+    The helper is named by its path, so that git finds it from cron, from a timer and from a
+    desktop, too; if it is in /usr/bin it is named keylease. The empty line makes git forget the
+    helpers that are named before it. They stay where they are, and --undo brings them back by
+    taking the two lines away. git gives every helper it asks a copy of each password that worked,
+    so another one would keep what a session ends; those that git still asks are named in a warning.
+    To do this again changes nothing, or only the timeout.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     if undo and timeout is not None:
         msg = "--undo takes the lines away, whatever their --timeout"
         raise UsageError(msg, "leave --timeout out")
     entry = _entry(program, timeout)
-    config = GitConfig()
-    before = config.values(scope, KEY)
-    if undo:
-        _take_away(config, scope)
-    elif not _in_place(before, entry):
-        _take_away(config, scope)
-        config.add(scope, KEY, RESET)
-        config.add(scope, KEY, entry)
-    _show(before, config.values(scope, KEY), undo=undo)
+    planned = _planned(GitConfig(), scope, None if undo else entry)
+    carry_out("git", planned, dry_run=dry_run, undo=undo)
     if not undo:
-        for complaint in complaints(config):
+        for complaint in complaints(GitConfig()):
             warn(*complaint)
 
 
 def plan() -> Plan:
-    """Return the lines that git lacks. git itself writes them.
+    """Return the lines that git lacks.
 
     Raises:
         GitError: git does not tell what it has.
+        SetupError: the file cannot be read or edited.
     """
-    entry = "keylease"
-    values = GitConfig().values("global", KEY)
-    if any(re.search(_WRITTEN, value) for _, _, value in values):
+    config = GitConfig()
+    if any(OURS.fullmatch(value) for _, _, value in config.values("global", KEY)):
         return Plan(())
-    shown = (f"+ {KEY} =", f"+ {KEY} = {entry}")
-    return Plan((Change("git's configuration", None, entry.encode(), shown),))
+    return _planned(config, "global", _command())
+
+
+def _planned(config: GitConfig, scope: Scope, entry: str | None) -> Plan:
+    """Return the change that makes git ask this helper last, or with `None` not ask keylease."""
+    # git says what is wrong with the file, or that this is no repository.
+    config.values(scope, KEY)
+    path = config.path(scope)
+    before = read(path)
+    text = (before or b"").decode("utf-8", "surrogateescape")
+    bare = without_helper(text)
+    entries, rest = config.entries(before or b""), config.entries(_bytes(bare))
+    kept = _helpers(rest)
+    new = [] if entry is None else [RESET, entry]
+    if _helpers(entries) == [*kept, *new]:
+        return Plan((Change(path, before, before, ()),))
+    after = _bytes(with_helper(bare, entry) if entry is not None else bare)
+    exact = _others(entries) == _others(rest) == _others(found := config.entries(after))
+    if not exact or _helpers(found) != [*kept, *new] or any(map(OURS.fullmatch, kept)):
+        msg = f"{path} writes credential.helper in a way that cannot be edited"
+        raise SetupError(msg, "take keylease out of it by hand, then try again")
+    shown = _shown(split(_helpers(entries))[0], new)
+    return Plan((Change(path, before, after, shown, 0o644, locked=True),))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _others(entries: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what is neither a helper of ours nor the reset before one."""
+    return [
+        (key, value)
+        for key, value in entries
+        if key != KEY or not (value == RESET or OURS.fullmatch(value))
+    ]
+
+
+def _helpers(entries: list[tuple[str, str]]) -> list[str]:
+    return [value for key, value in entries if key == KEY]
+
+
+def _shown(old: list[str], new: list[str]) -> tuple[str, ...]:
+    """Return what a person sees: our lines, as a diff. What is not ours may be private."""
+    changes = [line for line in ndiff(old, new) if line[:1] in {"+", "-"}]
+    if not changes:  # the same lines, but behind another helper now
+        changes = [*(f"- {value}" for value in old), *(f"+ {value}" for value in new)]
+    return ("[credential]", *(f"{line[0]}     helper = {line[2:]}".rstrip() for line in changes))
 
 
 def _entry(program: Program, timeout: int | None) -> str:
@@ -106,7 +161,7 @@ def _entry(program: Program, timeout: int | None) -> str:
     Raises:
         UsageError: an option makes no sense. git would be silent about it at every command.
     """
-    words = ["keylease"]
+    words = [_command()]
     if timeout is not None:
         limits = Limits(timeout, MAX_CAP_SECONDS).check()
         words += ["--timeout", str(limits.idle_seconds)]
@@ -115,58 +170,10 @@ def _entry(program: Program, timeout: int | None) -> str:
         from keylease.keystores import open_keystore
 
         open_keystore(program.keychain, Deadline(0))
-        words += ["--keychain", program.keychain]
-    return shlex.join(words)
+        words += ["--keychain", shlex.quote(program.keychain)]
+    return " ".join(words)
 
 
-def _in_place(values: Sequence[Value], entry: str) -> bool:
-    written = [value for _, _, value in values if re.search(_WRITTEN, value)]
-    return written == [entry] and [value for _, _, value in values[-2:]] == [RESET, entry]
-
-
-def _take_away(config: GitConfig, scope: Scope) -> None:
-    """Remove what this command wrote: its values, and the reset before each of them."""
-    values = config.values(scope, KEY)
-    written, kept = _split(values)
-    if not written:
-        return
-    config.remove(scope, KEY, _WRITTEN)
-    resets = written.count(RESET)
-    if RESET not in kept:
-        config.remove(scope, KEY, "^$")
-    elif resets:
-        # There are other resets. git config cannot say which of several equal values it is to
-        # remove, so what stays is written anew, in its order.
-        config.remove(scope, KEY, "")
-        for value in kept:
-            config.add(scope, KEY, value)
-
-
-def _split(values: Sequence[Value]) -> tuple[list[str], list[str]]:
-    """Return what this command wrote, each line with the reset before it, and what is not ours."""
-    written: list[str] = []
-    kept: list[str] = []
-    for _, _, value in values:
-        if not re.search(_WRITTEN, value):
-            kept.append(value)
-        elif kept[-1:] == [RESET]:
-            written += [kept.pop(), value]
-        else:
-            written.append(value)
-    return written, kept
-
-
-def _show(before: Sequence[Value], after: Sequence[Value], *, undo: bool) -> None:
-    """Say what has changed, as a diff does. What is not ours is not shown: it may be private."""
-    if [value.value for value in before] == [value.value for value in after]:
-        say("nothing to undo: keylease was not set up there" if undo else "nothing to change")
-        return
-    (old, _), (new, _) = _split(before), _split(after)
-    changes = [line for line in ndiff(old, new) if line[:1] in {"+", "-"}]
-    if not changes:  # the same lines, but behind another helper now
-        changes = [f"- {value}" for value in old] + [f"+ {value}" for value in new]
-    origin = (*before, *after)[-1].origin
-    say(f"changed in {origin.removeprefix('file:')}:")
-    say("  [credential]")
-    for line in changes:
-        say(f"{line[0]}     helper = {line[2:]}".rstrip())
+def _command() -> str:
+    """Return what git is to call: by its path, or by the short name if that is found everywhere."""
+    return _UNSAFE.sub(r"\\\g<0>", named(PROGRAM, _SHORT))

@@ -7,11 +7,13 @@ changed here, and a helper that is a shell command is not repeated: it may have 
 
 from __future__ import annotations
 
+import os
 import re
-import sysconfig
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.cli.setup.gitconfig import find
+from keylease.cli.setup.gitfile import OURS as _OURS
+from keylease.cli.setup.gitfile import RESET
+from keylease.cli.setup.programs import is_everywhere, stable_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,12 +22,8 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "git-credential-keylease"
 KEY: Final = "credential.helper"
-RESET: Final = ""
-"""The value that makes git forget the helpers named before it."""
 _KEYS: Final = r"^credential(\..*)?\.helper$"
 _SECTION, _VARIABLE = "credential", "helper"
-# What `keylease setup git` writes, and what a person may have written instead.
-_OURS: Final = re.compile(r"(.*[/\\])?(git-credential-)?keylease(\.exe)?( |$)")
 _PLAIN_WORD: Final = re.compile(r"!?[\w./~\\:-]+")
 
 
@@ -38,7 +36,7 @@ class Complaint(NamedTuple):
 
 def asking(config: GitConfig) -> str | None:
     """Return where git is told to ask keylease, for whichever URL; `None` if it is nowhere."""
-    origins = [value.origin for value in config.effective(_KEYS) if _OURS.match(value.value)]
+    origins = [value.origin for value in config.effective(_KEYS) if _OURS.fullmatch(value.value)]
     return origins[-1] if origins else None
 
 
@@ -61,11 +59,33 @@ def complaints(config: GitConfig) -> Iterator[Complaint]:
             f"{where} does not ask keylease: an empty helper makes it forget ({value.origin})",
             "remove the empty value, or add keylease as a helper after it",
         )
+    yield from _programs(config, [each.value for each in values if _OURS.fullmatch(each.value)])
+
+
+def _programs(config: GitConfig, named: Sequence[str]) -> Iterator[Complaint]:
+    """Yield why git cannot run what it is told to ask, from here or from cron and the like."""
+    again = "run again: keylease setup git"
+    for path in sorted({_program(each) for each in named}):
+        if os.path.isabs(path) and not (os.path.isfile(path) and os.access(path, os.X_OK)):
+            yield Complaint(f"git is told to ask {path!a}, and there is no such program", again)
+    short = [each for each in named if not os.path.isabs(each)]
+    if named and not short:
+        return
     if config.find_helper(PROGRAM) is None:
-        scripts = sysconfig.get_path("scripts")
-        here = find(PROGRAM, [scripts])
-        remedy = f"add {scripts} to PATH" if here else "install keylease where PATH leads"
+        here = short and stable_path(PROGRAM)
+        remedy = again if here else "install keylease where PATH leads"
         yield Complaint(f"git finds no {PROGRAM} on PATH, so it cannot ask", remedy)
+    elif short and not is_everywhere(PROGRAM):
+        yield Complaint(
+            f"git finds {PROGRAM} by PATH alone: from cron, a timer or a desktop it does not ask",
+            again,
+        )
+
+
+def _program(value: str) -> str:
+    """Return the program of a helper of ours, without the signs that a shell takes away."""
+    found = re.match(r"(?:[^\s\\]|\\.)*", value)
+    return re.sub(r"\\(.)", r"\1", found[0]) if found else value
 
 
 def _others(values: Sequence[Value]) -> list[Value]:
@@ -75,7 +95,7 @@ def _others(values: Sequence[Value]) -> list[Value]:
         if value.value == RESET:
             # A reset for all URLs is one for each; that of one URL leaves the others as they are.
             left = [each for each in left if value.key not in {KEY, each.key}]
-        elif not _OURS.match(value.value):
+        elif not _OURS.fullmatch(value.value):
             left.append(value)
     return left
 
@@ -84,7 +104,7 @@ def _hiding(values: Sequence[Value]) -> list[Value]:
     """Return the resets after which keylease is not named again: for these it is not asked."""
     hiding: dict[str, Value] = {}
     for value in values:
-        if _OURS.match(value.value):
+        if _OURS.fullmatch(value.value):
             hiding = {} if value.key == KEY else hiding
             hiding.pop(value.key, None)
         elif value.value == RESET:

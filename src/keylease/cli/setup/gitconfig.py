@@ -1,7 +1,7 @@
-"""git's configuration, read and written by git itself.
+"""git's configuration, as git itself reads it.
 
-Nothing here parses a file of git's: where the files are, what includes what and which value counts
-last is git's to say (git-config(1)).
+Nothing here parses a file of git's: what includes what and which value counts last is git's to say
+(git-config(1)).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Scope = Literal["global", "local"]
 
 SECONDS: Final = 10.0
 """How long git may take to tell something. A home on a server that is gone takes for ever."""
-# git-config(1): it exits with 1 where the key is not found, with 5 where there is nothing to unset.
-_ABSENT: Final = (1, 5)
+# git-config(1): it exits with 1 where the key is not found.
+_ABSENT: Final = (1,)
 
 
 class Value(NamedTuple):
@@ -66,33 +66,45 @@ class GitConfig:
         pairs = zip(fields[::2], (entry.partition("\n") for entry in fields[1::2]), strict=True)
         return [Value(origin, key, value) for origin, (key, _, value) in pairs]
 
-    def add(self, scope: Scope, key: str, value: str) -> None:
-        """Add a value after those that are there."""
-        self._run("config", f"--{scope}", "--add", key, value, limited=False)
+    def entries(self, text: bytes) -> list[tuple[str, str]]:
+        """Return every key and value of a file with this text; what it includes is not read."""
+        fields = self._run("config", "--file", "-", "--null", "--list", stdin=text)
+        parts = (field.partition("\n") for field in fields)
+        return [(key, value) for key, _, value in parts]
 
-    def remove(self, scope: Scope, key: str, pattern: str) -> None:
-        """Remove the values that match the extended regular expression; none is no error."""
-        self._run("config", f"--{scope}", "--unset-all", key, pattern, limited=False)
+    def path(self, scope: Scope) -> str:
+        """Return the file that git itself would write (git-config(1), "FILES").
+
+        Raises:
+            GitError: there is none.
+        """
+        if scope == "local":
+            return "".join(self._run("rev-parse", "--git-path", "config")).removesuffix("\n")
+        named = os.environ.get("GIT_CONFIG_GLOBAL")
+        if named == "":
+            msg = "GIT_CONFIG_GLOBAL is empty, so git reads no configuration of yours"
+            raise GitError(msg, "unset it, or name a file in it")
+        home = os.environ.get("HOME") or os.path.expanduser("~")
+        own = os.path.join(home, ".gitconfig")
+        base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+        other = os.path.join(base, "git", "config")
+        # git takes the second one where it is the only one that is there.
+        only_other = not os.access(own, os.R_OK) and os.access(other, os.R_OK)
+        return named or (other if only_other else own)
 
     def find_helper(self, name: str) -> str | None:
         """Return where git finds the program, or `None`. It looks into its own directory first."""
         own = "".join(self._run("--exec-path")).strip()
         return find(name, [own, *os.get_exec_path()])
 
-    def _run(self, *words: str, limited: bool = True) -> list[str]:
-        """Run git and return the fields of its answer, of which each ends in NUL.
-
-        A change has no limit: killed in the middle git leaves its lock file behind. A file that
-        hangs has been noticed by then, because it was read before.
-        """
+    def _run(self, *words: str, stdin: bytes = b"") -> list[str]:
+        """Run git and return the fields of its answer, of which each ends in NUL."""
         try:
             done = subprocess.run(
                 [self._git, *words],
-                stdin=subprocess.DEVNULL,
+                input=stdin,
                 capture_output=True,
-                encoding="utf-8",
-                errors="surrogateescape",
-                timeout=SECONDS if limited else None,
+                timeout=SECONDS,
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -102,13 +114,15 @@ class GitConfig:
         except OSError as error:
             msg = f"git cannot be run: {error.strerror}"
             raise GitError(msg) from error
-        absent = done.returncode in _ABSENT and not done.stderr
+        out = done.stdout.decode("utf-8", "surrogateescape")
+        complaint = done.stderr.decode("utf-8", "surrogateescape").strip()
+        absent = done.returncode in _ABSENT and not complaint
         if done.returncode != 0 and not absent:
-            said = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
+            said = [f"exit code {done.returncode}", *complaint.splitlines()][-1]
             said = said.removeprefix("fatal: ").removeprefix("error: ")
             msg = f"git {' '.join(words[:2])} failed: {said}"
             raise GitError(msg)
-        return done.stdout.removesuffix("\0").split("\0") if done.stdout else []
+        return out.removesuffix("\0").split("\0") if out else []
 
 
 def find(name: str, directories: Iterable[str]) -> str | None:

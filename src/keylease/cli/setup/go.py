@@ -20,10 +20,10 @@ from keylease.cli.setup.base import (
     carry_out,
     dry_run_option,
     named,
-    replaced,
     undo_option,
 )
 from keylease.cli.setup.lines import load, program
+from keylease.cli.setup.records import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,15 +78,19 @@ def plan() -> Plan:
     path = program(HELPER, _UNFIT)
     ours = f'"{path}"' if " " in path else path
     others = [each for each in commands if not _OURS.fullmatch(each)]
-    new = ";".join([ours, *others])
-    if new == old:
+    if commands[: len(commands) - len(others)] == [ours]:
         return Plan((file.change(()),))
-    after, _ = file.changed(file.found(_LINE), [f"{_KEY}={new}"])
+    # What is there stays as it was typed, if it is not ours.
+    rest = (old or _DEFAULT) if len(others) == len(commands) else ";".join(others)
+    after, _ = file.changed(
+        file.found(_LINE), [f"{_KEY}={ours};{rest}" if rest else f"{_KEY}={ours}"]
+    )
     shown = (
         *(() if old is None else (f"- {_KEY}={_shown(commands)}",)),
         f"+ {_KEY}={_shown([ours, *others])}",
     )
-    kept = replaced("go") if len(others) != len(commands) else {_KEY: old}
+    # Only whether there was one: what it was stays in the line.
+    kept = replaced("go") if len(others) != len(commands) else {_KEY: bool(old)}
     return Plan((after.change(shown),), kept)
 
 

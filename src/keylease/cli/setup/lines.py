@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from keylease.cli.executable import find
 from keylease.cli.setup.base import Change, SetupError, read
+from keylease.cli.setup.kept import commented, restored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,42 @@ class File(NamedTuple):
         rest = [line for line in self.lines[start:] if line not in gone]
         shown = (*(f"- {each.strip()}" for each in gone), *(f"+ {each}" for each in added))
         return self._replace(lines=(*self.lines[:start], *added, *rest)), shown
+
+    def kept(
+        self, pattern: re.Pattern[str], ours: re.Pattern[str], added: str
+    ) -> tuple[File, tuple[str, ...]]:
+        """Return the file with a line before those of a pattern, and what a person sees of it.
+
+        They become comments, but for ours, which go.
+        """
+        found = self.found(pattern)
+        others = [each for each in found if not ours.fullmatch(each.removesuffix("\r"))]
+        lines = [commented(each) if each in others else each for each in self.lines]
+        gone = [each for each in found if each not in others]
+        at = min((self.lines.index(each) for each in found), default=len(self.lines))
+        lines[at:at] = [added]
+        after = self._replace(lines=tuple(each for each in lines if each not in gone))
+        return after, (*(f"- {each.strip()}" for each in found), f"+ {added}")
+
+    def restored(
+        self, pattern: re.Pattern[str], ours: re.Pattern[str], older: Sequence[str] = ()
+    ) -> tuple[File, tuple[str, ...]]:
+        """Return the file without our lines and with those that became comments for them.
+
+        Args:
+            pattern: Of the lines that became comments.
+            ours: Of our lines.
+            older: Lines of before that are no comments.
+        """
+        found = self.found(ours)
+        after, shown = self.changed(found, older)
+        back = [restored(each) for each in after.lines]
+        lines = [
+            new if pattern.fullmatch(new.removesuffix("\r")) else old
+            for old, new in zip(after.lines, back, strict=True)
+        ]
+        returned = [new for old, new in zip(after.lines, lines, strict=True) if old != new]
+        return after._replace(lines=tuple(lines)), (*shown, *(f"+ {each}" for each in returned))
 
     def exchanged(self, pattern: re.Pattern[str], added: Sequence[str] = ()) -> Change:
         """Return the change that puts lines in the place of all that are wholly of a pattern."""

@@ -1,23 +1,31 @@
-"""What makes an undo exact: of each change the bytes that it put in, and those that were there.
+"""What makes an undo exact: of each change the bytes that setup put in, and where.
 
 A tool's own undo takes out what it knows to be keylease's. It cannot know that the last line had no
-end, or that a comment stood behind an entry. A patch does, for as long as nobody has edited that
-place: where one does not fit, nothing is patched, and the tool's own undo counts.
+end. A patch does, for as long as nobody has edited that place: where one does not fit, nothing is
+patched, and the tool's own undo counts.
+
+A patch never holds a byte of the user's. Each run of lines that a change touches is a patch of its
+own, so what stands between two of them is in neither. What a change removes is recorded only if it
+is blank, or keylease's own, or named by the tool as no secret; else the change is not taken back
+exactly.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keylease.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # Where nobody can say what was there before keylease: a copy of the file came from elsewhere.
 _OURS: Final = b"keylease"
+# Lines between the first and the last edit. With more the comparison would take too long.
+_MOST_LINES: Final = 2000
 
 
 class Patch(NamedTuple):
@@ -38,28 +46,111 @@ class NoFitError(StateError):
     """The file has been edited where it was changed."""
 
 
-def with_change(earlier: Sequence[Patch], before: bytes | None, after: bytes | None) -> list[Patch]:
-    """Return the patches of a file with that of one more change.
+def with_change(
+    earlier: Sequence[Patch],
+    before: bytes | None,
+    after: bytes | None,
+    known: Sequence[bytes] = (),
+) -> list[Patch]:
+    """Return the patches of a file with those of one more change.
 
     Those that do not fit any more, or were never carried out, are forgotten.
+
+    Args:
+        earlier: The patches that are recorded.
+        before: The file before the change.
+        after: The file after it.
+        known: What the change replaces that is neither keylease's nor a secret.
     """
-    try:
-        taken_back(before, earlier)
-    except NoFitError:
-        earlier = ()
+    earlier = carried_out(before, earlier)
     if after is None or (not earlier and _OURS in (before or b"")):
         return [SPOILT]
-    return [*earlier, difference(before, after)]
+    patches = differences(before, after)
+    allowed = [*known, *(patch.new for patch in earlier)]
+    return [*earlier, *patches] if is_lean(patches, allowed) else [SPOILT]
 
 
-def difference(before: bytes | None, after: bytes) -> Patch:
-    """Return the patch of a change. It has no more of the file than what the change replaced."""
+def is_lean(patches: Sequence[Patch], allowed: Sequence[bytes]) -> bool:
+    """Return whether what the patches removed is blank, or a part of something allowed."""
+    removed = [patch.old.strip() for patch in patches if patch.old is not None]
+    return all(any(old in each for each in (b"", *allowed)) for old in removed)
+
+
+def lean(patches: Sequence[Patch], known: Sequence[bytes]) -> list[Patch]:
+    """Return patches of an earlier version without what is the user's.
+
+    They spanned from the first to the last changed byte.
+    """
+    allowed = [*known, *(new for _, new, old in patches if old is None or not old.strip())]
+    parts: list[Patch] = []
+    for patch in patches:
+        if patch.old is None or is_lean([patch], allowed):
+            parts.append(patch)
+        else:
+            inner = differences(patch.old, patch.new)
+            parts += [each._replace(at=patch.at + each.at) for each in inner]
+    return parts if is_lean(parts, allowed) and all(each.new for each in parts) else [SPOILT]
+
+
+def differences(before: bytes | None, after: bytes) -> list[Patch]:
+    """Return the patches of a change, each as it applies after those before it."""
     if before is None:
-        return Patch(0, after, None)
-    start = _alike(before, after)
-    old, new = before[start:], after[start:]
-    end = _alike(old[::-1], new[::-1])
-    return Patch(start, new[: len(new) - end], old[: len(old) - end])
+        return [Patch(0, after, None)]
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    start = _alike(old, new)
+    end = _alike(old[start:][::-1], new[start:][::-1])
+    old, new = old[start : len(old) - end], new[start : len(new) - end]
+    at = sum(map(len, after.splitlines(keepends=True)[:start]))
+    if len(old) + len(new) > _MOST_LINES:
+        return [SPOILT]
+    return list(_runs(old, new, at))
+
+
+def _runs(old: Sequence[bytes], new: Sequence[bytes], at: int) -> Iterator[Patch]:
+    """Yield a patch for each run of lines that differs. `at` is where the first of them begins."""
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        put, gone = new[new_start:new_end], old[old_start:old_end]
+        if kind != "equal":
+            yield from _insertions(gone, put, at) or [_narrow(b"".join(gone), b"".join(put), at)]
+        at += sum(map(len, put))
+
+
+def _insertions(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Patch]:
+    """Return the patches of lines that came in and of lines that got a sign before them, if all."""
+    patches, left = [], list(old)
+    for line in new:
+        kept = left[0] if left and (line.endswith(left[0]) or line == left[0] + b"\n") else b""
+        del left[: bool(kept)]
+        # What came in stands before the line, but for the end that the last line of a file lacked.
+        start = len(line) - len(kept) if line.endswith(kept) else 0
+        put = line[:start] or line[len(kept) :]
+        if put:
+            patches.append(Patch(at if start else at + len(kept), put, b""))
+        at += len(line)
+    return [] if left else patches
+
+
+def _narrow(old: bytes, new: bytes, at: int) -> Patch:
+    """Return the patch of what differs, without what is alike before and behind it."""
+    front = _alike(old, new)
+    back = _alike(old[front:][::-1], new[front:][::-1])
+    return Patch(at + front, new[front : len(new) - back], old[front : len(old) - back])
+
+
+def carried_out(now: bytes | None, patches: Sequence[Patch]) -> Sequence[Patch]:
+    """Return the patches that the file has: all of them, or those before a setup that was killed.
+
+    They can be taken back, and leave nothing of keylease's.
+    """
+    for count in range(len(patches), 0, -1):
+        try:
+            rest = taken_back(now, patches[:count])
+        except NoFitError:
+            continue
+        if count == len(patches) or _OURS not in (rest or b""):
+            return patches[:count]
+    return ()
 
 
 def taken_back(now: bytes | None, patches: Sequence[Patch]) -> bytes | None:
@@ -94,8 +185,8 @@ def unpacked(found: object) -> list[Patch]:
         return [SPOILT]
 
 
-def _alike(one: bytes, other: bytes) -> int:
-    """Return how many bytes are the same from the beginning."""
+def _alike(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return how many elements are the same from the beginning."""
     pairs = zip(one, other, strict=False)
     different = (at for at, (left, right) in enumerate(pairs) if left != right)
     return next(different, min(len(one), len(other)))

@@ -19,11 +19,11 @@ from keylease.cli.setup.base import (
     SetupError,
     carry_out,
     dry_run_option,
-    replaced,
     undo_option,
 )
 from keylease.cli.setup.gitconfig import find
 from keylease.cli.setup.lines import load, program
+from keylease.cli.setup.records import replaced
 
 if TYPE_CHECKING:
     from keylease.cli.setup.lines import File
@@ -65,7 +65,7 @@ def vault(_: Program, dry_run: bool, undo: bool) -> None:
 
     It does so for each of the two clients that is on PATH, and for vault if none is. From then on
     they neither write the token to ~/.vault-token nor read what is there: log in again. Everything
-    else in the file stays. What the line was before is put back by --undo.
+    else in the file stays. A line that was there before becomes a comment until --undo.
     """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
     carry_out("vault", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
     if undo:
@@ -85,17 +85,15 @@ def plan() -> Plan:
     """
     line = f'token_helper = "{program(HELPER, _UNFIT)}"'
     here = [each for each in _CLIENTS if find(each.name, os.get_exec_path())] or _CLIENTS[:1]
-    changes, kept = [], replaced("vault")
+    changes = []
     for client in here:
         file = _file(client)
         old = file.found(_LINE)
         if [each.strip() for each in old] == [line]:
             continue
-        if not any(map(_OURS.fullmatch, old)):
-            kept[client.name] = old
-        after, shown = file.changed(old, [line])
+        after, shown = file.kept(_LINE, _OURS, line)
         changes.append(after.change(shown))
-    return Plan(tuple(changes), kept)
+    return Plan(tuple(changes))
 
 
 def helpers() -> list[str]:
@@ -112,7 +110,9 @@ def _undoing() -> Plan:
     for client in _CLIENTS:
         file = _file(client)
         if file.found(_OURS):
-            changes.append(file.exchanged(_OURS, kept.get(client.name, [])))
+            # Until 0.9 the line of before was in the record, and not in the file.
+            after, shown = file.restored(_LINE, _OURS, kept.get(client.name, []))
+            changes.append(after.change(shown))
     return Plan(tuple(changes))
 
 

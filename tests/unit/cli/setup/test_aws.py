@@ -46,7 +46,10 @@ def test_profiles_are_made_and_taken_away(console, file, line):
         ('# x\n[ profile "prod" ]\nregion=eu', '# x\n[ profile "prod" ]\n{}\nregion=eu\n'),
         (
             "[profile prod]\na = 1\ncredential_process = b c\ns3 =\n  x = 1\n[default]\na = 2\n",
-            "[profile prod]\na = 1\n{}\ns3 =\n  x = 1\n[default]\na = 2\n",
+            (
+                "[profile prod]\na = 1\n{}\n# kept by keylease: credential_process = b c\n"
+                "s3 =\n  x = 1\n[default]\na = 2\n"
+            ),
         ),
         (
             "[profile production]\nregion = eu\n",

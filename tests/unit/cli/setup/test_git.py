@@ -14,8 +14,6 @@ if not GITS:
 if sys.platform == "win32":
     pytest.skip("the programs of these tests are shell scripts", allow_module_level=True)
 
-TWO_LINES = ["", "keylease"]
-
 
 class Config:
     """The configuration of one git in a home of its own."""
@@ -31,6 +29,16 @@ class Config:
         for name in ("GIT_DIR", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.chdir(home)
+
+    @property
+    def program(self):
+        """The program that git is to ask, by its path: it is in no directory of cron's PATH."""
+        return f"{self.path.parent.parent}/programs/git-credential-keylease"
+
+    @property
+    def two_lines(self):
+        """The helpers as setup writes them."""
+        return ["", self.program]
 
     def git(self, *words, stdin=""):
         """Run git and return what it said."""
@@ -69,13 +77,12 @@ def test_two_lines_are_written_and_shown(console, config):
 
     assert (0, "") == (said.code, said.err)
     assert [
-        f"changed in {config.path}:",
+        f"changed {config.path}:",
         "  [credential]",
-        "+     helper =",
-        "+     helper = keylease",
+        "  +     helper =",
+        f"  +     helper = {config.program}",
     ] == said.out.splitlines()
-    assert TWO_LINES == config.helpers()
-    assert not console.state.exists()
+    assert config.two_lines == config.helpers()
 
 
 @pytest.mark.parametrize("words", [(), ("--timeout", "60")])
@@ -93,14 +100,14 @@ def test_again_changes_nothing(console, config, words):
 def test_timeout_is_written_and_changed(console, config):
     """A later timeout takes the place of an earlier one."""
     console.run("setup", "git", "--timeout", "60")
-    assert ["", "keylease --timeout 60"] == config.helpers()
+    assert ["", f"{config.program} --timeout 60"] == config.helpers()
 
     said = console.run("setup", "git", "--timeout", "5")
 
-    assert ["", "keylease --timeout 5"] == config.helpers()
+    assert ["", f"{config.program} --timeout 5"] == config.helpers()
     assert [
-        "-     helper = keylease --timeout 60",
-        "+     helper = keylease --timeout 5",
+        f"  -     helper = {config.program} --timeout 60",
+        f"  +     helper = {config.program} --timeout 5",
     ] == said.out.splitlines()[2:]
 
 
@@ -115,7 +122,7 @@ def test_named_keychain_is_written_too(console, config):
     """The first password that git stores goes to the keychain that was named."""
     console.run("--keychain", "library:some.Backend", "setup", "git")
 
-    assert ["", "keylease --keychain library:some.Backend"] == config.helpers()
+    assert ["", f"{config.program} --keychain library:some.Backend"] == config.helpers()
 
 
 MINE = """\
@@ -136,13 +143,13 @@ def test_undo_brings_back_what_was_there_byte_by_byte(console, config):
 
     console.run("setup", "git", "--timeout", "7")
     assert MINE != config.path.read_text(encoding="utf-8")
-    assert ["store --file ~/x", "cache", "", "keylease --timeout 7"] == config.helpers()
+    assert ["store --file ~/x", "cache", "", f"{config.program} --timeout 7"] == config.helpers()
     said = console.run("setup", "git", "--undo")
 
     assert MINE == config.path.read_text(encoding="utf-8")
     assert [
-        "-     helper =",
-        "-     helper = keylease --timeout 7",
+        "  -     helper =",
+        f"  -     helper = {config.program} --timeout 7",
     ] == said.out.splitlines()[2:]
 
 
@@ -151,7 +158,7 @@ def test_undo_leaves_the_users_own_resets(console, config):
     config.write('[credential]\n\thelper = ""\n\thelper = cache\n')
 
     console.run("setup", "git")
-    assert ["", "cache", "", "keylease"] == config.helpers()
+    assert ["", "cache", *config.two_lines] == config.helpers()
     console.run("setup", "git", "--undo")
 
     assert ["", "cache"] == config.helpers()
@@ -174,7 +181,7 @@ def test_undo_of_nothing_changes_nothing(console, config, before):
 
     said = console.run("setup", "git", "--undo")
 
-    assert (0, "nothing to undo: keylease was not set up there\n", "") == said
+    assert (0, "nothing to undo\n", "") == said
     assert before == config.path.read_text(encoding="utf-8")
 
 
@@ -185,13 +192,13 @@ def test_setup_after_another_helper_was_added_puts_it_right(console, config):
     said = console.run("setup", "git")
 
     assert (0, "") == (said.code, said.err)
-    assert ["store", "", "keylease"] == config.helpers()
+    assert ["store", *config.two_lines] == config.helpers()
     # Moved, and not the other one around them: that may be private.
     assert [
-        "-     helper =",
-        "-     helper = keylease",
-        "+     helper =",
-        "+     helper = keylease",
+        "  -     helper =",
+        f"  -     helper = {config.program}",
+        "  +     helper =",
+        f"  +     helper = {config.program}",
     ] == said.out.splitlines()[2:]
 
 
@@ -214,7 +221,7 @@ def test_own_reset_that_is_kept_is_not_shown_as_changed(console, config):
 
     said = console.run("setup", "git", "--undo")
 
-    assert ["-     helper = keylease"] == said.out.splitlines()[2:]
+    assert ["  -     helper = keylease"] == said.out.splitlines()[2:]
 
 
 def test_line_that_was_written_by_hand_gets_its_reset(console, config):
@@ -223,7 +230,7 @@ def test_line_that_was_written_by_hand_gets_its_reset(console, config):
 
     console.run("setup", "git")
 
-    assert TWO_LINES == config.helpers()
+    assert config.two_lines == config.helpers()
 
 
 def test_line_behind_the_users_own_reset_is_taken_away_alone(console, config):
@@ -242,7 +249,7 @@ def test_local_is_this_repository_only(console, config):
     said = console.run("setup", "git", "--local")
 
     assert (0, "") == (said.code, said.err)
-    assert TWO_LINES == config.helpers("--local")
+    assert config.two_lines == config.helpers("--local")
     assert [] == config.helpers("--global")
     assert 0 == console.run("setup", "git", "--local", "--undo").code
     assert [] == config.helpers("--local")
@@ -271,15 +278,16 @@ def test_broken_configuration_is_git_s_own_error(console, config):
     assert "[broken\n" == config.path.read_text(encoding="utf-8")
 
 
-def test_file_that_cannot_be_written_is_git_s_own_error(console, config, monkeypatch):
-    """The user reads what is wrong with the file, and `error` only once."""
+def test_file_that_cannot_be_written_is_a_clear_error(console, config, monkeypatch):
+    """The user reads what is wrong with which file."""
     config.write("")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config.path / "below-a-file"))
+    path = str(config.path / "below-a-file")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", path)
 
     said = console.run("setup", "git")
 
     assert (1, "") == (said.code, said.out)
-    assert ": error: git config --global failed: could not lock config file " in said.err
+    assert f": error: {path} cannot be written: Not a directory" in said.err
 
 
 def test_helper_of_one_url_is_warned_of(console, config):
@@ -303,7 +311,7 @@ def test_helper_of_one_url_that_is_forgotten_is_not_warned_of(console, config):
     said = console.run("setup", "git")
 
     assert "" == said.err
-    assert TWO_LINES == config.helpers()
+    assert config.two_lines == config.helpers()
 
 
 def test_url_that_forgets_keylease_is_warned_of(console, config):
@@ -346,19 +354,21 @@ def test_shell_command_with_a_password_is_not_shown(console, config):
 
     assert "git also tells a shell command each password that worked" in said.err
     assert "hunter2" not in said.out + said.err
-    assert [secret, "", "keylease"] == config.helpers()
+    assert [secret, *config.two_lines] == config.helpers()
 
 
 def test_missing_helper_program_is_warned_of(console, config, monkeypatch):
-    """git cannot find what is not on its PATH, and says nothing clear about it."""
+    """git cannot find what is nowhere, and says nothing clear about it."""
     git_only = config.path.parent / "bin"
     git_only.mkdir()
     (git_only / "git").symlink_to(config._git.path)
     monkeypatch.setenv("PATH", str(git_only))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(git_only))
 
     said = console.run("setup", "git")
 
     assert 0 == said.code
+    assert ["", "keylease"] == config.helpers()
     assert "keylease: warning: git finds no git-credential-keylease on PATH" in said.err
     assert "keylease: hint: " in said.err
 
@@ -406,7 +416,7 @@ def test_undo_with_a_timeout_is_refused(console, config):
     console.run("setup", "git")
 
     assert 2 == console.run("setup", "git", "--undo", "--timeout", "5").code
-    assert TWO_LINES == config.helpers()
+    assert config.two_lines == config.helpers()
 
 
 def test_real_git_asks_keylease_and_nobody_else(console, config):

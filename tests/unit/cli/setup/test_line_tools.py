@@ -124,14 +124,16 @@ def test_what_is_not_named_is_not_guessed(console, words):
 
 
 def test_another_token_helper_comes_back(console, programs, user_home):
-    """The clients run one helper, so that of before is kept for --undo."""
+    """The clients run one helper, so that of before is a comment until --undo."""
     file = user_home / ".vault"
     file.write_text('token_helper = "/opt/other"\n# mine\n', encoding="utf-8")
 
     said = console.run("setup", "vault")
 
     assert '- token_helper = "/opt/other"' in said.out
-    assert f'token_helper = "{programs}/keylease-vault"\n# mine\n' == file.read_text("utf-8")
+    ours = f'token_helper = "{programs}/keylease-vault"\n'
+    kept = '# kept by keylease: token_helper = "/opt/other"\n'
+    assert f"{ours}{kept}# mine\n" == file.read_text("utf-8")
     console.run("setup", "vault")
     console.run("setup", "vault", "--undo")
     assert 'token_helper = "/opt/other"\n# mine\n' == file.read_text("utf-8")
