@@ -138,7 +138,7 @@ def test_a_token_is_kept_used_and_ended(rig: Rig, version: str) -> None:
     api = f"--exec-api-version=client.authentication.k8s.io/{version}"
     rig.home.run("kubectl", "config", "set-credentials", "ada", api)
     before = rig.version()
-    assert "executable keylease-kubernetes failed with exit code 1" in before.stderr
+    assert "keylease-kubernetes failed with exit code 1" in before.stderr
     assert f"start one with: keylease login --tool kubernetes {rig.url}\n" in before.stderr
 
     rig.login("--password-stdin", stdin=TOKEN)
@@ -213,4 +213,4 @@ def test_an_ended_session_explains_itself(rig: Rig) -> None:
         assert time.monotonic() < until, "the session does not end"
 
     assert "has ended: " in done.stderr
-    assert "executable keylease-kubernetes failed with exit code 1" in done.stderr
+    assert "keylease-kubernetes failed with exit code 1" in done.stderr

@@ -7,9 +7,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from keylease.cli import replacement
 from keylease.errors import KeyleaseError, UsageError
 
 if TYPE_CHECKING:
@@ -43,31 +43,20 @@ def write_new(path: str, parts: Iterable[bytes], *, force: bool) -> None:
         raise UsageError(msg, "name one; if it is to be called so: ./-")
     if not force and os.path.lexists(path):
         raise _there()
-    directory, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(directory, f".{name[:64]}.{os.urandom(8).hex()}.tmp")
+    path = os.path.abspath(path)
     try:
-        try:
-            _write(temporary, parts)
+        # What a killed command left of the same file goes first.
+        replacement.sweep(path)
+        with replacement.temporary_for(path, parts, _PRIVATE) as temporary:
             if force:
                 os.replace(temporary, path)
             else:
                 _move_to_new(temporary, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
     except FileExistsError:
         raise _there() from None
     except OSError as error:
         msg = f"the file cannot be written: {error.strerror}"
         raise FileError(msg) from error
-
-
-def _write(path: str, parts: Iterable[bytes]) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags, _PRIVATE), "wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _move_to_new(old: str, new: str) -> None:

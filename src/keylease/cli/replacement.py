@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.errors import KeyleaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 if sys.platform != "win32":
     import fcntl
@@ -33,6 +33,8 @@ MOST_BYTES: Final = 1 << 20
 _END: Final = ".keylease"
 # Until 0.9 the name was NAME.<process id>.keylease.
 _NAMES: Final = r"\.{0}\.[0-9a-f]{{16}}\.keylease|{0}\.[0-9]+\.keylease"
+# A name has at most 255 bytes, and a character up to four of them.
+_MOST_NAME: Final = 50
 # Windows has no flock. No writer needs this long.
 _ABANDONED_SECONDS: Final = 60.0
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
@@ -63,7 +65,10 @@ def replace(
     path = os.path.realpath(path)
     _make_directory(os.path.dirname(path))
     sweep(path)
-    with _temporary(path, after or b"", mode) as temporary:
+    like = None
+    with suppress(FileNotFoundError):
+        like = os.stat(path)
+    with temporary_for(path, [after or b""], mode, like) as temporary:
         if locked:
             with _locked(path, temporary) as source:
                 _check(path, before)
@@ -81,13 +86,13 @@ def replace(
 
 
 def abandoned(path: str) -> list[str]:
-    """Return the temporaries of the file that a killed writer left.
+    """Return the temporaries of the file that a killed writer left. A link is not followed.
 
     Raises:
         OSError: the directory cannot be listed.
     """
-    directory, name = os.path.split(os.path.realpath(path))
-    pattern = re.compile(_NAMES.format(re.escape(name)))
+    directory, name = os.path.split(os.path.abspath(path))
+    pattern = re.compile(_NAMES.format(re.escape(name[:_MOST_NAME])))
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -99,11 +104,13 @@ def abandoned(path: str) -> list[str]:
 def sweep(path: str) -> int:
     """Remove the temporaries that killed writers left, and their lock; return how many.
 
+    A link is not followed.
+
     Raises:
         OSError: the system refuses.
     """
     found = abandoned(path)
-    lock = _lock_of(os.path.realpath(path))
+    lock = _lock_of(path)
     for each in found:
         with suppress(FileNotFoundError):
             # The lock of a killed writer is a second name of its temporary. It goes first: without
@@ -123,24 +130,33 @@ def _make_directory(path: str) -> None:
 
 
 @contextmanager
-def _temporary(path: str, content: bytes, mode: int) -> Iterator[str]:
-    """Make a locked temporary with this content, and remove what is left of it at the end."""
+def temporary_for(
+    path: str, parts: Iterable[bytes], mode: int, like: os.stat_result | None = None
+) -> Iterator[str]:
+    """Make a locked temporary with this content, and remove what is left of it at the end.
+
+    Args:
+        path: The file in whose place it is to come.
+        parts: The content.
+        mode: The mode, less the umask.
+        like: The file whose owner and mode it gets instead.
+
+    Raises:
+        OSError: the system refuses.
+    """
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.{os.urandom(8).hex()}{_END}")
-    there = None
-    with suppress(FileNotFoundError):
-        there = os.stat(path)
+    temporary = os.path.join(directory, f".{name[:_MOST_NAME]}.{os.urandom(8).hex()}{_END}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    fd = os.open(temporary, flags, mode if there is None else 0o600)
+    fd = os.open(temporary, flags, mode if like is None else 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
             if sys.platform != "win32":
                 fcntl.flock(fd, fcntl.LOCK_EX)
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(fd)
-            if there is not None:
-                _resemble(temporary, there)
+            if like is not None:
+                _resemble(temporary, like)
             if sys.platform == "win32":
                 # An open file cannot be renamed there.
                 file.close()

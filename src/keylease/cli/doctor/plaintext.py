@@ -1,7 +1,7 @@
 """Files in which other tools keep passwords and tokens in plaintext.
 
 A file is opened, searched for what a credential looks like in its format, and forgotten. Its path
-is told, never anything of its content.
+is told, never anything of its content. What our own setups made of such files is looked into, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.cli.doctor.base import Finding
+from keylease.cli.setup import records
+from keylease.errors import KeyleaseError
 from keylease.memory import secure_clear
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ _NPM: Final = _pattern(rb"(?:^|:)_(?:authToken|password|auth)\s*=\s*[\"']?(?!\$\
 _URL: Final = _pattern(rb"[a-z][a-z0-9+.-]*://[^/\s:@]*:(?!\$\{)[^/\s@]+@")
 _PIP_REMEDY: Final = "take the password out of the URL; run: keylease setup pip; then log in"
 _PODMAN_REMEDY: Final = "run: keylease setup podman; log in again, delete it, change the passwords"
+
+_TIDY: Final = "run: keylease gc"
 
 PLACES: Final = (
     Place("git", ".git-credentials", _GIT, _GIT_REMEDY),
@@ -155,8 +159,33 @@ def check(_: Subject) -> Iterator[Finding]:
             others = ", and others may read it" if mode & _OTHERS else ""
             said = f"{path} ({place.tool}) holds a password or token in plaintext{others}"
             yield Finding("warn", said, place.remedy)
+    for finding in _own():
+        found = True
+        yield finding
     if not found:
         yield Finding("ok", f"no credential in the {len(PLACES)} files that tools keep them in")
+
+
+def _own() -> Iterator[Finding]:
+    """Look into what setups have made: the records, and the copies that killed ones left."""
+    for tool in records.tools():
+        try:
+            path, copies = records.path(tool), records.abandoned(tool)
+            holds = any(_is_credential(each) for each in records.contents(tool))
+            if holds or not records.is_lean(tool):
+                said = f"{path} (keylease) holds a part of the {tool} configuration"
+                yield Finding("warn", f"{said}, which may be a password or token", _TIDY)
+        except KeyleaseError as error:
+            yield Finding("warn", f"{tool}: {error}", error.hint)
+            continue
+        for each in copies:
+            said = f"{each} (keylease) is a copy of the {tool} configuration"
+            yield Finding("warn", f"{said}, left by a setup that was killed", _TIDY)
+
+
+def _is_credential(content: bytes) -> bool:
+    # Vault's file has a token and nothing else, so there everything is one.
+    return any(place.credential.search(content) for place in PLACES if place.tool != "vault")
 
 
 def holders() -> Iterator[tuple[Place, str]]:

@@ -14,10 +14,11 @@ from keylease.cli.doctor.base import Finding
 from keylease.cli.setup import TOOLS
 from keylease.cli.setup.base import SetupError, is_here
 from keylease.cli.setup.gitconfig import find
+from keylease.cli.setup.programs import is_everywhere
 from keylease.errors import KeyleaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from keylease.cli.doctor.base import Subject
     from keylease.cli.setup.base import Tool
@@ -49,8 +50,19 @@ def _judge(name: str, tool: Tool) -> Iterator[Finding]:
         yield Finding("warn", said, f"install it, or run again: {command}")
     if helpers and not missing:
         yield Finding("ok", f"{name} is told to ask keylease")
+        yield from _by_path_alone(name, helpers)
     elif not helpers and is_here(tool):
         yield Finding("ok", f"{name} is here and does not ask keylease; to change that: {command}")
+
+
+def _by_path_alone(name: str, helpers: Sequence[str]) -> Iterator[Finding]:
+    """Yield each program that is named without its path, and is on no short PATH."""
+    for each in sorted({each for each in helpers if not os.path.isabs(each)}):
+        if not is_everywhere(each):
+            said = f"{name} finds {each!a} by PATH alone, so not from cron, a timer or a desktop"
+            place = os.path.dirname(find(each, os.get_exec_path()) or "")
+            hint = f"put {place} on the PATH there, or link the program: sudo ln -s {place}/{each}"
+            yield Finding("warn", said, f"{hint} /usr/bin/")
 
 
 def _is_there(program: str) -> bool:

@@ -171,7 +171,7 @@ def tidy(tool: str, plan: Plan) -> None:
     records.sweep(tool)
     for change in plan.changes:
         try:
-            replacement.sweep(change.path)
+            replacement.sweep(os.path.realpath(change.path))
         except OSError as error:
             msg = f"the directory of {change.path} cannot be tidied: {error.strerror}"
             raise SetupError(msg) from error

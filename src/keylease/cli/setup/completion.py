@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
+from keylease.cli import replacement
 from keylease.cli.base import Command, OutputError, Program, say
 from keylease.errors import KeyleaseError
 
@@ -96,29 +97,24 @@ def _write(path: str, script: str) -> bool:
     Raises:
         KeyleaseError: there is a file that somebody else wrote, or it cannot be written.
     """
-    # Dotfiles are often links to where they are kept. What they lead to is written.
-    path = os.path.realpath(path)
-    unfinished = f"{path}.{os.getpid()}"
     try:
         before = _read(path)
-        if before == script:
-            return False
-        if before is not None and VARIABLE not in before:
+        if before is not None and VARIABLE.encode() not in before:
             msg = f"{path} is there, and not from keylease"
             raise KeyleaseError(msg, "move it away, or use --print")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(unfinished, "x", encoding="utf-8", newline="\n") as file:
-            file.write(script)
-        os.replace(unfinished, path)
+        if before == script.encode():
+            replacement.sweep(os.path.realpath(path))
+            return False
+        replacement.replace(path, before, script.encode(), mode=0o666)
     except OSError as error:
         msg = f"{path} cannot be written: {error.strerror}"
         raise OutputError(msg, "use --print, and put it where the shell looks") from error
     return True
 
 
-def _read(path: str) -> str | None:
+def _read(path: str) -> bytes | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         return None

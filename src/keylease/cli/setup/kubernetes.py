@@ -1,7 +1,8 @@
 """`keylease setup kubernetes`: a user of the kubeconfig that asks keylease.
 
-It calls `kubectl config` and parses no file of kubectl's: a kubeconfig is YAML, may be several
-files, and holds secrets.
+kubectl tells what a kubeconfig means: it is YAML, may be several files, and holds secrets. It is
+edited as text and replaced once, under kubectl's own lock. `kubectl config set-credentials`
+would lose comments, and its write can be cut off in the middle.
 """
 
 from __future__ import annotations
@@ -13,9 +14,19 @@ from typing import Any, Final
 
 import click
 
-from keylease.cli.base import Command, Program, say
+from keylease.cli import replacement
+from keylease.cli.base import Command, Program
 from keylease.cli.executable import find
-from keylease.cli.setup.base import SetupError, dry_run_option, undo_option
+from keylease.cli.setup import kubeconfig, programs
+from keylease.cli.setup.base import (
+    Change,
+    Plan,
+    SetupError,
+    carry_out,
+    dry_run_option,
+    read,
+    undo_option,
+)
 from keylease.cli.setup.gitconfig import find as lookup
 
 PROGRAMS: Final = ("kubectl",)
@@ -24,6 +35,7 @@ COMMAND: Final = "keylease setup kubernetes USER"
 
 HELPER: Final = "keylease-kubernetes"
 API: Final = "client.authentication.k8s.io/v1"
+_ENTRY: Final = {"apiVersion": API, "interactiveMode": "Never", "provideClusterInfo": True}
 _SECONDS: Final = 20
 # What else a user of a kubeconfig can authenticate with; kubectl uses it before it asks anybody.
 _OTHERS: Final = frozenset(
@@ -49,46 +61,100 @@ _OTHERS: Final = frozenset(
 def kubernetes(_: Program, user: str, dry_run: bool, undo: bool) -> None:
     """Let USER of your kubeconfig be answered from sessions.
 
-    It makes the user, or gives it an exec entry, by kubectl config:
+    It makes the user, or gives it an exec entry:
 
     \b
         exec:
           apiVersion: client.authentication.k8s.io/v1
-          command: keylease-kubernetes
+          command: /home/ada/.local/bin/keylease-kubernetes
           interactiveMode: Never
           provideClusterInfo: true
 
-    A user that has another way to authenticate is left as it is, because kubectl would use that
-    one: take it out first. Kubernetes clients cannot start a session: that is done with keylease
-    login --tool kubernetes SERVER.
+    The program is named by its path, so that clients find it from cron and from a desktop, too.
+    Everything else in the file stays. A user that has another way to authenticate is left as it is,
+    because kubectl would use that one: take it out first. Kubernetes clients cannot start a
+    session: that is done with keylease login --tool kubernetes SERVER.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
-    held = _user(user)
-    entry = held.get("exec")
-    ours = isinstance(entry, dict) and entry.get("command") == HELPER
-    if undo:
-        if not ours:
-            say("nothing to undo")
-            return
-        _tell(user, "-", dry_run=dry_run)
-        if not dry_run:
-            rest = set(held) - {"exec"}
-            _kubectl("unset", f"users.{user}.exec" if rest else f"users.{user}")
-        return
-    _check(user, held, entry, ours=ours)
-    if ours:
-        say("nothing to change")
-        return
+    carry_out("kubernetes", _undoing(user) if undo else _plan(user), dry_run=dry_run, undo=undo)
+
+
+def _plan(user: str) -> Plan:
+    """Return what gives the user the entry."""
+    path = _path(user)
+    before, held = read(path), _users(path).get(user, {})
+    _check(user, held)
     find(HELPER)
-    _tell(user, "+", dry_run=dry_run)
-    if not dry_run:
-        _kubectl(
-            "set-credentials",
-            user,
-            f"--exec-command={HELPER}",
-            f"--exec-api-version={API}",
-            "--exec-interactive-mode=Never",
-            "--exec-provide-cluster-info=true",
-        )
+    old, new = _ours(held), programs.named(HELPER)
+    if old == new:
+        return Plan(())
+    text = (before or b"").decode("utf-8", "surrogateescape")
+    bare = text if old is None else kubeconfig.without_exec(text, user, whole=False)
+    entry = {**_ENTRY, "command": new}
+    # A string of JSON is one of YAML.
+    lines = [f"{key}: {json.dumps(value)}" for key, value in entry.items()]
+    after = kubeconfig.with_exec(bare, user, lines).encode("utf-8", "surrogateescape")
+    _check_text(path, after, user, entry)
+    shown = [
+        f"{sign} users: {user}: exec: command: {each}"
+        for sign, each in (("-", old), ("+", new))
+        if each is not None
+    ]
+    return Plan((Change(path, before, after, tuple(shown), locked=True),))
+
+
+def _undoing(user: str) -> Plan:
+    """Return what takes the entry away, and the user if nothing else is said of it."""
+    path = _path(user)
+    before, held = read(path), _users(path).get(user, {})
+    old = _ours(held)
+    if old is None:
+        return Plan(())
+    text = (before or b"").decode("utf-8", "surrogateescape")
+    bare = kubeconfig.without_exec(text, user, whole=set(held) == {"exec"})
+    after = bare.encode("utf-8", "surrogateescape")
+    _check_text(path, after, user, None)
+    shown = (f"- users: {user}: exec: command: {old}",)
+    return Plan((Change(path, before, after, shown, locked=True),))
+
+
+def _check_text(path: str, after: bytes, user: str, entry: dict[str, Any] | None) -> None:
+    """Check that the edited text means what it meant, but for the entry.
+
+    Raises:
+        SetupError: it does not: the file is written in another way than kubectl writes it.
+    """
+    wanted, found = _users(path), _read_by_kubectl(path, after)
+    held, got = wanted.pop(user, {}), found.pop(user, {})
+    held.pop("exec", None)
+    given = got.pop("exec", None) or {}
+    # kubectl shows what is not said as null: the arguments, the environment.
+    said = {key: value for key, value in given.items() if value is not None}
+    if found != wanted or got != held or said != (entry or {}):
+        msg = f"{path} is not written as kubectl writes it, and cannot be edited"
+        raise SetupError(msg, "write the entry by hand, see docs/tools/kubernetes.md")
+
+
+def _read_by_kubectl(path: str, data: bytes) -> dict[str, dict[str, Any]]:
+    """Return the users of a kubeconfig that is not written yet.
+
+    kubectl reads a file more than once, so a pipe is none for it.
+    """
+    path = os.path.realpath(path)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with replacement.temporary_for(path, [data], 0o600) as temporary:
+            return _users(temporary)
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}"
+        raise SetupError(msg) from error
+
+
+def _ours(held: dict[str, Any]) -> str | None:
+    """Return the program that a user's entry names, if it is keylease's."""
+    entry = held.get("exec")
+    command = entry.get("command") if isinstance(entry, dict) else None
+    ours = isinstance(command, str) and os.path.basename(command) == HELPER
+    return command if ours else None
 
 
 def helpers() -> list[str]:
@@ -99,12 +165,10 @@ def helpers() -> list[str]:
     """
     if lookup(PROGRAMS[0], os.get_exec_path()) is None:
         return []
-    entries = [user.get("exec") for user in _users().values()]
-    named = [each.get("command") for each in entries if isinstance(each, dict)]
-    return [each for each in named if isinstance(each, str) and os.path.basename(each) == HELPER]
+    return [command for user in _users().values() if (command := _ours(user)) is not None]
 
 
-def _check(user: str, held: dict[str, Any], entry: object, *, ours: bool) -> None:
+def _check(user: str, held: dict[str, Any]) -> None:
     """Refuse a user that keylease would not be asked for."""
     # In the key of `kubectl config unset` a full stop ends a name.
     if "." in user or user.startswith("-"):
@@ -114,26 +178,28 @@ def _check(user: str, held: dict[str, Any], entry: object, *, ours: bool) -> Non
     if others:
         msg = f"the user {user} authenticates with {', '.join(others)}"
         raise SetupError(msg, f"take it out: kubectl config unset users.{user}.{others[0]}")
-    if entry is not None and not ours:
+    if held.get("exec") is not None and _ours(held) is None:
         msg = f"the user {user} asks another program"
         raise SetupError(msg, f"take it out: kubectl config unset users.{user}.exec")
 
 
-def _tell(user: str, mark: str, *, dry_run: bool) -> None:
-    say(f"{'would change' if dry_run else 'changed'} the kubeconfig:")
-    say(f"  {mark} users: {user}: exec: command: {HELPER}")
+def _path(user: str) -> str:
+    """Return the file that kubectl itself would write: the user's, or the first that is there."""
+    named = [each for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
+    paths = named or [os.path.expanduser(os.path.join("~", ".kube", "config"))]
+    there = [each for each in paths if os.path.exists(each)]
+    return next((each for each in there if user in _users(each)), [*there, paths[-1]][0])
 
 
-def _user(name: str) -> dict[str, Any]:
-    """Return what the kubeconfig says of a user; kubectl itself leaves the secrets out."""
-    return _users().get(name, {})
-
-
-def _users() -> dict[str, dict[str, Any]]:
+def _users(path: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return what a kubeconfig says of its users; kubectl itself leaves the secrets out."""
+    if path is not None and not os.path.exists(path):
+        return {}
+    words = () if path is None else (f"--kubeconfig={path}",)
     try:
-        users = json.loads(_kubectl("view", "--output=json")).get("users") or []
+        users = json.loads(_kubectl("view", "--output=json", *words)).get("users") or []
         return {each["name"]: dict(each["user"] or {}) for each in reversed(users)}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         msg = "kubectl config view says something that is no kubeconfig"
         raise SetupError(msg) from None
 

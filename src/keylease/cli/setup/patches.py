@@ -6,7 +6,7 @@ patched, and the tool's own undo counts.
 
 A patch never holds a byte of the user's. Each run of lines that a change touches is a patch of its
 own, so what stands between two of them is in neither. What a change removes is recorded only if it
-is blank, or keylease's own, or named by the tool as no secret; else the change is not taken back
+is nothing, or keylease's own, or named by the tool as no secret; else the change is not taken back
 exactly.
 """
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _OURS: Final = b"keylease"
 # Lines between the first and the last edit. With more the comparison would take too long.
 _MOST_LINES: Final = 2000
+
+
+# What stands for an empty value in JSON and YAML.
+_NOTHING: Final = (b"", b"{}", b"[]", b"null")
 
 
 class Patch(NamedTuple):
@@ -73,7 +77,7 @@ def with_change(
 def is_lean(patches: Sequence[Patch], allowed: Sequence[bytes]) -> bool:
     """Return whether what the patches removed is blank, or a part of something allowed."""
     removed = [patch.old.strip() for patch in patches if patch.old is not None]
-    return all(any(old in each for each in (b"", *allowed)) for old in removed)
+    return all(old in _NOTHING or any(old in each for each in allowed) for old in removed)
 
 
 def lean(patches: Sequence[Patch], known: Sequence[bytes]) -> list[Patch]:
@@ -112,7 +116,7 @@ def _runs(old: Sequence[bytes], new: Sequence[bytes], at: int) -> Iterator[Patch
     for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         put, gone = new[new_start:new_end], old[old_start:old_end]
         if kind != "equal":
-            yield from _insertions(gone, put, at) or [_narrow(b"".join(gone), b"".join(put), at)]
+            yield from _insertions(gone, put, at) or _replacement(gone, put, at)
         at += sum(map(len, put))
 
 
@@ -131,10 +135,22 @@ def _insertions(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Pat
     return [] if left else patches
 
 
+def _replacement(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Patch]:
+    """Return the patches of lines in the place of others: those that hold the least of the old."""
+    whole = _narrow(b"".join(old), b"".join(new), at)
+    if len(old) != 1 or len(new) <= len(old):
+        return [whole]
+    # One line that was changed, and others behind it.
+    first, rest = _narrow(old[0], new[0], at), Patch(at + len(new[0]), b"".join(new[1:]), b"")
+    return [first, rest] if len(first.old or b"") < len(whole.old or b"") else [whole]
+
+
 def _narrow(old: bytes, new: bytes, at: int) -> Patch:
     """Return the patch of what differs, without what is alike before and behind it."""
     front = _alike(old, new)
     back = _alike(old[front:][::-1], new[front:][::-1])
+    # With nothing put in, the byte before it tells the place.
+    front -= front > 0 and front + back == len(new)
     return Patch(at + front, new[front : len(new) - back], old[front : len(old) - back])
 
 

@@ -163,7 +163,7 @@ def sweep(tool: str) -> int:
     swept = 0
     for file in _record(tool).get(_FILES, {}):
         try:
-            swept += replacement.sweep(file)
+            swept += replacement.sweep(os.path.realpath(file))
         except OSError as error:
             msg = f"a temporary beside {file} cannot be removed: {error.strerror}"
             raise StateError(msg, "remove it yourself: its name ends in .keylease") from error
@@ -172,7 +172,7 @@ def sweep(tool: str) -> int:
 
 def _unfinished(file: str) -> list[str]:
     try:
-        return replacement.abandoned(file)
+        return replacement.abandoned(os.path.realpath(file))
     except OSError as error:
         msg = f"the directory of {file} cannot be listed: {error.strerror}"
         raise StateError(msg, "look there for names that end in .keylease") from error

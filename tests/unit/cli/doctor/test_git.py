@@ -44,7 +44,8 @@ def look():
 
 def test_git_that_asks_keylease_is_in_order(configure, tmp_path):
     """It is said where it stands."""
-    configure("[credential]\n\thelper =\n\thelper = keylease --timeout 60\n")
+    program = f"{tmp_path}/programs/git-credential-keylease"
+    configure(f"[credential]\n\thelper =\n\thelper = {program} --timeout 60\n")
 
     assert [("ok", f"git is told to ask keylease (file:{tmp_path}/gitconfig)")] == look()
 
@@ -59,11 +60,11 @@ def test_git_that_asks_nobody_is_a_warning(configure):
     assert "run: keylease setup git" == finding.remedy
 
 
-def test_other_helper_is_a_warning(configure):
+def test_other_helper_is_a_warning(configure, tmp_path):
     """A helper that keeps a copy is named; what follows its name may be a password, and is not."""
-    configure(
-        "[credential]\n\thelper = keylease\n\thelper = store\n\thelper = !echo password=hunter2\n"
-    )
+    program = f"{tmp_path}/programs/git-credential-keylease"
+    others = "\thelper = store\n\thelper = !echo password=hunter2\n"
+    configure(f"[credential]\n\thelper = {program}\n{others}")
 
     said = look()
 
@@ -82,6 +83,30 @@ def test_helper_that_is_not_on_path_is_a_warning(configure, monkeypatch, tmp_pat
     monkeypatch.setenv("PATH", os.pathsep.join(left))
 
     assert "git finds no git-credential-keylease on PATH, so it cannot ask" in look()[-1][1]
+
+
+def test_helper_that_only_path_leads_to_is_a_warning(configure):
+    """cron, a timer and a desktop have a short PATH, and git says nothing there either."""
+    configure("[credential]\n\thelper = keylease\n")
+
+    [_, finding] = check(Subject(None))
+
+    assert "warn" == finding.verdict
+    assert "by PATH alone: from cron, a timer or a desktop it does not ask" in finding.found
+    assert "run again: keylease setup git" == finding.remedy
+
+
+def test_helper_whose_path_is_gone_is_a_warning(configure, tmp_path):
+    """A virtual environment that was removed takes the helper with it."""
+    configure("[credential]\n\thelper = /gone/my\\\\ bin/git-credential-keylease --timeout 60\n")
+
+    said = look()
+
+    assert tmp_path.is_dir()
+    assert (
+        "warn",
+        "git is told to ask '/gone/my bin/git-credential-keylease', and there is no such program",
+    ) == said[1]
 
 
 def test_git_that_hangs_is_given_up(configure, monkeypatch, tmp_path):
