@@ -137,12 +137,18 @@ def _insertions(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Pat
 
 def _replacement(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Patch]:
     """Return the patches of lines in the place of others: those that hold the least of the old."""
-    whole = _narrow(b"".join(old), b"".join(new), at)
-    if len(old) != 1 or len(new) <= len(old):
-        return [whole]
-    # One line that was changed, and others behind it.
-    first, rest = _narrow(old[0], new[0], at), Patch(at + len(new[0]), b"".join(new[1:]), b"")
-    return [first, rest] if len(first.old or b"") < len(whole.old or b"") else [whole]
+    whole = [_narrow(b"".join(old), b"".join(new), at)]
+    if len(old) > len(new):
+        return whole
+    # Each line as it was changed, and then those that came in behind them.
+    pairs = []
+    for gone, put in zip(old, new, strict=False):
+        if gone != put:
+            pairs.append(_narrow(gone, put, at))
+        at += len(put)
+    if rest := b"".join(new[len(old) :]):
+        pairs.append(Patch(at, rest, b""))
+    return min(whole, pairs, key=lambda each: sum(len(patch.old or b"") for patch in each))
 
 
 def _narrow(old: bytes, new: bytes, at: int) -> Patch:
