@@ -55,12 +55,12 @@ def cargo(_: Program, dry_run: bool, undo: bool) -> None:
 
     \b
         [registry]
-        global-credential-providers = ["cargo-credential-keylease"]
+        global-credential-providers = ["/usr/bin/cargo-credential-keylease"]
 
     Everything else in the file stays. From then on cargo neither writes tokens to credentials.toml
     nor reads those that are there: log in to each registry again with cargo login. A registry that
-    has a credential-provider of its own goes on asking that. What was there before is put back by
-    --undo.
+    has a credential-provider of its own goes on asking that. A line that was there before becomes a
+    comment until --undo.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     carry_out("cargo", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
     if not undo:

@@ -435,3 +435,156 @@ def test_real_git_asks_keylease_and_nobody_else(console, config):
     config.git("credential", "fill", stdin="protocol=https\nhost=a.example\n\n")
 
     assert "keylease --timeout 60 get\n" == log.read_text()
+
+
+COMMENTED = """\
+[credential]
+\thelper = ; none of the system's
+\t# and then
+\thelper = cache # for the old server
+[user]
+\tname = Ada
+[credential]
+\thelper =
+\thelper = keylease
+\t# last
+"""
+
+
+def test_undo_of_what_was_edited_keeps_comments_and_order(console, config):
+    """Without a record the text tells what is ours; another reset and every comment stay."""
+    config.write(COMMENTED)
+
+    said = console.run("setup", "git", "--undo")
+
+    assert (0, "") == (said.code, said.err)
+    assert COMMENTED.replace("\thelper =\n\thelper = keylease\n", "") == config.path.read_text()
+
+
+def test_undo_after_an_edit_takes_out_our_lines_alone(console, config):
+    """The place was edited, so the file is not what it was; what is not ours stays to the byte."""
+    config.write(MINE)
+    console.run("setup", "git")
+    text = config.path.read_text(encoding="utf-8")
+    config.write("# new\n" + text + "\t; behind\n[x]\n\ty = 1")
+
+    assert 0 == console.run("setup", "git", "--undo").code
+
+    left = f"# new\n{MINE}[credential]\n\t; behind\n[x]\n\ty = 1"
+    assert left == config.path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[credential]\n\thelper = cache\\\n",
+        "[credential] helper = keylease\n",
+        '[credential]\n\thelper = "keyl"ease\n',
+    ],
+)
+def test_what_cannot_be_edited_is_left_alone(console, config, text):
+    """git understands it, and this does not: the file is for its owner."""
+    config.write(text)
+
+    said = console.run("setup", "git")
+
+    if said.code == 0:
+        assert config.two_lines == config.helpers()[-2:]
+        assert 0 == console.run("setup", "git", "--undo").code
+    else:
+        assert "in a way that cannot be edited" in said.err
+    assert text == config.path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [".gitconfig", ".config/git/config"])
+def test_the_file_that_git_itself_would_write_is_written(console, config, name, monkeypatch):
+    """The one below .config counts where it is the only one. git itself is the control."""
+    home = config.path.parent
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    (home / name).parent.mkdir(parents=True, exist_ok=True)
+    (home / name).write_text("# mine\n")
+    config.git("config", "--global", "user.name", "Ada")
+    assert "Ada" in (home / name).read_text()
+
+    console.run("setup", "git")
+
+    assert config.program in (home / name).read_text()
+    assert config.two_lines == config.helpers()
+
+
+def test_a_link_to_where_dotfiles_are_kept_stays_one(console, config, tmp_path):
+    """What it leads to is written, under a lock beside it, as git does."""
+    kept = tmp_path / "dotfiles"
+    kept.write_text(MINE)
+    config.path.symlink_to(kept)
+    lock = kept.with_name("dotfiles.lock")
+    lock.touch()
+
+    refused = console.run("setup", "git")
+    assert (1, f"error: {kept} is locked by another program: there is {lock}") == (
+        refused.code,
+        refused.err.splitlines()[0].removeprefix("keylease: "),
+    )
+    lock.unlink()
+    assert 0 == console.run("setup", "git").code
+
+    assert config.path.is_symlink()
+    assert config.program in kept.read_text()
+    assert 0 == console.run("setup", "git", "--undo").code
+    assert MINE == kept.read_text()
+
+
+def test_dry_run_writes_nothing(console, config):
+    """It shows what would be written."""
+    config.write(MINE)
+
+    said = console.run("setup", "git", "--dry-run")
+
+    assert f"would change {config.path}:" == said.out.splitlines()[0]
+    assert f"  +     helper = {config.program}" == said.out.splitlines()[-1]
+    assert MINE == config.path.read_text(encoding="utf-8")
+    assert not console.state.exists()
+
+
+@pytest.mark.parametrize("directory", ["my programs", "it's #1; $HOME"])
+def test_git_with_a_short_path_finds_the_helper(console, config, monkeypatch, directory):
+    """As cron, a timer and a desktop start it, and wherever the program was installed."""
+    programs = config.path.parent.parent / directory
+    (config.path.parent.parent / "programs").rename(programs)
+    program = programs / "git-credential-keylease"
+    program.write_text("#!/bin/sh\necho username=ada; echo password=$1\n")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ["PATH"]]))
+
+    said = console.run("setup", "git")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+    assert (0, "") == (said.code, said.err)
+    told = config.git("credential", "fill", stdin="protocol=https\nhost=a.example\n\n")
+    assert "password=get" in told.splitlines()
+    assert 0 == console.run("setup", "git", "--undo").code
+    assert [] == config.helpers()
+
+
+def test_a_program_that_does_not_last_is_not_named(console, config, monkeypatch):
+    """`pipx run` keeps it in a cache for some days, and then the path leads nowhere."""
+    cache = config.path.parent / ".cache" / "bin"
+    cache.parent.mkdir()
+    (config.path.parent.parent / "programs").rename(cache)
+    (cache / "git").symlink_to(config._git.path)
+    monkeypatch.setenv("PATH", str(cache))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(cache))
+
+    console.run("setup", "git")
+
+    assert ["", "keylease"] == config.helpers()
+
+
+def test_a_program_that_is_found_everywhere_has_its_short_name(console, config, monkeypatch):
+    """A package of the system puts it into /usr/bin, and the file may be shared by machines."""
+    programs = str(config.path.parent.parent / "programs")
+    monkeypatch.setattr("keylease.cli.setup.programs.BARE", (programs,))
+
+    said = console.run("setup", "git")
+
+    assert (0, "") == (said.code, said.err)
+    assert ["", "keylease"] == config.helpers()
