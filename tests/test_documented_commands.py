@@ -97,6 +97,9 @@ class Reader:
                 terminal.type(ANSWERS[question])
             code, _, _ = terminal.finish(process)
             screen = terminal.shown.decode().replace("\r\n", "\n").replace("^C", "")
+        # Where pipx puts programs.
+        programs = Path(self._home.find("git-credential-keylease") or "/").parent
+        screen = screen.replace(str(programs), "/home/ada/.local/bin")
         screen = screen.replace(self._host, SHOWN_HOST).replace(str(self._home.home), "/home/ada")
         return screen.splitlines(), code
 
