@@ -31,7 +31,7 @@ if sys.platform != "win32":
 MOST_BYTES: Final = 1 << 20
 """A file that is replaced has no more."""
 _END: Final = ".keylease"
-# Until 0.9 the name was NAME.<process id>.keylease.
+# Older versions named it NAME.<process id>.keylease.
 _NAMES: Final = r"\.{0}\.[0-9a-f]{{16}}\.keylease|{0}\.[0-9]+\.keylease"
 # A name has at most 255 bytes, and a character up to four of them.
 _MOST_NAME: Final = 50

@@ -96,7 +96,7 @@ def _undoing() -> Plan:
     old = document.get(_TABLE, {}).get(_KEY)
     if not isinstance(old, list) or len(old) != 1 or not _is_ours(old[0]):
         return Plan((Change(_path(), before, before, ()),))
-    # Until 0.9 the line of before was in the record, and not in the file.
+    # Older versions kept the replaced line in the record, and not in the file.
     return Plan((_change(before, document, replaced("cargo").get(_KEY), undo=True),))
 
 

@@ -1,8 +1,8 @@
 """What `--undo` has to know, in the state directory: one file for each tool, `setup-TOOL.json`.
 
 It is written before anything is changed, so the undo is the same after a kill at any point. It
-holds what setup itself wrote and where, never a secret and never a line of the user's. Versions
-before 0.9 kept whole spans of the user's files; `rewrite` makes such a record lean.
+holds what setup itself wrote and where, never a secret and never a line of the user's. Older
+versions recorded whole spans of the user's files; `rewrite` makes such a record lean.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _undoing() -> Plan:
     for client in _CLIENTS:
         file = _file(client)
         if file.found(_OURS):
-            # Until 0.9 the line of before was in the record, and not in the file.
+            # Older versions kept the replaced line in the record, and not in the file.
             after, shown = file.restored(_LINE, _OURS, kept.get(client.name, []))
             changes.append(after.change(shown))
     return Plan(tuple(changes))
