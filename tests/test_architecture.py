@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generations",),
     ("vault",),
     ("buckets",),
+    ("echoes",),
     ("sealedsessions",),
     ("store",),
     ("judgement", "echo", "choice", "beginning", "listings"),

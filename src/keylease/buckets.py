@@ -13,9 +13,8 @@ from keylease.record import MAC_BYTES, TOUCH_BYTES, Header, Touch
 from keylease.seal import BUCKET_DIGITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from keylease.clock import Deadline
     from keylease.statefile import Directory
 
 SEALED: Final = ".sealed"
@@ -37,24 +36,7 @@ class Tidied(NamedTuple):
     shares: int = 0
 
 
-def tidy(
-    inside: Directory, keep: Callable[[Touch], bool], deadline: Deadline | None = None
-) -> Tidied:
-    """Remove touch records that outlived their use, and unfinished files, from one bucket.
-
-    With a deadline what is left then stays for the next time.
-    """
-    removed = 0
-    for session in ids(inside, TOUCH, without=SEALED):
-        if deadline is not None and not deadline.remaining():
-            return Tidied(removed)
-        claim = _claimed(inside, session + TOUCH)
-        if claim is None or not keep(claim):
-            removed += inside.remove(session + TOUCH)
-    return Tidied(removed, inside.sweep(ORPHAN_SECONDS))
-
-
-def _claimed(inside: Directory, name: str) -> Touch | None:
+def claimed(inside: Directory, name: str) -> Touch | None:
     """Return what a touch record says, unproved: whoever could forge it could remove it as well."""
     try:
         record = inside.read(name, TOUCH_BYTES) or b""

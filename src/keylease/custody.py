@@ -16,6 +16,7 @@ from keylease.errors import (
     StateError,
     StateMissingError,
 )
+from keylease.rules import awaits_echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,7 +147,7 @@ class KeyCustody:
             with _going_on(failures):
                 marked = self._vault.revoke(now)
         with _going_on(failures):
-            self._store.tidy(lambda _: False)
+            self._store.tidy(awaits_echo(now))
         with _going_on(failures):
             sealed = self._store.count()
         sessions, shares = (destroyed.sessions, destroyed.shares) if destroyed else ([], [])
@@ -163,7 +164,7 @@ class KeyCustody:
             self._audit.log_or_gap(Entry("session.ended", "ok", "revoked", session_id), now)
 
         try:
-            destroyed = self._store.destroy(doomed, announce)
+            destroyed = self._store.destroy(doomed, announce, awaits_echo(now))
         except StateError as error:
             failures.append(error)
             return None

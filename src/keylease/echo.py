@@ -10,12 +10,16 @@ import hmac
 from typing import TYPE_CHECKING
 
 from keylease.audit.events import Entry
+from keylease.echoes import Echo
 from keylease.rules import answers, echo_may_come
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from keylease.clock import Moment
     from keylease.judgement import Live
     from keylease.model import Credential, Request
+    from keylease.record import Touch
     from keylease.sealedsessions import Found, Sessions
     from keylease.secret import Secret
 
@@ -24,8 +28,9 @@ def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) 
     """Return the line for a credential that comes back; `None` if it comes for the first time.
 
     A session that lives recognises its own secret at any time. One that has ended does so
-    for as long as its touch record is kept; after that the session id in the request does. Where
-    the peer sends nothing back, what an ended session held is a new login.
+    for two minutes after its last release, whatever ended it: its record outlives the vault key.
+    After that the session id in the request does. Where the peer sends nothing back, what an ended
+    session held is a new login.
 
     Raises:
         StateError: a record that is of no use any more could not be removed.
@@ -49,15 +54,35 @@ def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) 
     if request.fresh:
         # Whoever logs out and in again with the same password means it.
         return None
-    for touch in sessions.ended(target):
-        known.add(touch.id)
-        if not echo_may_come(touch.released, now):
-            sessions.forget(target, touch)
-        elif hmac.compare_digest(touch.echo, digest):
-            return Entry("session.confirmed", "refused", None, touch.id, target, username)
-    for session_id in request.echoes:
-        if session_id not in known:
-            return Entry("session.confirmed", "refused", None, session_id, target, username)
+    mark = sessions.mark(target, username, credential.secret)
+    records = sessions.remembered()
+    left = sessions.left(target)
+    ended = _ended(sessions, records, left, mark, now)
+    if ended is None:
+        known.update(record.id for record in records)
+        known.update(touch.id for touch in left)
+        ended = next((each for each in request.echoes if each not in known), None)
+    if ended is None:
+        return None
+    return Entry("session.confirmed", "refused", None, ended, target, username)
+
+
+def _ended(
+    sessions: Sessions,
+    records: Iterable[Echo],
+    left: Iterable[Touch],
+    mark: bytes | None,
+    now: Moment,
+) -> str | None:
+    """Return the id of a session that has ended, and whose credential may come back now."""
+    for record in records:
+        if record.fits(mark):
+            touch = sessions.recall(record)
+            if touch is not None and echo_may_come(touch.released, now):
+                return record.id
+    for touch in left:
+        if Echo(touch.mark, touch.id).fits(mark) and echo_may_come(touch.released, now):
+            return touch.id
     return None
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from keylease.clock import Clock, Deadline, Moment
     from keylease.judgement import Judge
     from keylease.model import Reason, Settings, Target
-    from keylease.record import Header, Touch
+    from keylease.record import Header
     from keylease.sealedsessions import Sessions
     from keylease.store import Destroyed, SessionStore
     from keylease.vault import Revocation, Vault, VaultKeys
@@ -191,7 +191,20 @@ class Operations:
         self._audit.key = keys.audit
         if keys.made:
             self._audit.log(Entry("vault.created"), now)
+        if create:
+            self._settle(keys.generation, now)
         return keys
+
+    def _settle(self, generation: int, now: Moment) -> None:
+        """End what a killed change of the vault key has left, before anything new begins.
+
+        An echo of it could not be told otherwise.
+        """
+
+        def is_former(header: Header | None) -> bool:
+            return header is None or header.generation < generation
+
+        self._store.settle(generation, lambda: self._destroy("revoked", now, is_former))
 
     def _found_keys(self, now: Moment, *, revive: bool) -> VaultKeys | None:
         """Return the keys that the keychain has; take the consequences if it has none.
@@ -242,19 +255,18 @@ class Operations:
             self._vault.mark_revoked(revocation, now)
 
     def _destroy_all(self, reason: Reason, now: Moment) -> Destroyed:
-        return self._destroy(reason, now, lambda _: True, awaits_echo(now))
+        return self._destroy(reason, now, lambda _: True)
 
     def _destroy(
         self,
         reason: Reason,
         now: Moment,
         doomed: Callable[[Header | None], bool],
-        keep: Callable[[Touch], bool] = lambda _: False,
     ) -> Destroyed:
         def announce(session_id: str) -> None:
             self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
 
-        destroyed = self._store.destroy(doomed, announce, keep=keep)
+        destroyed = self._store.destroy(doomed, announce, awaits_echo(now))
         for failure in destroyed.failures:
             raise failure
         return destroyed

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"KLSF"
 VERSION: Final = 1
+"""Of the sealed file."""
+TOUCH_VERSION: Final = 2
+"""Of the touch record. A record of version 1 counts as lost."""
 SHARES: Final = range(4)
 """Where a share can be: 0 nowhere, 1 kernel keyring, 2 runtime directory, 3 Credential Manager."""
 DIGEST_BYTES: Final = 32
 MAC_BYTES: Final = 32
+MARK_GENERATION_BYTES: Final = 8
+"""How many bytes of a mark name the audit key that it hangs on."""
 _EXPIRES_BYTES: Final = 8
 
 # magic, version, share, session id, boot, generation, created (wall, boot), idle, cap, salt,
 # commitment
 _HEADER = struct.Struct(">4sBB16s16sIQQII32s16s")
 HEADER_BYTES: Final = _HEADER.size
-# version, session id, boot, used (wall, boot), released (wall, boot), header digest, echo
+# version, session id, boot, used (wall, boot), released (wall, boot), header digest, mark
 _TOUCH = struct.Struct(">B16s16sQQQQ32s32s")
 TOUCH_BYTES: Final = _TOUCH.size + MAC_BYTES
 _FIELD = struct.Struct(">BI")
@@ -164,13 +169,14 @@ class Touch(NamedTuple):
     released: Moment | None
     header_digest: bytes
     """SHA-256 of the sealed file's header, so that the MAC vouches for the header as well."""
-    echo: bytes
+    mark: bytes
+    """What recognises the secret after the session; see `keylease.seal.mark`."""
 
     def pack(self) -> bytes:
         """Return the record's bytes, without its MAC."""
         released = self.released or Moment(0, 0, self.used.boot)
         return _TOUCH.pack(
-            VERSION,
+            TOUCH_VERSION,
             _sixteen_bytes(self.id),
             _sixteen_bytes(self.used.boot),
             self.used.wall_ns,
@@ -178,7 +184,7 @@ class Touch(NamedTuple):
             released.wall_ns,
             released.boot_ns,
             self.header_digest,
-            self.echo,
+            self.mark,
         )
 
     @classmethod
@@ -188,14 +194,14 @@ class Touch(NamedTuple):
         Raises:
             UnknownFormatError: it is of another version.
         """
-        version, session, boot, wall, since, released_wall, released, digest, echo = (
+        version, session, boot, wall, since, released_wall, released, digest, mark = (
             _TOUCH.unpack_from(packed)
         )
-        if version != VERSION:
-            msg = f"a touch record of version {version}, expected {VERSION}"
+        if version != TOUCH_VERSION:
+            msg = f"a touch record of version {version}, expected {TOUCH_VERSION}"
             raise UnknownFormatError(msg)
         moment = Moment(released_wall, released, boot.hex()) if released_wall or released else None
-        return cls(session.hex(), Moment(wall, since, boot.hex()), moment, digest, echo)
+        return cls(session.hex(), Moment(wall, since, boot.hex()), moment, digest, mark)
 
 
 def packed_bytes(credential: Credential) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keylease.record import Header, Touch
 
 ECHO_SECONDS: Final = 120
-"""How long after its release a credential of an ended session is still taken for an echo."""
+"""How long after its release the credential of an ended session still counts as an echo."""
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 """What a tool's `store` may do, strictest first."""
 # RFC 3986, 5.2.4 and 6.2.2.2: such segments lead out of the path, and may be written in escapes. To
@@ -233,7 +233,17 @@ def echo_may_come(released: Moment | None, now: Moment) -> bool:
 
 def awaits_echo(now: Moment) -> Callable[[Touch], bool]:
     """Return what tells whether a touch record without a session can still be of use."""
-    return lambda touch: echo_may_come(touch.released, now)
+    return lambda touch: not _is_past(touch.released, now)
+
+
+def _is_past(released: Moment | None, now: Moment) -> bool:
+    """Return whether no echo can come any more, here or in another boot over the same files.
+
+    A container has a boot id of its own, and takes nothing away that the host may need.
+    """
+    if released is None or released.boot == now.boot:
+        return not echo_may_come(released, now)
+    return abs(now.wall_ns - released.wall_ns) >= ECHO_SECONDS * NANOSECONDS
 
 
 def is_due(swept_ns: int | None, now: Moment) -> bool:

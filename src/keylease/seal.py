@@ -23,8 +23,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from keylease.errors import TamperedError, WrongKeyError
 from keylease.memory import allocate, secure_clear
 from keylease.record import (
+    DIGEST_BYTES,
     HEADER_BYTES,
     MAC_BYTES,
+    MARK_GENERATION_BYTES,
     TOUCH_BYTES,
     Header,
     Label,
@@ -156,8 +158,10 @@ def bucket(vault_key: Secret, target: Target) -> str:
     return _mac(vault_key, "bucket", b"".join(length_prefixed(names))).hex()[:BUCKET_DIGITS]
 
 
-def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
-    """Return the digest by which a secret that comes back is recognised. It needs the vault key.
+def echo(key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
+    """Return the keyed digest by which a secret that comes back is recognised.
+
+    A live session recognises its own by the vault key; what recognises it later is `mark`.
 
     The path is left out: git asks without one, is answered from a session that has one, and sends
     the credential back without one.
@@ -171,9 +175,28 @@ def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret
         message[at : at + len(part)] = part
         at += len(part)
     try:
-        return _mac(vault_key, "echo", message)
+        return _mac(key, "echo", message)
     finally:
         secure_clear(message)
+
+
+def mark(
+    audit_key: Secret, generation: int, target: Target, username: str | None, secret: Secret
+) -> bytes:
+    """Return what recognises a secret that comes back after its session has ended.
+
+    It hangs on the audit key: that one outlives what a rotation or a revocation ends.
+
+    Args:
+        audit_key: The audit key.
+        generation: Its generation, which the mark begins with.
+        target: What the secret is for.
+        username: Whose it is.
+        secret: The secret.
+    """
+    digest = echo(audit_key, target, username, secret)
+    number = generation.to_bytes(MARK_GENERATION_BYTES)
+    return number + digest[: DIGEST_BYTES - MARK_GENERATION_BYTES]
 
 
 def header_digest(sealed: bytes) -> bytes:

@@ -8,22 +8,31 @@ bucket's name is only a digest.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from keylease import echoes
 from keylease.buckets import (
     LONGEST_SEALED,
     ORPHAN_SECONDS,
     SEALED,
     TOUCH,
     bucket_names,
+    claimed,
     header_of,
     ids,
     sealed_files,
-    tidy,
 )
 from keylease.errors import SealError, StateError, StateMissingError, UsageError
 from keylease.model import Session
-from keylease.record import DIGEST_BYTES, TOUCH_BYTES, Header, Label, Touch
+from keylease.record import (
+    DIGEST_BYTES,
+    MARK_GENERATION_BYTES,
+    TOUCH_BYTES,
+    Header,
+    Label,
+    Touch,
+)
 from keylease.seal import (
     Keys,
     Opened,
@@ -32,6 +41,7 @@ from keylease.seal import (
     echo,
     header_digest,
     mac_touch,
+    mark,
     open_credential,
     open_label,
     seal,
@@ -43,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keylease.clock import Deadline, Moment
+    from keylease.echoes import Echo
     from keylease.model import Credential, Target
     from keylease.secret import Secret
     from keylease.shares import Shares
@@ -52,6 +63,8 @@ if TYPE_CHECKING:
 _SWEPT: Final = "swept"
 _BOOT_BYTES: Final = 16
 _SWEPT_BYTES: Final = _BOOT_BYTES + 8
+_NO_MARK: Final = bytes(DIGEST_BYTES)
+"""A mark of no audit key. It tells nothing, as one of another audit key."""
 
 
 class Found(NamedTuple):
@@ -111,6 +124,8 @@ class Sessions:
         """Why the share of the last one that was put is not in the best store."""
         self._directory = directory
         self._key = keys.session
+        self._audit = keys.audit
+        self._audit_generation = keys.audit_generation
         self._shares = shares
         self._in_time = in_time
 
@@ -179,24 +194,47 @@ class Sessions:
         """Remove from one bucket what is of no use to anybody; see `SessionStore.tidy`."""
         try:
             with self._directory.child(name) as inside:
-                tidy(inside, keep, deadline)
+                echoes.tidy_bucket(self._directory, inside, keep, deadline)
         except StateMissingError:
             return  # with its last session the bucket went
         self._directory.remove_child(name)
 
-    def ended(self, target: Target) -> list[Touch]:
-        """Return the touch records that outlived their sessions in the target's bucket."""
-        name = bucket(self._key, target)
+    def tidy_echoes(self, keep: Callable[[Touch], bool], deadline: Deadline) -> None:
+        """Remove the records of ended sessions that no echo can need, until the deadline."""
+        echoes.tidy(self._directory, keep, deadline)
+
+    def left(self, target: Target) -> list[Touch]:
+        """Return the claims of touch records whose sealed file somebody took away, by hand."""
         try:
-            with self._directory.child(name) as inside:
+            with self._directory.child(bucket(self._key, target)) as inside:
                 gone = ids(inside, TOUCH, without=SEALED)
+                found = [claimed(inside, session + TOUCH) for session in gone]
         except StateMissingError:
             return []
-        touches = (self._touch(name, session) for session in gone)
-        return [touch for touch in touches if touch is not None]
+        return [touch for touch in found if touch is not None]
+
+    def remembered(self) -> list[Echo]:
+        """Return the records of sessions that have ended, of whatever target."""
+        try:
+            with self._directory.child(echoes.PLACE) as place:
+                return list(echoes.find(place))
+        except StateMissingError:
+            return []
+
+    def recall(self, record: Echo) -> Touch | None:
+        """Return what a record of `remembered` claims; `None` if it says nothing."""
+        self._in_time()
+        with self._directory.child(echoes.PLACE) as place:
+            return echoes.read(place, record)
+
+    def mark(self, target: Target, username: str | None, secret: Secret) -> bytes | None:
+        """Return what recognises a secret after its session; `None` without an audit key."""
+        if self._audit is None:
+            return None
+        return mark(self._audit, self._audit_generation, target, username, secret)
 
     def echo(self, target: Target, username: str | None, secret: Secret) -> bytes:
-        """Return the digest by which a secret that comes back is recognised."""
+        """Return the digest by which a live session recognises its own secret."""
         return echo(self._key, target, username, secret)
 
     def demand_room(self, session: Session, credential: Credential) -> None:
@@ -247,8 +285,11 @@ class Sessions:
         )
         digest = self.echo(session.target, session.username, credential.secret)
         sealed = seal(keys, header, _label(session, digest), credential)
-        touch = Touch(session.id, session.used, None, header_digest(sealed), digest)
+        own = self.mark(session.target, session.username, credential.secret) or _NO_MARK
+        touch = Touch(session.id, session.used, None, header_digest(sealed), own)
         name = bucket(self._key, session.target)
+        # Now there is room for it. When the session ends, the disk may be full.
+        echoes.make_place(self._directory)
         with self._directory.child(name, create=True) as inside:
             inside.sweep(ORPHAN_SECONDS)
             # Before the session is there: a use can then be written down when the disk is full.
@@ -274,11 +315,25 @@ class Sessions:
             used,
             used if released else before,
             header_digest(found.opened.sealed),
-            found.opened.label.echo,
+            self._marked(found, found.opened.label, released=released),
         )
         self._shares.prolong(found.header, found.id, seconds)
         with self._directory.child(found.bucket) as inside:
             inside.rewrite(found.id + TOUCH, mac_touch(self._key, touch))
+
+    def _marked(self, found: Found, label: Label, *, released: bool) -> bytes:
+        """Return the mark for a touch record. It is made anew only where the last one is no good.
+
+        That is so where a record was lost, and after the audit key was replaced.
+        """
+        held = found.touch.mark if found.touch else _NO_MARK
+        if not released or held.startswith(self._audit_generation.to_bytes(MARK_GENERATION_BYTES)):
+            return held
+        credential = self.open(found)
+        try:
+            return self.mark(label.target, label.username, credential.secret) or held
+        finally:
+            credential.wipe()
 
     def open(self, found: Found) -> Credential:
         """Return what the session holds. The caller wipes it.
@@ -300,19 +355,19 @@ class Sessions:
         """
         try:
             with self._directory.child(found.bucket) as inside:
-                inside.remove(found.id + SEALED)
+                try:
+                    if keep_touch and found.touch is not None:
+                        # First, so that a crash in between leaves a session, and no echo unknown.
+                        # An end is not held up by it: what stays in the bucket is moved later.
+                        with suppress(StateError):
+                            echoes.remember(self._directory, inside, found.touch)
+                finally:
+                    inside.remove(found.id + SEALED)
                 if not keep_touch:
                     inside.remove(found.id + TOUCH)
         finally:
             self._shares.destroy(found.header, found.id)
         self._directory.remove_child(found.bucket)
-
-    def forget(self, target: Target, touch: Touch) -> None:
-        """Remove a touch record that outlived its session."""
-        name = bucket(self._key, target)
-        with self._directory.child(name) as inside:
-            inside.remove(touch.id + TOUCH)
-        self._directory.remove_child(name)
 
     def find(self, name: str, session: str) -> Found:
         """Return one session file of one bucket."""

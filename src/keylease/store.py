@@ -6,19 +6,21 @@ With a key it is opened with every other process kept out, and handed on; see
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from keylease import echoes
 from keylease.buckets import (
     LONGEST_SEALED,
     ORPHAN_SECONDS,
     SEALED,
+    TOUCH,
     Tidied,
     bucket_names,
+    claimed,
     header_of,
     ids,
     sealed_files,
-    tidy,
 )
 from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError, StateError, UnsafeStateError
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from keylease.vault import VaultKeys
 
 _LOCK: Final = "lock"
+_SETTLED: Final = "generation"
+"""The generation of the vault key before which nothing is left."""
+_GENERATION_BYTES: Final = 8
 
 
 class Destroyed(NamedTuple):
@@ -87,16 +92,14 @@ class SessionStore:
         self,
         doomed: Callable[[Header | None], bool],
         announce: Callable[[str], None],
-        *,
-        keep: Callable[[Touch], bool] = lambda _: False,
+        keep: Callable[[Touch], bool],
     ) -> Destroyed:
         """Remove sealed files and their shares without a key. What fails keeps nothing else alive.
 
         Args:
             doomed: Judges a file by its header, which is a claim; `None` if it has none.
             announce: Called with the session's id before its file is removed.
-            keep: Judges a touch record without a session, which is a claim, too: it is good for
-                something only while the vault key is there and an echo may come.
+            keep: Judges a touch record, which is a claim, too: whether an echo may still come.
 
         Raises:
             StateError: the directory itself cannot be used.
@@ -107,8 +110,15 @@ class SessionStore:
                 with _collecting(done.failures), directory.child(name) as inside:
                     for session in ids(inside, SEALED):
                         with _collecting(done.failures):
-                            self._destroy(inside, session, doomed, announce, done)
-                    tidy(inside, keep)
+                            header = _claimed_header(inside, session)
+                            if doomed(header):
+                                announce(session)
+                                try:
+                                    # First, so that no crash leaves an echo that nothing tells.
+                                    _remember(directory, inside, session, keep)
+                                finally:
+                                    self._destroy(inside, session, header, done)
+                    echoes.tidy_bucket(directory, inside, keep)
                 with _collecting(done.failures):
                     directory.remove_child(name)
         return done
@@ -130,33 +140,40 @@ class SessionStore:
                 with _collecting(failures):
                     with directory.child(name) as inside:
                         live.update(ids(inside, SEALED))
-                        tidied = tidy(inside, keep)
+                        tidied = echoes.tidy_bucket(directory, inside, keep)
                     touches += tidied.touches
                     temporaries += tidied.temporaries
                     directory.remove_child(name)
+            with _collecting(failures):
+                touches += echoes.tidy(directory, keep)
             for failure in failures:
                 # A bucket that could not be looked into may have a session for any share.
                 raise failure
             # A share is made before its session's file, and both under this lock.
             return Tidied(touches, temporaries, self._shares.sweep(live))
 
+    def settle(self, generation: int, destroy: Callable[[], object]) -> None:
+        """See to it that nothing of a former vault key is left, once for each new one.
+
+        A change of the key that was killed leaves sessions that it was to end, and with them what
+        tells their echoes.
+
+        Args:
+            generation: That of the vault key.
+            destroy: Ends every session of a former one.
+
+        Raises:
+            StateError: something is left.
+        """
+        packed = generation.to_bytes(_GENERATION_BYTES)
+        with self._state() as state, state.child("sessions", create=True) as directory:
+            if directory.read(_SETTLED, _GENERATION_BYTES) != packed:
+                destroy()
+                directory.replace(_SETTLED, packed)
+
     def _destroy(
-        self,
-        inside: Directory,
-        session: str,
-        doomed: Callable[[Header | None], bool],
-        announce: Callable[[str], None],
-        done: Destroyed,
+        self, inside: Directory, session: str, header: Header | None, done: Destroyed
     ) -> None:
-        try:
-            sealed = inside.read(session + SEALED, LONGEST_SEALED)
-        except UnsafeStateError:
-            # What others could have written is no session, and nothing is read from it.
-            sealed = None
-        header = header_of(sealed)
-        if not doomed(header):
-            return
-        announce(session)
         try:
             inside.remove(session + SEALED)
             done.sessions.append(session)
@@ -191,3 +208,22 @@ def _collecting(failures: list[StateError]) -> Iterator[None]:
         yield
     except StateError as error:
         failures.append(error)
+
+
+def _claimed_header(inside: Directory, session: str) -> Header | None:
+    """Return what a sealed file claims; `None` if it is none."""
+    try:
+        return header_of(inside.read(session + SEALED, LONGEST_SEALED))
+    except UnsafeStateError:
+        # What others could have written is no session, and nothing is read from it.
+        return None
+
+
+def _remember(
+    directory: Directory, inside: Directory, session: str, keep: Callable[[Touch], bool]
+) -> None:
+    """Keep what tells the echoes of a session that ends, if one may come. It holds up no end."""
+    with suppress(StateError):
+        claim = claimed(inside, session + TOUCH)
+        if claim is not None and claim.id == session and keep(claim):
+            echoes.remember(directory, inside, claim)

@@ -68,6 +68,8 @@ def clean_up(judge: Judge, store: SessionStore, keys: VaultKeys, clock: Clock) -
         if not is_due(sessions.swept(now.boot), now):
             return
         sweep(judge, sessions, now, deadline, set())
+        with suppress(StateError):
+            sessions.tidy_echoes(awaits_echo(now), deadline)
         for name in sessions.buckets():
             if not deadline.remaining():
                 return  # and the next one goes on, from another bucket

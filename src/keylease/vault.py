@@ -41,6 +41,8 @@ class VaultKeys(NamedTuple):
     """`None` if the audit key was deleted from the keychain while the session key was not."""
     made: bool = False
     """Whether this very call made one of them."""
+    audit_generation: int = 0
+    """The generation of the audit key."""
 
     def __enter__(self) -> Self:
         """Return the keys; the session key is wiped when the block is left."""
@@ -138,7 +140,9 @@ class Vault:
                 return None
             generations.demand_boot(record, keystore, now)
             raise generations.revoked(record)
-        return VaultKeys(record.generation, session, audit)
+        return VaultKeys(
+            record.generation, session, audit, audit_generation=record.audit_generation
+        )
 
     def create(self, now: Moment, *, revive: bool) -> VaultKeys | None:
         """Make what is missing of the vault and return its keys.
@@ -198,7 +202,13 @@ class Vault:
             # cannot be told now, no harm is done: what it could open was destroyed before.
             with suppress(KeychainUnavailableError):
                 generations.delete_left(record, keystore)
-        return VaultKeys(record.generation, session, audit, made=True)
+        return VaultKeys(
+            record.generation,
+            session,
+            audit,
+            made=True,
+            audit_generation=record.audit_generation,
+        )
 
     def rotate(self, now: Moment) -> VaultRecord:
         """Make a new session key in the place of one that is alive. The old one is still there.

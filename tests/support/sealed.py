@@ -13,6 +13,7 @@ from keylease.testing import FrozenClock
 from keylease.vault import VaultKeys
 
 KEY = b"v" * 32
+AUDIT_KEY = b"a" * 32
 
 
 class Place:
@@ -35,7 +36,7 @@ class Place:
 
     def keys(self, key=KEY, generation=1):
         """Return the vault's keys, not yet wiped."""
-        return VaultKeys(generation, Secret(key), None)
+        return VaultKeys(generation, Secret(key), Secret(AUDIT_KEY), audit_generation=1)
 
     def sessions(self, **more):
         """Return the sessions, under the lock."""

@@ -208,11 +208,12 @@ def test_a_release_at_the_epoch_is_a_release():
 
 
 def test_a_touch_record_of_another_version_is_refused():
-    """A later version is not read by guess."""
+    """A former or a later version is not read by guess."""
     packed = Touch(ID, Moment(1, 2, BOOT), None, bytes(32), bytes(32)).pack()
 
-    with pytest.raises(UnknownFormatError, match="version 2, expected 1"):
-        Touch.unpack(b"\x02" + packed[1:])
+    for version in (1, 3):
+        with pytest.raises(UnknownFormatError, match=f"version {version}, expected 2"):
+            Touch.unpack(bytes([version]) + packed[1:])
 
 
 @FUZZ

@@ -268,7 +268,7 @@ def test_a_touch_record_of_another_vault_is_refused():
 
 def test_a_touch_record_of_a_later_version_is_refused():
     """Even with the right MAC it is not read by guess."""
-    packed = b"\x02" + TOUCH.pack()[1:]
+    packed = b"\x01" + TOUCH.pack()[1:]
     record = packed + seal._mac(Secret(VAULT_KEY), "touch", packed)
 
     with pytest.raises(UnknownFormatError):

@@ -8,6 +8,7 @@ from support.rig import EXAMPLE, PASSWORD, credential, text
 from support.sealed import Place
 
 from keylease.buckets import LONGEST_SEALED
+from keylease.clock import Deadline
 from keylease.errors import StateError, UnsafeStateError, UsageError
 from keylease.secret import Secret
 from keylease.shares.base import ShareUnavailableError
@@ -164,41 +165,43 @@ def test_removing_leaves_nothing(place):
         sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=False)
 
     assert [] == place.find()
-    assert ["lock"] == [path.name for path in (place.path / "sessions").iterdir()]
+    assert ["echoes", "lock"] == sorted(path.name for path in (place.path / "sessions").iterdir())
+    assert [] == list((place.path / "sessions" / "echoes").iterdir())
 
 
 def test_a_touch_record_can_outlive_its_session(place):
-    """A credential that comes back is recognised after the end, until it is forgotten."""
+    """A credential that comes back is recognised after the end, under another vault key, too."""
     session = place.put()
     with place.sessions() as sessions:
         sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=True)
-        (touch,) = sessions.ended(EXAMPLE)
-        assert session.id == touch.id
-        assert touch.echo == sessions.echo(EXAMPLE, "alice", Secret(PASSWORD))
-        assert [] == sessions.ended(OTHER)
-        sessions.forget(EXAMPLE, touch)
-        assert [] == sessions.ended(EXAMPLE)
+
+    with place.sessions(key=b"w" * 32, generation=2) as sessions:
+        (record,) = sessions.remembered()
+        assert session.id == record.id
+        assert record.fits(sessions.mark(EXAMPLE, "alice", Secret(PASSWORD)))
+        assert not record.fits(sessions.mark(OTHER, "alice", Secret(PASSWORD)))
+        assert session.id == sessions.recall(record).id
+        sessions.tidy_echoes(lambda _: False, Deadline(1))
+        assert [] == sessions.remembered()
 
     assert [] == place.names()
 
 
-def test_a_touch_record_under_another_name_is_none(place):
-    """A record speaks for the session whose name it has, or for nobody."""
-    session = place.put()
-    with place.sessions() as sessions:
-        sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=True)
-    path = place.file(session, ".touch")
-    path.rename(path.with_name("ab" * 16 + ".touch"))
+def test_a_file_that_somebody_put_beside_the_records_is_none(place):
+    """What is no record's name is passed over."""
+    place.put()
+    for name in (".DS_Store", "aa", "zz" * 32 + "." + "ab" * 16 + ".echo"):
+        (place.path / "sessions" / "echoes" / name).touch(0o600)
 
     with place.sessions() as sessions:
-        assert [] == sessions.ended(EXAMPLE)
+        assert [] == sessions.remembered()
 
 
 def test_the_touch_record_of_a_live_session_is_not_of_an_ended_one(place):
     """An echo to a live session is that session's business."""
     place.put()
     with place.sessions() as sessions:
-        assert [] == sessions.ended(EXAMPLE)
+        assert [] == [*sessions.remembered(), *sessions.left(EXAMPLE)]
 
 
 @pytest.mark.parametrize(
@@ -407,7 +410,7 @@ def test_a_put_that_fails_leaves_no_session(place, monkeypatch):
                 place.put()
         assert [] == place.find()
         with place.sessions() as sessions:
-            assert all(touch.released is None for touch in sessions.ended(EXAMPLE))
+            assert all(touch.released is None for touch in sessions.left(EXAMPLE))
     place.put()
     assert 1 == len(place.find())
 

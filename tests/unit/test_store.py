@@ -14,6 +14,11 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are 
 OTHER = EXAMPLE._replace(host="other.example")
 
 
+def nothing(_touch):
+    """Say that no echo can come."""
+    return False
+
+
 @pytest.fixture
 def place(tmp_path):
     """Return an empty state directory with a store in it."""
@@ -28,7 +33,7 @@ def test_destroying_needs_no_key(place):
     def announce(session):
         announced.append((session, len([name for name in place.names() if session in name])))
 
-    assert sorted(ids) == sorted(place.store().destroy(lambda _: True, announce).sessions)
+    assert sorted(ids) == sorted(place.store().destroy(lambda _: True, announce, nothing).sessions)
     assert sorted((session, 2) for session in ids) == sorted(announced), "told before it is done"
     assert [] == place.names()
 
@@ -39,7 +44,9 @@ def test_destroying_is_by_the_header(place):
     place.put(OTHER, created=place.clock.now()._replace(boot="ff" * 16))
     store = place.store()
 
-    store.destroy(lambda header: header is None or header.created.boot == "ff" * 16, lambda _: None)
+    store.destroy(
+        lambda header: header is None or header.created.boot == "ff" * 16, lambda _: None, nothing
+    )
 
     assert [f"{kept.id}.sealed", f"{kept.id}.touch"] == place.names()
 
@@ -50,7 +57,7 @@ def test_destroying_takes_what_is_no_sealed_file(place):
     place.file(session).write_bytes(b"garbage")
     judged = []
 
-    place.store().destroy(lambda header: judged.append(header) or True, lambda _: None)
+    place.store().destroy(lambda header: judged.append(header) or True, lambda _: None, nothing)
 
     assert [None] == judged
     assert [] == place.names()
@@ -62,12 +69,12 @@ def test_destroying_can_leave_the_touch_records_for_an_echo(place):
     place.put(username="bob")
     with place.sessions() as sessions:
         sessions.roll(sessions.of(EXAMPLE)[0], place.clock.now(), released=True, seconds=900)
-    place.store().destroy(lambda _: True, lambda _: None, keep=lambda touch: touch.released)
+    place.store().destroy(lambda _: True, lambda _: None, lambda touch: touch.released)
     with place.sessions() as sessions:
-        assert [session.id] == [touch.id for touch in sessions.ended(EXAMPLE)]
+        assert [session.id] == [record.id for record in sessions.remembered()]
 
-    place.store().destroy(lambda _: True, lambda _: None)
-    assert [] == place.names(), "and without the key they are of no use, so they go"
+    place.store().tidy(nothing)
+    assert [] == place.names(), "and when no echo can come any more, they go"
 
 
 @POSIX
@@ -91,13 +98,13 @@ def test_one_bad_file_does_not_keep_the_others_alive(place, tmp_path, way):
         path.write_bytes(bytes(LONGEST_SEALED + 1))
 
     if way == "directory":
-        destroyed = place.store().destroy(lambda _: True, lambda _: None)
+        destroyed = place.store().destroy(lambda _: True, lambda _: None, nothing)
         (failure,) = destroyed.failures
         assert f"{sessions[2].id}.sealed cannot be removed" in str(failure)
         assert 5 == len(destroyed.sessions)
         assert {sessions[2].id} == {name.partition(".")[0] for name in place.names()}
     else:
-        destroyed = place.store().destroy(lambda _: True, lambda _: None)
+        destroyed = place.store().destroy(lambda _: True, lambda _: None, nothing)
         assert (6, []) == (len(destroyed.sessions), destroyed.failures)
         assert [] == place.names()
     if way in {"link", "symbolic link"}:
@@ -111,13 +118,13 @@ def test_what_killed_writers_left_is_swept(place, monkeypatch):
     orphan = place.file(session).with_name(TEMPORARY + "0123")
     orphan.write_bytes(b"half a file")
     orphan.chmod(0o600)
-    for module in ("buckets", "sealedsessions"):
+    for module in ("echoes", "sealedsessions"):
         monkeypatch.setattr(f"keylease.{module}.ORPHAN_SECONDS", -1.0)
     place.put()
     assert not orphan.exists()
 
     orphan.write_bytes(b"half a file")
-    place.store().destroy(lambda _: True, lambda _: None)
+    place.store().destroy(lambda _: True, lambda _: None, nothing)
     assert [] == place.names()
 
 
@@ -129,7 +136,7 @@ def test_what_other_programs_put_beside_the_buckets_is_left_alone(place, name):
     stray.write_bytes(b"anything")
     with place.sessions() as sessions:
         assert 1 == len(sessions.all())
-    place.store().destroy(lambda _: True, lambda _: None)
+    place.store().destroy(lambda _: True, lambda _: None, nothing)
 
     assert b"anything" == stray.read_bytes()
     assert 0 == place.store().count()

@@ -305,6 +305,23 @@ class BaseDirectory(Lockable):
                 return False
             return True
 
+    def move(self, name: str, into: Self, new: str) -> bool:
+        """Give the file another place and name, and return whether it was there.
+
+        It needs no room for the file, and nothing waits for the disk.
+
+        Raises:
+            StateError: the system refuses.
+        """
+        with self._doing("moved", name):
+            self._judge_name(name)
+            into._judge_name(new)
+            try:
+                self._move_into(name, into, new)
+            except FileNotFoundError:
+                return False
+            return True
+
     def remove_child(self, name: str) -> bool:
         """Remove the directory `name` if it is empty, and return whether this removed it.
 

@@ -114,6 +114,9 @@ if sys.platform != "win32":
         def _move(self, old: str, new: str) -> None:
             os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
+        def _move_into(self, old: str, into: Self, new: str) -> None:
+            os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=into._fd)
+
         def _move_to_new(self, old: str, new: str) -> None:
             _rename_without_overwriting(self._fd, old, new)
 

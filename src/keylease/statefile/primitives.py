@@ -16,6 +16,7 @@ from keylease.statefile.descriptor import let_go, printable, refusal, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from keylease.statefile.descriptor import Data
 
@@ -67,6 +68,10 @@ class Primitives(ABC):
     @abstractmethod
     def _move(self, old: str, new: str) -> None:
         """Rename, in one step, over what is there."""
+
+    @abstractmethod
+    def _move_into(self, old: str, into: Self, new: str) -> None:
+        """Rename, in one step, into another directory and over what is there."""
 
     @abstractmethod
     def _move_to_new(self, old: str, new: str) -> None:

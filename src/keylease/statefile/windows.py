@@ -156,6 +156,9 @@ if sys.platform == "win32":
         def _move(self, old: str, new: str) -> None:
             _patiently(lambda: os.replace(self._at(old), self._at(new)))
 
+        def _move_into(self, old: str, into: Self, new: str) -> None:
+            _patiently(lambda: os.replace(self._at(old), into._at(new)))
+
         def _move_to_new(self, old: str, new: str) -> None:
             # os.rename: "On Windows, if dst exists a FileExistsError is always raised".
             _patiently(lambda: os.rename(self._at(old), self._at(new)))
