@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vaultrecord", "lookup"),
     ("generations",),
     ("vault",),
-    ("buckets",),
+    ("buckets", "release"),
     ("echoes",),
     ("sealedsessions",),
     ("store",),

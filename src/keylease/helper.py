@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from keylease.errors import KeyleaseError, RequestError, UsageError
 from keylease.memory import allocate, clear_all, secure_clear
-from keylease.model import MAX_CAP_SECONDS, Credential, Limits, Reply
+from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Credential, Limits, Reply
 from keylease.process import harden, leave
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.stdio import STDOUT, PeerGoneError, read, tell, undisturbed, write
+from keylease.stdio import STDOUT, PeerGoneError, await_reader, read, tell, undisturbed, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -242,13 +242,16 @@ def _asked(request: Request) -> Request:
 def _carry_out(protocol: Protocol, request: Request, wiring: Wiring, stdout: int) -> None:
     """Decide, render and write out of the credential itself; clear what was made on the way."""
     answer = wiring.session.handle(request)
+    gate = answer.gate if isinstance(answer, Reply) else OPEN_GATE
     parts: Sequence[bytes | memoryview] = ()
     try:
         parts = protocol.render(request, answer)
-        write(parts, stdout)
+        await_reader(stdout, gate.remaining())
+        with gate:
+            write(parts, stdout)
     finally:
         for part in parts:
             if isinstance(part, memoryview) and not part.readonly:
                 secure_clear(part)
         if isinstance(answer, Reply):
-            answer.credential.wipe()
+            answer.wipe()

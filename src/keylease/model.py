@@ -14,6 +14,8 @@ from keylease.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
 
     from keylease.clock import Moment
     from keylease.errors import KeyleaseError
@@ -204,6 +206,36 @@ class Request(NamedTuple):
             self.credential.wipe()
 
 
+class Gate:
+    """What a released secret passes last: entered for the write itself, and left after it.
+
+    This one lets everything out. The gate of a release refuses if the session has ended meanwhile.
+    """
+
+    def remaining(self) -> float | None:
+        """Return the seconds that are left for the write; `None` for as many as it takes."""
+        return None
+
+    def __enter__(self) -> Self:
+        """Let the secret out, or raise why not."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let those go on who end the session."""
+
+    def close(self) -> None:
+        """Let nothing out any more. Doing it twice does no harm."""
+
+
+OPEN_GATE: Final = Gate()
+"""For what is handed out already, or was never released."""
+
+
 class Reply(NamedTuple):
     """The answer to a `get`, in no peer's own words.
 
@@ -214,6 +246,13 @@ class Reply(NamedTuple):
     credential: Credential
     ends: int
     """When the session ends if it is not used again, in Unix seconds."""
+    gate: Gate = OPEN_GATE
+    """What whoever writes the credential enters for the write itself."""
+
+    def wipe(self) -> None:
+        """Wipe the credential. Nothing is let out any more."""
+        self.credential.wipe()
+        self.gate.close()
 
     @property
     def halfway(self) -> int:

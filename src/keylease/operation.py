@@ -52,6 +52,14 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (KeyleaseError, "state"),
 )
 
+
+def reason_of(error: KeyleaseError) -> Reason | RefusalReason:
+    """Return the word by which the audit log tells why something was refused."""
+    if isinstance(error, SessionEndedError):
+        return error.reason
+    return next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
+
+
 Purpose = Literal["use", "store", "login", "end"]
 """What an operation is for: to `use` what there is; to `store` what a tool brings, for which a
 vault is made where there is none; a `login` by a person, for which a revoked one gets a new key as
@@ -124,11 +132,8 @@ class Operations:
                     from keylease.sweep import clean_up
 
                     clean_up(self._judge, self._store, keys, self._clock)
-        except SessionEndedError as error:
-            self.refuse(error.reason, target, username)
-            raise
         except KeyleaseError as error:
-            reason = next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
+            reason = reason_of(error)
             self.refuse(absent if reason == "not_found" else reason, target, username)
             raise
 

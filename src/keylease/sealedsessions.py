@@ -55,9 +55,11 @@ if TYPE_CHECKING:
     from keylease.clock import Deadline, Moment
     from keylease.echoes import Echo
     from keylease.model import Credential, Target
+    from keylease.release import UnderWay
     from keylease.secret import Secret
     from keylease.shares import Shares
     from keylease.statefile import Directory
+    from keylease.statefile.grip import Grip
     from keylease.vault import VaultKeys
 
 _SWEPT: Final = "swept"
@@ -115,6 +117,7 @@ class Sessions:
         keys: VaultKeys,
         shares: Shares,
         in_time: Callable[[], None],
+        under_way: UnderWay,
     ) -> None:
         self.generation: Final = keys.generation
         """The generation of the vault key; a file of another one is of a revoked vault."""
@@ -128,6 +131,7 @@ class Sessions:
         self._audit_generation = keys.audit_generation
         self._shares = shares
         self._in_time = in_time
+        self._under_way = under_way
 
     def of(self, target: Target, unsafe: list[StateError] | None = None) -> list[Found]:
         """Return what is in the target's bucket: same namespace, protocol and host, any path.
@@ -347,6 +351,24 @@ class Sessions:
             raise ValueError(msg)
         return open_credential(found.keys, found.opened)
 
+    def grip(self, found: Found) -> Grip:
+        """Return a grip on the session's file, by which its end is learned without the lock.
+
+        Raises:
+            StateError: it is not there, or cannot be opened.
+        """
+        inside = self._directory.child(found.bucket)
+        grip = None
+        try:
+            grip = inside.grip(found.id + SEALED)
+        finally:
+            if grip is None:
+                inside.close()
+        if grip is None:
+            msg = "the sealed file was taken away by another program"
+            raise StateMissingError(msg)
+        return grip
+
     def remove(self, found: Found, *, keep_touch: bool) -> None:
         """Remove the session's file, and its touch record unless an echo may still come.
 
@@ -362,7 +384,7 @@ class Sessions:
                         with suppress(StateError):
                             echoes.remember(self._directory, inside, found.touch)
                 finally:
-                    inside.remove(found.id + SEALED)
+                    self._under_way.add(inside.withdraw(found.id + SEALED))
                 if not keep_touch:
                     inside.remove(found.id + TOUCH)
         finally:

@@ -19,9 +19,10 @@ from keylease.clock import NANOSECONDS
 from keylease.echo import echoed, holds
 from keylease.errors import AskedAgainError, PolicyError, SessionNotFoundError, StateError
 from keylease.judgement import Judge
-from keylease.model import Listing, Reply
-from keylease.operation import Operations
-from keylease.rules import Remaining, answers, may_store, remaining, terms_of
+from keylease.model import OPEN_GATE, Listing, Reply
+from keylease.operation import Operations, reason_of
+from keylease.release import ReleaseGate
+from keylease.rules import Remaining, answers, ended, may_store, remaining, terms_of
 
 if TYPE_CHECKING:
     from keylease.askers import Asker
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from keylease.audit.log import AuditLog
     from keylease.clock import Clock, Deadline, Moment
     from keylease.collection import Collected
+    from keylease.errors import KeyleaseError
     from keylease.judgement import Live
     from keylease.listings import Listings
     from keylease.model import Answer, Credential, Reason, Request, Session, Settings, Target
     from keylease.operation import Purpose
     from keylease.sealedsessions import Found, Sessions
     from keylease.secret import Secret
+    from keylease.statefile.grip import Grip
     from keylease.store import SessionStore
     from keylease.vault import Vault
 
@@ -71,6 +74,7 @@ class SessionService:
         self._audit = audit
         self._store = store
         self._clock = clock
+        self._deadline = deadline
         self._judge = Judge(settings, audit)
         self._operations = Operations(
             clock=clock,
@@ -98,7 +102,7 @@ class SessionService:
             return None
         if request.action == "get":
             preencoded = "authtype" in request.capabilities
-            return self.get(
+            return self.release(
                 target,
                 username,
                 preencoded=preencoded,
@@ -111,7 +115,23 @@ class SessionService:
             self.erase(target, username, credential.secret if credential else None)
         return None
 
-    def get(  # noqa: PLR0913 - one question, and the ways in which tools ask it, by name
+    def get(
+        self,
+        target: Target,
+        username: str | None = None,
+        *,
+        preencoded: bool = False,
+        like: Session | None = None,
+    ) -> Reply:
+        """Release the credential to the caller, who has it when this returns.
+
+        Args and Raises: as `release`.
+        """
+        reply = self.release(target, username, preencoded=preencoded, like=like)
+        with reply.gate:
+            return reply._replace(gate=OPEN_GATE)
+
+    def release(  # noqa: PLR0913 - one question, and the ways in which tools ask it, by name
         self,
         target: Target,
         username: str | None = None,
@@ -123,6 +143,8 @@ class SessionService:
         asker: Asker | None = None,
     ) -> Reply:
         """Release the credential of the newest live session that answers, and restart its timeout.
+
+        The credential is handed out within the reply's `gate`, which is the last to refuse.
 
         Args:
             target: What the credential is for.
@@ -153,7 +175,12 @@ class SessionService:
             if not (listed and self._listings.is_read(target.namespace, now)):
                 session = self._use(sessions, found, session, now, released=True)
             ends = (now.wall_ns + remaining(session, now).ns) // NANOSECONDS
-            return Reply(session, sessions.open(found), ends)
+            gate = self._gate(sessions.grip(found), session)
+            try:
+                return Reply(session, sessions.open(found), ends, gate)
+            except BaseException:
+                gate.close()
+                raise
 
     def store(self, request: Request) -> Session | None:
         """Create a session for what a peer brings, unless it is an echo of what it was given.
@@ -438,6 +465,20 @@ class SessionService:
         used = session._replace(used=now, released=now if released else session.released)
         sessions.roll(found, now, released=released, seconds=whole_seconds(used, now))
         return used
+
+    def _gate(self, grip: Grip, session: Session) -> ReleaseGate:
+        """Return what the credential of the session passes when it is handed out."""
+
+        def demand_live() -> None:
+            self._store.demand_time()
+            reason = ended(session, self._clock.now())
+            if reason is not None:
+                raise ended_error(session.target, reason)
+
+        def refuse(error: KeyleaseError) -> None:
+            self._operations.refuse(reason_of(error), session.target, session.username)
+
+        return ReleaseGate(grip, self._deadline, demand_live, refuse)
 
     def _end_others(
         self, sessions: Sessions, live: list[Live], login: Request | Session, now: Moment

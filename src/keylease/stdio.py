@@ -7,6 +7,7 @@ without a copy on the way. What is meanwhile printed by others reaches nobody.
 from __future__ import annotations
 
 import io
+import math
 import os
 import select
 import sys
@@ -120,6 +121,21 @@ def tell(refusal: Refusal) -> None:
             # left in the buffer would be written once more at the end, and change that code.
             with open(os.devnull, "wb") as null:
                 os.dup2(null.fileno(), _STDERR)
+
+
+def await_reader(stdout: int, seconds: float | None) -> None:
+    """Return when the peer takes something of an answer, or when the time for it is over.
+
+    A write into a full pipe cannot be called back: it goes on once there is room, however late.
+
+    Args:
+        stdout: Where the answer goes.
+        seconds: How long to wait; not at all if not given.
+    """
+    if seconds is not None and sys.platform != "win32":
+        poll = select.poll()
+        poll.register(stdout, select.POLLOUT)
+        poll.poll(math.ceil(seconds * 1000))
 
 
 def write(parts: Sequence[bytes | memoryview], stdout: int) -> None:

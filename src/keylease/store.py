@@ -24,6 +24,7 @@ from keylease.buckets import (
 )
 from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError, StateError, UnsafeStateError
+from keylease.release import UnderWay
 from keylease.sealedsessions import Sessions
 from keylease.shares import Shares
 
@@ -49,7 +50,7 @@ class Destroyed(NamedTuple):
     shares: list[str]
     """The ids of those whose share may still live; it dies by itself, or with the login."""
     failures: list[StateError]
-    """What could not be removed."""
+    """What could not be removed, or could still be written by a release that was under way."""
 
 
 class SessionStore:
@@ -78,10 +79,19 @@ class SessionStore:
 
         Raises:
             LockTimeoutError: another process did not let go in time.
+            StateError: a session was ended, and its release, which was under way, is not over.
         """
-        with self._locked(Deadline(0) if at_once else self._deadline) as directory:
-            self._in_time()
-            yield Sessions(directory, keys, self._shares, self._in_time)
+        under_way = UnderWay()
+        try:
+            with self._locked(Deadline(0) if at_once else self._deadline) as directory:
+                self.demand_time()
+                yield Sessions(directory, keys, self._shares, self.demand_time, under_way)
+        finally:
+            # Without the lock: others need not wait, too.
+            under_way.wait(self._deadline)
+            failures = under_way.failures()
+        for failure in failures:
+            raise failure
 
     def count(self) -> int:
         """Return how many sealed files there are. It needs no key."""
@@ -104,7 +114,7 @@ class SessionStore:
         Raises:
             StateError: the directory itself cannot be used.
         """
-        done = Destroyed([], [], [])
+        done, under_way = Destroyed([], [], []), UnderWay()
         with self._locked() as directory:
             for name in bucket_names(directory):
                 with _collecting(done.failures), directory.child(name) as inside:
@@ -117,10 +127,12 @@ class SessionStore:
                                     # First, so that no crash leaves an echo that nothing tells.
                                     _remember(directory, inside, session, keep)
                                 finally:
-                                    self._destroy(inside, session, header, done)
+                                    self._destroy(inside, session, header, done, under_way)
                     echoes.tidy_bucket(directory, inside, keep)
                 with _collecting(done.failures):
                     directory.remove_child(name)
+        under_way.wait(self._deadline)
+        done.failures.extend(under_way.failures())
         return done
 
     def tidy(self, keep: Callable[[Touch], bool]) -> Tidied:
@@ -172,17 +184,22 @@ class SessionStore:
                 directory.replace(_SETTLED, packed)
 
     def _destroy(
-        self, inside: Directory, session: str, header: Header | None, done: Destroyed
+        self,
+        inside: Directory,
+        session: str,
+        header: Header | None,
+        done: Destroyed,
+        under_way: UnderWay,
     ) -> None:
         try:
-            inside.remove(session + SEALED)
+            under_way.add(inside.withdraw(session + SEALED))
             done.sessions.append(session)
         finally:
             # On a disk that takes no change, a share that is gone ends the session all the same.
             if not self._shares.destroy(header, session):
                 done.shares.append(session)
 
-    def _in_time(self) -> None:
+    def demand_time(self) -> None:
         """Raise if the answer is late: the keys were read too long ago to be believed.
 
         A process that was stopped and goes on would else answer from before a revocation.

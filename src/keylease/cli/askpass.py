@@ -81,14 +81,16 @@ def askpass(program: Program, question: str) -> None:
         handout.write(found.username.encode("utf-8", "surrogateescape"), b"\n")
         return
     with address.exact_hint(wanted):
-        credential = session.get(*wanted, asker=wiring.asker(question, meaning)).credential
+        reply = session.release(*wanted, asker=wiring.asker(question, meaning))
+    secret = reply.credential.secret
     try:
-        if not BREAKING.isdisjoint(credential.secret.reveal()):
+        if not BREAKING.isdisjoint(secret.reveal()):
             msg = "the password has a line break or NUL inside, and would be cut there"
             raise RequestError(msg, "the release is in the audit log")
-        handout.write(credential.secret.reveal(), b"\n")
+        with address.exact_hint(wanted):
+            handout.write(secret.reveal(), b"\n", gate=reply.gate)
     finally:
-        credential.wipe()
+        reply.wipe()
 
 
 def _meaning(question: str) -> tuple[str, Address, str]:

@@ -104,8 +104,9 @@ def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's 
         msg = "there is no command to run"
         raise UsageError(msg, "put it after two dashes: keylease exec URL --fd NAME -- CMD ARGS")
     path = find(words[0])
-    told = values(program.wiring().session, given)
-    ctx.exit(_run(path, words, list(zip(given, told, strict=True))))
+    with values(program.wiring().session, given) as told:
+        code = _run(path, words, list(zip(given, told, strict=True)))
+    ctx.exit(code)
 
 
 if sys.platform == "win32":

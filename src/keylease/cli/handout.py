@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 from keylease.cli.base import OutputError
 from keylease.errors import KeyleaseError, UsageError
 from keylease.memory import joined, secure_clear
+from keylease.model import OPEN_GATE
+from keylease.stdio import await_reader
 
 if TYPE_CHECKING:
-    from keylease.model import Credential
+    from keylease.model import Credential, Gate
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 USERNAME: Final = "username"
@@ -58,15 +60,23 @@ def refuse_terminal(hint: str) -> None:
         raise UsageError(msg, hint)
 
 
-def write(*parts: bytes | memoryview) -> None:
+def write(*parts: bytes | memoryview, gate: Gate = OPEN_GATE) -> None:
     """Write to stdout at once, without any reading of the bytes as text.
 
+    Args:
+        parts: What to write.
+        gate: What it passes, if it was released just now.
+
     Raises:
+        SessionNotFoundError: the session has ended meanwhile, so nothing is written.
+        LockTimeoutError: nobody takes it in time, so nothing is written.
         OutputError: stdout does not take it all, and its reader has only a part.
     """
     text = joined(parts)
     try:
-        _write(text)
+        await_reader(_STDOUT, gate.remaining())
+        with gate:
+            _write(text)
     except OSError as error:
         msg = f"the answer cannot be written to stdout: {error.strerror}"
         raise OutputError(msg, "the release is in the audit log") from None

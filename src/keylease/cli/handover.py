@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from keylease.cli import address, handout
@@ -14,11 +15,12 @@ from keylease.cli.base import see_help
 from keylease.errors import KeyleaseError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import click
 
     from keylease.cli.address import Address
+    from keylease.model import Reply
     from keylease.session import SessionService
 
 # POSIX.1-2024, XBD 8.1: what a shell can have as a variable. Others reach no script.
@@ -98,26 +100,38 @@ def _handover(way: Literal["env", "fd"], text: str, default: Address | None) -> 
     return Handover(way, name, field or handout.PASSWORD, wanted)
 
 
-def values(session: SessionService, handovers: Sequence[Handover]) -> list[bytes]:
-    """Return the value of each handover; every session is used once.
+@contextmanager
+def values(session: SessionService, handovers: Sequence[Handover]) -> Iterator[list[bytes]]:
+    """Yield the value of each handover; every session is used once.
+
+    In the block they are handed over at once: those who end a session wait for it.
 
     Raises:
         KeyleaseError: there is none, or no program could be told it.
     """
-    credentials = {}
-    try:
+    replies: dict[Address, Reply] = {}
+    with ExitStack() as gates:
         for each in handovers:
-            if each.address not in credentials:
+            if each.address not in replies:
                 with address.exact_hint(each.address):
-                    credentials[each.address] = session.get(*each.address).credential
-        # Bytes, which the system takes: it will not take a view of a secret that is wiped here.
-        values = [
-            bytes(handout.value(credentials[each.address], each.field, LOGGED))
-            for each in handovers
-        ]
-    finally:
-        for credential in credentials.values():
-            credential.wipe()
+                    reply = session.release(*each.address)
+                gates.callback(reply.wipe)
+                replies[each.address] = reply
+        values = _values(handovers, replies)
+        for wanted, reply in replies.items():
+            # What becomes another program leaves no block.
+            reply.credential.wipe()
+            with address.exact_hint(wanted):
+                gates.enter_context(reply.gate)
+        yield values
+
+
+def _values(handovers: Sequence[Handover], replies: Mapping[Address, Reply]) -> list[bytes]:
+    """Return the values as bytes, which the system takes: it takes no view of what is wiped."""
+    values = [
+        bytes(handout.value(replies[each.address].credential, each.field, LOGGED))
+        for each in handovers
+    ]
     for handover, value in zip(handovers, values, strict=True):
         if b"\0" in value:
             msg = (

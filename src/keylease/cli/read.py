@@ -53,9 +53,10 @@ def read(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     if not show:
         handout.refuse_terminal("nothing was released; give --show if that is what you want")
     with address.exact_hint(wanted, url, tool):
-        credential = program.wiring().session.get(*wanted).credential
+        reply = program.wiring().session.release(*wanted)
     try:
-        data = handout.value(credential, field, "the release is in the audit log")
-        handout.write(data, b"" if no_newline else b"\n")
+        data = handout.value(reply.credential, field, "the release is in the audit log")
+        with address.exact_hint(wanted, url, tool):
+            handout.write(data, b"" if no_newline else b"\n", gate=reply.gate)
     finally:
-        credential.wipe()
+        reply.wipe()

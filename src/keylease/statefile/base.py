@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from keylease.errors import StateError, UnsafeStateError
 from keylease.statefile.descriptor import content_end, let_go, read_up_to, write_all
+from keylease.statefile.grip import Grip, Reader, is_named
 from keylease.statefile.lock import Lockable
 from keylease.statefile.primitives import TEMPORARY
 
@@ -304,6 +305,49 @@ class BaseDirectory(Lockable):
             except FileNotFoundError:
                 return False
             return True
+
+    def grip(self, name: str) -> Grip | None:
+        """Return a grip on the file, which owns this directory; `None` if it is not there.
+
+        Raises:
+            UnsafeStateError: others could have written it.
+            StateError: the system refuses.
+        """
+        with self._doing("opened", name):
+            fd = self._open_if_there(name, os.O_RDONLY)
+        return None if fd is None else Grip(self, name, fd)
+
+    def holds(self, name: str, fd: int) -> bool:
+        """Keep removers of an open file waiting, and return whether it still has its name.
+
+        Raises:
+            StateError: the system refuses.
+        """
+        with self._doing("locked", name):
+            try:
+                return self._try_share(fd) and is_named(self._stat(name), fd)
+            except FileNotFoundError:
+                return False
+
+    def withdraw(self, name: str) -> Reader | None:
+        """Remove the file as `remove` does, and return its reader if one has a grip on it now.
+
+        Raises:
+            StateError: the system refuses.
+        """
+        with self._doing("removed", name):
+            self._judge_name(name)
+            fd = self._open_to_wait(name)
+            reader = None if fd is None else Reader(fd, self._try_lock)
+            removed = False
+            try:
+                with suppress(FileNotFoundError):
+                    self._unlink(name)
+                removed = True
+            finally:
+                if reader is not None and not removed:
+                    reader.close()
+            return None if reader is None or reader.is_done() else reader
 
     def move(self, name: str, into: Self, new: str) -> bool:
         """Give the file another place and name, and return whether it was there.

@@ -145,6 +145,19 @@ if sys.platform != "win32":
                 return False
             return True
 
+        def _try_share(self, fd: int) -> bool:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        def _open_to_wait(self, name: str) -> int | None:
+            # For writing: NFS gives nobody else a lock that keeps others out.
+            with suppress(OSError, UnsafeStateError):
+                return self._open_existing(name, os.O_RDWR)
+            return None
+
         def _unlock(self, fd: int) -> None:
             # Closing is not enough: a child that was forked meanwhile keeps the same lock open.
             fcntl.flock(fd, fcntl.LOCK_UN)

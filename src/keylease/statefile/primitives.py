@@ -106,6 +106,17 @@ class Primitives(ABC):
         """Take the lock if it is free, and return whether it was."""
 
     @abstractmethod
+    def _try_share(self, fd: int) -> bool:
+        """Take the lock beside other readers if no remover has it, and return whether it worked.
+
+        Where a platform has no such lock, it is as good as taken.
+        """
+
+    @abstractmethod
+    def _open_to_wait(self, name: str) -> int | None:
+        """Open a file that is to be removed, to wait for its readers; `None` if that cannot be."""
+
+    @abstractmethod
     def _unlock(self, fd: int) -> None:
         """Free the lock."""
 

@@ -191,6 +191,14 @@ if sys.platform == "win32":
                 return False
             raise ctypes.WinError(code)
 
+        def _try_share(self, fd: int) -> bool:  # noqa: ARG002 - the other platform's
+            # NOTE: a lock here keeps others from reading. So a remover waits for nobody, and a
+            # reader only looks whether the file is there, right before its use.
+            return True
+
+        def _open_to_wait(self, name: str) -> int | None:  # noqa: ARG002 - the other platform's
+            return None
+
         def _unlock(self, fd: int) -> None:
             if not _UnlockFile(msvcrt.get_osfhandle(fd), 0, 0, 1, 0):
                 raise ctypes.WinError(ctypes.get_last_error())

@@ -1,0 +1,270 @@
+"""What was ended by a command that has returned is written to nobody any more.
+
+Real processes: a reader that takes nothing keeps an answer waiting after its release is on record,
+and then the session ends, or two seconds pass.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from support.clients import wait_until
+from support.gits import GITS, Git
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.throwaway import Throwaway
+
+URL = "https://git.example"
+PASSWORD = "correct horse: battery staple"
+GET = "protocol=https\nhost=git.example\n\n"
+ERASE = f"protocol=https\nhost=git.example\nusername=ada\npassword={PASSWORD}\n\n"
+FRONT_ENDS = {
+    "git": ("git-credential-keylease", "get"),
+    "read": ("keylease", "read", URL),
+    "askpass": ("keylease-askpass", f"Password for '{URL}': "),
+}
+ENDS = {
+    "logout": ("keylease", "logout", URL),
+    "logout of all": ("keylease", "logout", "--all"),
+    "revoke": ("keylease", "revoke", "--yes"),
+    "key rotate": ("keylease", "key", "rotate", "--yes"),
+    "erase": ("git-credential-keylease", "erase"),
+    "login": ("keylease", "login", URL, "--username", "ada", "--password-stdin"),
+}
+
+
+class HeldUp(NamedTuple):
+    """A front end that has released a credential, and whose reader takes nothing yet."""
+
+    process: subprocess.Popen[bytes]
+    reader: int
+    filler: bytes
+
+    def go_on(self) -> tuple[int, bytes]:
+        """Let it run and take everything; return its exit code and what it wrote."""
+        self.process.send_signal(signal.SIGCONT)
+        taken = bytearray()
+        while part := os.read(self.reader, 1 << 16):
+            taken += part
+        code = self.process.wait(30)
+        assert taken.startswith(self.filler)
+        return code, bytes(taken[len(self.filler) :])
+
+
+@pytest.fixture
+def home(kernel_home: Throwaway) -> Throwaway:
+    """Return a home with one session."""
+    done = kernel_home.run(
+        *("keylease", "login", URL, "--username", "ada", "--password-stdin"), stdin=PASSWORD
+    )
+    assert done.returncode == 0, done.stderr
+    return kernel_home
+
+
+@contextmanager
+def held_up(home: Throwaway, *words: str) -> Iterator[HeldUp]:
+    """Start a front end whose stdout is a full pipe, and stop it once its release is on record."""
+    program = home.find(words[0])
+    assert program is not None
+    reader, writer = os.pipe()
+    filler = _fill(writer)
+    with subprocess.Popen(
+        [program, *words[1:]],
+        env=home.environment,
+        cwd=home.home,
+        stdin=subprocess.PIPE,
+        stdout=writer,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            os.close(writer)
+            assert process.stdin is not None
+            process.stdin.write(GET.encode())
+            process.stdin.close()
+            wait_until(lambda: "session.released" in events(home) and _is_unlocked(home))
+            process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: _is_stopped(process.pid))
+            yield HeldUp(process, reader, filler)
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+def events(home: Throwaway) -> list[str]:
+    """Return every event on record, oldest first."""
+    return [line["event"] for line in home.audit()]
+
+
+@pytest.mark.parametrize("front", FRONT_ENDS)
+def test_answer_that_its_reader_takes_late_is_given(home: Throwaway, front: str) -> None:
+    """The control: without an end, and within the two seconds, the password is written whole."""
+    with held_up(home, *FRONT_ENDS[front]) as held:
+        code, written = held.go_on()
+
+    assert (0, True) == (code, PASSWORD.encode() in written)
+
+
+@pytest.mark.parametrize("front", FRONT_ENDS)
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_is_written_after_the_end(home: Throwaway, end: str, front: str) -> None:
+    """A front end that was held up after its release writes no byte once an end has returned."""
+    with held_up(home, *FRONT_ENDS[front]) as held:
+        ended = home.run(*ENDS[end], stdin=ERASE if end == "erase" else "another password")
+        code, written = held.go_on()
+
+    assert 0 == ended.returncode, ended.stderr
+    assert b"" == written
+    assert (front == "git") == (code == 0), "to git it is a miss"
+    assert ("session.refused", "not_found") == _last_refusal(home)
+
+
+@pytest.mark.parametrize("front", FRONT_ENDS)
+def test_nothing_is_written_after_two_seconds(home: Throwaway, front: str) -> None:
+    """A front end that was stopped for longer than an answer may take refuses when it goes on."""
+    with held_up(home, *FRONT_ENDS[front]) as held:
+        released = next(line for line in home.audit() if line["event"] == "session.released")
+        wait_until(lambda: _boottime_ns() > released["boottime_ns"] + 2_000_000_000)
+        code, written = held.go_on()
+
+    assert (True, b"") == (code != 0, written)
+    assert ("session.refused", "state") == _last_refusal(home)
+    assert 1 == len(list(home.state.rglob("*.sealed"))), "and the session lives"
+
+
+def test_reader_that_takes_nothing_is_given_up(home: Throwaway) -> None:
+    """A helper whose reader never reads ends by itself, though nobody ends its session."""
+    with held_up(home, *FRONT_ENDS["git"]) as held:
+        held.process.send_signal(signal.SIGCONT)
+
+        assert 1 == held.process.wait(30)
+    assert ("session.refused", "state") == _last_refusal(home)
+
+
+@pytest.mark.parametrize("end", ["logout", "logout of all", "revoke", "key rotate"])
+def test_end_waits_for_a_release_under_way(home: Throwaway, end: str) -> None:
+    """Who is about to write has the file locked: the end destroys at once, and returns after it."""
+    with _writing(home) as writer:
+        program = home.find(ENDS[end][0])
+        assert program is not None
+        with subprocess.Popen(
+            [program, *ENDS[end][1:]],
+            env=home.environment,
+            cwd=home.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as ending:
+            wait_until(lambda: os.fstat(writer).st_nlink == 0)
+            running = ending.poll() is None
+            fcntl.flock(writer, fcntl.LOCK_UN)
+            _, said = ending.communicate(timeout=30)
+
+    assert (True, 0, b"") == (running, ending.returncode, said)
+
+
+@pytest.mark.parametrize("end", ["logout", "logout of all", "revoke", "key rotate"])
+def test_end_says_that_a_release_did_not_finish(home: Throwaway, end: str) -> None:
+    """A writer that was stopped in the very write cannot be called back, so its user is told."""
+    with _writing(home):
+        done = home.run(*ENDS[end])
+
+    assert [] == list(home.state.rglob("*.sealed"))
+    assert done.returncode not in {0, 1}
+    assert "a release was under way and did not finish in time" in done.stderr
+
+
+@pytest.mark.parametrize("git", GITS, ids=str)
+def test_gits_echo_does_not_revive_what_a_rotation_ended(home: Throwaway, git: Git) -> None:
+    """git approves what it was given, after the key was rotated meanwhile: no session begins."""
+    filled = _git_credential(home, git, "fill", GET)
+    rotated = home.run("keylease", "key", "rotate", "--yes")
+
+    _git_credential(home, git, "approve", filled)
+
+    assert f"password={PASSWORD}\n" in filled
+    assert 0 == rotated.returncode, rotated.stderr
+    assert [] == list(home.state.rglob("*.sealed"))
+    last = home.audit()[-1]
+    assert ("session.confirmed", "refused") == (last["event"], last["outcome"])
+
+
+def _git_credential(home: Throwaway, git: Git, operation: str, message: str) -> str:
+    """Run `git credential` with keylease as the only helper, and return what it printed."""
+    path = f"{git.environment['PATH']}:{home.environment['PATH']}"
+    announced = "capability[]=authtype\ncapability[]=state\n" if operation == "fill" else ""
+    words = ("credential", operation)
+    done = subprocess.run(
+        [git.path, "-c", "credential.helper=", "-c", "credential.helper=keylease", *words],
+        input=announced + message,
+        env={**home.environment, **git.environment, "PATH": path},
+        cwd=home.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+@contextmanager
+def _writing(home: Throwaway) -> Iterator[int]:
+    """Be a release in its very write: keep the sealed file locked as a reader does."""
+    (sealed,) = home.state.rglob("*.sealed")
+    fd = os.open(sealed, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _fill(writer: int) -> bytes:
+    """Fill a pipe to the last byte, and return what is in it."""
+    os.set_blocking(writer, False)
+    filler = 0
+    for size in (1 << 16, 1):
+        try:
+            while True:
+                filler += os.write(writer, bytes(size))
+        except BlockingIOError:
+            pass
+    os.set_blocking(writer, True)
+    return bytes(filler)
+
+
+def _is_unlocked(home: Throwaway) -> bool:
+    """Return whether nobody decides anything about sessions: then an answer is on its way."""
+    fd = os.open(home.state / "sessions" / "lock", os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a process has been stopped by a signal."""
+    text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    return text.rpartition(")")[2].split()[0] == "T"
+
+
+def _boottime_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _last_refusal(home: Throwaway) -> tuple[str, str]:
+    """Return event and reason of the last line that says that something was not done."""
+    line = [each for each in home.audit() if each["outcome"] == "refused"][-1]
+    return line["event"], line["reason"]
