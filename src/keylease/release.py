@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from keylease.errors import KeyleaseError, SessionNotFoundError, StateError
+from keylease.clock import Deadline
+from keylease.errors import KeyleaseError, LockTimeoutError, SessionNotFoundError, StateError
 from keylease.model import Gate
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from keylease.clock import Deadline
     from keylease.statefile.grip import Grip, Reader
 
+_SECONDS: Final = 2.0
+"""How long after its line in the audit log a release may happen, whoever waits for it longer."""
 _PAUSE_SECONDS: Final = 0.002
 STOPPED: Final = (
     "a keylease process may be stopped while it writes: end it, and change the password if a tool"
@@ -34,20 +36,20 @@ class ReleaseGate(Gate):
 
     Args:
         grip: Of the session's sealed file.
-        deadline: When the answer is late.
-        demand_live: Raises if the session is over by now, or the answer is late.
+        seconds: How long from now the answer may take.
+        demand_live: Raises if the session is over by now.
         refuse: Writes down that a release did not happen after all, and why.
     """
 
     def __init__(
         self,
         grip: Grip,
-        deadline: Deadline,
+        seconds: float,
         demand_live: Callable[[], None],
         refuse: Callable[[KeyleaseError], None],
     ) -> None:
         self._grip = grip
-        self._deadline = deadline
+        self._deadline = Deadline(min(seconds, _SECONDS))
         self._demand_live = demand_live
         self._refuse = refuse
 
@@ -67,6 +69,9 @@ class ReleaseGate(Gate):
             if not self._grip.take():
                 msg = "the session ended before its credential was handed out"
                 raise SessionNotFoundError(msg)
+            if not self._deadline.remaining():
+                msg = "nobody took the answer in time, or this process was stopped meanwhile"
+                raise LockTimeoutError(msg, "nothing was handed out; try again")
             self._demand_live()
         except KeyleaseError as error:
             self.close()

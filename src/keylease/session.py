@@ -470,7 +470,6 @@ class SessionService:
         """Return what the credential of the session passes when it is handed out."""
 
         def demand_live() -> None:
-            self._store.demand_time()
             reason = ended(session, self._clock.now())
             if reason is not None:
                 raise ended_error(session.target, reason)
@@ -478,7 +477,7 @@ class SessionService:
         def refuse(error: KeyleaseError) -> None:
             self._operations.refuse(reason_of(error), session.target, session.username)
 
-        return ReleaseGate(grip, self._deadline, demand_live, refuse)
+        return ReleaseGate(grip, self._deadline.remaining(), demand_live, refuse)
 
     def _end_others(
         self, sessions: Sessions, live: list[Live], login: Request | Session, now: Moment

@@ -84,8 +84,8 @@ class SessionStore:
         under_way = UnderWay()
         try:
             with self._locked(Deadline(0) if at_once else self._deadline) as directory:
-                self.demand_time()
-                yield Sessions(directory, keys, self._shares, self.demand_time, under_way)
+                self._in_time()
+                yield Sessions(directory, keys, self._shares, self._in_time, under_way)
         finally:
             # Without the lock: others need not wait, too.
             under_way.wait(self._deadline)
@@ -199,7 +199,7 @@ class SessionStore:
             if not self._shares.destroy(header, session):
                 done.shares.append(session)
 
-    def demand_time(self) -> None:
+    def _in_time(self) -> None:
         """Raise if the answer is late: the keys were read too long ago to be believed.
 
         A process that was stopped and goes on would else answer from before a revocation.

@@ -37,7 +37,7 @@ ENDS = {
     "logout": ("keylease", "logout", URL),
     "logout of all": ("keylease", "logout", "--all"),
     "revoke": ("keylease", "revoke", "--yes"),
-    "key rotate": ("keylease", "key", "rotate", "--yes"),
+    "key rotate": ("keylease", "key", "rotate"),
     "erase": ("git-credential-keylease", "erase"),
     "login": ("keylease", "login", URL, "--username", "ada", "--password-stdin"),
 }
@@ -132,8 +132,8 @@ def test_nothing_is_written_after_the_end(home: Throwaway, end: str, front: str)
 def test_nothing_is_written_after_two_seconds(home: Throwaway, front: str) -> None:
     """A front end that was stopped for longer than an answer may take refuses when it goes on."""
     with held_up(home, *FRONT_ENDS[front]) as held:
-        released = next(line for line in home.audit() if line["event"] == "session.released")
-        wait_until(lambda: _boottime_ns() > released["boottime_ns"] + 2_000_000_000)
+        stopped = time.monotonic()
+        wait_until(lambda: time.monotonic() > stopped + 2)
         code, written = held.go_on()
 
     assert (True, b"") == (code != 0, written)
@@ -187,7 +187,7 @@ def test_end_says_that_a_release_did_not_finish(home: Throwaway, end: str) -> No
 def test_gits_echo_does_not_revive_what_a_rotation_ended(home: Throwaway, git: Git) -> None:
     """git approves what it was given, after the key was rotated meanwhile: no session begins."""
     filled = _git_credential(home, git, "fill", GET)
-    rotated = home.run("keylease", "key", "rotate", "--yes")
+    rotated = home.run("keylease", "key", "rotate")
 
     _git_credential(home, git, "approve", filled)
 
@@ -258,10 +258,6 @@ def _is_stopped(pid: int) -> bool:
     """Return whether a process has been stopped by a signal."""
     text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     return text.rpartition(")")[2].split()[0] == "T"
-
-
-def _boottime_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _last_refusal(home: Throwaway) -> tuple[str, str]:
