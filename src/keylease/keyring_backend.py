@@ -15,6 +15,7 @@ begin with `keylease:` go past the sessions.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -170,6 +171,9 @@ def _release(wiring: Wiring, found: Session) -> credentials.SimpleCredential:
 def _store(target: Target, username: str, password: str) -> None:
     """Start a session as any tool does: `store` of the configuration holds.
 
+    A program that imports the library may set what it got a moment ago, when its session has ended
+    since. The library's own command, `keyring set`, sets what a person types.
+
     Raises:
         KeyleaseError: none was started, and none that is live holds this very password.
     """
@@ -189,7 +193,9 @@ def _store(target: Target, username: str, password: str) -> None:
         raise UsageError(msg)
     with secret:
         wiring = _wiring()
-        request = Request("store", target, username, Credential(username, secret))
+        # What a person types is no echo, though it be what a tool was given a moment ago.
+        fresh = "keyring.cli" in sys.modules
+        request = Request("store", target, username, Credential(username, secret), fresh=fresh)
         if wiring.session.store(request) is None:
             from keylease.address import Address, login_command
 

@@ -55,7 +55,7 @@ BUCKET_DIGITS: Final = 32
 """How long a bucket's name is, in lower-case hexadecimal digits."""
 _SMALLEST_BOX: Final = _LENGTH_BYTES + _NONCE_BYTES + _TAG_BYTES
 
-Purpose = Literal["commitment", "label", "credential", "bucket", "touch", "echo"]
+Purpose = Literal["commitment", "label", "credential", "bucket", "touch", "echo", "mark"]
 
 
 class Keys(NamedTuple):
@@ -158,14 +158,18 @@ def bucket(vault_key: Secret, target: Target) -> str:
     return _mac(vault_key, "bucket", b"".join(length_prefixed(names))).hex()[:BUCKET_DIGITS]
 
 
-def echo(key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
-    """Return the keyed digest by which a secret that comes back is recognised.
-
-    A live session recognises its own by the vault key; what recognises it later is `mark`.
+def echo(vault_key: Secret, target: Target, username: str | None, secret: Secret) -> bytes:
+    """Return the digest by which a live session recognises its own secret.
 
     The path is left out: git asks without one, is answered from a session that has one, and sends
     the credential back without one.
     """
+    return _echo(vault_key, "echo", target, username, secret)
+
+
+def _echo(
+    key: Secret, purpose: Purpose, target: Target, username: str | None, secret: Secret
+) -> bytes:
     names = (target.namespace, target.protocol, target.host, username)
     parts = list(length_prefixed((*map(encode_optional, names), secret.reveal())))
     # In one piece: hmac.new() takes its key as bytes only, and hmac.digest() takes no parts.
@@ -175,7 +179,7 @@ def echo(key: Secret, target: Target, username: str | None, secret: Secret) -> b
         message[at : at + len(part)] = part
         at += len(part)
     try:
-        return _mac(key, "echo", message)
+        return _mac(key, purpose, message)
     finally:
         secure_clear(message)
 
@@ -194,7 +198,7 @@ def mark(
         username: Whose it is.
         secret: The secret.
     """
-    digest = echo(audit_key, target, username, secret)
+    digest = _echo(audit_key, "mark", target, username, secret)
     number = generation.to_bytes(MARK_GENERATION_BYTES)
     return number + digest[: DIGEST_BYTES - MARK_GENERATION_BYTES]
 
@@ -252,12 +256,12 @@ def _commitment(keys: Keys, salt: bytes) -> bytes:
     return bytes(_derive(keys, "commitment", salt, length=_COMMITMENT_BYTES))
 
 
-def _mac(vault_key: Secret, purpose: Purpose, message: bytes | memoryview) -> bytes:
-    key = _derive(Keys(vault_key), purpose)
+def _mac(key: Secret, purpose: Purpose, message: bytes | memoryview) -> bytes:
+    derived = _derive(Keys(key), purpose)
     try:
-        return hmac.digest(key, message, "sha256")
+        return hmac.digest(derived, message, "sha256")
     finally:
-        secure_clear(key)
+        secure_clear(derived)
 
 
 def _box(key: memoryview, plaintext: bytes | memoryview, authenticated: bytes) -> bytes:

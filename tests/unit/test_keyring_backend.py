@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,30 @@ def test_same_password_again_does_not_start_afresh(console, ring):
 
     assert ("session.confirmed", None) in events(console)
     assert 1 == len(console.urls())
+
+
+def test_library_does_not_revive_what_a_rotation_ended(console, ring):
+    """A program that sets the password it got, after the key was replaced, starts no session."""
+    console.login(URL, "ada", b"pass")
+    held = ring.get_password(URL, "ada")
+    console.run("key", "rotate")
+
+    with pytest.raises(errors.PasswordSetError, match="a session that has ended"):
+        ring.set_password(URL, "ada", held)
+
+    assert [] == console.urls()
+
+
+def test_command_of_the_library_sets_what_a_person_types(console, ring, monkeypatch):
+    """`keyring set` begins a session at once, though a tool was given that password just now."""
+    console.login(URL, "ada", b"pass")
+    ring.get_password(URL, "ada")
+    console.run("key", "rotate")
+    monkeypatch.setitem(sys.modules, "keyring.cli", types.ModuleType("keyring.cli"))
+
+    ring.set_password(URL, "ada", "pass")
+
+    assert "pass" == ring.get_password(URL, "ada")
 
 
 def test_a_new_password_that_is_not_kept_is_told(console, ring, platform):

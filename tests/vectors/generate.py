@@ -15,7 +15,7 @@ from unittest import mock
 from keylease import seal
 from keylease.clock import Moment
 from keylease.model import Credential, Target
-from keylease.record import HEADER_BYTES, Header, Label, pack_credential
+from keylease.record import HEADER_BYTES, Header, Label, Touch, pack_credential
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def fixed(name: str, size: int = 32) -> bytes:
 
 
 VAULT_KEY = fixed("vault key")
+AUDIT_KEY = fixed("audit key")
+AUDIT_GENERATION = 5
 SHARE = fixed("share")
 SESSION = fixed("session id", 16).hex()
 BOOT = fixed("boot", 16).hex()
@@ -133,6 +135,9 @@ def good(what: str, sealed: bytes, *, shared: bool = False) -> dict[str, object]
         "share": SHARE.hex() if shared else None,
         "sealed": sealed.hex(),
         "bucket": seal.bucket(Secret(VAULT_KEY), label.target),
+        "audit_key": AUDIT_KEY.hex(),
+        "audit_generation": AUDIT_GENERATION,
+        "touch": make_touch(opened, held).hex(),
         "opens": {
             "header": {
                 "share": header.share,
@@ -160,6 +165,16 @@ def good(what: str, sealed: bytes, *, shared: bool = False) -> dict[str, object]
             "fields": [[hexed(name), bytes(each.reveal()).hex()] for name, each in held.fields],
         },
     }
+
+
+def make_touch(opened: seal.Opened, held: Credential) -> bytes:
+    """Return the touch record of a session that was released a second after its creation."""
+    header, label, sealed = opened
+    mark = seal.mark(Secret(AUDIT_KEY), AUDIT_GENERATION, label.target, label.username, held.secret)
+    wall_ns, boot_ns, boot = header.created
+    used = Moment(wall_ns + 1_000_000_000, boot_ns + 1_000_000_000, boot)
+    touch = Touch(header.id, used, used, seal.header_digest(sealed), mark)
+    return seal.mac_touch(Secret(VAULT_KEY), touch)
 
 
 def bad(
