@@ -167,6 +167,10 @@ def test_root_is_no_state_directory(place):
         lambda state, name: state.append(name, b"", sync=False),
         lambda state, name: state.truncate(name, 0),
         lambda state, name: state.remove(name),
+        lambda state, name: state.withdraw(name),
+        lambda state, name: state.grip(name),
+        lambda state, name: state.move(name, state, "file"),
+        lambda state, name: state.move("file", state, name),
         lambda state, name: state.remove_child(name),
         lambda state, name: state.lock(name, Deadline(1)).__enter__(),
     ],
@@ -444,6 +448,70 @@ def test_remove_says_whether_it_was_there(state):
 
     assert [True, False] == [state.remove("file"), state.remove("file")]
     assert [] == state.names()
+
+
+def test_move_takes_a_file_into_another_directory(state):
+    """Its bytes come along, what was there is replaced, and nothing stays behind."""
+    with state.child("child", create=True) as child:
+        child.create("new", b"old")
+        state.create("file", b"data")
+
+        assert state.move("file", child, "new")
+        assert not state.move("file", child, "new")
+
+        assert b"data" == child.read("new", 9)
+        assert ["child"] == state.names()
+
+
+def test_grip_tells_whether_the_file_is_still_there(state, place):
+    """A reader learns in the last moment that the file was removed, exchanged or moved."""
+    with state.child("child", create=True) as child:
+        for end in (
+            lambda: state.remove("file"),
+            lambda: state.replace("file", b"another"),
+            lambda: state.move("file", child, "file"),
+        ):
+            state.create("file", b"data")
+            assert state.grip("none") is None
+            grip = Directory.open(str(place)).grip("file")
+            assert grip.take()
+            end()
+            assert not grip.take()
+            grip.close()
+            assert not grip.take()
+            grip.close()
+            state.remove("file")
+
+
+@POSIX
+def test_withdrawn_file_is_waited_for_until_its_reader_is_done(state, place):
+    """The name is gone at once, and the reader is told of until it lets go."""
+    state.create("file", b"data")
+    grips = [Directory.open(str(place)).grip("file") for _ in range(2)]
+    assert all(grip.take() for grip in grips)
+
+    reader = state.withdraw("file")
+
+    assert [] == state.names()
+    for grip in grips:
+        assert not reader.is_done()
+        grip.close()
+    assert reader.is_done()
+
+
+def test_withdrawn_file_without_readers_is_waited_for_by_nobody(state, place):
+    """Nothing is there to wait for: no reader, no grip taken, no file, none that is ours."""
+    state.create("file", b"data")
+    grip = Directory.open(str(place)).grip("file")
+
+    assert state.withdraw("file") is None
+    assert not grip.take(), "and who comes late gets nothing"
+    assert state.withdraw("file") is None
+    grip.close()
+    if sys.platform != "win32":
+        (place / "file").symlink_to(place)
+        assert state.withdraw("file") is None
+        assert [] == state.names()
 
 
 def test_only_an_empty_child_is_removed(state):

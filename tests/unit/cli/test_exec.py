@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from keylease.cli import handover
 from keylease.cli.exec import _run
 from keylease.cli.executable import NotRunnableError
 from keylease.model import Credential, Target
@@ -321,3 +322,41 @@ def test_command_that_cannot_be_run_leaves_the_signals_as_they_were(tmp_path):
         _run(str(broken), ["broken"], [])
 
     assert before is signal.getsignal(signal.SIGPIPE)
+
+
+@posix
+def test_nothing_is_handed_over_after_the_end(console, program, become, monkeypatch):
+    """A session that ends between its release and the start of the command gives it nothing."""
+    console.login()
+    real = handover._values
+
+    def held_up(*arguments):
+        found = real(*arguments)
+        console.run("logout", "--all")
+        return found
+
+    monkeypatch.setattr(handover, "_values", held_up)
+
+    said = console.run("exec", URL, "--env", "A", "--", program)
+
+    assert (3, "") == (said.code, said.out)
+    assert [] == become
+    assert ("session.refused", "not_found") == _last(console)
+
+
+@posix
+def test_command_that_cannot_be_run_is_on_record(console, program, become):
+    """Where the system refuses the command, the line of the release is not the last word."""
+    console.login()
+
+    said = console.run("exec", URL, "--env", "A", "--", program)
+
+    assert 126 == said.code
+    assert 1 == len(become), "the control: it was tried"
+    assert ("session.refused", "state") == _last(console)
+
+
+def _last(console):
+    """Return event and reason of the last audit line."""
+    line = console.audit()[-1]
+    return line["event"], line["reason"]
