@@ -196,7 +196,7 @@ class Operations:
         self._audit.key = keys.audit
         if keys.made:
             self._audit.log(Entry("vault.created"), now)
-        if create:
+        if create and keys.generation > 1:
             self._settle(keys.generation, now)
         return keys
 
@@ -209,7 +209,7 @@ class Operations:
         def is_former(header: Header | None) -> bool:
             return header is None or header.generation < generation
 
-        self._store.settle(generation, lambda: self._destroy("revoked", now, is_former))
+        self._store.settle(generation, lambda: self._try_to_destroy("revoked", now, is_former))
 
     def _found_keys(self, now: Moment, *, revive: bool) -> VaultKeys | None:
         """Return the keys that the keychain has; take the consequences if it has none.
@@ -268,10 +268,15 @@ class Operations:
         now: Moment,
         doomed: Callable[[Header | None], bool],
     ) -> Destroyed:
-        def announce(session_id: str) -> None:
-            self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
-
-        destroyed = self._store.destroy(doomed, announce, awaits_echo(now))
+        destroyed = self._try_to_destroy(reason, now, doomed)
         for failure in destroyed.failures:
             raise failure
         return destroyed
+
+    def _try_to_destroy(
+        self, reason: Reason, now: Moment, doomed: Callable[[Header | None], bool]
+    ) -> Destroyed:
+        def announce(session_id: str) -> None:
+            self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
+
+        return self._store.destroy(doomed, announce, awaits_echo(now))

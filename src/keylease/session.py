@@ -115,19 +115,28 @@ class SessionService:
             self.erase(target, username, credential.secret if credential else None)
         return None
 
-    def get(
+    def get(  # noqa: PLR0913 - one question, and the ways in which tools ask it, by name
         self,
         target: Target,
         username: str | None = None,
         *,
         preencoded: bool = False,
         like: Session | None = None,
+        listed: bool = False,
+        resource: str | None = None,
     ) -> Reply:
         """Release the credential to the caller, who has it when this returns.
 
         Args and Raises: as `release`.
         """
-        reply = self.release(target, username, preencoded=preencoded, like=like)
+        reply = self.release(
+            target,
+            username,
+            preencoded=preencoded,
+            like=like,
+            listed=listed,
+            resource=resource,
+        )
         with reply.gate:
             return reply._replace(gate=OPEN_GATE)
 

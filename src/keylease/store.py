@@ -164,7 +164,7 @@ class SessionStore:
             # A share is made before its session's file, and both under this lock.
             return Tidied(touches, temporaries, self._shares.sweep(live))
 
-    def settle(self, generation: int, destroy: Callable[[], object]) -> None:
+    def settle(self, generation: int, destroy: Callable[[], Destroyed]) -> None:
         """See to it that nothing of a former vault key is left, once for each new one.
 
         A change of the key that was killed leaves sessions that it was to end, and with them what
@@ -172,15 +172,16 @@ class SessionStore:
 
         Args:
             generation: That of the vault key.
-            destroy: Ends every session of a former one.
+            destroy: Ends every session of a former one. What it cannot remove holds up nothing,
+                for what tells the echoes is kept by then; the next new session tries again.
 
         Raises:
-            StateError: something is left.
+            StateError: the directory itself cannot be used.
         """
         packed = generation.to_bytes(_GENERATION_BYTES)
         with self._state() as state, state.child("sessions", create=True) as directory:
-            if directory.read(_SETTLED, _GENERATION_BYTES) != packed:
-                destroy()
+            settled = directory.read(_SETTLED, _GENERATION_BYTES) == packed
+            if not (settled or destroy().failures):
                 directory.replace(_SETTLED, packed)
 
     def _destroy(

@@ -252,6 +252,23 @@ def test_release_after_the_audit_key_was_replaced_is_remembered_exactly(rig: Rig
     assert rig.session.store(bring(username="bob")) is not None
 
 
+def test_what_a_killed_rotation_left_holds_up_no_session(rig: Rig) -> None:
+    """A file of the former key that cannot be removed keeps nobody from logging in."""
+    rig.session.store(bring())
+    rig.session.get(EXAMPLE)
+    (sealed,) = rig.sealed()
+    sealed.unlink()
+    sealed.mkdir()
+    _rotate_and_die(rig)
+
+    assert rig.again().session.store(bring()) is None, "its echo is known"
+    _log_in_elsewhere(rig)
+    sealed.rmdir()
+    _log_in_elsewhere(rig)
+    (settled,) = rig.path.glob("sessions/generation")
+    assert 2 == int.from_bytes(settled.read_bytes())
+
+
 @pytest.mark.parametrize("way", ["forged", "future", "torn", "empty"])
 def test_forged_record_releases_nothing(rig: Rig, way: str) -> None:
     """A record that anybody wrote can refuse for two minutes at the most, and do no more."""

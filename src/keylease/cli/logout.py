@@ -34,7 +34,10 @@ def logout(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     --all needs no keychain and works while it is locked. To end every session at once from outside,
     delete the vault key from the keychain.
 
-    The exit code is 3 if there was no session to end.
+    A tool that is being answered at this moment has its answer before this command returns, or
+    never. If that answer does not finish in two seconds, the command says so.
+
+    The exit code is 3 if there was no session to end, and 6 if an answer did not finish.
     """
     named = (url, username, tool) != (None, None, None)
     if everything == named or (named and url is None):
