@@ -36,24 +36,28 @@ def sweep(
         sessions: The sessions, with the lock held.
         now: The clock reading that decides.
         deadline: When to stop.
-        done: What was looked at before and is not again; what is looked at now is added.
+        done: Ids and buckets that an earlier call looked at; this call skips them and adds its own.
 
     Returns:
         How many sessions have ended, and whether something was not looked at.
     """
     count = 0
     for name in sessions.buckets():
-        if not deadline.remaining():
-            return count, True
+        if name in done:
+            continue
+        # The deadline is looked at after each step, so every call gets on by one step at least.
         with suppress(StateError):
             for session_id in sessions.ids(name):
-                if not deadline.remaining():
-                    return count, True
                 if session_id not in done:
                     done.add(session_id)
                     with suppress(StateError):
                         found = sessions.find(name, session_id)
                         count += len(judge.sort(sessions, (found,), now).over)
+                    if not deadline.remaining():
+                        return count, True
+        done.add(name)
+        if not deadline.remaining():
+            return count, True
     return count, False
 
 
@@ -65,7 +69,7 @@ def clean_up(judge: Judge, store: SessionStore, keys: VaultKeys, clock: Clock) -
     """
     with suppress(StateError), store.exclusive(keys, at_once=True) as sessions:
         now, deadline = clock.now(), Deadline(_SECONDS)
-        if not is_due(sessions.swept(now.boot), now):
+        if not (deadline.remaining() and is_due(sessions.swept(now.boot), now)):
             return
         sweep(judge, sessions, now, deadline, set())
         with suppress(StateError):

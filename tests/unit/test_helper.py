@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -316,11 +317,13 @@ def test_interrupt_is_no_traceback(kernel_home: Throwaway) -> None:
 def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
     """A backend that prints an attribute on stdout cannot make git believe it."""
     support = str(Path(__file__).parent.parent / "support")
-    chosen = {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy", "PYTHONPATH": support}
-    with Throwaway(tmp_path, chosen) as home:
-        home.run("git-credential-keylease", "store", stdin=STORE)
+    # The installed program finds backends in its own environment only, so the path is put in here.
+    code = f"import sys; sys.path.insert(0, {support!r}); from keylease.helper import git; git()"
+    helper = (sys.executable, "-c", code)
+    with Throwaway(tmp_path, {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy"}) as home:
+        home.run(*helper, "store", stdin=STORE)
 
-        answer = home.run("git-credential-keylease", "get", stdin=GET)
+        answer = home.run(*helper, "get", stdin=GET)
 
         assert "username=alice\npassword=secret\n" == answer.stdout
         assert "" == answer.stderr
