@@ -317,10 +317,10 @@ def test_interrupt_is_no_traceback(kernel_home: Throwaway) -> None:
 def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
     """A backend that prints an attribute on stdout cannot make git believe it."""
     support = str(Path(__file__).parent.parent / "support")
-    # The installed program finds backends in its own environment only, so the path is put in here.
-    code = f"import sys; sys.path.insert(0, {support!r}); from keylease.helper import git; git()"
-    helper = (sys.executable, "-c", code)
-    with Throwaway(tmp_path, {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy"}) as home:
+    chosen = {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy", "PYTHONPATH": support}
+    # The installed program is isolated from PYTHONPATH and would not find this backend.
+    helper = (sys.executable, "-c", "from keylease.helper import git; git()")
+    with Throwaway(tmp_path, chosen) as home:
         home.run(*helper, "store", stdin=STORE)
 
         answer = home.run(*helper, "get", stdin=GET)
