@@ -14,6 +14,7 @@ SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignor
 # A package stands for all of its modules; what a family may share is its `base`.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "programs"),
+    ("faults",),
     ("memory",),
     ("secret", "paths", "base64text"),
     ("clock",),

@@ -5,10 +5,13 @@ It is what `keylease gc` does. No tool waits for it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from keylease.buckets import Tidied
 from keylease.clock import Deadline
-from keylease.errors import SessionNotFoundError
+from keylease.errors import KeychainUnavailableError, SessionNotFoundError
+from keylease.faults import Steps
 from keylease.rules import awaits_echo
 from keylease.sweep import sweep
 
@@ -44,15 +47,20 @@ def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Cl
         KeyleaseError: the keychain or the state cannot be used; what needs no key is removed
             all the same.
     """
-    count, done, more = 0, set[str](), True
-    try:
-        while more:
-            with operations.begin(None, None, "end") as (sessions, now):
-                swept, more = sweep(judge, sessions, now, Deadline(_SECONDS), done)
-                count += swept
-    except SessionNotFoundError:
+    count, done, more, tidied, keys = 0, set[str](), True, Tidied(), 0
+    with Steps() as steps:
         # No key and no revocation: what a reboot left was destroyed on the way here.
-        pass
-    finally:
-        tidied = store.tidy(awaits_echo(clock.now()))
-    return Collected(count, *tidied, operations.delete_left_keys())
+        with steps.step(), suppress(SessionNotFoundError):
+            while more:
+                with operations.begin(None, None, "end") as (sessions, now):
+                    swept = sweep(judge, sessions, now, Deadline(_SECONDS), done)
+                    count, more = count + swept.sessions, swept.more
+                    steps.failures.extend(swept.failures)
+        with steps.step():
+            tidied = store.tidy(awaits_echo(clock.now()))
+    # Ctrl-C is raised by now: nothing that is left waits for a keychain.
+    if not any(isinstance(each, KeychainUnavailableError) for each in steps.failures):
+        with Steps(steps.failures) as steps, steps.step():
+            keys = operations.delete_left_keys()
+    steps.demand()
+    return Collected(count, *tidied, keys)

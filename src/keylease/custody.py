@@ -1,30 +1,26 @@
 """KeyCustody: what can be done with the key of the vault itself: replace it, and take it away.
 
-Both end every session. Taking away is never held up: each step is tried whatever became of the one
+Both end every session. Taking away is never held up: each step is tried, whatever became of the one
 before it, and what remains is said.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from keylease.audit.events import Entry
-from keylease.errors import (
-    KeychainUnavailableError,
-    KeyleaseError,
-    StateError,
-    StateMissingError,
-)
+from keylease.errors import KeychainUnavailableError, KeyleaseError, StateMissingError
+from keylease.faults import Steps
+from keylease.process import uninterrupted
 from keylease.rules import awaits_echo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from keylease.audit.log import AuditLog
     from keylease.clock import Clock, Moment
     from keylease.record import Header
-    from keylease.store import Destroyed, SessionStore
+    from keylease.store import SessionStore
     from keylease.vault import Vault
     from keylease.vaultrecord import VaultRecord
 
@@ -100,82 +96,117 @@ class KeyCustody:
         self._audit.log(Entry("key.rotated"), now)
         try:
             record = self._vault.rotate(now)
-        except KeyleaseError as error:
+        except BaseException as error:
             locked = isinstance(error, KeychainUnavailableError)
             refused = Entry("key.rotated", "refused", "keychain_unavailable" if locked else "state")
             self._audit.log_or_gap(refused, now)
             raise
-        failures: list[KeyleaseError] = []
-        with _going_on(failures):
+        with Steps() as steps:
+            destroyed = self._destroy(
+                now, lambda header: header is None or header.generation < record.generation, steps
+            )
+            self._announce(destroyed, now, steps)
+        with Steps(steps.failures) as steps, steps.step():
             self._vault.delete_left_keys()
-        destroyed = self._destroy(
-            now, lambda header: header is None or header.generation < record.generation, failures
-        )
-        return Rotated(record, destroyed.sessions if destroyed else [], failures)
+        return Rotated(record, destroyed.sessions, steps.failures)
 
     def revoke(self) -> Revoked:
-        """Take the vault key away, with every session and every share. It never raises.
+        """Take the vault key away, with every session and every share. No failure is raised.
 
-        The vault is marked first: from then on nothing is released or stored, though the keychain
-        be locked and the process die at the next instruction.
+        The vault is marked and everything sealed is destroyed before the keychain or the audit log
+        is asked for anything: either can be slow, and this process can die while it waits. From
+        the mark on nothing is released or stored, though the key be still there.
         """
         now = self._clock.now()
-        failures: list[KeyleaseError] = []
         record, marked, deleted, sealed = None, False, False, None
         unmarked: list[KeyleaseError] = []
         unknown: list[KeyleaseError] = []
-        with _going_on(unknown):
-            # Without it nobody knows which key it is.
-            record = self._vault.record()
+        with Steps() as steps:
+            with uninterrupted():
+                with steps.step(unknown):
+                    # Without it nobody knows which key it is.
+                    record = self._vault.record()
+                with steps.step(unmarked):
+                    marked = self._vault.revoke(now)
+                destroyed = self._destroy(now, lambda _: True, steps)
+                if unmarked:
+                    # On a full disk there is room now. Without the mark, a key that is put back
+                    # would be believed again. Where the record cannot be read, that is said once.
+                    with steps.step([] if unknown else None):
+                        marked = self._vault.revoke(now)
+                if unknown:
+                    with steps.step([]):
+                        record = self._vault.record()
+                        unknown.clear()
+                with steps.step():
+                    self._store.tidy(awaits_echo(now))
+                with steps.step():
+                    sealed = self._store.count()
+            if record is not None and record.revoked is None:
+                with steps.step():
+                    self._audit.log_or_gap(Entry("vault.revoked"), now)
+            self._announce(destroyed, now, steps)
         if record is not None:
-            with suppress(KeyleaseError):
-                # A line without it is vouched for by the next one that has it.
-                self._audit.key = self._vault.audit_key(record)
-            with _going_on(unmarked):
-                marked = self._vault.revoke(now)
-            if record.revoked is None:
-                self._audit.log_or_gap(Entry("vault.revoked"), now)
-            with suppress(KeyleaseError):
-                # Rotations can have come before the mark; none comes after it.
-                record = self._vault.record() or record
-            with _going_on(unknown):
-                deleted = self._vault.delete_keys(record)
-        destroyed = self._destroy(now, lambda _: True, failures)
-        if unmarked:
-            # On a full disk there is room now. Without the mark, a key that is put back would be
-            # believed again.
-            with _going_on(failures):
-                marked = self._vault.revoke(now)
-        with _going_on(failures):
-            self._store.tidy(awaits_echo(now))
-        with _going_on(failures):
-            sealed = self._store.count()
-        sessions, shares = (destroyed.sessions, destroyed.shares) if destroyed else ([], [])
-        key_failure = unknown[0] if unknown else None
-        return Revoked(record, marked, deleted, sessions, shares, sealed, key_failure, failures)
+            record, deleted = self._delete_key(record, now, unknown)
+        return Revoked(
+            record,
+            marked,
+            deleted,
+            destroyed.sessions,
+            destroyed.shares,
+            sealed,
+            unknown[0] if unknown else None,
+            steps.failures,
+        )
+
+    def _delete_key(
+        self, record: VaultRecord, now: Moment, failures: list[KeyleaseError]
+    ) -> tuple[VaultRecord, bool]:
+        """Delete the session key; return the record that names it, and whether it was there."""
+        deleted = False
+        # Ctrl-C ends each of these waits at once. The key remains; the next run deletes it.
+        with Steps([]) as steps, steps.step():
+            # A line without it is vouched for by the next one that has it: the last one here.
+            self._audit.key = self._vault.audit_key(record)
+        with Steps([]) as steps, steps.step():
+            # Rotations can have come before the mark; none comes after it.
+            record = self._vault.record() or record
+        with Steps(failures) as steps, steps.step():
+            deleted = self._vault.delete_keys(record)
+        self._audit.log_or_gap(_deletion(failures, deleted=deleted), now)
+        return record, deleted
 
     def _destroy(
-        self,
-        now: Moment,
-        doomed: Callable[[Header | None], bool],
-        failures: list[KeyleaseError],
-    ) -> Destroyed | None:
-        def announce(session_id: str) -> None:
-            self._audit.log_or_gap(Entry("session.ended", "ok", "revoked", session_id), now)
+        self, now: Moment, doomed: Callable[[Header | None], bool], steps: Steps
+    ) -> _Ended:
+        """Destroy what is sealed; `_announce` says so afterwards, whatever happens in between."""
+        ended = _Ended([], [], [])
+        with steps.step():
+            destroyed = self._store.destroy(doomed, ended.over.extend, awaits_echo(now))
+            ended.sessions.extend(destroyed.sessions)
+            ended.shares.extend(destroyed.shares)
+            steps.failures.extend(destroyed.failures)
+        return ended
 
-        try:
-            destroyed = self._store.destroy(doomed, announce, awaits_echo(now))
-        except StateError as error:
-            failures.append(error)
-            return None
-        failures += destroyed.failures
-        return destroyed
+    def _announce(self, ended: _Ended, now: Moment, steps: Steps) -> None:
+        for session in ended.over:
+            with steps.step():
+                self._audit.log_or_gap(Entry("session.ended", "ok", "revoked", session), now)
 
 
-@contextmanager
-def _going_on(failures: list[KeyleaseError]) -> Iterator[None]:
-    """Keep what went wrong, so that the next step is taken."""
-    try:
-        yield
-    except KeyleaseError as error:
-        failures.append(error)
+class _Ended(NamedTuple):
+    """The sessions that a change of the key has ended."""
+
+    over: list[str]
+    """The ids of all that it was to end."""
+    sessions: list[str]
+    shares: list[str]
+    """As in `keylease.store.Destroyed`."""
+
+
+def _deletion(failures: list[KeyleaseError], *, deleted: bool) -> Entry:
+    """Return the line about the key in the keychain."""
+    if failures:
+        locked = isinstance(failures[-1], KeychainUnavailableError)
+        return Entry("key.deleted", "refused", "keychain_unavailable" if locked else "state")
+    return Entry("key.deleted") if deleted else Entry("key.deleted", "refused", "not_found")

@@ -4,6 +4,7 @@
 
     KeyleaseError                     1
     ├── UsageError                    2   an option, a URL or a name that makes no sense
+    ├── InternalError                 1   a fault in keylease, or in a library that it uses
     ├── RequestError                  1   the peer broke its own protocol
     │   └── AskedAgainError           1   the same process asks for the same secret again
     ├── SessionNotFoundError          3   no live session for the target
@@ -70,6 +71,15 @@ class UsageError(KeyleaseError):
     """
 
     exit_code = 2
+
+
+class InternalError(KeyleaseError):
+    """Something failed in a way that nobody foresaw: a fault in keylease or in a library.
+
+    `__cause__` is the exception itself.
+    """
+
+    hint = "please report it; what was asked for may not be done"
 
 
 class RequestError(KeyleaseError):

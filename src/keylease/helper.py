@@ -14,9 +14,10 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from keylease.errors import KeyleaseError, RequestError, UsageError
+from keylease.errors import KeyleaseError, RequestError, UsageError, printable
+from keylease.faults import INTERRUPTS, as_refusal
 from keylease.memory import allocate, clear_all, secure_clear
-from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Credential, Limits, Reply
+from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Credential, Limits, Refusal, Reply
 from keylease.process import harden, leave
 from keylease.protocols import load
 from keylease.protocols.base import Call
@@ -104,6 +105,13 @@ def main(name: str, argv: Sequence[str]) -> NoReturn:
     harden()
     try:
         code = run(name, argv)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a traceback is noise to the peer, and may tell
+        # It came before or after an answer: those of an answer are told in `_answer`.
+        told = f"keylease: error: {printable(str(as_refusal(error)))}\n"
+        code = KeyleaseError.exit_code
+        tell(Refusal(b"", told, code))
     finally:
         clear_all()
     leave(code)
@@ -177,8 +185,10 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
                     if request.question:
                         request = _asked(request)
                     _carry_out(protocol, request, wiring, stdout)
-            except KeyleaseError as error:
-                refusal = protocol.refuse(error, request)
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - see `_wired`, which writes it down
+                refusal = protocol.refuse(as_refusal(error), request)
                 goes_on = goes_on and not isinstance(error, PeerGoneError)
                 write((refusal.reply,), stdout)
             finally:
@@ -198,6 +208,8 @@ def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
 def _wired(options: Options) -> Iterator[Wiring]:
     """Yield the collaborators, and see to it that a message which makes no sense is on record.
 
+    So is a fault that nobody foresaw, unless the operation wrote it down itself.
+
     Each message has its own: a conversation that waits for the next one has no key meanwhile.
     """
     from keylease.audit.events import Entry
@@ -209,6 +221,11 @@ def _wired(options: Options) -> Iterator[Wiring]:
     except RequestError:
         entry = Entry("request.refused", "refused", "malformed")
         wiring.audit.log_or_gap(entry, wiring.clock.now())
+        raise
+    except (KeyleaseError, *INTERRUPTS):
+        raise
+    except BaseException as error:
+        wiring.audit.log_fault(error, wiring.clock.now())
         raise
     finally:
         if wiring.audit.key is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from keylease.audit.events import Entry
 from keylease.errors import ForeignBootError
+from keylease.faults import Steps
 from keylease.rules import (
     echo_may_come,
     ended,
@@ -54,6 +55,13 @@ class Judged(NamedTuple):
     elsewhere: list[Live]
     """What may be live in another boot. It is not released here; its user may end it."""
 
+    def add_foreign(self, found: Found, error: ForeignBootError) -> None:
+        """Take a file of another boot, which may be live there."""
+        if found.session is None:
+            self.unknown.append(error)
+        else:
+            self.elsewhere.append(Live(found, found.session))
+
     def demand_certainty(self) -> None:
         """Raise if there is a session about which nothing can be said."""
         for error in self.doubts():
@@ -77,28 +85,40 @@ class Judge:
         self._settings = settings
         self._audit = audit
 
-    def sort(self, sessions: Sessions, found: Iterable[Found], now: Moment) -> Judged:
+    def sort(
+        self,
+        sessions: Sessions,
+        found: Iterable[Found],
+        now: Moment,
+        steps: Steps | None = None,
+    ) -> Judged:
         """Return what is live, and what is over after having removed it.
 
+        Args:
+            sessions: Where they are.
+            found: What is to be judged.
+            now: The clock reading that decides.
+            steps: Takes what goes wrong with one file, and the others are judged.
+
         Raises:
-            StateError: something that is over could not be removed.
+            StateError: something that is over could not be removed, and nobody takes it. What else
+                is over was removed all the same.
         """
+        taken = steps or Steps()
         newest: dict[tuple[Target, str | None], Live] = {}
         judged = Judged([], [], [], [])
 
         def end(each: Found, reason: Reason) -> None:
-            self.end(sessions, each, reason, now)
-            judged.over.append((each.session, reason))
+            with taken.step():
+                self.end(sessions, each, reason, now)
+                judged.over.append((each.session, reason))
 
-        for each in found:
+        def judge(each: Found) -> None:
             try:
                 session, reason = self._judge(sessions, each, now)
             except ForeignBootError as error:
-                if each.session is None:
-                    judged.unknown.append(error)
-                else:
-                    judged.elsewhere.append(Live(each, each.session))
-                continue
+                judged.add_foreign(each, error)
+                return
             if each.unknown is not None and reason == "tampered":
                 # Its times do not end it, and that it cannot be opened here proves nothing.
                 judged.unknown.append(each.unknown)
@@ -112,11 +132,21 @@ class Judge:
                     older, newer = sorted((other, newer), key=lambda pair: pair.age)
                     end(older.found, "replaced")
                 newest[session.target, session.username] = newer
+
+        for each in found:
+            with taken.step():
+                judge(each)
         judged.live.extend(newest.values())
+        if steps is None:
+            with taken:
+                taken.demand()
         return judged
 
     def end(self, sessions: Sessions, found: Found, reason: Reason, now: Moment) -> None:
-        """Write down that a session has ended, and remove it.
+        """Remove a session, and write down that it has ended.
+
+        In this order: the log can be slow or broken, and no line says of a session that is still
+        there that it has ended.
 
         Raises:
             StateError: its file could not be removed.
@@ -124,9 +154,12 @@ class Judge:
         session = found.session
         target, username = (session.target, session.username) if session else (None, None)
         entry = Entry("session.ended", "ok", reason, found.id, target, username)
-        self._audit.log_or_gap(entry, now)
         released = found.touch.released if found.touch else None
-        sessions.remove(found, keep_touch=echo_may_come(released, now))
+        try:
+            sessions.remove(found, keep_touch=echo_may_come(released, now))
+        finally:
+            # What could not be removed has lost its share where it had one.
+            self._audit.log_or_gap(entry, now)
 
     def _judge(
         self, sessions: Sessions, found: Found, now: Moment

@@ -142,13 +142,15 @@ class Keyring(backend.KeyringBackend):
         if service.startswith(_OWN) or not _has_sessions():
             return None
         from keylease import lookup
+        from keylease.faults import border
 
         if not lookup.may_be_server(service):
             return None
         try:
-            wiring = _wiring()
-            found = lookup.answering(_live(wiring), service, username)
-            return None if found is None else _release(wiring, found)
+            with border():
+                wiring = _wiring()
+                found = lookup.answering(_live(wiring), service, username)
+                return None if found is None else _release(wiring, found)
         except _MISSES:
             return None
         except KeyleaseError as error:
@@ -223,8 +225,13 @@ def _end(service: str, username: str) -> bool:
             doomed = lookup.meant(_live(wiring), service, username)
         except _MISSES:
             return False
-        for session in doomed:
-            wiring.session.erase(session.target, session.username)
+        from keylease.faults import Steps
+
+        with Steps() as steps:
+            for session in doomed:
+                with steps.step():
+                    wiring.session.erase(session.target, session.username)
+        steps.demand()
     return bool(doomed)
 
 
@@ -273,8 +280,11 @@ def _live(wiring: Wiring) -> list[Session]:
 
 @contextmanager
 def _translated(kind: type[errors.KeyringError]) -> Iterator[None]:
+    from keylease.faults import border
+
     try:
-        yield
+        with border():
+            yield
     except KeyleaseError as error:
         raise _words(error, kind) from None
 

@@ -15,6 +15,7 @@ from keylease.errors import (
     AuditError,
     ConfigError,
     ForeignBootError,
+    InternalError,
     KeychainUnavailableError,
     KeyleaseError,
     PolicyError,
@@ -24,6 +25,7 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
+from keylease.faults import INTERRUPTS, Steps
 from keylease.rules import awaits_echo, left_over, terms_of
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
     (PolicyError, "policy"),
     (AskedAgainError, "asked_again"),
     (RequestError, "malformed"),
+    (InternalError, "internal"),
     (KeyleaseError, "state"),
 )
 
@@ -131,10 +134,17 @@ class Operations:
                     # Whoever only asks pays for nothing of this.
                     from keylease.sweep import clean_up
 
-                    clean_up(self._judge, self._store, keys, self._clock)
+                    for fault in clean_up(self._judge, self._store, keys, self._clock):
+                        self._audit.log_fault(fault, self._clock.now())
         except KeyleaseError as error:
             reason = reason_of(error)
             self.refuse(absent if reason == "not_found" else reason, target, username)
+            raise
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            # What nobody foresaw goes on as it is: what embeds keylease sees where it comes from.
+            self._audit.log_fault(error, self._clock.now(), target, username)
             raise
 
     def permit_session(self, target: Target) -> None:
@@ -151,7 +161,7 @@ class Operations:
         """End every session without a key; neither a keychain nor the audit log holds it up.
 
         Raises:
-            StateError: a file is left.
+            KeyleaseError: a file is left.
         """
         self._deadline.restart()
         return self._destroy_all(reason, self._clock.now())
@@ -252,12 +262,26 @@ class Operations:
         same. Were the key put back before the mark is there, it would open nothing.
         """
         self._audit.key = revocation.audit
-        if revocation.first:
-            self._audit.log_or_gap(Entry("vault.revoked"), now)
-        last = revocation.generation
-        self._destroy("revoked", now, lambda header: not header or header.generation <= last)
-        if revocation.first:
-            self._vault.mark_revoked(revocation, now)
+        last, over = revocation.generation, list[str]()
+        with Steps() as steps:
+            with steps.step():
+                left = self._store.destroy(
+                    lambda header: not header or header.generation <= last,
+                    over.extend,
+                    awaits_echo(now),
+                ).failures
+                steps.failures.extend(left)
+            if revocation.first:
+                with steps.step():
+                    self._vault.mark_revoked(revocation, now)
+                with steps.step():
+                    self._audit.log_or_gap(Entry("vault.revoked"), now)
+            else:
+                # It was marked before. The keychain is asked for nothing but the audit key.
+                with steps.step():
+                    self._audit.key = self._vault.audit_key_left()
+            self._announce(over, "revoked", now, steps)
+        steps.demand()
 
     def _destroy_all(self, reason: Reason, now: Moment) -> Destroyed:
         return self._destroy(reason, now, lambda _: True)
@@ -276,7 +300,16 @@ class Operations:
     def _try_to_destroy(
         self, reason: Reason, now: Moment, doomed: Callable[[Header | None], bool]
     ) -> Destroyed:
-        def announce(session_id: str) -> None:
-            self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)
+        """Destroy without a key, then write down what has ended."""
+        over: list[str] = []
+        with Steps() as steps:
+            with steps.step():
+                destroyed = self._store.destroy(doomed, over.extend, awaits_echo(now))
+            self._announce(over, reason, now, steps)
+        steps.demand()
+        return destroyed
 
-        return self._store.destroy(doomed, announce, awaits_echo(now))
+    def _announce(self, over: list[str], reason: Reason, now: Moment, steps: Steps) -> None:
+        for session_id in over:
+            with steps.step():
+                self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)

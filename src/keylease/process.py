@@ -75,6 +75,24 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and the signals that end a process wait until the block is left.
+
+    The block is short: it removes files, and waits for nothing but a lock. SIGQUIT is not held
+    back, so a person has a way out; SIGKILL cannot be, and the next run completes what it left.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    waiting = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _handle_signals() -> None:
     for name in _ENDING:
         number = getattr(signal, name, None)

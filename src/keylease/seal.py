@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from keylease.errors import TamperedError, WrongKeyError
+from keylease.errors import InternalError, TamperedError, WrongKeyError
+from keylease.faults import border
 from keylease.memory import allocate, secure_clear
 from keylease.record import (
     DIGEST_BYTES,
@@ -246,7 +247,8 @@ def _derive(
         # The library leaves the key that it derived on the stack (seen by a scan). The same call in
         # the same place, without a secret, puts something else there.
         for source, target in ((material, key), (nothing, waste)):
-            HKDF(SHA256(), length, salt, info).derive_into(source, target)
+            with border(_unforeseen):
+                HKDF(SHA256(), length, salt, info).derive_into(source, target)
     finally:
         secure_clear(material)
     return key
@@ -272,7 +274,8 @@ def _box(key: memoryview, plaintext: bytes | memoryview, authenticated: bytes) -
         raise ValueError(msg)
     try:
         nonce = random_bytes(_NONCE_BYTES)
-        sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, authenticated)
+        with border(_unforeseen):
+            sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, authenticated)
     finally:
         secure_clear(key)
         _overwrite_stack(key)
@@ -284,16 +287,40 @@ def _unbox(key: memoryview, box: bytes, authenticated: bytes) -> memoryview:
     nonce = box[_LENGTH_BYTES : _LENGTH_BYTES + _NONCE_BYTES]
     ciphertext = memoryview(box)[_LENGTH_BYTES + _NONCE_BYTES :]
     plaintext = allocate(len(ciphertext) - _TAG_BYTES)
+    whole = False
     try:
-        AESGCM(key).decrypt_into(nonce, ciphertext, authenticated, plaintext)
-    except InvalidTag:
-        secure_clear(plaintext)
-        msg = "a sealed file that was changed since it was sealed"
-        raise TamperedError(msg) from None
+        with border(_unforeseen):
+            whole = _decrypt(key, nonce, ciphertext, authenticated, plaintext)
+        if not whole:
+            msg = "a sealed file that was changed since it was sealed"
+            raise TamperedError(msg)
     finally:
+        if not whole:
+            secure_clear(plaintext)
         secure_clear(key)
         _overwrite_stack(key)
     return plaintext
+
+
+def _decrypt(
+    key: memoryview,
+    nonce: bytes,
+    ciphertext: memoryview,
+    authenticated: bytes,
+    plaintext: memoryview,
+) -> bool:
+    """Return whether the tag is right."""
+    try:
+        AESGCM(key).decrypt_into(nonce, ciphertext, authenticated, plaintext)
+    except InvalidTag:
+        return False
+    return True
+
+
+def _unforeseen(fault: BaseException) -> InternalError:
+    """Return the refusal for a fault of the library: it says nothing about the file."""
+    msg = f"internal error: the cryptography library failed with {type(fault).__name__}"
+    return InternalError(msg)
 
 
 def _overwrite_stack(zeros: memoryview) -> None:

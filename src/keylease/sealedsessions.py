@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from keylease.clock import Deadline, Moment
     from keylease.echoes import Echo
+    from keylease.faults import Steps
     from keylease.model import Credential, Target
     from keylease.release import UnderWay
     from keylease.secret import Secret
@@ -133,19 +134,19 @@ class Sessions:
         self._in_time = in_time
         self._under_way = under_way
 
-    def of(self, target: Target, unsafe: list[StateError] | None = None) -> list[Found]:
+    def of(self, target: Target, steps: Steps | None = None) -> list[Found]:
         """Return what is in the target's bucket: same namespace, protocol and host, any path.
 
         Args:
             target: What is looked for.
-            unsafe: Takes the refusals of files that cannot be used, and the rest is returned.
+            steps: Takes what goes wrong with one file, and the others are returned.
 
         Raises:
             StateError: a file cannot be used, and nobody takes the refusal.
             LockTimeoutError: the answer is late.
         """
         try:
-            return self._within(bucket(self._key, target), unsafe)
+            return self._within(bucket(self._key, target), steps)
         except StateMissingError:
             return []
 
@@ -165,19 +166,17 @@ class Sessions:
         with self._directory.child(name) as inside:
             return ids(inside, SEALED)
 
-    def _within(self, name: str, unsafe: list[StateError] | None = None) -> list[Found]:
+    def _within(self, name: str, steps: Steps | None) -> list[Found]:
         found = []
         for session in self.ids(name):
-            if unsafe is None:
+            if steps is None:
                 # Thousands of users on one host are not looked at beyond the time of an answer.
                 # Who ends sessions takes the refusals, and is held up by nothing.
                 self._in_time()
-            try:
                 found.append(self.find(name, session))
-            except StateError as error:
-                if unsafe is None:
-                    raise
-                unsafe.append(error)
+            else:
+                with steps.step():
+                    found.append(self.find(name, session))
         return found
 
     def swept(self, boot: str) -> int | None:

@@ -18,6 +18,7 @@ from keylease.choice import Asked, absence, ended_error, newest
 from keylease.clock import NANOSECONDS
 from keylease.echo import echoed, holds
 from keylease.errors import AskedAgainError, PolicyError, SessionNotFoundError, StateError
+from keylease.faults import Steps
 from keylease.judgement import Judge
 from keylease.model import OPEN_GATE, Listing, Reply
 from keylease.operation import Operations, reason_of
@@ -461,11 +462,15 @@ class SessionService:
         sessions.demand_room(session, credential)
         self._audit.log(_entry("session.created", session), now)
         erased = sessions.put(session, credential, seconds=whole_seconds(session, now))
-        for found, old in live:
-            if (old.target, old.username) == (session.target, session.username):
-                self._judge.end(sessions, found, "replaced", now)
-        if sessions.weakened is not None:
-            self._audit.log_or_gap(_entry("session.weakened", session), now)
+        with Steps() as steps:
+            for found, old in live:
+                if (old.target, old.username) == (session.target, session.username):
+                    with steps.step():
+                        self._judge.end(sessions, found, "replaced", now)
+            if sessions.weakened is not None:
+                with steps.step():
+                    self._audit.log_or_gap(_entry("session.weakened", session), now)
+        steps.demand()
         return session._replace(erased=erased, weakened=sessions.weakened)
 
     def _use(
@@ -492,30 +497,33 @@ class SessionService:
         self, sessions: Sessions, live: list[Live], login: Request | Session, now: Moment
     ) -> None:
         """End the sessions of other users that a new login takes the place of."""
-        for found, session in live:
-            if session.target == login.target and session.username != login.username:
-                self._judge.end(sessions, found, "replaced", now)
+        with Steps() as steps:
+            for found, session in live:
+                if session.target == login.target and session.username != login.username:
+                    with steps.step():
+                        self._judge.end(sessions, found, "replaced", now)
+        steps.demand()
 
     def _end_answering(
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason
     ) -> list[Session]:
         with self._operation(target, username, "end") as (sessions, now):
-            unsafe: list[StateError] = []
-            judged = self._judge.sort(sessions, sessions.of(target, unsafe), now)
-            judged.unknown.extend(unsafe)
-            doomed = [
-                live
-                for live in (*judged.live, *judged.elsewhere)
-                if answers(live.session, target, username)
-                and (secret is None or holds(sessions, live, secret))
-            ]
-            for found, _ in doomed:
-                self._judge.end(sessions, found, reason, now)
+            doomed: list[Session] = []
             # One file that cannot be used does not keep the others alive.
+            with Steps() as steps:
+                judged = self._judge.sort(sessions, sessions.of(target, steps), now, steps)
+                for live in (*judged.live, *judged.elsewhere):
+                    with steps.step():
+                        if answers(live.session, target, username) and (
+                            secret is None or holds(sessions, live, secret)
+                        ):
+                            doomed.append(live.session)
+                            self._judge.end(sessions, live.found, reason, now)
             judged._replace(elsewhere=[]).demand_certainty()
+            steps.demand()
             if not doomed:
                 self._operations.refuse("not_found", target, username)
-            return [session for _, session in doomed]
+            return doomed
 
 
 def _again(session: Session) -> AskedAgainError:

@@ -23,7 +23,9 @@ from keylease.buckets import (
     sealed_files,
 )
 from keylease.clock import Deadline
-from keylease.errors import LockTimeoutError, StateError, UnsafeStateError
+from keylease.errors import KeyleaseError, LockTimeoutError, StateError, UnsafeStateError
+from keylease.faults import Steps
+from keylease.process import uninterrupted
 from keylease.release import UnderWay
 from keylease.sealedsessions import Sessions
 from keylease.shares import Shares
@@ -49,8 +51,8 @@ class Destroyed(NamedTuple):
     """The ids of those whose file is gone."""
     shares: list[str]
     """The ids of those whose share may still live; it dies by itself, or with the login."""
-    failures: list[StateError]
-    """What could not be removed, or could still be written by a release that was under way."""
+    failures: list[KeyleaseError]
+    """Why something could not be removed, or could still be written by a release under way."""
 
 
 class SessionStore:
@@ -101,38 +103,44 @@ class SessionStore:
     def destroy(
         self,
         doomed: Callable[[Header | None], bool],
-        announce: Callable[[str], None],
+        announce: Callable[[list[str]], None],
         keep: Callable[[Touch], bool],
     ) -> Destroyed:
         """Remove sealed files and their shares without a key. What fails keeps nothing else alive.
 
+        A signal that ends the process waits until all of them were tried.
+
         Args:
             doomed: Judges a file by its header, which is a claim; `None` if it has none.
-            announce: Called with the session's id before its file is removed.
+            announce: Called once, with the ids of all that were doomed, after they were removed.
             keep: Judges a touch record, which is a claim, too: whether an echo may still come.
-
-        Raises:
-            StateError: the directory itself cannot be used.
         """
-        done, under_way = Destroyed([], [], []), UnderWay()
-        with self._locked() as directory:
-            for name in bucket_names(directory):
-                with _collecting(done.failures), directory.child(name) as inside:
-                    for session in ids(inside, SEALED):
-                        with _collecting(done.failures):
-                            header = _claimed_header(inside, session)
-                            if doomed(header):
-                                announce(session)
-                                try:
-                                    # First, so that no crash leaves an echo that nothing tells.
-                                    _remember(directory, inside, session, keep)
-                                finally:
-                                    self._destroy(inside, session, header, done, under_way)
-                    echoes.tidy_bucket(directory, inside, keep)
-                with _collecting(done.failures):
-                    directory.remove_child(name)
-        under_way.wait(self._deadline)
-        done.failures.extend(under_way.failures())
+        done, over, under_way = Destroyed([], [], []), list[str](), UnderWay()
+
+        def end(directory: Directory, inside: Directory, session: str) -> None:
+            header = _claimed_header(inside, session)
+            if doomed(header):
+                over.append(session)
+                with steps.step():
+                    # First, so that no crash leaves an echo that nothing tells.
+                    _remember(directory, inside, session, keep)
+                self._destroy(inside, session, header, done, under_way)
+
+        with Steps(done.failures) as steps:
+            with steps.step(), self._locked() as directory, uninterrupted():
+                for name in bucket_names(directory):
+                    with steps.step(), directory.child(name) as inside:
+                        for session in ids(inside, SEALED):
+                            with steps.step():
+                                end(directory, inside, session)
+                        echoes.tidy_bucket(directory, inside, keep)
+                    with steps.step():
+                        directory.remove_child(name)
+            with steps.step():
+                announce(over)
+            with steps.step():
+                under_way.wait(self._deadline)
+            done.failures.extend(under_way.failures())
         return done
 
     def tidy(self, keep: Callable[[Touch], bool]) -> Tidied:
@@ -144,23 +152,23 @@ class SessionStore:
         Raises:
             StateError: something cannot be removed; the rest is removed all the same.
         """
-        touches, live = 0, set()
-        failures: list[StateError] = []
-        with self._locked() as directory, self._state() as state:
-            temporaries = state.sweep(ORPHAN_SECONDS) + directory.sweep(ORPHAN_SECONDS)
+        touches, temporaries, live = 0, 0, set()
+        with Steps() as steps, self._locked() as directory, self._state() as state:
+            for place in (state, directory):
+                with steps.step():
+                    temporaries += place.sweep(ORPHAN_SECONDS)
             for name in bucket_names(directory):
-                with _collecting(failures):
+                with steps.step():
                     with directory.child(name) as inside:
                         live.update(ids(inside, SEALED))
                         tidied = echoes.tidy_bucket(directory, inside, keep)
                     touches += tidied.touches
                     temporaries += tidied.temporaries
                     directory.remove_child(name)
-            with _collecting(failures):
+            with steps.step():
                 touches += echoes.tidy(directory, keep)
-            for failure in failures:
-                # A bucket that could not be looked into may have a session for any share.
-                raise failure
+            # A bucket that could not be looked into may have a session for any share.
+            steps.demand()
             # A share is made before its session's file, and both under this lock.
             return Tidied(touches, temporaries, self._shares.sweep(live))
 
@@ -217,15 +225,6 @@ class SessionStore:
             directory.lock(_LOCK, deadline or self._deadline),
         ):
             yield directory
-
-
-@contextmanager
-def _collecting(failures: list[StateError]) -> Iterator[None]:
-    """Keep what went wrong for later, so that the rest is done now."""
-    try:
-        yield
-    except StateError as error:
-        failures.append(error)
 
 
 def _claimed_header(inside: Directory, session: str) -> Header | None:

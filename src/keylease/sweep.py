@@ -7,14 +7,16 @@ A `store` does it for a moment, once a minute; `keylease gc` until everything wa
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.clock import Deadline
-from keylease.errors import StateError
+from keylease.errors import InternalError, StateError
+from keylease.faults import Steps
 from keylease.rules import awaits_echo, is_due
 
 if TYPE_CHECKING:
     from keylease.clock import Clock, Moment
+    from keylease.errors import KeyleaseError
     from keylease.judgement import Judge
     from keylease.sealedsessions import Sessions
     from keylease.store import SessionStore
@@ -24,12 +26,21 @@ if TYPE_CHECKING:
 _SECONDS: Final = 0.05
 
 
+class Swept(NamedTuple):
+    """What one sweep has done."""
+
+    sessions: int = 0
+    """How many sessions have ended."""
+    more: bool = False
+    """Whether something was not looked at."""
+    failures: tuple[KeyleaseError, ...] = ()
+    """What is wrong with single files; the rest was looked at all the same."""
+
+
 def sweep(
     judge: Judge, sessions: Sessions, now: Moment, deadline: Deadline, done: set[str]
-) -> tuple[int, bool]:
+) -> Swept:
     """Remove what is over, of any target, one file after the other until the deadline.
-
-    What is wrong with one file is told to whoever asks for its target, and to nobody else.
 
     Args:
         judge: Tells what is over.
@@ -37,46 +48,60 @@ def sweep(
         now: The clock reading that decides.
         deadline: When to stop.
         done: Ids and buckets that an earlier call looked at; this call skips them and adds its own.
-
-    Returns:
-        How many sessions have ended, and whether something was not looked at.
     """
     count = 0
-    for name in sessions.buckets():
-        if name in done:
-            continue
-        # The deadline is looked at after each step, so every call gets on by one step at least.
-        with suppress(StateError):
-            for session_id in sessions.ids(name):
-                if session_id not in done:
-                    done.add(session_id)
-                    with suppress(StateError):
-                        found = sessions.find(name, session_id)
-                        count += len(judge.sort(sessions, (found,), now).over)
-                    if not deadline.remaining():
-                        return count, True
-        done.add(name)
-        if not deadline.remaining():
-            return count, True
-    return count, False
+    with Steps() as steps:
+        for name in sessions.buckets():
+            if name in done:
+                continue
+            # The deadline is looked at after each step, so every call gets on by one step at least.
+            with steps.step():
+                for session_id in sessions.ids(name):
+                    if session_id not in done:
+                        done.add(session_id)
+                        with steps.step():
+                            found = sessions.find(name, session_id)
+                            count += len(judge.sort(sessions, (found,), now).over)
+                        if not deadline.remaining():
+                            return Swept(count, more=True, failures=tuple(steps.failures))
+            done.add(name)
+            if not deadline.remaining():
+                return Swept(count, more=True, failures=tuple(steps.failures))
+    return Swept(count, failures=tuple(steps.failures))
 
 
-def clean_up(judge: Judge, store: SessionStore, keys: VaultKeys, clock: Clock) -> None:
+def clean_up(
+    judge: Judge, store: SessionStore, keys: VaultKeys, clock: Clock
+) -> list[KeyleaseError]:
     """Remove what is over or of no use, of any target, as far as a short time reaches.
 
     Only if nobody has for a while, and nobody else has the lock: where many store at once, they
     wait for each other already.
+
+    Returns:
+        The faults that came up (`keylease.faults`): what was stored before is stored all the same.
+        What else is wrong with a file is told to whoever asks for its target.
     """
-    with suppress(StateError), store.exclusive(keys, at_once=True) as sessions:
-        now, deadline = clock.now(), Deadline(_SECONDS)
-        if not (deadline.remaining() and is_due(sessions.swept(now.boot), now)):
-            return
-        sweep(judge, sessions, now, deadline, set())
-        with suppress(StateError):
-            sessions.tidy_echoes(awaits_echo(now), deadline)
-        for name in sessions.buckets():
-            if not deadline.remaining():
-                return  # and the next one goes on, from another bucket
-            with suppress(StateError):
-                sessions.tidy(name, awaits_echo(now), deadline)
-        sessions.mark_swept(now)
+    with (
+        Steps() as steps,
+        steps.step(),
+        suppress(StateError),
+        store.exclusive(keys, at_once=True) as sessions,
+    ):
+        _clean_up(judge, sessions, clock.now(), steps)
+    return [each for each in steps.failures if isinstance(each, InternalError)]
+
+
+def _clean_up(judge: Judge, sessions: Sessions, now: Moment, steps: Steps) -> None:
+    deadline = Deadline(_SECONDS)
+    if not (deadline.remaining() and is_due(sessions.swept(now.boot), now)):
+        return
+    steps.failures.extend(sweep(judge, sessions, now, deadline, set()).failures)
+    with steps.step(), suppress(StateError):
+        sessions.tidy_echoes(awaits_echo(now), deadline)
+    for name in sessions.buckets():
+        if not deadline.remaining():
+            return  # and the next one goes on, from another bucket
+        with steps.step(), suppress(StateError):
+            sessions.tidy(name, awaits_echo(now), deadline)
+    sessions.mark_swept(now)

@@ -66,7 +66,7 @@ class Revocation(NamedTuple):
     first: bool
     """Whether it is not written down yet."""
     audit: Secret | None
-    """The audit key, which outlives the vault key; `None` if it cannot be had."""
+    """The audit key, which outlives the vault key; `None` if it was not asked for, or not found."""
 
 
 class Vault:
@@ -281,6 +281,15 @@ class Vault:
         """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
         return generations.read_audit(record, self.keystore(record))
 
+    def audit_key_left(self) -> Secret | None:
+        """Return the audit key of a vault that is marked as revoked; `None` if it cannot be had."""
+        record = self.record()
+        try:
+            return None if record is None else self.audit_key(record)
+        except KeychainUnavailableError:
+            # The user named another keychain. Lines can do without a MAC.
+            return None
+
     def audit_keys(self) -> list[Secret]:
         """Return the audit keys that the keychain has, the present one first.
 
@@ -323,11 +332,10 @@ class Vault:
             record = read(state)
             if record is None or not record.generation:
                 return None
-            keystore = self.keystore(record)
             if record.revoked is not None:
-                return Revocation(
-                    record.generation, first=False, audit=generations.read_audit(record, keystore)
-                )
+                # No question to a keychain comes before what is left was destroyed.
+                return Revocation(record.generation, first=False, audit=None)
+            keystore = self.keystore(record)
             if generations.forgotten(record, keystore, now):
                 return None
             session, audit = keystore.read((record.session_item, record.audit_item))

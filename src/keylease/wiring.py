@@ -18,6 +18,7 @@ from keylease.audit.pin import FirstOf, Nowhere
 from keylease.audit.witness import Nobody, SystemLog
 from keylease.clock import BootClock, Deadline
 from keylease.errors import ConfigError, StateError
+from keylease.faults import border
 from keylease.listings import Listings, parent
 from keylease.model import Settings
 from keylease.paths import state_directory
@@ -156,14 +157,20 @@ def _configured(
     """Return what is configured, if that can be told, and how sessions live."""
     options = {"keychain": keychain, "idle_timeout": timeout}
     try:
-        found = config.load(
-            options, user=config.user_file(), policy=policy or config.machine_policy()
-        )
+        with border(_unreadable):
+            found = config.load(
+                options, user=config.user_file(), policy=policy or config.machine_policy()
+            )
     except ConfigError as error:
         # Not swallowed: whatever releases anything refuses with it. What ends sessions goes on,
         # or a slip in a file would keep alive what its user wants to end.
         return None, Settings(refusal=error)
     return found, found.settings
+
+
+def _unreadable(fault: BaseException) -> ConfigError:
+    name = type(fault).__name__
+    return ConfigError(f"the configuration cannot be read: its parser failed with {name}")
 
 
 def _audited(

@@ -339,7 +339,7 @@ def test_names_of_our_own_keys_go_past_the_sessions(console, ring, platform, mon
     assert ring.get_credential("keylease:https://pypi.example", None) is None
     ring.set_password("keylease:1", "keylease", "x")
     ring.delete_password("keylease:1", "keylease")
-    with pytest.raises(AssertionError):
+    with pytest.raises(errors.KeyringError, match="internal error: AssertionError"):
         ring.get_password(URL, "ada")
 
 

@@ -39,6 +39,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "vault.created": _Kind(("configuration",), ("creation",)),
     "vault.revoked": _Kind(("configuration",), ("deletion",)),
     "key.rotated": _Kind(("configuration",), ("change",)),
+    "key.deleted": _Kind(("configuration",), ("deletion",)),
     "key.exported": _Kind(("configuration",), ("access",)),
     "session.created": _Kind(_LOGIN, ("start",)),
     "session.validated": _Kind(("session",), ("info",)),

@@ -16,6 +16,7 @@ Event = Literal[
     "vault.created",
     "vault.revoked",
     "key.rotated",
+    "key.deleted",
     "key.exported",
     "session.created",
     "session.validated",
@@ -53,6 +54,7 @@ RefusalReason = Literal[
     "credential_expired",
     "policy",
     "config",
+    "internal",
 ]
 """Why something was not done. Beside them stand the reasons for which a session ended."""
 
@@ -83,6 +85,9 @@ FIELDS: Final[Mapping[str, Shape]] = {
     "vault.created": Shape(_DONE),
     "vault.revoked": Shape(_DONE),
     "key.rotated": Shape({**_DONE, "refused": frozenset({"keychain_unavailable", "state"})}),
+    "key.deleted": Shape(
+        {**_DONE, "refused": frozenset({"keychain_unavailable", "not_found", "state"})}
+    ),
     "key.exported": Shape(_DONE),
     "session.created": _SESSION,
     "session.validated": _SESSION,

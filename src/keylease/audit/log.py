@@ -18,11 +18,13 @@ from keylease.audit.pin import Nowhere
 from keylease.audit.witness import Nobody
 from keylease.clock import Deadline
 from keylease.errors import AuditError, StateError
+from keylease.faults import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keylease.clock import Moment
+    from keylease.model import Target
     from keylease.secret import Secret
     from keylease.statefile import Directory
 
@@ -74,6 +76,7 @@ class AuditLog:
         self._around = around
         self._configured = configured
         self._patience = _ENDING_SECONDS
+        self._told: BaseException | None = None
         self.key: Secret | None = None
         """The audit key, once the keychain gave it. A line written without it has no `mac`; the
         next line that has one vouches for it through `prev`."""
@@ -100,13 +103,29 @@ class AuditLog:
         If that cannot be done the lost lines are counted, and the next line that can be written
         is preceded by an `audit.gap` line with their number.
         """
-        deadline = Deadline(min(self._patience, self._deadline.remaining()))
-        try:
-            self._write(entry, at, sync=False, deadline=deadline)
-        except AuditError:
-            # Who could not write one line will not wait for the next.
-            self._patience = 0.0
-            self._count_lost()
+        entry.check()
+        with Steps() as steps:
+            with steps.step():
+                deadline = Deadline(min(self._patience, self._deadline.remaining()))
+                self._write(entry, at, sync=False, deadline=deadline)
+            if steps.failures:
+                # Who could not write one line will not wait for the next.
+                self._patience = 0.0
+                with steps.step():
+                    self._count_lost()
+
+    def log_fault(
+        self,
+        error: BaseException,
+        at: Moment,
+        target: Target | None = None,
+        username: str | None = None,
+    ) -> None:
+        """Write down, once, that something was not done because of a fault (`keylease.faults`)."""
+        if error is not self._told:
+            self._told = error
+            entry = Entry("session.refused", "refused", "internal", None, target, username)
+            self.log_or_gap(entry, at)
 
     def _write(self, entry: Entry, at: Moment, *, sync: bool, deadline: Deadline) -> None:
         entry.check()

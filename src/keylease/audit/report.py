@@ -35,6 +35,7 @@ NOTABLE: Final = frozenset(
         "vault.created",
         "vault.revoked",
         "key.rotated",
+        "key.deleted",
         "key.exported",
         "config.changed",
         "audit.gap",

@@ -13,6 +13,7 @@ import click
 from keylease import __version__, keystores
 from keylease.cli.base import Group, Program, complain, see_help
 from keylease.errors import KeyleaseError, UsageError
+from keylease.faults import as_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +88,8 @@ def main(argv: Sequence[str]) -> int:
     except SystemExit as error:
         # click's own way out where a reader of the help goes away.
         code = error.code
+    except BaseException as error:  # noqa: BLE001 - a person is told one line, and no traceback
+        return complain(as_refusal(error))
     return code if isinstance(code, int) else 0
 
 

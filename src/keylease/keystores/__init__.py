@@ -10,7 +10,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from keylease.errors import KeychainMissingError, UsageError
+from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
+from keylease.faults import border
+from keylease.keystores.base import unusable
 
 if TYPE_CHECKING:
     from keylease.clock import Deadline
@@ -58,10 +60,16 @@ def open_keystore(name: str, deadline: Deadline) -> KeyStore:
 
     Raises:
         UsageError: there is none of that name, or it is one that does not keep secrets.
+        KeychainUnavailableError: its library cannot be loaded.
     """
     check_name(name)
-    module = import_module(KEYSTORES[name.partition(":")[0]])
-    return cast("KeyStore", module.open_keystore(name, deadline))
+
+    def refuse(fault: BaseException) -> KeychainUnavailableError:
+        return unusable(f"keychain {name}", fault)
+
+    with border(refuse):
+        module = import_module(KEYSTORES[name.partition(":")[0]])
+        return cast("KeyStore", module.open_keystore(name, deadline))
 
 
 def check_name(name: str) -> None:

@@ -8,13 +8,18 @@ vault is destroyed on that word. A provider that is not sure raises.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from keylease.base64text import DIGITS, PADDING
+from keylease.errors import KeychainUnavailableError
+from keylease.faults import border
 from keylease.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 KEY_BYTES: Final = 32
 TEXT_BYTES: Final = 44
@@ -100,6 +105,39 @@ class KeyStore(Protocol):
 
     def removal_command(self, item: Item) -> str:
         """Return the platform's own command that deletes the item, for people to copy."""
+
+
+_QUESTIONS: Final = ("instance", "probe", "read", "add", "delete")
+
+
+def answering(provider: type[T]) -> type[T]:
+    """Let a keychain's class give the three answers and no other.
+
+    Whatever else one of its calls raises (a parser's `AssertionError` for a malformed message, a
+    `RecursionError` for a nested one, a `MemoryError`) says nothing about the item, so it is
+    *unavailable*. Each class decorates itself with this.
+    """
+    for name in _QUESTIONS:
+        setattr(provider, name, _answering(getattr(provider, name)))
+    return provider
+
+
+def _answering(question: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(question)
+    def ask(self: KeyStore, *items: object) -> object:
+        def refuse(fault: BaseException) -> KeychainUnavailableError:
+            return unusable(self.title, fault)
+
+        with border(refuse):
+            return question(self, *items)
+
+    return ask
+
+
+def unusable(title: str, fault: BaseException) -> KeychainUnavailableError:
+    """Return the refusal for a fault (`keylease.faults`) in a keychain or its library."""
+    msg = f"the {title} cannot be used: it failed with {type(fault).__name__}"
+    return KeychainUnavailableError(msg)
 
 
 _VALUES: Final = {digit: value for value, digit in enumerate(DIGITS)}

@@ -27,7 +27,7 @@ from keylease.keyctl import (
     USER_KEYRING,
     Calls,
 )
-from keylease.keystores.base import KEY_BYTES, MEMORY
+from keylease.keystores.base import KEY_BYTES, MEMORY, answering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,7 @@ REASONS: Final = {
 }
 
 
+@answering
 class KernelKeyStore:
     """The kernel's keyring of this user.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, Typ
 
 from keylease import base64text
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
-from keylease.keystores.base import KEY_BYTES, USERNAME, Item, key_from_text
+from keylease.keystores.base import KEY_BYTES, USERNAME, Item, answering, key_from_text
 from keylease.memory import secure_clear
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ REFUSED: Final = {
 RECOMMENDED: Final = 1
 
 
+@answering
 class LibraryKeyStore:
     """One backend of the `keyring` library.
 

@@ -34,6 +34,7 @@ from keylease.keystores.base import (
     TEXT_BYTES,
     USERNAME,
     Item,
+    answering,
     key_from_text,
 )
 from keylease.memory import allocate, secure_clear
@@ -97,6 +98,7 @@ class _Found(NamedTuple):
     """The collections that could not be searched."""
 
 
+@answering
 class SecretServiceKeyStore:
     """The Secret Service on the session bus.
 
@@ -389,7 +391,7 @@ class _Bus:
         session = _call(ROOT, SERVICE, "OpenSession", "sv", ("plain", ("s", "")))
         try:
             _, opened = self.ask((message_bus.Hello(), "s"), (session, "vo"))
-        except KeychainUnavailableError:
+        except BaseException:
             self._socket.close()
             raise
         self.session = str(opened[1])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from keylease.faults import Steps, border
 from keylease.shares.base import ShareUnavailableError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Shares:
         Raises:
             ShareUnavailableError: nothing can be said about it.
         """
-        return self._of(header).read(session)
+        with border(_unforeseen):
+            return self._of(header).read(session)
 
     def prolong(self, header: Header | None, session: str, seconds: int) -> None:
         """Let the share live for so many seconds from now.
@@ -60,7 +61,8 @@ class Shares:
             ShareUnavailableError: it cannot be reached.
         """
         if header is not None:
-            self._of(header).prolong(session, seconds)
+            with border(_unforeseen):
+                self._of(header).prolong(session, seconds)
 
     def destroy(self, header: Header | None, session: str) -> bool:
         """Destroy the share, wherever it is if there is no header, and return whether it is gone.
@@ -68,20 +70,22 @@ class Shares:
         If it cannot be reached it dies by itself, or with the login.
         """
         wanted = self._stores.keys() if header is None else {header.share}
-        gone = wanted <= self._stores.keys()
-        for kind in wanted & self._stores.keys():
-            try:
-                self._stores[kind].destroy(session)
-            except ShareUnavailableError:
-                gone = False
-        return gone
+        with Steps() as steps:
+            for kind in wanted & self._stores.keys():
+                with steps.step():
+                    self._stores[kind].destroy(session)
+        return wanted <= self._stores.keys() and not steps.failures
 
     def sweep(self, live: set[str]) -> int:
         """Destroy the shares that no live session has, where they do not die by themselves."""
         swept = 0
-        for store in self._stores.values():
-            with suppress(ShareUnavailableError):
-                swept += store.sweep(live)
+        with Steps() as steps:
+            for store in self._stores.values():
+                with steps.step():
+                    swept += store.sweep(live)
+        for failure in steps.failures:
+            if not isinstance(failure, ShareUnavailableError):
+                raise failure
         return swept
 
     def _of(self, header: Header) -> ShareStore:
@@ -90,3 +94,7 @@ class Shares:
             msg = f"the session's share is in a store of kind {header.share}, which is not here"
             raise ShareUnavailableError(msg)
         return store
+
+
+def _unforeseen(fault: BaseException) -> ShareUnavailableError:
+    return ShareUnavailableError(f"the session's share cannot be reached: {type(fault).__name__}")

@@ -124,7 +124,7 @@ def test_gc_deletes_the_keys_of_killed_rotations(console, monkeypatch):
             patch.setattr(console.keystore, "delete", killed)
             console.run("key", "rotate")
 
-    assert "removed 1 session that had ended, 2 old vault keys\n" == console.run("gc").out
+    assert "removed 2 old vault keys\n" == console.run("gc").out
     assert "there is nothing to remove\n" == console.run("gc").out
 
 
