@@ -25,6 +25,7 @@ DIRECTORY = (
     "append",
     "remove",
     "remove_child",
+    "withdraw",
     "sweep",
     "lock",
 )
