@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 from keylease.protocols import PROTOCOLS
 
@@ -78,6 +79,7 @@ def modules_of(
         capture_output=True,
         text=True,
         check=True,
+        timeout=WAIT_SECONDS,
     )
     code, modules = json.loads(done.stderr)
     assert code == 0
@@ -176,7 +178,11 @@ def test_a_protocol_imports_nothing_heavy(tool: str) -> None:
     """What reads a tool's words needs no library to do it."""
     code = f"import sys; from keylease.protocols import load; load({tool!r}); print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT_SECONDS,
     )
 
     assert set() == (FORBIDDEN | {"json"}) & set(done.stdout.split())
@@ -194,6 +200,7 @@ def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> N
         capture_output=True,
         text=True,
         check=True,
+        timeout=WAIT_SECONDS,
     )
 
     assert "password=secret" in done.stdout
@@ -249,6 +256,7 @@ def test_files_that_are_not_there_cost_one_look_each(kernel_home: Throwaway) -> 
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
     require("ptrace" not in done.stderr, "strace", "it may not trace here")
 

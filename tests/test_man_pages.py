@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.__main__ import OPERATIONS
 from keylease.cli import keylease
@@ -104,6 +105,7 @@ def test_page_has_no_fault(page, words):
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert "" == done.stderr
@@ -121,7 +123,11 @@ def test_fault_is_found(tmp_path):
     page.write_text('.TH A 1 "" "" ""\n.SH NAME\n.nosuchrequest\n')
 
     done = subprocess.run(
-        [program, "-man", "-ww", "-Tutf8", "-z", page], capture_output=True, text=True, check=False
+        [program, "-man", "-ww", "-Tutf8", "-z", page],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert "nosuchrequest" in done.stderr

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 from support.kernel_keyring import require_kernel_keyring, require_keyctl
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 import keylease
 
@@ -185,7 +186,9 @@ def test_keys_of_the_kernel_keyring_are_invalidated(people):
 def test_every_user_is_revoked(people):
     """Root runs one script, and each user's key, shares and files are gone."""
     ada, bob = people
-    can = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    can = subprocess.run(
+        ["unshare", "--mount", "true"], capture_output=True, check=False, timeout=WAIT_SECONDS
+    )
     require(can.returncode == 0, "second-user", "this sandbox lets nobody mount anything")
     passwd = ada.home.parent / "passwd"
     lines = [f"{each.name}:x:{each.uid}:{each.uid}::{each.home}:/bin/sh" for each in people]

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from support.gits import GITS
+from support.waiting import WAIT_SECONDS
 
 if sys.platform != "win32":
     from support.pseudo_terminal import PseudoTerminal
@@ -90,6 +91,7 @@ def test_every_git_is_answered_with_and_without_its_path(home, git):
             capture_output=True,
             text=True,
             check=True,
+            timeout=WAIT_SECONDS,
         )
         assert f"password={CANARY}\n" in done.stdout
 

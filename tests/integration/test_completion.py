@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.cli.setup import TOOLS
 
@@ -33,7 +34,12 @@ def test_shell_offers_the_commands(kernel_home, shell):
     words = [program, "-c", ASK[shell], *(["bash"] if shell == "bash" else []), path]
 
     done = subprocess.run(
-        words, env=kernel_home.environment, capture_output=True, text=True, check=False
+        words,
+        env=kernel_home.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
     )
 
     offered = {line.split("\t")[0].split(",")[-1] for line in done.stdout.splitlines()}

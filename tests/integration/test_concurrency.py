@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,7 @@ def at_once(home: Throwaway, asked: Iterable[tuple[str, bytes]]) -> list[tuple[i
         helper.stdin.write(message)
         helper.stdin.close()
         helper.stdin = None
-    answers = [helper.communicate()[0] for helper, _ in helpers]
+    answers = [helper.communicate(timeout=WAIT_SECONDS)[0] for helper, _ in helpers]
     return [
         (helper.returncode, answer) for (helper, _), answer in zip(helpers, answers, strict=True)
     ]
@@ -134,7 +135,7 @@ def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operatio
         except subprocess.TimeoutExpired:
             os.kill(helper.pid, signal.SIGKILL)
             killed += 1
-        answer, _ = helper.communicate()
+        answer, _ = helper.communicate(timeout=WAIT_SECONDS)
         if operation == "get":
             assert answer == b"" or answer.endswith(b"\n")
 

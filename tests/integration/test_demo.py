@@ -14,6 +14,7 @@ from support.git_server import find_git
 from support.kernel_keyring import require_kernel_keyring
 from support.requirements import require
 from support.throwaway import PROGRAMS, find_program
+from support.waiting import WAIT_SECONDS
 
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
@@ -45,7 +46,7 @@ def play(tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=WAIT_SECONDS)
 
 
 def keys(vault):

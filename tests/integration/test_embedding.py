@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.shares.kernel import KernelShares
 from keylease.testing import KeyStoreContract
@@ -30,6 +31,7 @@ PRINTED = re.findall(r"^It prints:\n\n```\n(.*?)^```$", DOCUMENT, re.DOTALL | re
 THREADS = """
 from concurrent.futures import ThreadPoolExecutor
 import keylease
+from support.waiting import WAIT_SECONDS
 
 sessions = keylease.session_service()
 target, _ = keylease.parse_url("https://api.weather.example")
@@ -74,7 +76,7 @@ def api():
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-        thread.join()
+        thread.join(WAIT_SECONDS)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from support.git_server import GitServer, find_git
 from support.gits import GITS, Git
 from support.requirements import require
 from support.throwaway import find_program
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,7 +300,9 @@ def test_worktree_cannot_slip_in_code(helped: Throwaway, server: GitServer) -> N
 
     assert 0 == listed.returncode, listed.stderr
     assert not (helped.home / "sprung").exists()
-    control = subprocess.run([sys.executable, "-c", "import json"], cwd=trap, check=False)
+    control = subprocess.run(
+        [sys.executable, "-c", "import json"], cwd=trap, check=False, timeout=WAIT_SECONDS
+    )
     assert (0, True) == (control.returncode, (helped.home / "sprung").exists())
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.fuzz import EXAMPLES
 from support.git_messages import NAMES, any_message, git_reads, messages
 from support.gits import GITS, MISSING
+from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Moment
 from keylease.errors import RequestError
@@ -59,6 +60,7 @@ def _fill(request, tmp_path):
             check=False,
             cwd=tmp_path,
             env=os.environ | real.environment | {"HOME": str(tmp_path)},
+            timeout=WAIT_SECONDS,
         )
 
     fill.version = real.version

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.rig import EXAMPLE, Rig, bring
+from support.waiting import WAIT_SECONDS
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "admin.md").read_text(encoding="utf-8")
 
@@ -78,7 +79,12 @@ class Shipper:
     def run(self):
         """Run it to its end, and return its exit code and what it says."""
         done = subprocess.run(
-            self._words, capture_output=True, env=self._environment, text=True, check=False
+            self._words,
+            capture_output=True,
+            env=self._environment,
+            text=True,
+            check=False,
+            timeout=WAIT_SECONDS,
         )
         return done.returncode, done.stderr
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 URL = "https://git.example"
 QUESTION = "protocol=https\nhost=git.example\n\n"
@@ -65,7 +66,10 @@ def machine(kernel_home, tmp_path):
         if Path("/etc", name).exists():
             shutil.copy(Path("/etc", name), etc / name)
     tried = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", ENTER, etc, "true"], capture_output=True, check=False
+        ["unshare", "--mount", "sh", "-c", ENTER, etc, "true"],
+        capture_output=True,
+        check=False,
+        timeout=WAIT_SECONDS,
     )
     require(tried.returncode == 0, "unshare", f"no mounts here: {tried.stderr!a}")
     wish = kernel_home.home / ".config" / "keylease" / "config.toml"

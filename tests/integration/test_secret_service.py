@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.requirements import require
 from support.secret_service import LOGIN, ROOT, GnomeKeyring
+from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
@@ -242,7 +243,7 @@ def prompting(keyring, secret_tool):
     yield prompting
     for tool in tools:
         tool.kill()
-        tool.wait()
+        tool.wait(WAIT_SECONDS)
 
 
 def test_no_operation_ever_prompts(keyring, prompting):

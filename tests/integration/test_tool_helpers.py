@@ -14,6 +14,7 @@ if sys.platform == "win32":
     pytest.skip("the standard library has no terminal to test with here", allow_module_level=True)
 
 from support.pseudo_terminal import PseudoTerminal
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def test_cargo_is_greeted_and_answered_line_by_line(kernel_home: Throwaway) -> N
         assert "other" == say(peer, kind="login", token="")["Err"]["kind"]
         assert {"Ok": {"kind": "logout"}} == say(peer, kind="logout")
         assert {"Err": {"kind": "not-found"}} == say(peer, kind="get")
-        said, complaints = peer.communicate()
+        said, complaints = peer.communicate(timeout=WAIT_SECONDS)
 
     assert (b"", 0) == (said, peer.returncode)
     assert b"has ended: logout" in complaints or b"" == complaints

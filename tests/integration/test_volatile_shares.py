@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.kernel_keyring import require_kernel_keyring, require_keyctl
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 from keylease import seal
 from keylease.clock import Deadline
@@ -129,7 +130,12 @@ def test_end_in_real_time_leaves_nothing_to_open(home, tmp_path):
     assert file.exists()
     line = listed(file.stem)
     assert not line or "expd" in line.split()
-    read = subprocess.run(["keyctl", "pipe", f"0x{serial}"], capture_output=True, check=False)
+    read = subprocess.run(
+        ["keyctl", "pipe", f"0x{serial}"],
+        capture_output=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
     assert (b"", True) == (read.stdout, read.returncode != 0)
     with pytest.raises(WrongKeyError):
         seal.open_label(seal.Keys(vault_key(home)), kept)
@@ -258,7 +264,11 @@ def test_where_nothing_forgets_the_end_is_a_policy(desk, tmp_path, where):
         del desk.environment["XDG_RUNTIME_DIR"]
     else:
         disk = subprocess.run(
-            ["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True
+            ["stat", "-f", "-c", "%T", tmp_path],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=WAIT_SECONDS,
         )
         require(disk.stdout.strip() != "tmpfs", "linux", "the tests' own directory is in memory")
 

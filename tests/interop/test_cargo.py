@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from support.api_server import Answer, ApiServer
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,13 @@ class Rig(NamedTuple):
 def rig(kernel_home: Throwaway) -> Iterator[Rig]:
     """Return a home where cargo asks keylease, and a registry."""
     require(shutil.which("cargo"), "cargo", "it is not on PATH")
-    told = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        ["cargo", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
     found = re.match(r"cargo 1\.([0-9]+)\.", told.stdout)
     # The release notes of cargo 1.74: credential providers are stable from then on.
     require(found and int(found[1]) >= 74, "cargo", f"it is too old: {told.stdout.strip()}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from support.registry import Registry, require_registry
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +198,7 @@ def test_docker_py_is_answered(rig: Rig) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert done.returncode == 0, done.stderr

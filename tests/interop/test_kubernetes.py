@@ -15,6 +15,7 @@ import pytest
 from support.api_server import Answer, ApiServer
 from support.clients import find_client
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 from support.web_server import make_certificate
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
     require("--exec-provide-cluster-info" in told.stdout, "kubectl", "it is too old for setup")
     seen: list[str] = []

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.waiting import WAIT_SECONDS, wait_until_it_wants_more
+
 from keylease.model import Credential, Request, Target
 from keylease.secret import Secret
 
@@ -95,12 +97,11 @@ def test_secret_is_in_no_argument_and_no_variable(kernel_home: Throwaway) -> Non
         assert helper.stdin is not None
         # Without its last line the message is not complete, so the helper is still there.
         os.write(helper.stdin.fileno(), STORE.encode())
-        while b"keylease" not in Path(f"/proc/{helper.pid}/cmdline").read_bytes():
-            assert helper.poll() is None
+        wait_until_it_wants_more(helper.pid, helper.stdin.fileno())
         shown = [Path(f"/proc/{helper.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
         helper.stdin.close()
         helper.stdin = None
-        helper.communicate()
+        helper.communicate(timeout=WAIT_SECONDS)
 
     assert 0 == helper.returncode
     assert all(b"keylease" in text.lower() for text in shown), "the control: they could be read"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError
@@ -18,6 +19,7 @@ HOLDER = """
 import sys
 from keylease.clock import Deadline
 from keylease.statefile import Directory
+from support.waiting import WAIT_SECONDS
 with Directory.open(sys.argv[1]) as state, state.lock("lock", Deadline(10)):
     print("held", flush=True)
     sys.stdin.read()
@@ -139,6 +141,7 @@ def test_child_of_the_holder_does_not_keep_the_lock(state, place, environment):
         capture_output=True,
         check=True,
         text=True,
+        timeout=WAIT_SECONDS,
     )
 
     assert "again, alive\n" == done.stdout

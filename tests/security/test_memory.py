@@ -30,6 +30,7 @@ from support.memory_scan import (
     stopped_at_its_end,
 )
 from support.requirements import require
+from support.waiting import WAIT_SECONDS, process_state, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,13 +275,10 @@ def test_a_forked_child_has_no_secret(way) -> None:
     finally:
         for pid in filter(None, (child, parent.pid)):
             os.kill(pid, signal.SIGKILL)
-        parent.communicate()
+        parent.communicate(timeout=WAIT_SECONDS)
 
     assert {"parent": 1, "child": 0} == hits
 
 
 def _wait_until_stopped(pid: int) -> None:
-    while True:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            if file.read().rpartition(b")")[2].split()[0] == b"T":
-                return
+    wait_until(lambda: process_state(pid) == "T", f"process {pid} is stopped")

@@ -24,6 +24,7 @@ from support.memory_scan import (
     require_scan,
     stopped_at_its_end,
 )
+from support.waiting import wait_until_it_wants_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,11 +191,8 @@ def search_waiting(peer: Popen[bytes], searched: list[Needle]) -> Scan:
     """Return what is in the memory of a process that waits for its next message."""
     from keylease.cli.doctor.scan import scan  # noqa: PLC0415 - not on every platform
 
-    while True:
-        with open(f"/proc/{peer.pid}/wchan", encoding="ascii") as file:  # noqa: PTH123
-            if "pipe_read" in file.read():
-                break
-        assert peer.poll() is None
+    assert peer.stdin is not None
+    wait_until_it_wants_more(peer.pid, peer.stdin.fileno())
     memory, maps = (os.open(f"/proc/{peer.pid}/{file}", os.O_RDONLY) for file in ("mem", "maps"))
     try:
         return scan(maps, memory, searched)
@@ -217,11 +215,12 @@ def test_nothing_is_left_between_two_messages(home: Throwaway) -> None:
         ):
             peer.stdin.write(line)
             assert expected in peer.stdout.readline()
+            # Whoever has read a blank is done with the message before it.
+            peer.stdin.write(b" ")
             places += left(search_waiting(peer, wanted(home)))
         peer.stdin.write(cargo("login", token=TEXT)[:-1])
-        # It is waiting before and after; only its memory tells whether it has read.
-        while not (control := search_waiting(peer, credential())).hits["password"]:
-            assert peer.poll() is None
+        control = search_waiting(peer, credential())
+        assert control.hits["password"], "the control: half a message is in its memory"
 
     assert [] == places
     assert all("anonymous" in place for place in control.places), "it is in the arena, only there"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.requirements import require
+from support.waiting import WAIT_SECONDS, wait_until_it_wants_more
 
 if sys.platform != "linux":
     pytest.skip("/proc and core files are looked at as Linux has them", allow_module_level=True)
@@ -71,17 +72,14 @@ def waiting(program: str, directory: Path, **environment: str) -> Iterator[int]:
         env={"HOME": str(directory), "PATH": os.environ["PATH"], **environment},
     )
     try:
-        while not _reads(helper.pid):
-            assert helper.poll() is None
+        assert helper.stdin is not None
+        # The start of a message or a password: whoever has read it waits for the rest.
+        os.write(helper.stdin.fileno(), b"protocol=https")
+        wait_until_it_wants_more(helper.pid, helper.stdin.fileno())
         yield helper.pid
     finally:
         helper.kill()
-        helper.communicate()
-
-
-def _reads(pid: int) -> bool:
-    with open(f"/proc/{pid}/wchan", encoding="ascii") as file:  # noqa: PTH123
-        return "pipe_read" in file.read()
+        helper.communicate(timeout=WAIT_SECONDS)
 
 
 def look(pid: int) -> set[str]:
@@ -101,6 +99,7 @@ def look(pid: int) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
+        timeout=WAIT_SECONDS,
     )
     return set(done.stdout.split())
 
@@ -125,7 +124,12 @@ def test_no_debugger_attaches(tmp_path) -> None:
         with waiting(WAITING, tmp_path, **environment) as pid:
             words = ("gdb", "-nx", "-batch", "-p", str(pid), "-ex", "info inferiors")
             done = subprocess.run(
-                as_user(*words), capture_output=True, text=True, check=False, cwd=tmp_path
+                as_user(*words),
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+                timeout=WAIT_SECONDS,
             )
             said[name] = done.stdout + done.stderr
 
@@ -160,7 +164,9 @@ def test_a_crash_leaves_no_core(tmp_path, how) -> None:
         directory.mkdir()
         directory.chmod(0o777)
         words = [sys.executable, "-c", CRASH.format(drop=DROP), way]
-        crashed = subprocess.run(words, cwd=directory, capture_output=True, check=False)
+        crashed = subprocess.run(
+            words, cwd=directory, capture_output=True, check=False, timeout=WAIT_SECONDS
+        )
         assert -11 == crashed.returncode
         dumps[way] = len(list(directory.iterdir()))
 
@@ -187,6 +193,7 @@ def test_nothing_is_inherited_but_the_standard_streams(tmp_path) -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=WAIT_SECONDS,
         )
 
     before, after = map(ast.literal_eval, done.stdout.splitlines())
@@ -213,6 +220,7 @@ def test_nothing_is_imported_from_the_current_directory(kernel_home, way) -> Non
         cwd=kernel_home.home,
         capture_output=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert 0 == done.returncode, done.stderr

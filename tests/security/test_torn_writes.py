@@ -15,6 +15,7 @@ from pkgutil import resolve_name
 
 import pytest
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 from keylease.errors import StateError, StateMissingError
 from keylease.statefile import Directory
@@ -314,7 +315,10 @@ def test_full_disk(tmp_path):
     require(shutil.which("unshare") and os.geteuid() == 0, "root", "mounting a small tmpfs")
     mount = 'mount -t tmpfs -o size=64k tmpfs "$0" && exec "$@"'
     probe = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mount, tmp_path, "true"], capture_output=True, check=False
+        ["unshare", "-m", "sh", "-c", mount, tmp_path, "true"],
+        capture_output=True,
+        check=False,
+        timeout=WAIT_SECONDS,
     )
     require(probe.returncode == 0, "mount", "this container mounts nothing")
 
@@ -369,7 +373,9 @@ def test_kernel_reports_a_broken_disk(place, operation, injection, reason):
         state.create("file", OLD)
     calls = injection.partition(":")[0]
     before = [strace, "-f", "-o", os.devnull, "-e", f"trace={calls}", "-e", f"inject={injection}"]
-    probe = subprocess.run([*before, "true"], capture_output=True, check=False)
+    probe = subprocess.run(
+        [*before, "true"], capture_output=True, check=False, timeout=WAIT_SECONDS
+    )
     require(probe.returncode == 0, "strace", "this container allows no tracing")
 
     said = run(INJECTED, place, operation, before=before)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Deadline
 from keylease.errors import StateError, UnsafeStateError
@@ -369,6 +370,7 @@ def test_another_user_is_refused():
             capture_output=True,
             check=False,
             text=True,
+            timeout=WAIT_SECONDS,
         )
 
         first, second = done.stdout.splitlines()

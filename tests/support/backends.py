@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as FailKeyring
 from keyring.backends.null import Keyring as NullKeyring
+from support.waiting import WAIT_SECONDS
 
 
 class Dictionary(KeyringBackend):
@@ -40,7 +41,7 @@ class Hanging(Dictionary):
 
     def get_password(self, service, username):
         """Never return."""
-        threading.Event().wait()
+        threading.Event().wait(WAIT_SECONDS)
 
 
 class Raising(Dictionary):

@@ -23,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
 
+from support.waiting import WAIT_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from email.message import Message
@@ -46,7 +48,13 @@ def find_git() -> str | None:
     for directory in os.get_exec_path():
         git = shutil.which("git", path=directory)
         if git is not None:
-            told = subprocess.run([git, "--exec-path"], capture_output=True, check=False, text=True)
+            told = subprocess.run(
+                [git, "--exec-path"],
+                capture_output=True,
+                check=False,
+                text=True,
+                timeout=WAIT_SECONDS,
+            )
             parts = ("git-http-backend", "git-remote-http")
             if all(shutil.which(part, path=told.stdout.strip()) for part in parts):
                 return git
@@ -100,7 +108,7 @@ class GitServer:
     def __exit__(self, *_: object) -> None:
         """Stop, and raise what went wrong in the server meanwhile."""
         self._http.shutdown()
-        self._thread.join()
+        self._thread.join(WAIT_SECONDS)
         self._http.server_close()
         if self._faults:
             raise self._faults[0]
@@ -200,6 +208,7 @@ class GitServer:
             env=self._environment(),
             capture_output=True,
             check=False,
+            timeout=WAIT_SECONDS,
         )
         if done.returncode != 0:
             msg = f"git {words} failed: {done.stderr.decode(errors='replace')}"
@@ -265,6 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
             env=self._variables(seen, len(body)),
             capture_output=True,
             check=False,
+            timeout=WAIT_SECONDS,
         )
         status, headers, answer = _read_cgi(done.stdout)
         self._send(status, headers, answer)

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NamedTuple
 
+from support.waiting import WAIT_SECONDS
+
 
 class Git(NamedTuple):
     """One git that can be run."""
@@ -70,6 +72,7 @@ def _git(path: Path, exec_path: Path | None) -> Git:
         check=True,
         text=True,
         env=os.environ | environment,
+        timeout=WAIT_SECONDS,
     )
     return Git(told.stdout.replace("version ", "").strip(), str(path), environment)
 

@@ -7,6 +7,8 @@ import threading
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
+from support.waiting import WAIT_SECONDS
+
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
@@ -63,5 +65,5 @@ class Loopback:
     def __exit__(self, *_: object) -> None:
         """Stop."""
         self._http.shutdown()
-        self._thread.join()
+        self._thread.join(WAIT_SECONDS)
         self._http.server_close()

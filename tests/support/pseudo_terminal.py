@@ -14,6 +14,8 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Self
 
+from support.waiting import WAIT_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -49,7 +51,7 @@ class PseudoTerminal:
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            process.communicate(timeout=WAIT_SECONDS)
         os.close(self._slave)
         os.close(self._master)
 

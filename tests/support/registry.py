@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,7 @@ class Registry:
             capture_output=True,
             text=True,
             check=True,
+            timeout=WAIT_SECONDS,
         )
         (root / "htpasswd").write_text(hashed.stdout, encoding="utf-8")
 

@@ -167,13 +167,13 @@ class GnomeKeyring:
 
     def _end_daemon(self) -> None:
         self._daemon.kill()
-        self._daemon.wait()
+        self._daemon.wait(WAIT_SECONDS)
 
     def _end_bus(self) -> None:
         # Its process group: the daemons that the bus itself started are in it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._bus.pid, signal.SIGKILL)
-        self._bus.wait()
+        self._bus.wait(WAIT_SECONDS)
         assert self._bus.stdout is not None
         self._bus.stdout.close()
 
@@ -247,7 +247,7 @@ class GnomeKeyring:
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
         if self._initialised and pid == self._daemon.pid:
-            self._daemon.wait()
+            self._daemon.wait(WAIT_SECONDS)
         self._wait_until_owned(owned=False)
 
     def stop_bus(self) -> None:

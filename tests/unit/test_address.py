@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from support.gits import GITS, MISSING
+from support.waiting import WAIT_SECONDS
 
 from keylease import address
 from keylease.errors import UsageError
@@ -46,6 +47,7 @@ def test_session_is_for_what_git_asks_for(git, url, tmp_path):
         env=os.environ | git.environment | {"HOME": str(tmp_path)},
         capture_output=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
     said = dict(line.split("=", 1) for line in asked.read_bytes().decode().splitlines())
 

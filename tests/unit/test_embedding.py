@@ -9,6 +9,7 @@ import time
 
 import pytest
 from support.rig import PASSWORD, credential, text
+from support.waiting import WAIT_SECONDS
 
 from keylease import clock, keystores, wiring
 from keylease.audit.pin import Nowhere
@@ -142,7 +143,7 @@ def test_threads_share_a_service_and_a_function(keystore):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(WAIT_SECONDS)
 
     assert [(number, PASSWORD) for number in range(8)] == sorted(answers)
     for each in kept:

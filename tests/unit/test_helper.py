@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.throwaway import Throwaway
+from support.waiting import WAIT_SECONDS, wait_until_it_wants_more
 
 from keylease.errors import UsageError
 from keylease.helper import Options, parse_options
@@ -172,7 +173,7 @@ def test_endless_message_is_refused(kernel_home: Throwaway) -> None:
                 written += os.write(helper.stdin.fileno(), b"a" * 65_536)
         helper.stdin.close()
         helper.stdin = None
-        answer, said = helper.communicate()
+        answer, said = helper.communicate(timeout=WAIT_SECONDS)
 
     assert (1, b"", b"") == (helper.returncode, answer, said)
     assert 10 * 1024 * 1024 > written
@@ -208,6 +209,7 @@ def test_reader_that_went_away_is_no_traceback(kernel_home: Throwaway) -> None:
             stdout=write,
             stderr=subprocess.PIPE,
             check=False,
+            timeout=WAIT_SECONDS,
         )
     finally:
         os.close(write)
@@ -241,6 +243,7 @@ def _at_a_terminal(home: Throwaway, message: str) -> str:
             stdout=subprocess.PIPE,
             stderr=terminal,
             check=False,
+            timeout=WAIT_SECONDS,
         )
         assert (0, b"") == (done.returncode, done.stdout)
         os.write(terminal, b"end\n")
@@ -288,10 +291,10 @@ def test_pipe_that_has_nothing_yet_is_not_at_its_end(kernel_home: Throwaway) -> 
     os.close(read)
     with helper:
         os.write(write, b"protocol=https\nhost=example.com")
-        _wait_until_it_waits(helper)
+        wait_until_it_wants_more(helper.pid, write)
         os.write(write, b".evil.example\n\n")
         os.close(write)
-        answer, _ = helper.communicate()
+        answer, _ = helper.communicate(timeout=WAIT_SECONDS)
 
     assert (0, b"") == (helper.returncode, answer)
     assert "example.com.evil.example" == kernel_home.audit()[-1]["target"]["host"]
@@ -307,9 +310,11 @@ def test_interrupt_is_no_traceback(kernel_home: Throwaway) -> None:
         stderr=subprocess.PIPE,
     )
     with helper:
-        _wait_until_it_waits(helper)
+        assert helper.stdin is not None
+        os.write(helper.stdin.fileno(), b"protocol=https\n")
+        wait_until_it_wants_more(helper.pid, helper.stdin.fileno())
         helper.send_signal(signal.SIGINT)
-        answer, said = helper.communicate()
+        answer, said = helper.communicate(timeout=WAIT_SECONDS)
 
     assert (-signal.SIGINT, b"", b"") == (helper.returncode, answer, said)
 
@@ -329,15 +334,6 @@ def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
         assert "" == answer.stderr
         noise = (home.home / "noise").read_text("utf-8")
     assert "host=evil.example" in noise, "the control: it did print"
-
-
-def _wait_until_it_waits(helper: subprocess.Popen[bytes]) -> None:
-    """Return when the helper sleeps in a system call that reads or waits for its stdin."""
-    waits = ("pipe_read", "anon_pipe_read", "poll_schedule_timeout", "do_select", "do_poll")
-    while helper.poll() is None:
-        wchan = Path(f"/proc/{helper.pid}/wchan").read_text("ascii")
-        if any(name in wchan for name in waits):
-            return
 
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-"])
@@ -432,6 +428,7 @@ def test_nobody_at_stderr_changes_no_answer(
             stdout=subprocess.PIPE,
             stderr=write,
             check=False,
+            timeout=WAIT_SECONDS,
         )
     finally:
         os.close(write)

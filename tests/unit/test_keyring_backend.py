@@ -10,6 +10,7 @@ import pytest
 from keyring import backend, core, errors
 from keyring.backends.chainer import ChainerBackend
 from support.console import Console
+from support.waiting import WAIT_SECONDS
 
 from keylease.audit.log import AuditLog
 from keylease.clock import Deadline
@@ -380,6 +381,7 @@ def test_importing_it_costs_nothing():
         capture_output=True,
         check=True,
         text=True,
+        timeout=WAIT_SECONDS,
     )
 
     expected = "keylease keylease.errors keylease.keyring_backend keylease.paths"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.clock import NANOSECONDS, Moment
 from keylease.listings import FILE, SECONDS, Listings, parent
@@ -57,7 +58,13 @@ def test_a_process_has_one_name():
     """The parent is named the same each time, and two parents are not."""
     command = "import keylease.listings as l; print(l.parent())"
     ours = [
-        subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [sys.executable, "-c", command],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+        )
         for _ in range(2)
     ]
 

@@ -6,6 +6,7 @@ import sys
 
 import platformdirs
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease import paths
 from keylease.errors import StateError, UsageError
@@ -131,6 +132,7 @@ def test_linux_does_without_platformdirs():
         capture_output=True,
         check=True,
         text=True,
+        timeout=WAIT_SECONDS,
     )
 
     assert ["False", "True"] == done.stdout.split()

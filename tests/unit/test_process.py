@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 IGNORING = """
@@ -37,7 +38,9 @@ process.leave(7)
 def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own, which it may shut as it likes."""
     words = [sys.executable, "-c", program]
-    return subprocess.run(words, capture_output=True, text=True, check=False, **more)
+    return subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, **more
+    )
 
 
 @POSIX

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError, StateError, StateMissingError, UnsafeStateError
@@ -236,6 +237,7 @@ def test_no_descriptor_is_inherited(state, place):
                 check=True,
                 text=True,
                 close_fds=False,
+                timeout=WAIT_SECONDS,
             ).stdout.split()
     finally:
         os.close(control)
@@ -672,7 +674,7 @@ def test_lock_waits_for_its_turn(state, mocker):
     assert inside.wait(5)
     with state.lock("lock", Deadline(5)):
         order.append("second")
-    thread.join()
+    thread.join(WAIT_SECONDS)
 
     assert ["first", "second"] == order
 
@@ -722,6 +724,7 @@ def test_modules_are_light():
         capture_output=True,
         check=True,
         text=True,
+        timeout=WAIT_SECONDS,
     )
 
     expected = ["ctypes"] if sys.platform == "win32" else []

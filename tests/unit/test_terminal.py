@@ -13,6 +13,7 @@ if sys.platform == "win32":
     pytest.skip("the standard library has no terminal to test with here", allow_module_level=True)
 
 from support.pseudo_terminal import PseudoTerminal
+from support.waiting import WAIT_SECONDS
 
 ASK = """
 import sys
@@ -171,6 +172,7 @@ def test_without_a_terminal_nothing_is_taken_from_stdin(kind):
         capture_output=True,
         text=True,
         check=True,
+        timeout=WAIT_SECONDS,
     )
 
     assert done.stdout.startswith("refused: there is no terminal to ask on: ")

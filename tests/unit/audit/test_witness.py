@@ -115,8 +115,9 @@ def listening(path) -> socket.socket:
 
 def fill(queue: socket.socket) -> NoReturn:
     """Send until there is no room."""
-    while True:
+    for _ in range(1_000_000):
         queue.send(b"x")
+    pytest.fail("a queue that nobody empties took a million messages")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease.cli import base
 from keylease.errors import UsageError
@@ -119,6 +120,7 @@ def test_only_the_called_command_is_imported(tmp_path):
         capture_output=True,
         text=True,
         check=True,
+        timeout=WAIT_SECONDS,
     )
 
     loaded = set(done.stderr.split())

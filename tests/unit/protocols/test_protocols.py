@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 from keylease import protocols
 from keylease.errors import UsageError
@@ -46,6 +47,12 @@ def test_only_the_protocol_that_is_asked_for_is_imported():
         "print([m for m in p.PROTOCOLS.values() if m in sys.modules])"
     )
 
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
 
     assert ["[]", "['keylease.protocols.git']"] == told.stdout.splitlines()

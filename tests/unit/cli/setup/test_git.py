@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from support.gits import GITS, MISSING
+from support.waiting import WAIT_SECONDS
 
 if not GITS:
     pytest.skip("; ".join(MISSING), allow_module_level=True)
@@ -43,7 +44,12 @@ class Config:
     def git(self, *words, stdin=""):
         """Run git and return what it said."""
         done = subprocess.run(
-            [self._git.path, *words], input=stdin, capture_output=True, text=True, check=False
+            [self._git.path, *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WAIT_SECONDS,
         )
         return done.stdout
 

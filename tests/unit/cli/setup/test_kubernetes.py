@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from support.requirements import require
+from support.waiting import WAIT_SECONDS
 
 EXEC = {
     "apiVersion": "client.authentication.k8s.io/v1",
@@ -24,6 +25,7 @@ def file(tmp_path, monkeypatch):
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
     require("--exec-provide-cluster-info" in told.stdout, "kubectl", "it is too old for setup")
     program = tmp_path / "bin" / "keylease-kubernetes"

@@ -5,6 +5,7 @@ import sys
 from typing import NamedTuple
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 if sys.platform == "win32":
     pytest.skip("the paths are those of other systems", allow_module_level=True)
@@ -166,7 +167,13 @@ def test_terraform_finds_the_program_where_it_looks(console, programs, user_home
     program = user_home / ".terraform.d" / "plugins" / "terraform-credentials-keylease"
 
     assert said.out.index(str(program)) < said.out.index(".terraformrc")
-    done = subprocess.run([program, "get", "a b"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [program, "get", "a b"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT_SECONDS,
+    )
     ours = programs / "terraform-credentials-keylease"
     assert f"answered by {ours} get a b\n" == done.stdout
     undone = console.run("setup", "terraform", "--undo")

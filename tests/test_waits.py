@@ -1,0 +1,151 @@
+"""No test waits for ever: a run that hangs tells nothing, and holds up whoever started it."""
+
+import ast
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.waiting import (
+    WAIT_SECONDS,
+    ended,
+    polls,
+    process_state,
+    wait_until,
+    wait_until_it_wants_more,
+)
+
+TESTS = Path(__file__).parent
+FILES = sorted(TESTS.rglob("*.py"))
+STARTS = {"run", "call", "check_call", "check_output"}
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+# It sleeps before it reads: whoever is taken in by the sleep looks too early.
+LATE = """
+import os, sys, time
+print("ready", flush=True)
+time.sleep(0.3)
+os.read(0, 100)
+print("read", flush=True)
+os.read(0, 100)
+"""
+
+
+def endless(source):
+    """Return the line of each call in a source that may wait for ever."""
+    found = []
+    for call in ast.walk(ast.parse(source)):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        name, owner = call.func.attr, call.func.value
+        of = owner.id if isinstance(owner, ast.Name) else None
+        waits = (of == "subprocess" and name in STARTS) or name == "communicate"
+        if waits and "timeout" not in {keyword.arg for keyword in call.keywords}:
+            found.append(call.lineno)
+        if name in {"wait", "join"} and of != "os" and not call.args and not call.keywords:
+            found.append(call.lineno)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("subprocess.run(['true'], check=True)", [1]),
+        ("subprocess.run(['true'], check=True, timeout=9)", []),
+        ("subprocess.check_output(['true'], **more)", [1]),
+        ("process.communicate(b'')", [1]),
+        ("process.communicate(timeout=9)", []),
+        ("thread.join()", [1]),
+        ("thread.join(9)", []),
+        ("', '.join(names)", []),
+        ("event.wait()", [1]),
+        ("os.wait()", []),
+    ],
+)
+def test_call_without_a_deadline_would_be_found(source, expected):
+    """The search finds each kind of call that waits, and lets go on what has a deadline."""
+    assert expected == endless(source)
+
+
+def test_every_wait_has_a_deadline():
+    """A process, a thread or an event that does not end fails a test, within a minute or so."""
+    found = [
+        f"{path.relative_to(TESTS)}:{line}"
+        for path in FILES
+        for line in endless(path.read_text(encoding="utf-8"))
+    ]
+
+    assert [] == found
+
+
+def test_nothing_is_told_from_the_wait_channel():
+    """For a process that is not dumpable the kernel says `0` there to everybody but root."""
+    channel = "w" + "chan"
+    texts = {path: path.read_text(encoding="utf-8") for path in FILES}
+
+    assert ["support/waiting.py"] == [
+        str(path.relative_to(TESTS)) for path, text in texts.items() if channel in text
+    ], "only where it is said why"
+
+
+def test_every_test_has_a_last_deadline(pytestconfig):
+    """Whatever a test waits on, a plugin ends it after ten minutes, with a traceback."""
+    assert pytestconfig.pluginmanager.hasplugin("timeout")
+    assert 600 == float(pytestconfig.getini("timeout"))
+
+
+def test_wait_in_vain_says_for_what():
+    """The message names what did not come, and nobody waits longer than was said."""
+    with pytest.raises(TimeoutError, match=r"waited 0\.01 s in vain: the tide"):
+        wait_until(lambda: False, "the tide", 0.01)
+
+
+def test_wait_ends_with_its_condition():
+    """What comes later, from another thread, is seen."""
+    came = threading.Event()
+    thread = threading.Timer(0.05, came.set)
+    thread.start()
+
+    wait_until(came.is_set, "the event")
+
+    assert came.is_set()
+    thread.join(WAIT_SECONDS)
+
+
+def test_a_loop_over_polls_is_bounded():
+    """A loop whose way out is never taken raises."""
+    with pytest.raises(TimeoutError, match="the way out"):
+        for _ in polls("the way out", 0.01):
+            pass
+
+
+@LINUX
+def test_reader_is_waited_for_until_it_has_read():
+    """A process that sleeps before it has come to read does not count as one that waits."""
+    words = [sys.executable, "-c", LATE]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as late:
+        assert late.stdin is not None
+        assert late.stdout is not None
+        os.write(late.stdin.fileno(), b"part")
+        assert b"ready\n" == late.stdout.readline()
+
+        wait_until_it_wants_more(late.pid, late.stdin.fileno())
+
+        os.set_blocking(late.stdout.fileno(), False)
+        assert b"read\n" == os.read(late.stdout.fileno(), 100)
+        late.kill()
+
+
+@LINUX
+def test_process_that_ends_instead_is_no_wait():
+    """The wait fails at once where nothing is left that could read."""
+    words = [sys.executable, "-c", "pass"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as over:
+        assert over.stdin is not None
+        os.write(over.stdin.fileno(), b"part")
+        with pytest.raises(AssertionError, match="has ended without reading"):
+            wait_until_it_wants_more(over.pid, over.stdin.fileno())
+        assert "Z" == process_state(over.pid)
+        assert ended(over.pid)
+    assert ended(over.pid)
