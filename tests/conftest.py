@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -10,15 +12,24 @@ from support.kernel_keyring import require_kernel_keyring
 from support.secret_service import GnomeKeyring, require_gnome_keyring
 from support.throwaway import Throwaway
 
+from keylease.paths import state_directory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # No example fails for being slow: that would be a test of the machine and of what else runs on it.
 settings.register_profile(
     "keylease", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("keylease")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look at the end of the run for what it left behind."""
+    if sys.platform == "linux":
+        from support.leftovers import Leftovers  # noqa: PLC0415 - it is about /proc
+
+        config.pluginmanager.register(Leftovers(Path(state_directory())), "leftovers")
 
 
 class Desktop(NamedTuple):

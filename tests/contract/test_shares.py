@@ -51,7 +51,7 @@ def kernel(session: str) -> Iterator[KernelShares]:
 def runtime() -> Iterator[RuntimeDirShares]:
     """Return a directory in memory."""
     require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
-    root = Path(tempfile.mkdtemp(dir=MEMORY))
+    root = Path(tempfile.mkdtemp(prefix="keylease-", dir=MEMORY))
     path = str(root / "shares")
     yield RuntimeDirShares(lambda: Directory.open(path, create=True), lambda: Directory.open(path))
     shutil.rmtree(root)

@@ -1,11 +1,15 @@
 """The home that tests and the demo run in: nothing of the user goes in, nothing stays behind."""
 
 import json
+import os
 import secrets
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from support.kernel_keyring import require_kernel_keyring
+from support.leftovers import living_keys
 from support.throwaway import Throwaway
 
 from keylease.keystores.base import KEY_BYTES, Item
@@ -95,6 +99,29 @@ def test_keys_are_deleted_after_a_failure_too(tmp_path, kernel):
         raise KeyboardInterrupt
 
     assert [False] == alive(kernel, [item])
+
+
+@pytest.mark.parametrize("kept", ["all", "no vault", "no session file"])
+def test_shares_of_sessions_that_live_are_deleted(tmp_path, kernel, kept):
+    """The kernel keeps no share of a session that a test began, whatever the test removed."""
+    del kernel  # it was only asked whether there is one
+    with Throwaway(tmp_path, {"KEYLEASE_KEYCHAIN": "kernel"}) as home:
+        stored = home.run("keylease", "login", "https://a.example", "--password-stdin", stdin="s")
+        assert 0 == stored.returncode, stored.stderr
+        (session,) = {line["session"] for line in home.audit()} - {None}
+        assert b"share:" + session.encode() in Path("/proc/keys").read_bytes(), "the control"
+        if kept == "no vault":
+            home.delete_keys()
+            (home.state / "vault.json").unlink()
+        if kept == "no session file":
+            shutil.rmtree(home.state / "sessions")
+
+    assert set() == {key for key in living_keys_of_this_user() if key.name.endswith(session)}
+
+
+def living_keys_of_this_user():
+    """Return the keys of ours that the kernel has and can still read."""
+    return living_keys(Path("/proc/keys").read_text("utf-8", "replace"), os.getuid())
 
 
 def test_keys_that_cannot_be_deleted_are_named(tmp_path):

@@ -43,7 +43,7 @@ def home(kernel_home):
 def memory():
     """Return a directory of a file system in memory, as a login's runtime directory is."""
     require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
-    root = Path(tempfile.mkdtemp(dir=MEMORY))
+    root = Path(tempfile.mkdtemp(prefix="keylease-", dir=MEMORY))
     yield root
     shutil.rmtree(root)
 

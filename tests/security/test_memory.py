@@ -100,7 +100,7 @@ def test_nothing_is_left_after_an_answer(home: Throwaway) -> None:
 def runtime() -> Iterator[str]:
     """Return a directory of a file system in memory, as a login's runtime directory is."""
     require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
-    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
+    with tempfile.TemporaryDirectory(prefix="keylease-", dir=MEMORY) as directory:
         yield directory
 
 

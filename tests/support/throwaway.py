@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,8 @@ from keylease.keystores.base import Item
 
 name, *services = sys.argv[1:]
 if sys.platform == "linux":
-    # The pin of the audit log, which outlives the log itself until the next logout.
+    # The shares of its sessions, and the pin of the audit log, which outlives the log itself until
+    # the next logout.
     import contextlib
     from keylease.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls
     from keylease.wiring import state_name
@@ -59,7 +61,11 @@ if sys.platform == "linux":
         pin = calls.find(f"keylease:audit-pin:{state_name()}")
         if pin is not None:
             calls.keyctl(KEYCTL_UNLINK, pin, USER_KEYRING)
-keystore = open_keystore(name, Deadline(10))
+        for session in sys.stdin.read().split():
+            share = calls.find(f"keylease:share:{session}")
+            if share is not None:
+                calls.keyctl(KEYCTL_UNLINK, share, USER_KEYRING)
+keystore = open_keystore(name, Deadline(10)) if services else None
 for service in services:
     _, vault, rest = service.split(":")
     kind, _, generation = rest.rpartition(".")
@@ -153,24 +159,19 @@ class Throwaway:
         return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
     def delete_keys(self) -> None:
-        """Delete every key that the vault ever had. Without a vault there is nothing to do.
+        """Delete every key that the vault and its sessions ever had, if there was one.
 
         Raises:
             RuntimeError: a key may still be in the keychain; it is named.
         """
-        vault = self.vault()
-        if vault is None:
+        vault, sessions = self.vault(), self._sessions()
+        if vault is None and not sessions:
             return
-        services = [
-            f"keylease:{vault['vault']}:{kind}.{generation}"
-            for kind, last in (
-                ("session-key", vault["generation"]),
-                ("audit-key", vault["audit_generation"]),
-            )
-            for generation in range(1, last + 1)
-        ]
+        services = [] if vault is None else self._services(vault)
+        keychain = "none" if vault is None else vault["keychain"]
         done = subprocess.run(
-            [sys.executable, "-c", _DELETE, vault["keychain"], *services],
+            [sys.executable, "-c", _DELETE, keychain, *services],
+            input=" ".join(sessions),
             env=self.environment,
             capture_output=True,
             text=True,
@@ -179,8 +180,26 @@ class Throwaway:
         )
         if done.returncode != 0:
             said = done.stderr.strip().rpartition("\n")[2]
-            msg = f"in the keychain {vault['keychain']} may be left: {services} ({said})"
+            msg = f"in the keychain {keychain} may be left: {services} ({said})"
             raise RuntimeError(msg)
+
+    @staticmethod
+    def _services(vault: dict[str, Any]) -> list[str]:
+        return [
+            f"keylease:{vault['vault']}:{kind}.{generation}"
+            for kind, last in (
+                ("session-key", vault["generation"]),
+                ("audit-key", vault["audit_generation"]),
+            )
+            for generation in range(1, last + 1)
+        ]
+
+    def _sessions(self) -> set[str]:
+        """Return the id of each session that has a file or is in the audit log."""
+        ids = {path.stem for path in self.state.glob("sessions/*/*")}
+        for file in (self.state / "audit").glob("*.jsonl"):
+            ids |= set(re.findall(r'"session":"([0-9a-f]+)"', file.read_text("utf-8", "replace")))
+        return ids
 
     def _state_directory(self) -> Path:
         if sys.platform == "linux":
