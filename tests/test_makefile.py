@@ -10,6 +10,7 @@ import pytest
 from support.requirements import require
 
 ROOT = Path(__file__).parent.parent
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the interpreters are shell scripts")
 
 
 @pytest.fixture
@@ -89,3 +90,101 @@ def test_what_ci_demands_is_asked_for_by_a_test():
 
     assert {"installed", "uv"} <= demanded
     assert [] == sorted(name for name in demanded if not any(f'"{name}"' in text for text in tests))
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Return a copy of the project in which everything is installed, so `make` needs no network."""
+    require(shutil.which("make"), "make", "it is not on PATH")
+    place = tmp_path / "clone"
+    kept = shutil.ignore_patterns(".*_cache", ".venv", ".git", ".hypothesis", "dist", "__pycache__")
+    shutil.copytree(ROOT, place, ignore=kept)
+    venv = place / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    # Every package is there already, and the index is out of reach.
+    python.write_text(f'#!/bin/sh\nexport PIP_NO_INDEX=1\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (venv / ".made").write_text(f"{sys.version.split()[0]} {sys.base_prefix}\n", encoding="utf-8")
+    for name in (".keylease", ".test"):
+        (venv / name).touch()
+    return place
+
+
+def make(clone, *words, path=None, umask=0o022):
+    """Run `make` and return how it ended."""
+    surroundings = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"EXTRAS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHONPATH"}
+    }
+    return subprocess.run(
+        ["make", *words, f"PYTHON={sys.executable}"],
+        cwd=clone,
+        env=surroundings | {"PATH": path or os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        umask=umask,
+    )
+
+
+@POSIX
+def test_demo_without_git_says_so_and_installs_nothing(clone, tmp_path):
+    """Whoever lacks git learns it at once, and not after minutes of installing."""
+    shutil.rmtree(clone / ".venv")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for program in ("make", "sh", "cat", "find"):
+        (bare / program).symlink_to(shutil.which(program))
+
+    done = make(clone, "demo", path=str(bare))
+
+    assert 2 == done.returncode
+    assert "no git here can serve HTTP; install git" in done.stdout + done.stderr
+    assert not (clone / ".venv").exists()
+
+
+@POSIX
+def test_changed_source_is_installed_without_the_network(clone, tmp_path):
+    """Who touches a file on a train can still run the tests: the build backend is there already."""
+    target = tmp_path / "target"
+    (clone / "README.md").write_text("Changed.\n", encoding="utf-8")
+    recipe = make(clone, "--dry-run", "demo").stdout
+    (install,) = [line for line in recipe.splitlines() if " install " in line]
+
+    done = subprocess.run(
+        ["sh", "-c", f"{install} --no-deps --target '{target}'"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert (target / "keylease" / "__init__.py").is_file()
+
+
+@POSIX
+def test_package_and_plain_build_give_the_same_bytes(clone, tmp_path):
+    """Whoever builds the source, whenever and with whatever umask, gets the files of a release."""
+    other = tmp_path / "other"
+    subprocess.run(["cp", "-R", clone, other], check=True, timeout=60, umask=0o077)
+    for path in (other / "src").rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        os.utime(path, (1, 1))
+    python = clone / ".venv" / "bin" / "python"
+    # Its own build environment would need the network.
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" --no-isolation\n')
+    made = make(clone, "package", umask=0o002)
+    assert 0 == made.returncode, made.stderr
+    words = [sys.executable, "-m", "build", "--no-isolation", str(other)]
+    surroundings = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
+
+    subprocess.run(words, env=surroundings, cwd=tmp_path, check=True, timeout=300, umask=0o077)
+
+    built = {path.name: path.read_bytes() for path in (clone / "dist").iterdir()}
+    assert {".gz", ".whl"} == {Path(name).suffix for name in built}
+    assert built == {path.name: path.read_bytes() for path in (other / "dist").iterdir()}

@@ -106,17 +106,21 @@ def test_shares_of_sessions_that_live_are_deleted(tmp_path, kernel, kept):
     """The kernel keeps no share of a session that a test began, whatever the test removed."""
     del kernel  # it was only asked whether there is one
     with Throwaway(tmp_path, {"KEYLEASE_KEYCHAIN": "kernel"}) as home:
-        stored = home.run("keylease", "login", "https://a.example", "--password-stdin", stdin="s")
+        words = ("login", "https://a.example", "--username", "ada", "--password-stdin")
+        stored = home.run("keylease", *words, stdin="s")
         assert 0 == stored.returncode, stored.stderr
         (session,) = {line["session"] for line in home.audit()} - {None}
         assert b"share:" + session.encode() in Path("/proc/keys").read_bytes(), "the control"
+        vault = home.state / "vault.json"
         if kept == "no vault":
-            home.delete_keys()
-            (home.state / "vault.json").unlink()
+            vault.rename(home.home / "vault.json")
         if kept == "no session file":
             shutil.rmtree(home.state / "sessions")
 
     assert set() == {key for key in living_keys_of_this_user() if key.name.endswith(session)}
+    if kept == "no vault":
+        (home.home / "vault.json").rename(vault)
+        home.delete_keys()
 
 
 def living_keys_of_this_user():
