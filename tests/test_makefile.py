@@ -83,12 +83,12 @@ def test_what_ci_demands_is_asked_for_by_a_test():
     demanded = {
         name
         for line in script.splitlines()
-        if line.startswith("KEYLEASE_CI_REQUIRE")
+        if line.startswith("require")
         for name in line.partition("=")[2].strip(",").split(",")
     }
     tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
 
-    assert {"installed", "uv"} <= demanded
+    assert {"installed", "uv", "root", "ordinary-user"} <= demanded
     assert [] == sorted(name for name in demanded if not any(f'"{name}"' in text for text in tests))
 
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from support.gits import GITS
+from support.tracing import require_strace
 from support.waiting import WAIT_SECONDS
 
 if sys.platform != "win32":
@@ -268,8 +269,7 @@ def files_with(home, text):
 
 def test_password_is_in_no_command_line_and_no_environment(home, tmp_path):
     """What other users can see of the processes has no password in it."""
-    if not home.find("strace"):
-        pytest.skip("strace is not installed")
+    require_strace()
     trace = tmp_path / "trace"
     words = ("strace", "-f", "-v", "-s", "100000", "-e", "trace=execve", "-o", str(trace))
     done = home.run(*words, "keylease", "login", URL, *STDIN, stdin=CANARY)

@@ -13,6 +13,7 @@ from support.git_server import GitServer, find_git
 from support.gits import GITS, Git
 from support.requirements import require
 from support.throwaway import find_program
+from support.tracing import READABLE, require_strace
 from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
@@ -260,8 +261,9 @@ def test_helper_writes_only_its_state_and_starts_nothing(home: Throwaway) -> Non
 
     The first program is the shell script, which becomes Python.
     """
-    require(shutil.which("strace"), "strace", "strace is not on PATH")
+    require_strace()
     home.run("keylease", "store", stdin=_message(username=USER, password=PASSWORD))
+    home.environment |= READABLE
     program = find_program("git-credential-keylease")
     assert program is not None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.kernel_keyring import keyctl, require_kernel_keyring, require_keyctl
 from support.requirements import require
+from support.tracing import require_strace
 
 import keylease
 from keylease.clock import Deadline
@@ -367,14 +368,6 @@ def test_a_key_that_may_not_be_read_is_unavailable(store, item, permissions):
 
 
 # Kernels and sandboxes that refuse.
-
-
-def require_strace():
-    """Skip the test if no process can be traced here."""
-    require(shutil.which("strace"), "strace", "strace is not on PATH")
-    command = ["strace", "-o", os.devnull, "true"]
-    works = subprocess.run(command, capture_output=True, check=False, timeout=20)
-    require(works.returncode == 0, "strace", "this sandbox lets nobody trace a process")
 
 
 def inject(calls, error):

@@ -89,7 +89,8 @@ def test_secret_is_in_no_argument_and_no_variable(kernel_home: Throwaway) -> Non
     """While a helper runs, what `ps` and /proc show of it does not have the secret."""
     helper = subprocess.Popen(
         [kernel_home.find("git-credential-keylease") or "", "store"],
-        env=kernel_home.environment,
+        # Without it nobody but root could read the environment, and nothing would be looked at.
+        env=kernel_home.environment | {"KEYLEASE_DUMPABLE": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

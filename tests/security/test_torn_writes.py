@@ -15,6 +15,7 @@ from pkgutil import resolve_name
 
 import pytest
 from support.requirements import require
+from support.tracing import require_strace
 from support.waiting import WAIT_SECONDS
 
 from keylease.errors import StateError, StateMissingError
@@ -367,16 +368,12 @@ print(json.dumps(said))
 )
 def test_kernel_reports_a_broken_disk(place, operation, injection, reason):
     """The same holds when it is the kernel that says no, not a stand-in."""
-    strace = shutil.which("strace")
-    require(strace, "strace", "needed to inject errors into system calls")
+    require_strace()
     with Directory.open(str(place), create=True) as state:
         state.create("file", OLD)
     calls = injection.partition(":")[0]
-    before = [strace, "-f", "-o", os.devnull, "-e", f"trace={calls}", "-e", f"inject={injection}"]
-    probe = subprocess.run(
-        [*before, "true"], capture_output=True, check=False, timeout=WAIT_SECONDS
-    )
-    require(probe.returncode == 0, "strace", "this container allows no tracing")
+    options = ["-f", "-o", os.devnull, "-e", f"trace={calls}", "-e", f"inject={injection}"]
+    before = ["strace", *options]
 
     said = run(INJECTED, place, operation, before=before)
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.requirements import require
+from support.requirements import require_root
 from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Deadline
@@ -42,7 +42,7 @@ OPERATIONS = {
 
 def be_root(reason):
     """Go on only if this process may do what the test has to do."""
-    require(os.geteuid() == 0, "root", reason)
+    require_root(reason)
 
 
 def put_symbolic_link(path, victim):

@@ -27,3 +27,21 @@ def require(condition: object, name: str, reason: str) -> None:
     if name in os.environ.get(VARIABLE, "").replace(" ", "").split(","):
         pytest.fail(f"{VARIABLE} demands {name}: {reason}", pytrace=False)
     pytest.skip(f"{name}: {reason}")
+
+
+def require_root(reason: str) -> None:
+    """Go on as root; else skip the test, or fail it where root is required.
+
+    Args:
+        reason: What nobody else may do.
+    """
+    require(hasattr(os, "geteuid") and os.geteuid() == 0, "root", reason)
+
+
+def require_ordinary_user(reason: str) -> None:
+    """Go on as an ordinary user; else skip the test, or fail it where one is required.
+
+    Args:
+        reason: What stops everybody but root.
+    """
+    require(hasattr(os, "geteuid") and os.geteuid() != 0, "ordinary-user", reason)

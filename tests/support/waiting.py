@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,10 @@ def wait_until_it_wants_more(pid: int, pipe: int, seconds: float = WAIT_SECONDS)
 
 
 def _unread(pipe: int) -> int:
-    import fcntl  # noqa: PLC0415 - Windows has neither, and the deadlines are for it, too
+    if sys.platform == "win32":
+        msg = "Windows does not tell what is in a pipe this way"
+        raise NotImplementedError(msg)
+    import fcntl  # noqa: PLC0415 - the deadlines of this module are for every platform
     import termios  # noqa: PLC0415
 
     count: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.requirements import require_ordinary_user, require_root
 
 from keylease.config import Place
 from keylease.config.base import KEYS
@@ -15,9 +16,6 @@ from keylease.errors import ConfigError
 from keylease.model import MAX_CAP_SECONDS
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes and no owners")
-ROOT = pytest.mark.skipif(
-    sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a file away"
-)
 SECONDS = f"expected a whole number of seconds, 1 to {MAX_CAP_SECONDS}"
 ME = frozenset([os.geteuid()] if sys.platform != "win32" else [0])
 GITHUB = 'target."https://github.com"'
@@ -383,19 +381,21 @@ def test_file_of_another_user_is_not_believed(request, kind):
         read(other)
 
 
-@ROOT
+@POSIX
 @pytest.mark.parametrize("kind", ["place", "policy"])
 def test_file_that_was_given_away_is_not_believed(request, kind):
     """The owner of the file counts, not that of its directory alone."""
+    require_root("giving a file to another user")
     place = put(request.getfixturevalue(kind), "cap = 5")
     os.chown(place.path, 12345, 12345)
 
     assert " belongs to user 12345, not to user 0, so it is not believed" == refused(place)
 
 
-@ROOT
+@POSIX
 def test_directory_of_another_user_is_not_believed(policy, directory):
     """The owner of the directory counts, not that of the file alone."""
+    require_root("giving a file to another user")
     put(policy, "cap = 5")
     os.chown(directory, 12345, 12345)
 
@@ -458,10 +458,11 @@ def test_dangling_link_is_refused(place, directory):
     assert ": it is there, but cannot be read: No such file or directory" == refused(place)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root can read everything")
+@POSIX
 @pytest.mark.parametrize("kind", ["place", "policy"])
 def test_unreadable_file_is_refused(request, kind):
     """A policy that cannot be read is no permission."""
+    require_ordinary_user("root can read everything")
     place = put(request.getfixturevalue(kind), "cap = 5", 0)
 
     assert ": it is there, but cannot be read: Permission denied" == refused(place)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from pathlib import Path
 
 import pytest
 from support.gits import GITS, MISSING
@@ -79,7 +79,7 @@ def test_helper_that_is_not_on_path_is_a_warning(configure, monkeypatch, tmp_pat
     configure("[credential]\n\thelper = keylease\n")
     (tmp_path / "programs" / "git-credential-keylease").unlink()
     name = "git-credential-keylease"
-    left = [each for each in os.get_exec_path() if not (Path(each) / name).exists()]
+    left = [each for each in os.get_exec_path() if shutil.which(name, path=each) is None]
     monkeypatch.setenv("PATH", os.pathsep.join(left))
 
     assert "git finds no git-credential-keylease on PATH, so it cannot ask" in look()[-1][1]

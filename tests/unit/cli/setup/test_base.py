@@ -5,6 +5,7 @@ import stat
 import sys
 
 import pytest
+from support.requirements import require_root
 
 if sys.platform == "win32":
     pytest.skip("the paths and modes are those of other systems", allow_module_level=True)
@@ -138,11 +139,9 @@ def test_a_new_file_is_private(console, home):
     assert 0o600 == stat.S_IMODE((home / ".npmrc").stat().st_mode)
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away"
-)
 def test_a_file_stays_its_owners(console, home):
     """Whoever runs setup as root leaves the files of the user to the user."""
+    require_root("giving a file to another user")
     (home / ".npmrc").write_text("x=1\n")
     os.chown(home / ".npmrc", 1234, 2345)
 

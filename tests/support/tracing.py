@@ -1,0 +1,36 @@
+"""What strace needs to show what a program of ours does.
+
+Our programs are not dumpable, and of such a process strace shows an ordinary user addresses where
+the names of files should be: it may not read them. `READABLE` lets it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from typing import Final
+
+from support.requirements import require
+from support.waiting import WAIT_SECONDS
+
+READABLE: Final = {"KEYLEASE_DUMPABLE": "1"}
+"""What to put over the environment of a program of ours that is traced."""
+
+
+@functools.cache
+def _try() -> tuple[int, str]:
+    words = ["strace", "-f", "-e", "trace=execve", "true"]
+    tried = subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, env=os.environ
+    )
+    return tried.returncode, tried.stderr
+
+
+def require_strace() -> None:
+    """Skip the test if this machine has no strace that may trace, or one that shows no names."""
+    require(shutil.which("strace"), "strace", "strace is not on PATH")
+    code, said = _try()
+    require(code == 0, "strace", "this sandbox lets nobody trace a process")
+    require('execve("' in said, "strace", "it shows addresses in the place of names here")
