@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.requirements import require_root
+from support.requirements import require, require_root
 from support.waiting import WAIT_SECONDS
 
 from keylease.clock import Deadline
