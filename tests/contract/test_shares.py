@@ -14,6 +14,7 @@ import pytest
 from support.kernel_keyring import require_kernel_keyring
 from support.requirements import require
 from support.shares import MemoryShares
+from support.waiting import wait_until
 
 from keylease.secret import random_bytes
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
@@ -160,8 +161,7 @@ def test_prolonged_share_outlives_its_first_time(kernel: KernelShares, session: 
     kernel.create(session, 1)
     kernel.create(sibling, 1)
     kernel.prolong(session, 60)
-    while kernel.read(sibling) is not None:
-        pass
+    wait_until(lambda: kernel.read(sibling) is None, "the kernel lets the share die")
 
     assert kernel.read(session) is not None
 
@@ -171,8 +171,7 @@ def test_expired_share_leaves_the_list_of_keys_when_destroyed(
 ) -> None:
     """The kernel lists an expired key for minutes; a session that is ended takes it away."""
     kernel.create(session, 1)
-    while kernel.read(session) is not None:
-        pass
+    wait_until(lambda: kernel.read(session) is None, "the kernel lets the share die")
 
     kernel.destroy(session)
 

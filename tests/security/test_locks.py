@@ -19,7 +19,6 @@ HOLDER = """
 import sys
 from keylease.clock import Deadline
 from keylease.statefile import Directory
-from support.waiting import WAIT_SECONDS
 with Directory.open(sys.argv[1]) as state, state.lock("lock", Deadline(10)):
     print("held", flush=True)
     sys.stdin.read()
