@@ -14,6 +14,7 @@ import pytest
 from support.requirements import require
 from support.secret_service import GnomeKeyring, require_gnome_keyring
 from support.throwaway import Throwaway
+from support.waiting import polls
 
 if sys.platform != "linux":
     pytest.skip("the keychains of these tests are Linux's", allow_module_level=True)
@@ -204,7 +205,9 @@ def test_search_that_is_ended_leaves_nothing_either(kernel_home, name):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not list(kernel_home.home.glob("keylease-doctor-*/state/*")):
+    for _ in polls("doctor begins to search"):
+        if list(kernel_home.home.glob("keylease-doctor-*/state/*")):
+            break
         require(process.poll() is None, "ptrace", "it ended before it could be ended")
 
     process.send_signal(getattr(signal, name))
