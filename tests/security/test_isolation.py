@@ -16,6 +16,7 @@ import pytest
 from support.pseudo_terminal import PseudoTerminal
 from support.requirements import require
 from support.throwaway import find_program
+from support.waiting import WAIT_SECONDS
 
 from keylease.programs import PROGRAMS
 
@@ -169,7 +170,11 @@ def test_every_program_is_asked():
 def test_every_variable_of_this_python_is_tried():
     """A variable that a newer Python reads is tried as soon as its help names it."""
     told = subprocess.run(
-        [sys.executable, "-I", "--help-env"], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "--help-env"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT_SECONDS,
     )
     # The list ends a name before a space or a colon; -X options and paths are no variables.
     named = set(re.findall(r"^(PYTHON[A-Z_0-9]+)", told.stdout, re.MULTILINE))
@@ -210,7 +215,9 @@ def test_the_variables_do_change_an_ordinary_program(trap: Path) -> None:
     died = {
         name
         for name, value in values(trap).items()
-        if subprocess.run(words, env={name: value}, capture_output=True, check=False).returncode
+        if subprocess.run(
+            words, env={name: value}, capture_output=True, check=False, timeout=WAIT_SECONDS
+        ).returncode
     }
 
     assert {"PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONHASHSEED", "PYTHONMALLOC"} <= died
@@ -240,6 +247,7 @@ def test_the_working_directory_is_a_trap(trap: Path, path: str) -> None:
         env={"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         capture_output=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert sprung(trap)
@@ -265,6 +273,7 @@ def test_module_run_by_a_person_takes_its_packages_from_beside_it(
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert "password=secret" in done.stdout, done.stderr
@@ -310,7 +319,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_environment(directory: Path) -> Path:
     """Make a virtual environment that has our dependencies already; return its programs."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", directory], check=True, timeout=WAIT_SECONDS
+    )
     lib = directory / "lib" / Path(sysconfig.get_path("stdlib")).name / "site-packages"
     for each in Path(sysconfig.get_path("purelib")).iterdir():
         if not each.name.startswith(("keylease", "_keylease", "distutils")):

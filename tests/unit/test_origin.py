@@ -13,6 +13,7 @@ import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import WAIT_SECONDS
 
 from keylease.errors import KeyleaseError
 from keylease.lookup import kept
@@ -316,6 +317,7 @@ def test_a_plain_name_costs_no_library(host):
         capture_output=True,
         text=True,
         check=True,
+        timeout=WAIT_SECONDS,
     )
 
     assert "\nidna ipaddress\n" == done.stdout, "nothing at first, and the control"

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.waiting import WAIT_SECONDS
 
 import keylease
 from keylease.programs import PROGRAMS
@@ -37,7 +38,9 @@ ISOLATED = "import sys, keylease; print(keylease.__file__, sys.flags.isolated, s
 def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own."""
     words = [sys.executable, "-c", program]
-    return subprocess.run(words, capture_output=True, text=True, check=False, **more)
+    return subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, **more
+    )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -91,6 +94,7 @@ def test_an_isolated_interpreter_finds_the_same_keylease(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
+        timeout=WAIT_SECONDS,
     )
 
     assert f"{keylease.__file__} 1 1\n" == done.stdout, done.stderr
