@@ -38,7 +38,7 @@ class BootClock:
 
     def __init__(self) -> None:
         self._boot = _boot()
-        self._offset_ns = _offset_ns() if sys.platform == "linux" else 0
+        self._offset_ns = _offset_ns()
 
     def now(self) -> Moment:
         """Read both clocks once."""
@@ -100,6 +100,9 @@ elif sys.platform == "darwin":
         # clock_gettime(3) of macOS: CLOCK_MONOTONIC goes on counting while the system sleeps.
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
+    def _offset_ns() -> int:
+        return 0  # there are no time namespaces here
+
     def _boot() -> str:
         # sysctl kern.bootsessionuuid: 36 characters and a NUL, new at each boot.
         import ctypes
@@ -121,6 +124,9 @@ else:  # Windows
         kernel32 = ctypes.WinDLL("kernel32")
         kernel32.GetTickCount64.restype = ctypes.c_ulonglong
         return int(kernel32.GetTickCount64()) * 1_000_000
+
+    def _offset_ns() -> int:
+        return 0  # there are no time namespaces here
 
     class _TimeOfDay(ctypes.Structure):
         """SYSTEM_TIMEOFDAY_INFORMATION, its documented size; only the first field is read."""
