@@ -204,6 +204,16 @@ def open_pin() -> PinStore:
     return Nowhere()
 
 
+if sys.platform == "linux":
+
+    def remove_pin() -> None:
+        """Take the pin of this state directory's audit log out of the kernel."""
+        from keylease.audit.pin import KernelPin
+        from keylease.keyctl import Calls
+
+        KernelPin(state_name(), Calls).remove()
+
+
 def state_name() -> str:
     """Return 16 hexadecimal digits that tell one state directory from another."""
     return hashlib.sha256(os.fsencode(state_directory())).hexdigest()[:16]

@@ -11,6 +11,7 @@ key is make one that verifies.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from keylease.audit.head import HEAD_BYTES
@@ -98,7 +99,7 @@ class RuntimeDirPin:
 
 
 if sys.platform == "linux":
-    from keylease.keyctl import KEYCTL_SETPERM, PERMISSIONS, USER_KEYRING
+    from keylease.keyctl import KEYCTL_SETPERM, KEYCTL_UNLINK, PERMISSIONS, USER_KEYRING
 
     class KernelPin:
         """The pin in the kernel's user keyring, without a time-out.
@@ -133,6 +134,13 @@ if sys.platform == "linux":
             except OSError:
                 return False
             return True
+
+        def remove(self) -> None:
+            """Take the key away, if it is there. The kernel would keep it until the next start."""
+            with suppress(OSError):
+                serial = self._possessed().find(self._name)
+                if serial is not None:
+                    self._possessed().keyctl(KEYCTL_UNLINK, serial, USER_KEYRING)
 
         def _possessed(self) -> Calls:
             # Each time: a thread that was started before, and a forked child, have no such link.

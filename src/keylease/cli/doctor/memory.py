@@ -95,7 +95,7 @@ if sys.platform == "linux":
     from keylease.record import HEADER_BYTES
     from keylease.seal import session_keys
     from keylease.secret import Secret
-    from keylease.wiring import Wiring
+    from keylease.wiring import Wiring, remove_pin
 
     _STATE: Final = "KEYLEASE_STATE_DIR"
     _WHERE: Final = b"protocol=https\nhost=keylease-doctor.invalid\n"
@@ -179,7 +179,8 @@ os._exit(0)
                 return traced.scan(needles("password", self.password.reveal())).hits["password"]
 
         def delete_keys(self) -> None:
-            """Take the keys of the trial out of the keychain again."""
+            """Take the keys of the trial out of the keychain and of the kernel again."""
+            remove_pin()
             record = self.wiring.vault.record()
             if record is not None:
                 keystore = self.wiring.vault.keystore(record)
