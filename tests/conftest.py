@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,6 +56,14 @@ def desktop(tmp_path: Path) -> Iterator[Desktop]:
         address = keyring.environment["DBUS_SESSION_BUS_ADDRESS"]
         with Throwaway(tmp_path, {"DBUS_SESSION_BUS_ADDRESS": address}) as home:
             yield Desktop(home, keyring)
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """Let others read new files, as most accounts do, whatever the tests are run with."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(params=["kernel_home", "desktop"])

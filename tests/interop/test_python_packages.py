@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import sysconfig
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,6 +53,12 @@ REFUSED = {
 CLIENTS = sorted(REFUSED)
 
 
+def require_pip() -> None:
+    """Skip the test if the pip beside Python cannot be told how to ask the library."""
+    release = tuple(int(part) for part in version("pip").split(".")[:2])
+    require(release >= (23, 1), "pip", "it is older than 23.1, which brought --keyring-provider")
+
+
 class Rig(NamedTuple):
     """A home with its clients, and the index that they talk to."""
 
@@ -63,6 +70,7 @@ class Rig(NamedTuple):
         """Return the command by which a client downloads or uploads the package."""
         index, upload = self.index.url, self.index.upload_url
         if client.startswith("pip"):
+            require_pip()
             provider = client.partition("-")[2]
             words = f"-m pip download --no-deps --no-input --keyring-provider {provider}"
             # In its subprocess pip asks with the user of the URL (before 26.2 only then).

@@ -100,6 +100,7 @@ def test_nothing_above_the_state_directory_is_made_unasked(tmp_path):
 
 
 @POSIX
+@pytest.mark.usefixtures("usual_umask")
 def test_directory_above_that_another_program_makes_meanwhile_is_used(tmp_path, mocker):
     """The first login on a new machine does not fail because another program starts too."""
     mkdir = os.mkdir

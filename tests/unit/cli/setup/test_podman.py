@@ -35,6 +35,7 @@ def test_dry_run_writes_nothing(console, file):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes there")
+@pytest.mark.usefixtures("usual_umask")
 def test_others_may_read_it(console, file):
     """It has no secret, and a program of another user may need it."""
     console.run("setup", "podman")
