@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,7 +27,13 @@ settings.load_profile("keylease")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look at the end of the run for what it left behind."""
+    """Take signals as a shell in front does, and look at the end for what the run left behind."""
+    # nohup and `&` in a script start a run with signals ignored, and our programs keep that.
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            is_interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
     if sys.platform == "linux":
         from support.leftovers import Leftovers  # noqa: PLC0415 - it is about /proc
 

@@ -109,6 +109,8 @@ def ask(home: Throwaway, program: str, **more: Any) -> tuple[int, str, str]:
     environment = home.environment | where.pop("variables", {})
     path = home.find(program)
     assert path is not None
+    # One process gets a secret once for one question, and here the same process asks every time.
+    (home.state / "asked").unlink(missing_ok=True)
     done = subprocess.run(
         [path, *words],
         input=message,
