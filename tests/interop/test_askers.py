@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.git_server import GitServer, find_git
 from support.requirements import VARIABLE, require
+from support.waiting import WAIT_SECONDS
 from support.web_server import Answer, WebServer
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ def test_sudo_gets_a_wrong_password_once(kernel_home: Throwaway) -> None:
     require(shutil.which("sudo"), "sudo", "it is not on PATH")
     if VARIABLE not in os.environ:
         pytest.skip("it tries a wrong password of the account that runs the tests")
-    if os.geteuid() == 0 or subprocess.run(["sudo", "-n", "true"], check=False).returncode == 0:
+    if (
+        os.geteuid() == 0
+        or subprocess.run(["sudo", "-n", "true"], check=False, timeout=WAIT_SECONDS).returncode == 0
+    ):
         pytest.skip("sudo asks this user nothing")
     login(kernel_home, "sudo://laptop", WRONG)
     program = kernel_home.find("keylease-askpass")

@@ -52,7 +52,10 @@ def test_a_user_is_made_and_taken_away(console, file, tmp_path):
     command = f"{tmp_path}/bin/keylease-kubernetes"
     assert (0, f"changed {file}:\n  + users: ada: exec: command: {command}\n", "") == said
     told = subprocess.run(
-        ["kubectl", "config", "view", "--output=json"], capture_output=True, check=True
+        ["kubectl", "config", "view", "--output=json"],
+        capture_output=True,
+        check=True,
+        timeout=WAIT_SECONDS,
     )
     [found] = json.loads(told.stdout)["users"]
     shown = {key: value for key, value in found["user"]["exec"].items() if value is not None}
@@ -101,7 +104,12 @@ def test_an_edit_after_setup_is_not_lost(console, file):
     """kubectl itself may write the file anew, and then only the entry is taken out."""
     user(file, **{"as": "x"})
     console.run("setup", "kubernetes", "ada")
-    subprocess.run(["kubectl", "config", "set-context", "new"], capture_output=True, check=True)
+    subprocess.run(
+        ["kubectl", "config", "set-context", "new"],
+        capture_output=True,
+        check=True,
+        timeout=WAIT_SECONDS,
+    )
 
     assert 0 == console.run("setup", "kubernetes", "ada", "--undo").code
 
