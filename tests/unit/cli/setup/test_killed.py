@@ -175,6 +175,8 @@ def test_git_is_asked_or_not_after_a_kill_at_each_system_call(tmp_path, words):
         "HOME": str(home),
         "PATH": f"{Path(GITS[0].path).parent}:{os.environ['PATH']}",
         "KEYLEASE_STATE_DIR": str(tmp_path / "state"),
+        # strace of an ordinary user reads no path of a process that is closed to tracers.
+        "KEYLEASE_DUMPABLE": "1",
     }
     del environment["GIT_CONFIG_GLOBAL"]
     calls = "write,fsync,openat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,flock,fchmod"
