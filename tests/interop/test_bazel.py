@@ -185,6 +185,7 @@ def test_what_is_no_miss_stops_the_build_with_its_reason(rig: Rig) -> None:
         rig.client().fetch(rig.server.url)
 
 
+@pytest.mark.usefixtures("usual_umask")
 def test_another_helper_of_the_protocol_is_understood(rig: Rig) -> None:
     """The control of the client: it takes uv's answer for what ours is, where nothing is known."""
     helper = (find_client("uv"), "auth", "helper", "--preview-features", "auth-helper")

@@ -424,6 +424,7 @@ def test_policy_in_a_linked_directory_is_not_believed(directory, tmp_path):
 
 
 @POSIX
+@pytest.mark.usefixtures("usual_umask")
 def test_users_own_file_may_be_a_link_to_a_file_of_the_user(place, directory):
     """Programs that keep all settings in one place put links where they belong."""
     target = directory / "elsewhere"
