@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import Any, Final
+import sys
+from typing import IO, Any, Final
 
 import click
 
@@ -137,8 +138,14 @@ def _check_text(path: str, after: bytes, user: str, entry: dict[str, Any] | None
 def _read_by_kubectl(path: str, data: bytes) -> dict[str, dict[str, Any]]:
     """Return the users of a kubeconfig that is not written yet.
 
-    kubectl reads a file more than once, so a pipe is none for it.
+    kubectl opens a file more than once, so a pipe does not do.
     """
+    if sys.platform == "linux":
+        # memfd_create(2): a file in memory, which is gone with this process however it ends.
+        with open(os.memfd_create("kubeconfig"), "w+b") as file:
+            file.write(data)
+            file.flush()
+            return _users("/dev/stdin", file)
     path = os.path.realpath(path)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -191,20 +198,22 @@ def _path(user: str) -> str:
     return next((each for each in there if user in _users(each)), [*there, paths[-1]][0])
 
 
-def _users(path: str | None = None) -> dict[str, dict[str, Any]]:
+def _users(path: str | None = None, stdin: IO[bytes] | None = None) -> dict[str, dict[str, Any]]:
     """Return what a kubeconfig says of its users; kubectl itself leaves the secrets out."""
     if path is not None and not os.path.exists(path):
         return {}
     words = () if path is None else (f"--kubeconfig={path}",)
     try:
-        users = json.loads(_kubectl("view", "--output=json", *words)).get("users") or []
+        users = (
+            json.loads(_kubectl("view", "--output=json", *words, stdin=stdin)).get("users") or []
+        )
         return {each["name"]: dict(each["user"] or {}) for each in reversed(users)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         msg = "kubectl config view says something that is no kubeconfig"
         raise SetupError(msg) from None
 
 
-def _kubectl(*words: str) -> str:
+def _kubectl(*words: str, stdin: IO[bytes] | None = None) -> str:
     """Run `kubectl config` and return what it says.
 
     Raises:
@@ -217,7 +226,7 @@ def _kubectl(*words: str) -> str:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             timeout=_SECONDS,
             check=False,
         )

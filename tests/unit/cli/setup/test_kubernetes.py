@@ -3,10 +3,13 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 from support.requirements import require
 from support.waiting import WAIT_SECONDS
+
+from keylease.cli import replacement
 
 EXEC = {
     "apiVersion": "client.authentication.k8s.io/v1",
@@ -199,6 +202,23 @@ def test_dry_run_writes_nothing(console, file):
 
 
 @pytest.mark.usefixtures("file")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no memfd_create")
+def test_the_check_leaves_no_copy_on_the_disk(console, file, monkeypatch):
+    """A kill while kubectl reads the new text leaves no copy of another user's token behind."""
+    user(file)
+    made = []
+    original = replacement.temporary_for
+    monkeypatch.setattr(
+        replacement, "temporary_for", lambda *args: made.append(args) or original(*args)
+    )
+
+    assert 0 == console.run("setup", "kubernetes", "ada", "--dry-run").code
+    assert [] == made
+
+    assert 0 == console.run("setup", "kubernetes", "ada").code
+    assert 1 == len(made), "the control: the one temporary of the replacement, which is recorded"
+
+
 def test_a_name_that_kubectl_takes_for_a_path_is_refused(console):
     """`kubectl config unset users.a.b` is about another entry."""
     said = console.run("setup", "kubernetes", "a.b")
