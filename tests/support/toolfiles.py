@@ -79,5 +79,13 @@ FILES = (
         f"common --credential_helper=a.example=/old/keylease-bazel\n"
         f"build --remote_header=authorization={CANARY}\n",
     ),
+    ToolFile(
+        ("kubernetes", "ada"),
+        ".kube/config",
+        f"apiVersion: v1\nkind: Config\n# {CANARY}\nusers:\n- name: other\n  user:\n"
+        f"    token: {CANARY}1\n- name: ada # {CANARY}\n  user: {{}}\n- name: last\n  user:\n"
+        f"    token: {CANARY}2\n",
+        ("ada",),
+    ),
 )
-"""Those that need no other program than git."""
+"""Those that need no other program than git and kubectl."""

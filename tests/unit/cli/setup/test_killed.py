@@ -27,6 +27,11 @@ CHANGES = frozenset(
 )
 
 
+HELPERS = ("cargo-credential-keylease", "git-credential-keylease")
+# Before a fixture puts another PATH in its place.
+KUBECTL_PATH = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
+
+
 @pytest.fixture(params=FILES, ids=lambda each: each.tool)
 def case(request, user_home, programs, monkeypatch):
     """Return each tool's file, written into a home that no variable leads away from."""
@@ -39,13 +44,18 @@ def case(request, user_home, programs, monkeypatch):
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
         monkeypatch.setenv("PATH", str(programs))
+    if each.tool == "kubernetes":
+        kubectl = shutil.which("kubectl", path=KUBECTL_PATH)
+        require(kubectl, "kubectl", "it is not on PATH")
+        (programs / "kubectl").symlink_to(kubectl)
+        monkeypatch.setenv("KUBECONFIG", str(user_home / each.name))
     if sys.platform == "darwin" and each.tool in {"pip", "go"}:
         pytest.skip("the file is elsewhere on macOS")
     for name in ("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "CARGO_HOME", "PIP_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("keylease-aws", "cargo-credential-keylease", "git-credential-keylease"):
+    for name in ("keylease-aws", "keylease-kubernetes", *HELPERS):
         shutil.copy2(programs / "keylease-pnpm", programs / name)
     (user_home / each.name).parent.mkdir(parents=True, exist_ok=True)
     (user_home / each.name).write_text(each.text, encoding="utf-8")
@@ -89,21 +99,21 @@ def test_a_setup_that_was_killed_is_completed_or_undone(console, case, user_home
     """Before each change: the file is the old one or the new one, and the next command tidies."""
     file = user_home / case.name
     assert 0 == console.run("setup", *case.words).code
-    assert 0 == console.run("setup", case.tool, "--undo").code
+    assert 0 == console.run("setup", case.tool, *case.undo, "--undo").code
     started = file.read_bytes()
     assert 0 == console.run("setup", *case.words).code
     after = file.read_bytes()
     assert started != after
-    assert 0 == console.run("setup", case.tool, "--undo").code
+    assert 0 == console.run("setup", case.tool, *case.undo, "--undo").code
 
     number, found = 1, Counter()
     while killed(console, number, "setup", *case.words):
         found[file.read_bytes()] += 1
-        again = case.words if number % 2 else (case.tool, "--undo")
+        again = case.words if number % 2 else (case.tool, *case.undo, "--undo")
         assert 0 == console.run("setup", *again).code
         assert [] == left(user_home)
         assert file.read_bytes() == (after if number % 2 else started)
-        assert 0 == console.run("setup", case.tool, "--undo").code
+        assert 0 == console.run("setup", case.tool, *case.undo, "--undo").code
         assert started == file.read_bytes()
         number += 1
 
@@ -116,18 +126,18 @@ def test_an_undo_that_was_killed_is_completed(console, case, user_home):
     """Before each change: the file is the new one or the old one, and the next undo completes."""
     file = user_home / case.name
     console.run("setup", *case.words)
-    console.run("setup", case.tool, "--undo")
+    console.run("setup", case.tool, *case.undo, "--undo")
     started = file.read_bytes()
 
     number, found = 1, Counter()
     while True:
         assert 0 == console.run("setup", *case.words).code
         after = file.read_bytes()
-        if not killed(console, number, "setup", case.tool, "--undo"):
+        if not killed(console, number, "setup", case.tool, *case.undo, "--undo"):
             break
         assert file.read_bytes() in {started, after}
         found[file.read_bytes()] += 1
-        assert 0 == console.run("setup", case.tool, "--undo").code
+        assert 0 == console.run("setup", case.tool, *case.undo, "--undo").code
         assert started == file.read_bytes()
         assert [] == left(user_home)
         number += 1
