@@ -1,0 +1,52 @@
+"""Bytes of any kind and depth in the configuration and in a message end in one of our answers."""
+
+import contextlib
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fuzz import FUZZ
+
+from keylease import wiring
+from keylease.errors import ConfigError, RequestError, UsageError
+from keylease.protocols import load
+from keylease.protocols.base import Call
+
+DEPTHS = st.integers(min_value=1, max_value=20_000)
+OPENINGS = st.sampled_from([b"[", b'{"a":', b"[[", b'[{"a":[', b'"\\'])
+NESTED = st.builds(lambda opening, depth: opening * depth, OPENINGS, DEPTHS)
+TOML = st.builds(lambda nested: b"x = " + nested.replace(b'"a":', b"a = "), NESTED)
+KEYS = st.builds(lambda depth: b"[" + b".".join([b"a"] * depth) + b"]\n", DEPTHS)
+MESSAGES = {
+    "docker": ("store",),
+    "cargo": (),
+    "terraform": ("store", "x.example"),
+    "bazel": ("get",),
+}
+
+
+@FUZZ
+@given(data=st.binary(max_size=400) | TOML | KEYS)
+def test_any_configuration_is_read_or_refused(tmp_path_factory, data):
+    """A file of any bytes configures something or is a `ConfigError`, never another exception."""
+    place = Path(tmp_path_factory.mktemp("config"), "keylease")
+    place.mkdir(mode=0o700)
+    (place / "config.toml").write_bytes(data)
+    (place / "config.toml").chmod(0o600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(place.parent))
+        found, settings = wiring._configured(None, None, None)
+
+    assert (found is None) == isinstance(settings.refusal, ConfigError)
+
+
+@pytest.mark.parametrize("tool", MESSAGES)
+@FUZZ
+@given(data=st.binary(max_size=400) | NESTED)
+def test_any_message_is_a_request_or_a_refusal(tool, data):
+    """A message of any bytes and depth is parsed or refused, never another exception."""
+    call = Call(MESSAGES[tool], MappingProxyType({}), bytearray(data))
+    with contextlib.suppress(RequestError, UsageError):
+        load(tool).parse(call).wipe()
