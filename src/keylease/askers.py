@@ -110,6 +110,7 @@ def _fresh(packed: bytes | None, now: Moment) -> list[_Answer]:
 
 
 if sys.platform == "linux":
+    from keylease.audit.caller import stat_numbers
     from keylease.listings import named
 
     def asking(question: str) -> str:
@@ -117,7 +118,8 @@ if sys.platform == "linux":
         pid = os.getppid()
         for _ in range(_RELAYS):
             words = _command(pid)
-            above = _parent(pid)
+            numbers = stat_numbers(pid)
+            above = numbers[0] if numbers else 0
             if not above or not (question in words[1:] or _is_git_credential(words)):
                 break
             pid = above
@@ -134,14 +136,6 @@ if sys.platform == "linux":
                 return os.fsdecode(file.read(_LONGEST_COMMAND)).split("\0")
         except OSError:
             return [""]
-
-    def _parent(pid: int) -> int:
-        # proc_pid_stat(5): the fourth field, which follows the name and the state.
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                return int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, IndexError, ValueError):
-            return 0
 
 else:
     from keylease.listings import parent

@@ -105,7 +105,7 @@ class KeyCustody:
             destroyed = self._destroy(
                 now, lambda header: header is None or header.generation < record.generation, steps
             )
-            self._announce(destroyed, now, steps)
+            self._audit.log_ended(destroyed.over, "revoked", now, steps)
         with Steps(steps.failures) as steps, steps.step():
             self._vault.delete_left_keys()
         return Rotated(record, destroyed.sessions, steps.failures)
@@ -145,7 +145,7 @@ class KeyCustody:
             if record is not None and record.revoked is None:
                 with steps.step():
                     self._audit.log_or_gap(Entry("vault.revoked"), now)
-            self._announce(destroyed, now, steps)
+            self._audit.log_ended(destroyed.over, "revoked", now, steps)
         if record is not None:
             record, deleted = self._delete_key(record, now, unknown)
         return Revoked(
@@ -179,7 +179,7 @@ class KeyCustody:
     def _destroy(
         self, now: Moment, doomed: Callable[[Header | None], bool], steps: Steps
     ) -> _Ended:
-        """Destroy what is sealed; `_announce` says so afterwards, whatever happens in between."""
+        """Destroy what is sealed. The caller writes it down afterwards, whatever happens."""
         ended = _Ended([], [], [])
         with steps.step():
             destroyed = self._store.destroy(doomed, ended.over.extend, awaits_echo(now))
@@ -187,11 +187,6 @@ class KeyCustody:
             ended.shares.extend(destroyed.shares)
             steps.failures.extend(destroyed.failures)
         return ended
-
-    def _announce(self, ended: _Ended, now: Moment, steps: Steps) -> None:
-        for session in ended.over:
-            with steps.step():
-                self._audit.log_or_gap(Entry("session.ended", "ok", "revoked", session), now)
 
 
 class _Ended(NamedTuple):

@@ -68,6 +68,29 @@ def remember(directory: Directory, inside: Directory, touch: Touch) -> None:
         inside.move(touch.id + TOUCH, place, Echo(touch.mark, touch.id).name)
 
 
+def remember_if(
+    directory: Directory, inside: Directory, session: str, keep: Callable[[Touch], bool]
+) -> bool:
+    """Move the touch record of a session out of its bucket if an echo may come.
+
+    Return whether it was moved.
+
+    Args:
+        directory: The directory of the sessions.
+        inside: The bucket.
+        session: The session's id.
+        keep: Judges the record by what it claims.
+
+    Raises:
+        StateError: it cannot be read or moved.
+    """
+    claim = claimed(inside, session + TOUCH)
+    if claim is None or claim.id != session or not keep(claim):
+        return False
+    remember(directory, inside, claim)
+    return True
+
+
 def find(place: Directory) -> Iterator[Echo]:
     """Yield every record, by its name."""
     for name in place.names():
@@ -100,10 +123,7 @@ def tidy_bucket(
     for session in ids(inside, TOUCH, without=SEALED):
         if deadline is not None and not deadline.remaining():
             return Tidied(removed)
-        claim = claimed(inside, session + TOUCH)
-        if claim is not None and claim.id == session and keep(claim):
-            remember(directory, inside, claim)
-        else:
+        if not remember_if(directory, inside, session, keep):
             removed += inside.remove(session + TOUCH)
     return Tidied(removed, inside.sweep(ORPHAN_SECONDS))
 

@@ -67,6 +67,7 @@ class Listings:
 
 
 if sys.platform == "linux":
+    from keylease.audit.caller import stat_numbers
 
     def parent() -> str:
         """Return what names the parent process."""
@@ -74,14 +75,8 @@ if sys.platform == "linux":
 
     def named(pid: int) -> str:
         """Return what names a process: its id and, as ids come again, when it began."""
-        # proc_pid_stat(5): the 22nd field is when the process began, in ticks since boot. The
-        # second, the name, may hold anything but ends at the last parenthesis.
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                began = file.read().rpartition(b")")[2].split()[19].decode("ascii")
-        except (OSError, IndexError, UnicodeDecodeError):
-            # /proc is not mounted, or the process is gone; its id is then all that is known.
-            began = ""
+        # Where /proc is not mounted, or the process is gone, its id is all that is known.
+        began = "".join(map(str, stat_numbers(pid)[18:]))
         return f"{pid}:{began}"
 
 else:

@@ -280,7 +280,7 @@ class Operations:
                 # It was marked before. The keychain is asked for nothing but the audit key.
                 with steps.step():
                     self._audit.key = self._vault.audit_key_left()
-            self._announce(over, "revoked", now, steps)
+            self._audit.log_ended(over, "revoked", now, steps)
         steps.demand()
 
     def _destroy_all(self, reason: Reason, now: Moment) -> Destroyed:
@@ -305,11 +305,6 @@ class Operations:
         with Steps() as steps:
             with steps.step():
                 destroyed = self._store.destroy(doomed, over.extend, awaits_echo(now))
-            self._announce(over, reason, now, steps)
+            self._audit.log_ended(over, reason, now, steps)
         steps.demand()
         return destroyed
-
-    def _announce(self, over: list[str], reason: Reason, now: Moment, steps: Steps) -> None:
-        for session_id in over:
-            with steps.step():
-                self._audit.log_or_gap(Entry("session.ended", "ok", reason, session_id), now)

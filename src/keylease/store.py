@@ -14,10 +14,8 @@ from keylease.buckets import (
     LONGEST_SEALED,
     ORPHAN_SECONDS,
     SEALED,
-    TOUCH,
     Tidied,
     bucket_names,
-    claimed,
     header_of,
     ids,
     sealed_files,
@@ -121,9 +119,9 @@ class SessionStore:
             header = _claimed_header(inside, session)
             if doomed(header):
                 over.append(session)
-                with steps.step():
-                    # First, so that no crash leaves an echo that nothing tells.
-                    _remember(directory, inside, session, keep)
+                # First, so that no crash leaves an echo that nothing tells. It holds up no end.
+                with steps.step(), suppress(StateError):
+                    echoes.remember_if(directory, inside, session, keep)
                 self._destroy(inside, session, header, done, under_way)
 
         with Steps(done.failures) as steps:
@@ -234,13 +232,3 @@ def _claimed_header(inside: Directory, session: str) -> Header | None:
     except UnsafeStateError:
         # What others could have written is no session, and nothing is read from it.
         return None
-
-
-def _remember(
-    directory: Directory, inside: Directory, session: str, keep: Callable[[Touch], bool]
-) -> None:
-    """Keep what tells the echoes of a session that ends, if one may come. It holds up no end."""
-    with suppress(StateError):
-        claim = claimed(inside, session + TOUCH)
-        if claim is not None and claim.id == session and keep(claim):
-            echoes.remember(directory, inside, claim)

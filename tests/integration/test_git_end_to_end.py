@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.git_server import GitServer, find_git
-from support.gits import GITS, Git
+from support.gits import GITS, Git, git_credential
 from support.requirements import require
 from support.throwaway import find_program
 from support.tracing import READABLE, require_strace
@@ -188,10 +188,10 @@ def test_what_git_stores_after_a_get_moves_nothing(kernel_home: Throwaway, git: 
     before = sealed.read_bytes()
 
     for _ in range(3):
-        filled = _git_credential(kernel_home, git, "fill", _message())
+        filled = git_credential(kernel_home, git, "fill", _message())
         (touch,) = kernel_home.state.rglob("*.touch")
         used = touch.read_bytes()
-        _git_credential(kernel_home, git, "approve", filled)
+        git_credential(kernel_home, git, "approve", filled)
 
         assert f"password={PASSWORD}\n" in filled
         assert before == sealed.read_bytes()
@@ -213,8 +213,8 @@ def test_other_helper_keeps_a_copy_unless_git_knows_ephemeral(
     plaintext = kernel_home.home / "plaintext"
     helpers = ("keylease", f"store --file={plaintext}")
 
-    filled = _git_credential(kernel_home, git, "fill", _message(), helpers=helpers)
-    _git_credential(kernel_home, git, "approve", filled, helpers=helpers)
+    filled = git_credential(kernel_home, git, "fill", _message(), helpers=helpers)
+    git_credential(kernel_home, git, "approve", filled, helpers=helpers)
 
     assert plaintext.exists()
     assert ("ephemeral=1" in filled) == (git.version >= (2, 46))
@@ -311,31 +311,6 @@ def test_worktree_cannot_slip_in_code(helped: Throwaway, server: GitServer) -> N
 def _message(**more: str) -> str:
     fields = {"protocol": "https", "host": "example.com", **more}
     return "".join(f"{key}={value}\n" for key, value in fields.items())
-
-
-def _git_credential(
-    home: Throwaway,
-    git: Git,
-    operation: str,
-    message: str,
-    helpers: tuple[str, ...] = ("keylease",),
-) -> str:
-    """Run `git credential` with exactly these helpers and return what it printed."""
-    capabilities = "capability[]=authtype\ncapability[]=state\n"
-    options = [word for helper in ("", *helpers) for word in ("-c", f"credential.helper={helper}")]
-    path = f"{git.environment['PATH']}:{home.environment['PATH']}"
-    done = subprocess.run(
-        [git.path, *options, "credential", operation],
-        input=message if message.startswith("capability") else capabilities + message,
-        env={**home.environment, **git.environment, "PATH": path},
-        cwd=home.home,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stderr == ""
-    return done.stdout
 
 
 def _wait_past(boottime_ns: int) -> None:

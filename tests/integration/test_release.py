@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from support.clients import wait_until
-from support.gits import GITS, Git
+from support.gits import GITS, Git, git_credential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,34 +186,16 @@ def test_end_says_that_a_release_did_not_finish(home: Throwaway, end: str) -> No
 @pytest.mark.parametrize("git", GITS, ids=str)
 def test_gits_echo_does_not_revive_what_a_rotation_ended(home: Throwaway, git: Git) -> None:
     """git approves what it was given, after the key was rotated meanwhile: no session begins."""
-    filled = _git_credential(home, git, "fill", GET)
+    filled = git_credential(home, git, "fill", GET)
     rotated = home.run("keylease", "key", "rotate")
 
-    _git_credential(home, git, "approve", filled)
+    git_credential(home, git, "approve", filled)
 
     assert f"password={PASSWORD}\n" in filled
     assert 0 == rotated.returncode, rotated.stderr
     assert [] == list(home.state.rglob("*.sealed"))
     last = home.audit()[-1]
     assert ("session.confirmed", "refused") == (last["event"], last["outcome"])
-
-
-def _git_credential(home: Throwaway, git: Git, operation: str, message: str) -> str:
-    """Run `git credential` with keylease as the only helper, and return what it printed."""
-    path = f"{git.environment['PATH']}:{home.environment['PATH']}"
-    announced = "capability[]=authtype\ncapability[]=state\n" if operation == "fill" else ""
-    words = ("credential", operation)
-    done = subprocess.run(
-        [git.path, "-c", "credential.helper=", "-c", "credential.helper=keylease", *words],
-        input=announced + message,
-        env={**home.environment, **git.environment, "PATH": path},
-        cwd=home.home,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from support.kernel_keyring import require_kernel_keyring
 from support.leftovers import living_keys
 from support.throwaway import Throwaway
-from support.waiting import wait_until
+from support.waiting import ended, wait_until
 
 from keylease.keystores.base import KEY_BYTES, Item
 from keylease.keystores.kernel import KernelKeyStore
@@ -148,3 +149,16 @@ def test_missing_program_is_named(tmp_path):
     """A program that is not installed is told from one that fails."""
     with Throwaway(tmp_path) as home, pytest.raises(FileNotFoundError, match="no-such-program"):
         home.run("no-such-program")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process group is POSIX's own")
+def test_interruption_ends_what_the_program_started(tmp_path):
+    """A program that is given up leaves no child that still writes into a home that goes away."""
+    child = "while :; do mkdir -p late; done"
+    parent = f"({child}) & echo $! >pid; wait"
+
+    with Throwaway(tmp_path) as home:
+        with pytest.raises(subprocess.TimeoutExpired):
+            home.run("sh", "-c", parent, timeout_seconds=1)
+        assert (home.home / "late").is_dir(), "the control"
+        assert ended(int((home.home / "pid").read_text()))

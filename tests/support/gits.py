@@ -12,9 +12,12 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from support.waiting import WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from support.throwaway import Throwaway
 
 
 class Git(NamedTuple):
@@ -94,3 +97,28 @@ def _find() -> tuple[list[Git], list[str]]:
 
 
 GITS, MISSING = _find()
+
+
+def git_credential(
+    home: Throwaway,
+    git: Git,
+    operation: str,
+    message: str,
+    helpers: tuple[str, ...] = ("keylease",),
+) -> str:
+    """Run `git credential` with exactly these helpers and return what it printed."""
+    capabilities = "capability[]=authtype\ncapability[]=state\n"
+    options = [word for helper in ("", *helpers) for word in ("-c", f"credential.helper={helper}")]
+    path = f"{git.environment['PATH']}:{home.environment['PATH']}"
+    done = subprocess.run(
+        [git.path, *options, "credential", operation],
+        input=message if message.startswith("capability") else capabilities + message,
+        env={**home.environment, **git.environment, "PATH": path},
+        cwd=home.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout

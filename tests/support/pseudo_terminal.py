@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 # A program of its own and no `preexec_fn`, which may deadlock in a process with threads.
 _TAKE_TERMINAL = """
-import fcntl, os, signal, sys, termios
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is started without it
+import fcntl, os, sys, termios
 os.setsid()
 fd = os.open(sys.argv[1], os.O_RDWR)
 fcntl.ioctl(fd, termios.TIOCSCTTY, 0)

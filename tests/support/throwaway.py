@@ -8,16 +8,20 @@ library and an installed keylease, nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +83,17 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=sysconfig.get_path("scripts"))
 
 
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """End the program and what it started, and return when all of it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    # A pipe ends when the last of them has ended. What is still in it is of no use.
+    process.communicate(timeout=WAIT_SECONDS)
+
+
 class Throwaway:
     """A private HOME with an environment to go with it. Use it in a `with` block.
 
@@ -121,23 +136,31 @@ class Throwaway:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the home and return what it said. Its failure is the caller's to judge.
 
-        Text is UTF-8; bytes that are not come back as lone surrogates.
+        Text is UTF-8; bytes that are not come back as lone surrogates. If the wait for it is given
+        up, it and all that it started are ended.
         """
         program = self.find(str(words[0]))
         if program is None:
             msg = f"{words[0]} is not on the PATH of the throwaway home"
             raise FileNotFoundError(msg)
-        return subprocess.run(
-            [program, *words[1:]],
-            input=stdin,
+        words = (program, *words[1:])
+        with subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=self.home,
             env=self.environment,
-            capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
-            timeout=timeout_seconds,
-            check=False,
-        )
+            process_group=None if sys.platform == "win32" else 0,
+        ) as process:
+            try:
+                out, err = process.communicate(stdin, timeout_seconds)
+            except BaseException:  # Ctrl-C too: nothing may go on to write into a home that goes
+                _end_group(process)
+                raise
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def vault(self) -> dict[str, Any] | None:
         """Return what `vault.json` says, or None if there is no vault."""

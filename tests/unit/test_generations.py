@@ -209,10 +209,15 @@ def test_new_generation_of_a_person_takes_the_old_keys_along(place):
     assert [3] == [item.generation for item in place.keychain.items if item.kind == "session-key"]
 
 
+def kernel_place(tmp_path):
+    """Return a vault that is kept in a user's first kernel keyring."""
+    keyring = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    return Place(tmp_path / "keylease", keyring)
+
+
 def test_keyring_that_was_lost_is_no_revocation(tmp_path):
     """Before Linux 5.3 it goes with the user's last process; the next one starts afresh."""
-    lost = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
-    place = Place(tmp_path / "keylease", lost)
+    place = kernel_place(tmp_path)
     old = place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
 
@@ -226,9 +231,7 @@ def test_keyring_that_was_lost_is_no_revocation(tmp_path):
 @pytest.mark.parametrize("instance", ["uid=7 keyring=1", "uid=7"])
 def test_key_that_was_deleted_from_its_keyring_was_revoked(tmp_path, instance):
     """The same keyring without the key, or one of which nothing more is known."""
-    place = Place(
-        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
-    )
+    place = kernel_place(tmp_path)
     place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance=instance)
 
@@ -240,9 +243,7 @@ def test_key_that_was_deleted_from_its_keyring_was_revoked(tmp_path, instance):
 
 def test_keyring_of_another_user_is_not_asked_whatever_its_number(tmp_path):
     """A lost keyring is one of the same user in the same namespace."""
-    place = Place(
-        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
-    )
+    place = kernel_place(tmp_path)
     place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=8 keyring=2")
 
@@ -252,9 +253,7 @@ def test_keyring_of_another_user_is_not_asked_whatever_its_number(tmp_path):
 
 def test_revocation_outlives_the_keyring(tmp_path):
     """What was written down as revoked stays so when the keyring goes, too."""
-    place = Place(
-        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
-    )
+    place = kernel_place(tmp_path)
     place.create()
     place.revoke()
     place.notice()
@@ -266,9 +265,7 @@ def test_revocation_outlives_the_keyring(tmp_path):
 
 def test_keyring_of_another_boot_is_not_taken_for_a_lost_one(tmp_path):
     """Another machine over the same home has another keyring, and does not replace the vault."""
-    place = Place(
-        tmp_path / "keylease", MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
-    )
+    place = kernel_place(tmp_path)
     place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
     place.clock = ForeignClock(place.clock)

@@ -42,15 +42,25 @@ if sys.platform == "linux":
             return None
 
     def _stat(pid: int) -> tuple[int | None, str | None]:
-        """Return the process's parent and terminal."""
-        # proc(5): the fourth and the seventh field of /proc/PID/stat; the second, the name, may
-        # hold anything but ends at the last parenthesis.
+        """Return the process's parent and terminal, the fourth and the seventh field."""
+        match stat_numbers(pid):
+            case [parent, _, _, device, *_]:
+                return parent, _terminal(device)
+        return None, None
+
+    def stat_numbers(pid: int) -> list[int]:
+        """Return the fields 4 to 22 of /proc/PID/stat; none if the process does not tell them.
+
+        proc_pid_stat(5): the fourth is the parent, the seventh the terminal, the 22nd when the
+        process began, in ticks since boot. The second, the name, may hold anything but ends at the
+        last parenthesis.
+        """
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
-            return int(fields[1]), _terminal(int(fields[4]))
-        except (OSError, IndexError, ValueError):
-            return None, None
+            return list(map(int, fields[1:20]))
+        except (OSError, ValueError):
+            return []
 
     def _terminal(device: int) -> str | None:
         # proc(5): "The minor device number is contained in the combination of bits 31 to 20 and 7

@@ -21,10 +21,10 @@ from keylease.errors import AuditError, StateError
 from keylease.faults import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from keylease.clock import Moment
-    from keylease.model import Target
+    from keylease.model import Reason, Target
     from keylease.secret import Secret
     from keylease.statefile import Directory
 
@@ -113,6 +113,19 @@ class AuditLog:
                 self._patience = 0.0
                 with steps.step():
                     self._count_lost()
+
+    def log_ended(self, sessions: Iterable[str], reason: Reason, at: Moment, steps: Steps) -> None:
+        """Append a line for each session that has ended, whatever becomes of the one before it.
+
+        Args:
+            sessions: Their ids.
+            reason: Why they have ended.
+            at: The clock reading that decided it.
+            steps: Holds an interrupt back until the last line.
+        """
+        for session in sessions:
+            with steps.step():
+                self.log_or_gap(Entry("session.ended", "ok", reason, session), at)
 
     def log_fault(
         self,

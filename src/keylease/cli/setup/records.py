@@ -125,9 +125,11 @@ def rewrite(tool: str) -> bool:
     Raises:
         StateError: it cannot be used or written.
     """
-    if is_lean(tool):
+    record = _record(tool)
+    lean = _lean(record)
+    if record == lean:
         return False
-    _write(tool, _lean(_record(tool)))
+    _write(tool, lean)
     return True
 
 
