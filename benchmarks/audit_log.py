@@ -26,9 +26,10 @@ from keylease.audit import head
 from keylease.audit.events import Entry
 from keylease.audit.line import NO_LINE, digest, key_id, pack
 from keylease.audit.log import AuditLog
-from keylease.clock import NANOSECONDS, BootClock, Deadline
-from keylease.secret import Secret
+from keylease.model import NANOSECONDS
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
+from keylease.system.clock import BootClock, Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from keylease.memory import allocate, protection, secure_clear
+from keylease.secrets.memory import allocate, protection, secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

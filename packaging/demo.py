@@ -59,7 +59,7 @@ BACKENDS = {
 # Where keyctl(1) is not installed, the same system calls by way of keylease's own module.
 UNLINK = """
 import sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import open_keystore
 _, vault, name = sys.argv[1].split(":")

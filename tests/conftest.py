@@ -14,7 +14,7 @@ from support.kernel_keyring import require_kernel_keyring
 from support.secret_service import GnomeKeyring, require_gnome_keyring
 from support.throwaway import Throwaway
 
-from keylease.paths import state_directory
+from keylease.system.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

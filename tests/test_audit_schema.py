@@ -12,9 +12,9 @@ from support.rig import EXAMPLE, Rig
 
 from keylease.audit.events import FIELDS, Entry
 from keylease.audit.log import AuditLog
-from keylease.clock import Deadline
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 from keylease.testing import FrozenClock
 
 SCHEMA = json.loads(

@@ -10,10 +10,9 @@ for every command.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from keylease.address import Address, parse_url
-    from keylease.audit.service import AuditService
-    from keylease.auth import AuthenticationService
-    from keylease.embedding import (
+    from keylease.audit.read.service import AuditService
+    from keylease.embed.decorator import LiveSession
+    from keylease.embed.services import (
         audit_service,
         authentication_service,
         require_session,
@@ -32,12 +31,13 @@ if TYPE_CHECKING:
         UsageError,
         VaultRevokedError,
     )
-    from keylease.memory import secure_clear
     from keylease.model import Credential, Reply, Session, Target
-    from keylease.requirement import LiveSession
+    from keylease.protocols.address import Address, parse_url
     from keylease.rules import Remaining
-    from keylease.secret import Secret
-    from keylease.session import SessionService
+    from keylease.secrets.memory import secure_clear
+    from keylease.secrets.secret import Secret
+    from keylease.session.auth import AuthenticationService
+    from keylease.session.service import SessionService
 
 __all__ = [
     "Address",
@@ -74,34 +74,34 @@ __version__ = "0.1.0"
 
 # Where each name of the public API lives.
 _MODULES = {
-    "Address": "keylease.address",
+    "Address": "keylease.protocols.address",
     "AuditError": "keylease.errors",
-    "AuditService": "keylease.audit.service",
-    "AuthenticationService": "keylease.auth",
+    "AuditService": "keylease.audit.read.service",
+    "AuthenticationService": "keylease.session.auth",
     "ConfigError": "keylease.errors",
     "Credential": "keylease.model",
     "KeychainUnavailableError": "keylease.errors",
     "KeyleaseError": "keylease.errors",
-    "LiveSession": "keylease.requirement",
+    "LiveSession": "keylease.embed.decorator",
     "PolicyError": "keylease.errors",
     "Remaining": "keylease.rules",
     "Reply": "keylease.model",
     "SealError": "keylease.errors",
-    "Secret": "keylease.secret",  # nosec B105 - the name of a module, no password
+    "Secret": "keylease.secrets.secret",  # nosec B105 - the name of a module, no password
     "Session": "keylease.model",
     "SessionEndedError": "keylease.errors",
     "SessionNotFoundError": "keylease.errors",
-    "SessionService": "keylease.session",
+    "SessionService": "keylease.session.service",
     "StateError": "keylease.errors",
     "Target": "keylease.model",
     "UsageError": "keylease.errors",
     "VaultRevokedError": "keylease.errors",
-    "audit_service": "keylease.embedding",
-    "authentication_service": "keylease.embedding",
-    "parse_url": "keylease.address",
-    "require_session": "keylease.embedding",
-    "secure_clear": "keylease.memory",
-    "session_service": "keylease.embedding",
+    "audit_service": "keylease.embed.services",
+    "authentication_service": "keylease.embed.services",
+    "parse_url": "keylease.protocols.address",
+    "require_session": "keylease.embed.services",
+    "secure_clear": "keylease.secrets.memory",
+    "session_service": "keylease.embed.services",
 }
 
 if not TYPE_CHECKING:  # which would take it for a promise that every name is there

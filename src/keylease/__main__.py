@@ -13,7 +13,7 @@ def main() -> int:
 
         helper("git", argv)
     # A password is typed here, or handed on. A program that embeds keylease decides for itself.
-    from keylease.process import close
+    from keylease.secrets.hardening import close
 
     close()
     from keylease.cli import main as commands
@@ -23,7 +23,7 @@ def main() -> int:
 
 def askpass() -> int:
     """Be `keylease-askpass`: git, ssh and sudo start it with nothing but their question."""
-    from keylease.process import close
+    from keylease.secrets.hardening import close
 
     close()
     from keylease.cli import main as commands

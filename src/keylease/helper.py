@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from keylease.errors import KeyleaseError, RequestError, UsageError, printable
 from keylease.faults import INTERRUPTS, as_refusal
-from keylease.memory import allocate, clear_all, secure_clear
 from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Credential, Limits, Refusal, Reply
-from keylease.process import harden, leave
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.stdio import STDOUT, PeerGoneError, await_reader, read, tell, undisturbed, write
+from keylease.secrets.hardening import harden, leave
+from keylease.secrets.memory import allocate, clear_all, secure_clear
+from keylease.system.streams import (
+    STDOUT,
+    PeerGoneError,
+    await_reader,
+    read,
+    tell,
+    undisturbed,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -247,7 +255,7 @@ def _asked(request: Request) -> Request:
     Raises:
         UsageError: there is no terminal, or no answer.
     """
-    from keylease.terminal import ask_secret
+    from keylease.system.terminal import ask_secret
 
     secret = ask_secret(request.question)
     if not secret:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from keylease.clock import NANOSECONDS
 from keylease.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from keylease.clock import Moment
     from keylease.errors import KeyleaseError
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
+NANOSECONDS: Final = 1_000_000_000
+"""Nanoseconds in a second."""
 IDLE_SECONDS: Final = 900
 """Idle timeout of a session if nobody says otherwise."""
 CAP_SECONDS: Final = 8 * 3600
@@ -41,6 +41,17 @@ Reason = Literal[
     "replaced",
 ]
 """Why a session ended. The list is closed: an audit line has no other."""
+
+
+class Moment(NamedTuple):
+    """One reading of both clocks."""
+
+    wall_ns: int
+    """Nanoseconds since the Unix epoch. A user can set this clock."""
+    boot_ns: int
+    """Nanoseconds since boot, suspend included. A user cannot set this one."""
+    boot: str
+    """Which boot it was read in; readings of different boots cannot be compared."""
 
 
 class Limits(NamedTuple):
@@ -295,3 +306,16 @@ class Refusal(NamedTuple):
     exit_code: int
     always: bool = False
     """Whether stderr is told whoever reads it: the peer shows it to its user."""
+
+
+def name_bytes(name: str) -> bytes:
+    """Return a name's own bytes.
+
+    Raises:
+        UsageError: it has half a character, as an environment of Windows can.
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        msg = "a name has half a character (a lone surrogate), and so no bytes"
+        raise UsageError(msg, "look at the variable or the word that it comes from") from None

@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from keylease.clock import NANOSECONDS
 from keylease.errors import ForeignBootError
-from keylease.model import Session, Store, Target, Terms
+from keylease.model import NANOSECONDS, Session, Store, Target, Terms
 from keylease.origin import origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from keylease.clock import Moment
-    from keylease.model import Reason, Settings
-    from keylease.record import Header, Touch
+    from keylease.model import Moment, Reason, Settings
+    from keylease.store.format import Header, Touch
 
 ECHO_SECONDS: Final = 120
 """How long after its release the credential of an ended session still counts as an echo."""

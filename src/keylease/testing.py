@@ -16,25 +16,25 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from keylease.audit.log import AuditLog
-from keylease.auth import AuthenticationService
-from keylease.clock import NANOSECONDS, Deadline, Moment
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import KEY_BYTES, USERNAME, Item
-from keylease.listings import Listings, parent
-from keylease.model import Limits, Settings
-from keylease.secret import Secret
-from keylease.session import SessionService
+from keylease.model import NANOSECONDS, Limits, Moment, Settings
+from keylease.secrets.secret import Secret
+from keylease.session.auth import AuthenticationService
+from keylease.session.service import SessionService
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
-from keylease.store import SessionStore
-from keylease.vault import Vault
+from keylease.store.listed import Listings, parent
+from keylease.store.store import SessionStore
+from keylease.system.clock import Deadline
+from keylease.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from keylease.clock import Clock
     from keylease.keystores.base import KeyStore, Kind
     from keylease.shares.base import ShareStore
+    from keylease.system.clock import Clock
 
 __all__ = ["FrozenClock", "KeyStoreContract", "MemoryKeyStore", "MemoryWiring", "memory_service"]
 

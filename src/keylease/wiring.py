@@ -16,27 +16,27 @@ from keylease.audit.chain import Surroundings
 from keylease.audit.log import AuditLog, Configured
 from keylease.audit.pin import FirstOf, Nowhere
 from keylease.audit.witness import Nobody, SystemLog
-from keylease.clock import BootClock, Deadline
 from keylease.errors import ConfigError, StateError
 from keylease.faults import border
-from keylease.listings import Listings, parent
 from keylease.model import Settings
-from keylease.paths import state_directory
-from keylease.session import SessionService
+from keylease.session.service import SessionService
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
-from keylease.store import SessionStore
-from keylease.vault import Vault
+from keylease.store.listed import Listings, parent
+from keylease.store.store import SessionStore
+from keylease.system.clock import BootClock, Deadline
+from keylease.system.paths import state_directory
+from keylease.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from keylease.askers import Asker
     from keylease.audit.pin import PinStore
-    from keylease.audit.service import AuditService
+    from keylease.audit.read.service import AuditService
     from keylease.audit.witness import Witness
-    from keylease.auth import AuthenticationService
-    from keylease.custody import KeyCustody
     from keylease.keystores.base import KeyStore
+    from keylease.session.auth import AuthenticationService
     from keylease.shares.base import ShareStore
+    from keylease.store.askers import Asker
+    from keylease.vault.rotation import KeyCustody
 
 ANSWER_SECONDS: Final = 1.8
 """What keychains and locks may take together. The helper answers within 2 s, its start included."""
@@ -107,21 +107,21 @@ class Wiring:
             question: Its question, word for word.
             meaning: What tells the question from others of the same program.
         """
-        from keylease.askers import Asker, asking
+        from keylease.store.askers import Asker, asking
 
         return Asker(open_state, asking(question), meaning)
 
     @property
     def custody(self) -> KeyCustody:
         """What can be done with the vault key. No helper asks for it, so none imports it."""
-        from keylease.custody import KeyCustody
+        from keylease.vault.rotation import KeyCustody
 
         return KeyCustody(self.clock, self.vault, self.store, self.audit)
 
     @property
     def audit_service(self) -> AuditService:
         """What people do with the audit log. No helper asks for it, so none imports it."""
-        from keylease.audit.service import AuditService
+        from keylease.audit.read.service import AuditService
 
         return AuditService(
             self.audit,
@@ -136,7 +136,7 @@ class Wiring:
     @property
     def auth(self) -> AuthenticationService:
         """Login and logout. No helper asks for it, so none imports it."""
-        from keylease.auth import AuthenticationService
+        from keylease.session.auth import AuthenticationService
 
         return AuthenticationService(self.session, self.audit, self.clock)
 
@@ -193,7 +193,7 @@ def open_pin() -> PinStore:
         return Nowhere()  # nor is there a log; whoever opens it is told why
     if sys.platform == "linux":
         from keylease.audit.pin import KernelPin, RuntimeDirPin
-        from keylease.keyctl import Calls
+        from keylease.system.keyctl import Calls
 
         runtime = RuntimeDirPin(lambda: _open_runtime(create=True), _open_runtime)
         return FirstOf(KernelPin(name, Calls), runtime)
@@ -209,7 +209,7 @@ if sys.platform == "linux":
     def remove_pin() -> None:
         """Take the pin of this state directory's audit log out of the kernel."""
         from keylease.audit.pin import KernelPin
-        from keylease.keyctl import Calls
+        from keylease.system.keyctl import Calls
 
         KernelPin(state_name(), Calls).remove()
 
@@ -238,7 +238,7 @@ def _shares() -> tuple[ShareStore, ...]:
 
 
 if sys.platform == "linux":
-    from keylease.paths import runtime_directory
+    from keylease.system.paths import runtime_directory
 
     def _open_runtime(*, create: bool = False) -> Directory:
         # One directory for each state directory, so that none sweeps the shares of another.

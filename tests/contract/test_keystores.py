@@ -6,10 +6,10 @@ import pytest
 from support.kernel_keyring import require_kernel_keyring
 from support.secret_service import GnomeKeyring
 
-from keylease.clock import Deadline
 from keylease.keystores.kernel import KernelKeyStore
 from keylease.keystores.library import LibraryKeyStore
 from keylease.keystores.secretservice import SecretServiceKeyStore
+from keylease.system.clock import Deadline
 from keylease.testing import KeyStoreContract, MemoryKeyStore
 
 

@@ -16,7 +16,7 @@ from support.requirements import require
 from support.shares import MemoryShares
 from support.waiting import wait_until
 
-from keylease.secret import random_bytes
+from keylease.secrets.secret import random_bytes
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 from keylease.shares.kernel import KernelShares
 from keylease.shares.runtimedir import RuntimeDirShares

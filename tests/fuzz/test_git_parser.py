@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from support.fuzz import EXAMPLES, FUZZ
 from support.git_messages import any_message, git_reads, messages
 
-from keylease.clock import Moment
 from keylease.errors import RequestError
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Reply, Request, Session, Target
 from keylease.protocols import git
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 ACTIONS = st.sampled_from(("get", "store", "erase", "capability", "list", ""))
 CONTROL = frozenset("".join(map(chr, [*range(32), 127])))

@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz import FUZZ
 
-from keylease.clock import Moment
 from keylease.errors import RequestError, UsageError
-from keylease.httpauth import authorization, split
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Reply, Request, Session, Target
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.protocols.http import authorization, split
+from keylease.secrets.secret import Secret
 
 TOOLS = {"vault": "vault", "terraform": "terraform", "go": "web", "pnpm": "npm", "bazel": "web"}
 WORDS = st.sampled_from(["get", "store", "erase", "forget", "https://a.example/b", "//a.example/"])

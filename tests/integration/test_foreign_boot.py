@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.requirements import require
 
-from keylease.clock import BootClock
+from keylease.system.clock import BootClock
 
 if TYPE_CHECKING:
     from support.throwaway import Throwaway
@@ -98,7 +98,7 @@ def test_logout_in_a_container_is_meant(machine: Throwaway) -> None:
 def test_clock_of_a_time_namespace_is_the_machines() -> None:
     """A user who sets the boot clock of a namespace moves no session with it."""
     require(shutil.which("unshare"), "unshare", "it is not on PATH")
-    script = "from keylease.clock import BootClock; print(BootClock().now().boot_ns)"
+    script = "from keylease.system.clock import BootClock; print(BootClock().now().boot_ns)"
     command = ["unshare", "--user", "--map-root-user", "--time", "--boottime", "100000", "--fork"]
     before = BootClock().now().boot_ns
     done = subprocess.run(

@@ -16,12 +16,11 @@ from support.git_messages import NAMES, any_message, git_reads, messages
 from support.gits import GITS, MISSING
 from support.waiting import WAIT_SECONDS
 
-from keylease.clock import Moment
 from keylease.errors import RequestError
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Reply, Request, Session, Target
 from keylease.protocols import git as protocol
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 TOLD = "told"
 ANSWER = "answer"

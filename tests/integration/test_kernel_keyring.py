@@ -16,12 +16,12 @@ from support.requirements import require
 from support.tracing import require_strace
 
 import keylease
-from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores import choose
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
+from keylease.system.clock import Deadline
 
 SOURCE = str(Path(keylease.__file__).parent.parent)
 KEY = bytes(range(224, 256))
@@ -33,7 +33,7 @@ import sys
 from keylease.errors import KeyleaseError
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 operation, vault = sys.argv[1:]
 item, key, store = Item(vault, "session-key", 1), Secret(bytes(range(224, 256))), KernelKeyStore()
 try:
@@ -255,10 +255,10 @@ def test_another_user_is_another_instance_and_finds_nothing(store, item, other_u
 LOSE = """
 import os
 from keylease.errors import KeyleaseError
-from keylease.keyctl import KEYCTL_INVALIDATE, Calls
+from keylease.system.keyctl import KEYCTL_INVALIDATE, Calls
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 os.setgid(64_017)
 os.setuid(64_017)
 store, item = KernelKeyStore(), Item("fe" * 8, "session-key", 1)

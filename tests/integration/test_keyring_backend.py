@@ -35,7 +35,7 @@ def test_library_chooses_keylease_beside_the_secret_service(desktop, keyring):
 
     assert "keyring.backends.SecretService.Keyring (priority: 5)" in listed
     assert "keyring.backends.chainer.ChainerBackend (priority: 10)" in listed
-    assert "keylease.keyring_backend.Keyring (priority: 15)" == backend(desktop)
+    assert "keylease.embed.keyring_backend.Keyring (priority: 15)" == backend(desktop)
 
 
 def test_servers_have_sessions_and_the_rest_is_the_desktops(desktop, keyring):

@@ -15,8 +15,8 @@ from support.day_of_use import LONG, MARKUP, TURNED, DayOfUse, records
 from support.requirements import require
 from support.rig import Rig
 
-from keylease.audit.page import Origin, render
-from keylease.audit.report import Period, Verification, compile_report
+from keylease.audit.report.page import Origin, render
+from keylease.audit.report.report import Period, Verification, compile_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1280, 1600)

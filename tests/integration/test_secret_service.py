@@ -16,12 +16,12 @@ from support.requirements import require
 from support.secret_service import LOGIN, ROOT, GnomeKeyring
 from support.waiting import WAIT_SECONDS
 
-from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores import choose
 from keylease.keystores.base import Item
 from keylease.keystores.secretservice import SecretServiceKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
+from keylease.system.clock import Deadline
 
 KEY = bytes(range(224, 256))
 OTHER_KEY = bytes(range(32))
@@ -540,7 +540,7 @@ def test_a_copy_of_the_key_is_the_key_and_is_deleted_with_it(store, secret_tool)
 
 READ = """
 import sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 open_keystore("secret-service", Deadline(20)).read([Item("0123456789abcdef", "session-key", 1)])

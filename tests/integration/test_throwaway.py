@@ -16,7 +16,7 @@ from support.waiting import ended, wait_until
 
 from keylease.keystores.base import KEY_BYTES, Item
 from keylease.keystores.kernel import KernelKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from support.kernel_keyring import require_kernel_keyring, require_keyctl
 from support.requirements import require
 from support.waiting import WAIT_SECONDS
 
-from keylease import seal
-from keylease.clock import Deadline
 from keylease.errors import WrongKeyError
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
-from keylease.record import Header
 from keylease.shares.kernel import KernelShares
+from keylease.store import seal
+from keylease.store.format import Header
+from keylease.system.clock import Deadline
 
 URL = "https://git.example"
 CANARY = "hunter2-canary-5b1e"
@@ -340,7 +340,7 @@ def desk_key(desk):
     require(desk.find("secret-tool"), "secret-service", "secret-tool is not on PATH")
     from base64 import b64decode  # noqa: PLC0415 - the tool's encoding, of no use elsewhere
 
-    from keylease.secret import Secret  # noqa: PLC0415 - the same
+    from keylease.secrets.secret import Secret  # noqa: PLC0415 - the same
 
     words = ("secret-tool", "lookup", "service", desk.service(), "username", "keylease")
     return Secret(b64decode(desk.run(*words).stdout))

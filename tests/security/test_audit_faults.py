@@ -32,15 +32,15 @@ from support.requirements import require
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
 from support.tracing import require_strace
 
-from keylease import sealedsessions
 from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog
-from keylease.audit.verify import verify
-from keylease.clock import BootClock, Deadline
+from keylease.audit.read.verify import verify
 from keylease.errors import AuditError, KeyleaseError
 from keylease.model import Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
+from keylease.store import opened as sealed_sessions
+from keylease.system.clock import BootClock, Deadline
 
 TESTS = Path(__file__).parents[1]
 KEY = b"audit key for the writers' test."
@@ -68,9 +68,9 @@ def rig(tmp_path):
 def opened(monkeypatch):
     """Return a list that grows by one with each credential that is decrypted."""
     seen = []
-    original = sealedsessions.open_credential
+    original = sealed_sessions.open_credential
     monkeypatch.setattr(
-        sealedsessions, "open_credential", lambda *args: seen.append(args) or original(*args)
+        sealed_sessions, "open_credential", lambda *args: seen.append(args) or original(*args)
     )
     return seen
 
@@ -334,12 +334,12 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
-from keylease import sealedsessions
+from keylease.store import opened as sealed_sessions
 from keylease.errors import AuditError
 
 opened = []
-original = sealedsessions.open_credential
-sealedsessions.open_credential = lambda *args: opened.append(1) or original(*args)
+original = sealed_sessions.open_credential
+sealed_sessions.open_credential = lambda *args: opened.append(1) or original(*args)
 
 def get(rig):
     try:
@@ -640,10 +640,10 @@ from support.audit_place import KEY, Place
 from keylease.audit.events import Entry
 from keylease.audit.chain import Surroundings
 from keylease.audit.log import AuditLog
-from keylease.audit.verify import verify
+from keylease.audit.read.verify import verify
 from keylease.audit.pin import RuntimeDirPin
-from keylease.clock import Deadline
-from keylease.secret import Secret
+from keylease.system.clock import Deadline
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 
 def log(path):

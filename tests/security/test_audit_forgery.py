@@ -11,8 +11,8 @@ from support.audit_place import KEY, Place
 
 from keylease.audit import head as heads
 from keylease.audit.line import digest
-from keylease.audit.verify import verify
-from keylease.secret import Secret
+from keylease.audit.read.verify import verify
+from keylease.secrets.secret import Secret
 
 
 @pytest.fixture

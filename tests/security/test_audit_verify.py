@@ -11,8 +11,8 @@ import pytest
 from support.audit_files import DAY, KEY, OTHER_KEY, Log
 from support.fuzz import EXAMPLES
 
-from keylease.audit.verify import verify
-from keylease.secret import Secret
+from keylease.audit.read.verify import verify
+from keylease.secrets.secret import Secret
 
 DAYS, LINES = 4, 6
 SEEDS = range(max(40, EXAMPLES // 10))

@@ -14,8 +14,7 @@ import pytest
 from support.hostile_bus import HostileBus, nested, nested_arrays, reply
 from support.rig import EXAMPLE, Rig, bring
 
-from keylease import keystores, seal
-from keylease.clock import Deadline
+from keylease import keystores
 from keylease.errors import (
     ConfigError,
     InternalError,
@@ -26,6 +25,8 @@ from keylease.errors import (
 from keylease.keystores.base import Item, answering
 from keylease.shares import Shares
 from keylease.shares.policy import PolicyShares
+from keylease.store import seal
+from keylease.system.clock import Deadline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the session bus is Linux's")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from support.waiting import WAIT_SECONDS, wait_until_it_wants_more
 
 from keylease.model import Credential, Request, Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

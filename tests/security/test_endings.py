@@ -8,12 +8,12 @@ from support.rig import EXAMPLE, Rig, bring
 from support.shares import MemoryShares
 
 from keylease.audit.log import AuditLog
-from keylease.custody import KeyCustody
 from keylease.errors import PolicyError, VaultRevokedError
 from keylease.model import Settings, Terms
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
 from keylease.testing import FrozenClock, MemoryKeyStore
+from keylease.vault.rotation import KeyCustody
 
 OTHER = EXAMPLE._replace(host="other.example")
 DIRECTORY = (

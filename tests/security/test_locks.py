@@ -9,15 +9,15 @@ import sys
 import pytest
 from support.waiting import WAIT_SECONDS
 
-from keylease.clock import Deadline
 from keylease.errors import LockTimeoutError
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP and fork are those of POSIX")
 
 HOLDER = """
 import sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.statefile import Directory
 with Directory.open(sys.argv[1]) as state, state.lock("lock", Deadline(10)):
     print("held", flush=True)
@@ -112,7 +112,7 @@ def test_holder_that_ends_hands_the_lock_on(state, holder):
 
 FORKER = """
 import os, sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.statefile import Directory
 reading, writing = os.pipe()
 with Directory.open(sys.argv[1]) as state:
@@ -148,7 +148,7 @@ def test_child_of_the_holder_does_not_keep_the_lock(state, place, environment):
 
 CROWD = """
 import json, os, sys, time
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.statefile import Directory
 place, processes, turns, hold = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 def count(state): return int(state.read("count", 8))

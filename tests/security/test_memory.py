@@ -43,7 +43,7 @@ MEMORY = "/dev/shm"  # noqa: S108 - each test has a directory of its own in it
 IMPORTS = "from keylease.errors import *; from keylease.protocols import git"
 BROKEN = """
 import sys
-from keylease import {module} as module
+import keylease.{module} as module
 {before}
 def broken(*arguments, **named):
     {fault}
@@ -185,7 +185,7 @@ def test_nothing_is_left_after_a_signal(kernel_home, name) -> None:
     """Who ends the helper while it has the secret ends the secret, and sees which signal it was."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
-        module="stdio",
+        module="system.streams",
         before="import os, signal",
         place="module._write_some",
         fault=f"os.kill(os.getpid(), signal.{name})",
@@ -209,7 +209,7 @@ def test_without_the_handler_a_signal_leaves_the_secret(kernel_home) -> None:
     """The control of the test above: SIGKILL, which nobody can handle, leaves what there was."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
-        module="stdio",
+        module="system.streams",
         before="import os, signal",
         place="module._write_some",
         fault="os.kill(os.getpid(), signal.SIGKILL)",
@@ -223,8 +223,8 @@ def test_without_the_handler_a_signal_leaves_the_secret(kernel_home) -> None:
 
 FORKING = """
 import os, sys
-from keylease import memory
-from keylease.secret import Secret
+from keylease.secrets import memory
+from keylease.secrets.secret import Secret
 if sys.argv[1] == "raw":
     import ctypes
     fork = ctypes.PyDLL(None).fork

@@ -30,7 +30,7 @@ helper.main("git", ["get"])
 """
 # A person's command that has been called and waits for the password.
 LOGIN = """
-import keylease.cli.login, keylease.process, keylease.wiring, sys
+import keylease.cli.login, keylease.secrets.hardening, keylease.wiring, sys
 from keylease.__main__ import main
 {drop}
 sys.argv[1:] = ["login", "https://git.example", "--username", "ada", "--password-stdin"]
@@ -141,13 +141,13 @@ def test_no_debugger_attaches(tmp_path) -> None:
 
 CRASH = """
 import sys
-from keylease import process
+from keylease.secrets import hardening
 {drop}
 resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
 if sys.argv[1] == "hardened":
-    process.harden()
+    hardening.harden()
 elif sys.argv[1] == "limit alone":
-    process._refuse_dumps()
+    hardening._refuse_dumps()
 ctypes.string_at(0)
 """
 
@@ -176,9 +176,9 @@ def test_a_crash_leaves_no_core(tmp_path, how) -> None:
 
 INHERITED = """
 import os
-from keylease import process
+from keylease.secrets import hardening
 print(os.listdir("/proc/self/fd"))
-process.harden()
+hardening.harden()
 print(os.listdir("/proc/self/fd"))
 """
 

@@ -28,7 +28,7 @@ from vectors.generate import (
     make_label,
 )
 
-from keylease import errors, seal
+from keylease import errors
 from keylease.errors import (
     SealError,
     SessionNotFoundError,
@@ -37,9 +37,10 @@ from keylease.errors import (
     WrongKeyError,
 )
 from keylease.model import Credential
-from keylease.record import HEADER_BYTES
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.shares.policy import PolicyShares
+from keylease.store import seal
+from keylease.store.format import HEADER_BYTES
 
 FORMAT = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 SEALED = make("attacked")
@@ -385,7 +386,7 @@ def test_a_generator_that_fails_seals_nothing(rig, monkeypatch, draw, fault):
                 return urandom(size - 1) if fault == "short" else b""
         return urandom(size)
 
-    monkeypatch.setattr("keylease.secret.os.urandom", fail)
+    monkeypatch.setattr("keylease.secrets.secret.os.urandom", fail)
     with pytest.raises(StateError, match="random generator"):
         rig.again().session.store(bring())
 

@@ -17,9 +17,9 @@ import pytest
 from support.requirements import require, require_root
 from support.waiting import WAIT_SECONDS
 
-from keylease.clock import Deadline
 from keylease.errors import StateError, UnsafeStateError
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="owners, modes, FIFOs and devices are those of POSIX"

@@ -290,7 +290,7 @@ def test_killed_writer_leaves_old_or_new(state, place):
 
 COUNTER = """
 import json, sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.statefile import Directory
 with Directory.open(sys.argv[1]) as state:
     for _ in range(int(sys.argv[2])):

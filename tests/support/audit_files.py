@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keylease.audit import head as heads
 from keylease.audit.events import FIELDS
 from keylease.audit.line import NO_LINE, digest, key_id, pack
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path

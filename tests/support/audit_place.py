@@ -10,9 +10,9 @@ from keylease.audit.chain import Surroundings
 from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog, Configured
 from keylease.audit.witness import SystemLog
-from keylease.clock import Deadline
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 from keylease.testing import FrozenClock
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from keylease.clock import Deadline
     from keylease.shares.base import ShareStore
+    from keylease.system.clock import Deadline
 
 
 class Said(NamedTuple):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from support.requirements import require
 
-from keylease.clock import Deadline
 from keylease.errors import KeyleaseError
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
-from keylease.record import HEADER_BYTES, Header
-from keylease.seal import Keys, session_keys
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.shares.kernel import KernelShares
+from keylease.store.format import HEADER_BYTES, Header
+from keylease.store.seal import Keys, session_keys
+from keylease.system.clock import Deadline
 
 if sys.platform != "linux":
     pytest.skip("memory of others is read here by Linux's /proc", allow_module_level=True)

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 
-from keylease.keyctl import syscalls
+from keylease.system.keyctl import syscalls
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 22, 2, 38
 LOAD_NUMBER = struct.pack("HBBI", 0x20, 0, 0, 0)  # BPF_LD | BPF_W | BPF_ABS: seccomp_data.nr

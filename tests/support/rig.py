@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from keylease.model import Credential, Request, Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.testing import MemoryWiring
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keylease.clock import Moment
+    from keylease.model import Moment
     from keylease.testing import FrozenClock
 
 EXAMPLE = Target("web", "https", "example.com")

@@ -3,14 +3,14 @@
 from support.rig import EXAMPLE, PASSWORD, credential
 from support.shares import MemoryShares
 
-from keylease.clock import Deadline
 from keylease.model import Session
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
-from keylease.store import SessionStore
+from keylease.store.store import SessionStore
+from keylease.system.clock import Deadline
 from keylease.testing import FrozenClock
-from keylease.vault import VaultKeys
+from keylease.vault.vault import VaultKeys
 
 KEY = b"v" * 32
 AUDIT_KEY = b"a" * 32

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if TYPE_CHECKING:
-    from keylease.clock import Clock
     from keylease.shares.base import ShareStore
+    from keylease.system.clock import Clock
 
 
 class MemoryShares:

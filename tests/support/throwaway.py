@@ -48,7 +48,7 @@ _VAULT_FILE = "vault.json"
 # Runs in the home itself, so that it reaches the keychain that keylease reached.
 _DELETE = """
 import sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 
@@ -57,7 +57,7 @@ if sys.platform == "linux":
     # The shares of its sessions, and the pin of the audit log, which outlives the log itself until
     # the next logout.
     import contextlib
-    from keylease.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls
+    from keylease.system.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls
     from keylease.wiring import state_name
 
     with contextlib.suppress(OSError):

@@ -4,11 +4,11 @@ import json
 
 from support.rig import text
 
-from keylease.clock import Deadline
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 from keylease.testing import FrozenClock, MemoryKeyStore
-from keylease.vault import Vault
-from keylease.vaultrecord import FILE
+from keylease.vault.record import FILE
+from keylease.vault.vault import Vault
 
 GOOD = {
     "format": 1,

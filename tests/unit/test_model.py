@@ -4,21 +4,22 @@ from typing import get_args
 
 import pytest
 
-from keylease.clock import NANOSECONDS, Moment
 from keylease.errors import UsageError
 from keylease.model import (
     CAP_SECONDS,
     IDLE_SECONDS,
     MAX_CAP_SECONDS,
+    NANOSECONDS,
     Credential,
     Limits,
+    Moment,
     Reason,
     Reply,
     Request,
     Session,
     Target,
 )
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 WHERE = Target("web", "https", "example.com")
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.waiting import WAIT_SECONDS
 
+from keylease.embed.keyring_lookup import kept
 from keylease.errors import KeyleaseError
-from keylease.lookup import kept
 from keylease.model import Settings, Terms
 from keylease.origin import origin
 from keylease.protocols import load

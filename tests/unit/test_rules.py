@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keylease.clock import NANOSECONDS, Moment
 from keylease.errors import ForeignBootError
 from keylease.model import (
     CAP_SECONDS,
     IDLE_SECONDS,
     MAX_CAP_SECONDS,
+    NANOSECONDS,
+    Moment,
     Session,
     Settings,
     Store,

@@ -13,7 +13,7 @@ import keylease
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, SessionEndedError
 from keylease.keystores.base import Item
 from keylease.model import Credential, Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.testing import (
     FrozenClock,
     KeyStoreContract,

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from keylease import seal
-from keylease.clock import Moment
-from keylease.model import Credential, Target
-from keylease.record import HEADER_BYTES, Header, Label, Touch, pack_credential
-from keylease.secret import Secret
+from keylease.model import Credential, Moment, Target
+from keylease.secrets.secret import Secret
+from keylease.store import seal
+from keylease.store.format import HEADER_BYTES, Header, Label, Touch, pack_credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +94,7 @@ def seal_label(before: bytes, label: bytes) -> bytes:
 
 
 def fixed_generator(name: str) -> mock._patch[Callable[[int], bytes]]:
-    """Replace the random generator of `keylease.seal` for the length of a block."""
+    """Replace the random generator of `keylease.store.seal` for the length of a block."""
     drawn: Iterator[int] = iter(range(1000))
     return mock.patch.object(
         seal, "random_bytes", lambda size: fixed(f"{name}, draw {next(drawn)}", size)

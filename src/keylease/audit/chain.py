@@ -22,16 +22,17 @@ from keylease.audit.head import verify as verify_head
 from keylease.audit.line import NO_LINE, digest, key_id, pack
 from keylease.audit.retention import Day
 from keylease.audit.witness import checkpoint
-from keylease.clock import NANOSECONDS
 from keylease.errors import StateError
+from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from keylease.audit.events import Event
     from keylease.audit.pin import PinStore
     from keylease.audit.witness import Witness
-    from keylease.clock import Deadline, Moment
-    from keylease.secret import Secret
+    from keylease.model import Moment
+    from keylease.secrets.secret import Secret
     from keylease.statefile import Directory
+    from keylease.system.clock import Deadline
 
 HEAD: Final = "head"
 NO_CONFIGURATION: Final = "0" * 16

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from keylease.audit.dayfile import LastLine
     from keylease.audit.head import Head
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
     from keylease.statefile import Directory
 
 _SOME_MAC: Final = BEFORE_MAC + b'"'

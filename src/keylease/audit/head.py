@@ -10,7 +10,7 @@ import hmac
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 _MAGIC: Final = "keylease-audit-head-1"
 # Each with its width. What is of fixed size can be overwritten on a full disk, in one write.

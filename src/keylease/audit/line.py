@@ -19,7 +19,7 @@ from keylease.audit import events
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 LINE_PREFIX: Final = b'{"seq":'
 """How every line begins, and nothing else that can stand in a line."""

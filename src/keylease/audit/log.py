@@ -16,16 +16,15 @@ from keylease.audit.chain import NO_CONFIGURATION, Chain, Surroundings
 from keylease.audit.events import Entry
 from keylease.audit.pin import Nowhere
 from keylease.audit.witness import Nobody
-from keylease.clock import Deadline
 from keylease.errors import AuditError, StateError
 from keylease.faults import Steps
+from keylease.system.clock import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from keylease.clock import Moment
-    from keylease.model import Reason, Target
-    from keylease.secret import Secret
+    from keylease.model import Moment, Reason, Target
+    from keylease.secrets.secret import Secret
     from keylease.statefile import Directory
 
 LONGEST_NAME: Final = 1024

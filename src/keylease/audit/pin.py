@@ -20,8 +20,8 @@ from keylease.errors import StateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keylease.keyctl import Calls
     from keylease.statefile import Directory
+    from keylease.system.keyctl import Calls
 
 
 class PinStore(Protocol):
@@ -99,14 +99,14 @@ class RuntimeDirPin:
 
 
 if sys.platform == "linux":
-    from keylease.keyctl import KEYCTL_SETPERM, KEYCTL_UNLINK, PERMISSIONS, USER_KEYRING
+    from keylease.system.keyctl import KEYCTL_SETPERM, KEYCTL_UNLINK, PERMISSIONS, USER_KEYRING
 
     class KernelPin:
         """The pin in the kernel's user keyring, without a time-out.
 
         Args:
             name: What tells the pins of two logs apart.
-            calls: Makes the system calls; `keylease.keyctl.Calls`.
+            calls: Makes the system calls; `keylease.system.keyctl.Calls`.
         """
 
         def __init__(self, name: str, calls: Callable[[], Calls]) -> None:

@@ -14,7 +14,7 @@ from time import localtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 IDENTITY: Final = "keylease"
 """The name under which the system log has them: `journalctl -t keylease`."""

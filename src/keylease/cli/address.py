@@ -1,4 +1,4 @@
-"""What a command's session is for and whose: its options, and `keylease.address` by its name."""
+"""The options that name a command's session: its target and its user."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from keylease.address import Address, describe, login_command, name, parse_url
 from keylease.errors import LOGIN, KeyleaseError, UsageError
 from keylease.protocols import PROTOCOLS, load
+from keylease.protocols.address import Address, describe, login_command, name, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,13 +11,13 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease import terminal
 from keylease.cli import address
 from keylease.errors import UsageError
-from keylease.memory import allocate, secure_clear
 from keylease.model import Credential
 from keylease.protocols import git
-from keylease.secret import Secret
+from keylease.secrets.memory import allocate, secure_clear
+from keylease.secrets.secret import Secret
+from keylease.system import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -133,7 +133,7 @@ else:
     import fcntl
     import signal
 
-    from keylease.process import as_it_was
+    from keylease.secrets.hardening import as_it_was
 
     # Python ignores these when it starts, and what is ignored stays so in the command: it would
     # miss that its reader has gone away ("Note on SIGPIPE" in the documentation of `signal`).

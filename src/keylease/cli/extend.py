@@ -7,7 +7,7 @@ import click
 from keylease.cli import address
 from keylease.cli.base import Command, Program, say
 from keylease.cli.table import duration
-from keylease.clock import NANOSECONDS
+from keylease.model import NANOSECONDS
 
 
 @click.command(cls=Command)

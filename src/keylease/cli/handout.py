@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.base import OutputError
 from keylease.errors import KeyleaseError, UsageError
-from keylease.memory import joined, secure_clear
 from keylease.model import OPEN_GATE
-from keylease.stdio import await_reader
+from keylease.secrets.memory import joined, secure_clear
+from keylease.system.streams import await_reader
 
 if TYPE_CHECKING:
     from keylease.model import Credential, Gate

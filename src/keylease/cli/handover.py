@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from keylease.cli.address import Address
     from keylease.model import Reply
-    from keylease.session import SessionService
+    from keylease.session.service import SessionService
 
 # POSIX.1-2024, XBD 8.1: what a shell can have as a variable. Others reach no script.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

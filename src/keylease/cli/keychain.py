@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from keylease import keystores
-from keylease.clock import Deadline
 from keylease.errors import KeychainUnavailableError
-from keylease.paths import state_directory
+from keylease.system.clock import Deadline
+from keylease.system.paths import state_directory
 
 if TYPE_CHECKING:
-    from keylease.vaultrecord import VaultRecord
+    from keylease.vault.record import VaultRecord
 
 
 class Place(NamedTuple):

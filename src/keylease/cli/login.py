@@ -10,13 +10,12 @@ from keylease.cli import address
 from keylease.cli.base import Command, Program, say, warn
 from keylease.cli.credentials import Given, ask
 from keylease.cli.table import duration, read_time
-from keylease.clock import NANOSECONDS
 from keylease.errors import UsageError
-from keylease.model import MAX_CAP_SECONDS, Limits
+from keylease.model import MAX_CAP_SECONDS, NANOSECONDS, Limits
 
 if TYPE_CHECKING:
     from keylease.cli.address import Address
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 
 @click.command(cls=Command)

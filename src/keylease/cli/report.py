@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from keylease import keystores
 from keylease.cli.keychain import has_state
-from keylease.clock import Deadline
 from keylease.errors import (
     LOGIN,
     KeychainUnavailableError,
@@ -20,15 +19,16 @@ from keylease.errors import (
     StateError,
     VaultRevokedError,
 )
-from keylease.generations import forgotten
 from keylease.origin import origin
+from keylease.system.clock import Deadline
+from keylease.vault.generations import forgotten
 
 if TYPE_CHECKING:
     from keylease.cli.address import Address
     from keylease.cli.base import Program
     from keylease.model import Session, Target
     from keylease.rules import Remaining
-    from keylease.vaultrecord import VaultRecord
+    from keylease.vault.record import VaultRecord
     from keylease.wiring import Wiring
 
 State = Literal["none", "available", "unavailable", "revoked", "reset"]

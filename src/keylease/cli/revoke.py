@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keylease import terminal
 from keylease.cli.base import Command, Program, complain, say, warn
 from keylease.cli.keychain import has_state, place
 from keylease.cli.table import counted
 from keylease.errors import KeychainUnavailableError, KeyleaseError, StateError, UsageError
+from keylease.system import terminal
 
 if TYPE_CHECKING:
-    from keylease.custody import Revoked
+    from keylease.vault.rotation import Revoked
 
 _NOTHING = "there is no vault, so there is nothing to revoke"
 _BY_NAME = (

@@ -10,8 +10,8 @@ from keylease.cli import address
 from keylease.cli.base import Command, Program, json_option, say, say_json, see_help
 from keylease.cli.report import survey
 from keylease.cli.table import counted, duration, lay_out, lay_out_block, time
-from keylease.clock import NANOSECONDS
 from keylease.errors import UsageError, printable
+from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from keylease.cli.report import Keychain, Line, Report

@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 from time import gmtime, strftime, strptime
 from typing import TYPE_CHECKING, Final
 
-from keylease.clock import NANOSECONDS
+from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

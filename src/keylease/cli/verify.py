@@ -23,13 +23,13 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from keylease import __version__
 from keylease.errors import CredentialRefusedError, UsageError
-from keylease.memory import secure_clear
+from keylease.secrets.memory import secure_clear
 
 if TYPE_CHECKING:
     from typing import IO
 
     from keylease.model import Target
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 SECONDS: Final = 15.0
 """How long the server may take for one answer."""

@@ -25,9 +25,10 @@ from rich.text import Text
 from keylease.cli.address import describe
 from keylease.cli.base import OutputError, see_help
 from keylease.cli.table import duration
-from keylease.clock import NANOSECONDS, BootClock
 from keylease.errors import UsageError, printable
-from keylease.paths import state_directory
+from keylease.model import NANOSECONDS
+from keylease.system.clock import BootClock
+from keylease.system.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from keylease.cli.report import Report
-    from keylease.clock import Clock, Moment
+    from keylease.model import Moment
+    from keylease.system.clock import Clock
 
 LOOK_SECONDS: Final = 30
 """After so long the sessions are looked at although nothing seems to have happened."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from keylease.config.base import KEYS, WITNESSES, Document, Section, Stated, check, variable
 from keylease.errors import StateError
 from keylease.model import Limits, Settings, Terms
-from keylease.paths import config_directory, policy_file
 from keylease.rules import STORES, strictest
+from keylease.system.paths import config_directory, policy_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,9 @@ from keylease.faults import border
 from keylease.keystores.base import unusable
 
 if TYPE_CHECKING:
-    from keylease.clock import Deadline
     from keylease.keystores import kernel, library, secretservice
     from keylease.keystores.base import KeyStore
+    from keylease.system.clock import Deadline
 
     # mypy holds each module's entrance against this one.
     _CHECKED = (secretservice.open_keystore, kernel.open_keystore, library.open_keystore)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
-from keylease.base64text import DIGITS, PADDING
 from keylease.errors import KeychainUnavailableError
 from keylease.faults import border
-from keylease.secret import Secret
+from keylease.secrets.base64text import DIGITS, PADDING
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,8 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
-from keylease.keyctl import (
+from keylease.keystores.base import KEY_BYTES, MEMORY, answering
+from keylease.system.keyctl import (
     KEYCTL_INVALIDATE,
     KEYCTL_SETPERM,
     KEYCTL_UNLINK,
@@ -27,14 +28,13 @@ from keylease.keyctl import (
     USER_KEYRING,
     Calls,
 )
-from keylease.keystores.base import KEY_BYTES, MEMORY, answering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keylease.clock import Deadline
     from keylease.keystores.base import Item, KeyStore
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
+    from keylease.system.clock import Deadline
 
 REASONS: Final = {
     errno.ENOSYS: "this kernel, or the sandbox, has no key management",

@@ -16,19 +16,19 @@ import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
-from keylease import base64text
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
 from keylease.keystores.base import KEY_BYTES, USERNAME, Item, answering, key_from_text
-from keylease.memory import secure_clear
+from keylease.secrets import base64text
+from keylease.secrets.memory import secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from keyring.backend import KeyringBackend
 
-    from keylease.clock import Deadline
     from keylease.keystores.base import KeyStore
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
+    from keylease.system.clock import Deadline
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ REFUSED: Final = {
     "keyring.backends.null": "keeps nothing",
     "keyring.backends.fail": "refuses everything",
     "keyring.backends.chainer": "may read from one keychain and write to another",
-    "keylease.keyring_backend": "asks the sessions that this key is for",
+    "keylease.embed.keyring_backend": "asks the sessions that this key is for",
     "keyrings.alt": "is one of those that its own authors do not recommend, most of them files",
     "keyrings.cryptfile": "is a file under a password that somebody has to type",
 }

@@ -27,7 +27,6 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
-from keylease import base64text
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import (
     KEY_BYTES,
@@ -37,7 +36,8 @@ from keylease.keystores.base import (
     answering,
     key_from_text,
 )
-from keylease.memory import allocate, secure_clear
+from keylease.secrets import base64text
+from keylease.secrets.memory import allocate, secure_clear
 
 if TYPE_CHECKING:
     import socket
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
     from jeepney import Message
 
-    from keylease.clock import Deadline
     from keylease.keystores.base import KeyStore
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
+    from keylease.system.clock import Deadline
 
 # Secret Service API Draft, version 0.2, "D-Bus API Reference".
 NAME: Final = "org.freedesktop.secrets"

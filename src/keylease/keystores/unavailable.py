@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keylease.keystores.base import Item, KeyStore
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 
 class UnavailableKeyStore:

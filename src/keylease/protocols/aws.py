@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from keylease import jsontext
 from keylease.errors import RequestError, UsageError
 from keylease.model import Refusal, Reply, Request, Target
 from keylease.protocols.base import explained, misused, rfc3339
+from keylease.secrets import jsontext
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from keylease import jsontext
 from keylease.errors import RequestError, UsageError
-from keylease.httpauth import authorization, split
-from keylease.memory import secure_clear
 from keylease.model import Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation, rfc3339
+from keylease.protocols.http import authorization, split
+from keylease.secrets import jsontext
+from keylease.secrets.memory import secure_clear
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError

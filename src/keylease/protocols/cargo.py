@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from keylease import jsontext
 from keylease.errors import (
     RequestError,
     SessionNotFoundError,
@@ -30,13 +29,14 @@ from keylease.protocols.base import (
     misused,
     one_spelling,
 )
-from keylease.secret import Secret
+from keylease.secrets import jsontext
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
-    from keylease.jsontext import Value
     from keylease.model import Answer
     from keylease.protocols.base import Call
+    from keylease.secrets.jsontext import Value
 
 NAMESPACE = "cargo"
 # A line has a URL, a token, and the header lines that a registry sent with its refusal.

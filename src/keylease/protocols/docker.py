@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from keylease import jsontext
 from keylease.errors import (
     KeyleaseError,
     RequestError,
@@ -24,7 +23,8 @@ from keylease.errors import (
 )
 from keylease.model import Credential, Listing, Refusal, Reply, Request, Target
 from keylease.protocols.base import AFRESH, GONE, UNFIT, demand_bounded, explained, operation
-from keylease.secret import Secret
+from keylease.secrets import jsontext
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from keylease.model import Answer, Session

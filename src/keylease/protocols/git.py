@@ -14,10 +14,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, SessionNotFoundError, UsageError
-from keylease.memory import allocate, secure_clear
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import demand_bounded, explained, operation
-from keylease.secret import Secret
+from keylease.secrets.memory import allocate, secure_clear
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

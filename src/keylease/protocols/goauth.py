@@ -13,9 +13,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
-from keylease.httpauth import authorization, split
 from keylease.model import Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, explained, misused
+from keylease.protocols.http import authorization, split
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError

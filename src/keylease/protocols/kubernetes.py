@@ -13,10 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from keylease import jsontext
 from keylease.errors import RequestError, UsageError
-from keylease.memory import secure_clear
-from keylease.model import Refusal, Reply, Request, Target
+from keylease.model import Refusal, Reply, Request, Target, name_bytes
 from keylease.protocols.base import (
     UNFIT,
     demand_bounded,
@@ -25,7 +23,8 @@ from keylease.protocols.base import (
     one_spelling,
     rfc3339,
 )
-from keylease.record import encode
+from keylease.secrets import jsontext
+from keylease.secrets.memory import secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +137,7 @@ def _asked(environment: Mapping[str, str]) -> tuple[str, Target | None]:
     info = environment.get(EXEC_INFO)
     if not info:
         return _NEWEST, None
-    message = bytearray(encode(info))
+    message = bytearray(name_bytes(info))
     try:
         demand_bounded(message, MAX_REQUEST, f"{EXEC_INFO} is")
         with jsontext.opened(message) as members:

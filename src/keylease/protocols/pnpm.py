@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keylease.errors import UsageError
-from keylease.httpauth import authorization, split
 from keylease.model import Refusal, Reply, Request, Target
 from keylease.protocols.base import explained, misused
+from keylease.protocols.http import authorization, split
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError

@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from keylease import jsontext
 from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, demand_bounded, explained, misused, one_spelling
-from keylease.secret import Secret
+from keylease.secrets import jsontext
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError

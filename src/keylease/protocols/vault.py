@@ -13,10 +13,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError, VaultRevokedError
-from keylease.httpauth import split
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation
-from keylease.secret import Secret
+from keylease.protocols.http import split
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from keylease.shares.base import ShareUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keylease.record import Header
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
     from keylease.shares.base import ShareStore
+    from keylease.store.format import Header
 
 
 class Shares:

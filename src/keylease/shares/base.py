@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from keylease.errors import StateError
 
 if TYPE_CHECKING:
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 SHARE_BYTES: Final = 32
 

@@ -11,7 +11,9 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from keylease.keyctl import (
+from keylease.secrets.secret import Secret
+from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
+from keylease.system.keyctl import (
     KEYCTL_INVALIDATE,
     KEYCTL_LINK,
     KEYCTL_SET_TIMEOUT,
@@ -22,8 +24,6 @@ from keylease.keyctl import (
     USER_KEYRING,
     Calls,
 )
-from keylease.secret import Secret
-from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
 
 
 class PolicyShares:

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import StateError, StateMissingError
-from keylease.memory import allocate, secure_clear
-from keylease.secret import Secret
+from keylease.secrets.memory import allocate, secure_clear
+from keylease.secrets.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if TYPE_CHECKING:

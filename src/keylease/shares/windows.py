@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from keylease.memory import secure_clear
-from keylease.secret import Secret
+from keylease.secrets.memory import secure_clear
+from keylease.secrets.secret import Secret
 from keylease.shares.base import SHARE_BYTES, ShareUnavailableError
 
 if sys.platform == "win32":

@@ -14,7 +14,7 @@ from keylease.statefile.primitives import Primitives
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keylease.clock import Deadline
+    from keylease.system.clock import Deadline
 
 # The pauses between two tries for a lock, in seconds. They grow while the wait is young, so that a
 # short hold costs little and a crowd does not burn the processor; and they shrink again with age,

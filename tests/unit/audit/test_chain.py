@@ -10,7 +10,7 @@ from keylease.audit import head as heads
 from keylease.audit.events import Entry
 from keylease.audit.line import digest
 from keylease.errors import AuditError, StateError
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 
 DAY = 86_400

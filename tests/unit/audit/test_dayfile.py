@@ -9,10 +9,10 @@ from support.audit_place import KEY, Place
 from keylease.audit.chain import Surroundings
 from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog
-from keylease.clock import Deadline
 from keylease.errors import AuditError, StateError
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory, primitives
+from keylease.system.clock import Deadline
 
 MIB = 1 << 20
 HOLES = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a large file takes its room")

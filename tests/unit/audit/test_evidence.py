@@ -10,7 +10,7 @@ from keylease.audit.dayfile import LastLine, mend
 from keylease.audit.evidence import Evidence
 from keylease.audit.line import LONGEST_LINE
 from keylease.errors import StateError
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 
 DAY = 86_400

@@ -4,7 +4,7 @@ import pytest
 
 from keylease.audit.head import HEAD_BYTES, Head, pack, parse, verify
 from keylease.audit.line import key_id
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 KEY = Secret(b"k" * 32)
 HEAD = Head(7, 5, "2026-11-22.jsonl", 4096, "ab" * 32, "cd" * 16, "ef" * 8, key_id(KEY))

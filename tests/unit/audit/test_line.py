@@ -22,7 +22,7 @@ from keylease.audit.line import (
     pack,
     parse,
 )
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 KEY = Secret(b"k" * 32)
 FIELDS = {

@@ -13,10 +13,10 @@ from support.rig import EXAMPLE, Rig, bring
 from keylease.audit.events import Entry
 from keylease.audit.line import digest, key_id
 from keylease.audit.log import LONGEST_NAME, Configured
-from keylease.clock import Deadline
 from keylease.errors import AuditError, LockTimeoutError, StateError
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 DAY = 86_400

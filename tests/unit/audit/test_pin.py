@@ -30,7 +30,7 @@ def runtime(path):
 def kernel():
     """Return a pin in the kernel's keyring that nobody else has, and take it away again."""
     require_kernel_keyring()
-    from keylease.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls  # noqa: PLC0415 - Linux's
+    from keylease.system.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls  # noqa: PLC0415 - Linux's
 
     name = f"test-{os.urandom(8).hex()}"
     yield module.KernelPin(name, Calls)

@@ -13,9 +13,9 @@ from keylease.audit.events import Entry
 from keylease.audit.line import digest, key_id
 from keylease.audit.log import AuditLog
 from keylease.audit.witness import EVERY, Nobody, SystemLog, checkpoint, parse
-from keylease.clock import Deadline
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
+from keylease.system.clock import Deadline
 
 SECRET = Secret(KEY)
 TOLD = checkpoint(7, "ab" * 32, SECRET, key_id(SECRET))

@@ -156,7 +156,7 @@ def test_missing_variable_is_named(ask):
 def test_password_that_would_be_cut_is_refused(ask, console):
     """A tool reads one line: a password of two would be taken for its first."""
     from keylease.model import Credential, Target  # noqa: PLC0415 - only here
-    from keylease.secret import Secret  # noqa: PLC0415
+    from keylease.secrets.secret import Secret  # noqa: PLC0415
     from keylease.wiring import Wiring  # noqa: PLC0415
 
     target = Target("web", "https", "two.example")
@@ -178,7 +178,7 @@ def test_terminal_gets_nothing(ask, console, monkeypatch):
 def test_program_takes_nothing_but_the_question(ask, monkeypatch):
     """Tools start keylease-askpass with one word, whatever it begins with. It is shut first."""
     asked = []
-    monkeypatch.setattr("keylease.process.close", lambda: asked.append("shut"))
+    monkeypatch.setattr("keylease.secrets.hardening.close", lambda: asked.append("shut"))
     monkeypatch.setattr("keylease.cli.main", lambda words: asked.append(words) or 0)
 
     for question in ("Password for 'https://git.example': ", "--help"):
@@ -260,7 +260,7 @@ def test_other_questions_of_the_process_are_answered(ask):
 def test_other_process_is_answered(ask, monkeypatch):
     """A script runs sudo three times: each is a process of its own and gets its answer."""
     for number in range(3):
-        monkeypatch.setattr("keylease.askers.asking", lambda _, number=number: f"7:{number}")
+        monkeypatch.setattr("keylease.store.askers.asking", lambda _, number=number: f"7:{number}")
         said = ask("[sudo] password for ada: ", KEYLEASE_ASKPASS=URL)
         assert (0, b"git-pass\n", "") == said
 

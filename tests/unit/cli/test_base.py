@@ -130,5 +130,5 @@ def test_only_the_called_command_is_imported(tmp_path):
         "keylease.cli.logout",
         "keylease.cli.extend",
         "keylease.cli.setup",
-        "keylease.terminal",
+        "keylease.system.terminal",
     }

@@ -9,7 +9,7 @@ import pytest
 from keylease.cli.credentials import LONGEST_SECRET
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.wiring import Wiring
 
 SERVER = "https://cluster.example:6443"
@@ -37,8 +37,8 @@ def questions(monkeypatch):
         return answers.pop(0)
 
     answers = []
-    monkeypatch.setattr("keylease.terminal.ask", answer)
-    monkeypatch.setattr("keylease.terminal.ask_secret", lambda text: Secret(answer(text)))
+    monkeypatch.setattr("keylease.system.terminal.ask", answer)
+    monkeypatch.setattr("keylease.system.terminal.ask_secret", lambda text: Secret(answer(text)))
     return asked, answers
 
 

@@ -12,7 +12,7 @@ from keylease.cli import handover
 from keylease.cli.exec import _run
 from keylease.cli.executable import NotRunnableError
 from keylease.model import Credential, Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.wiring import Wiring
 
 URL = "https://git.example"

@@ -6,7 +6,7 @@ import pytest
 
 from keylease.cli.keychain import has_state, place
 from keylease.keystores import PREFERENCE
-from keylease.vaultrecord import VaultRecord
+from keylease.vault.record import VaultRecord
 
 RECORD = VaultRecord("0123456789abcdef", "kernel", "", 3, 1, "", "")
 

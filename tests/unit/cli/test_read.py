@@ -10,7 +10,7 @@ import pytest
 from keylease.cli import handout
 from keylease.cli.base import OutputError
 from keylease.model import Credential, Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.wiring import Wiring
 
 URL = "https://backup.example"

@@ -280,7 +280,7 @@ def test_without_a_terminal_nothing_is_done_unless_agreed(console, monkeypatch):
         msg = "there is no terminal to ask on"
         raise UsageError(msg)
 
-    monkeypatch.setattr("keylease.terminal.ask", nobody)
+    monkeypatch.setattr("keylease.system.terminal.ask", nobody)
 
     said = console.run("revoke")
 
@@ -296,7 +296,7 @@ def test_without_a_terminal_nothing_is_done_unless_agreed(console, monkeypatch):
 def test_only_yes_is_yes(console, monkeypatch, answer, code):
     """An answer that is not plain changes nothing."""
     console.login()
-    monkeypatch.setattr("keylease.terminal.ask", lambda _: answer)
+    monkeypatch.setattr("keylease.system.terminal.ask", lambda _: answer)
 
     said = console.run("revoke")
 

@@ -11,7 +11,7 @@ from support.shares import MemoryShares
 from keylease import keystores
 from keylease.errors import KeychainMissingError
 from keylease.model import Credential, Target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 from keylease.shares.policy import PolicyShares
 from keylease.wiring import Wiring
 

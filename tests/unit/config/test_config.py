@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
-from keylease import config, paths
+from keylease import config
 from keylease.config import Place
 from keylease.config.base import KEYS, Stated, variable
 from keylease.errors import ConfigError
 from keylease.model import CAP_SECONDS, IDLE_SECONDS, Limits, Settings, Target, Terms
 from keylease.rules import terms_of
+from keylease.system import paths
 
 GITHUB = 'target."https://github.com"'
 OTHER = 'target."https://git.example"'

@@ -12,9 +12,9 @@ from support import backends
 
 import keylease
 from keylease import keystores
-from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
 from keylease.keystores import KEYSTORES, PREFERENCE, choose, open_keystore
+from keylease.system.clock import Deadline
 from keylease.testing import MemoryKeyStore
 
 
@@ -76,7 +76,7 @@ def test_the_keychain_of_the_desktop_comes_first(platform, first):
 
 IMPORTED = """
 import sys
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.keystores import open_keystore
 open_keystore(sys.argv[1], Deadline(20))
 print(*sys.modules)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from support.requirements import require
 
-from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
-from keylease.keyctl import SYSCALLS, Calls
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
+from keylease.system.clock import Deadline
+from keylease.system.keyctl import SYSCALLS, Calls
 
 ITEM = Item("0123456789abcdef", "session-key", 1)
 CALLS = {

@@ -15,13 +15,13 @@ from keyring.errors import InitError, KeyringError, KeyringLocked, NoKeyringErro
 from support import backends
 
 import keylease
-from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError, UsageError
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 from keylease.keystores.library import KNOWN, MACOS, WINDOWS, LibraryKeyStore
 from keylease.keystores.unavailable import UnavailableKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
+from keylease.system.clock import Deadline
 from keylease.testing import KeyStoreContract
 
 KEY = bytes(range(224, 256))
@@ -209,7 +209,7 @@ def test_no_time_left_is_unavailable_without_asking():
 
 
 HANG = """
-from keylease.clock import Deadline
+from keylease.system.clock import Deadline
 from keylease.errors import KeychainUnavailableError
 from keylease.keystores import open_keystore
 from keylease.keystores.base import Item

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.secret_service import LOGIN, ROOT, GnomeKeyring
 
-from keylease.clock import Deadline
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores import open_keystore, secretservice
 from keylease.keystores.base import Item
 from keylease.keystores.secretservice import SecretServiceKeyStore
 from keylease.keystores.unavailable import UnavailableKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
+from keylease.system.clock import Deadline
 
 pytest.importorskip("jeepney", reason="secret-service: jeepney is not installed")
 from support.scripted_secret_service import (

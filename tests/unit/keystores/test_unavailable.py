@@ -7,7 +7,7 @@ import pytest
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import Item
 from keylease.keystores.unavailable import UnavailableKeyStore
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 ITEM = Item("0123456789abcdef", "session-key", 1)
 CALLS = {

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from keylease.clock import Moment
 from keylease.errors import (
     KeychainUnavailableError,
     RequestError,
@@ -13,10 +12,10 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Reply, Request, Session, Target
 from keylease.protocols import bazel
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 ASKED = Request(
     "get", Target("web", "https", "cache.example"), capabilities=frozenset({"authtype"})

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from keylease.clock import NANOSECONDS, Moment
 from keylease.errors import (
     AuditError,
     KeychainUnavailableError,
@@ -15,10 +14,10 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import NANOSECONDS, Credential, Moment, Reply, Request, Session, Target
 from keylease.protocols import cargo
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 INDEX = "sparse+https://registry.example/index/"
 ASKED = Request("get", cargo.target(INDEX))

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from keylease import __version__
-from keylease.clock import Moment
 from keylease.errors import (
     AuditError,
     ConfigError,
@@ -17,10 +16,10 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.model import Credential, Listing, Refusal, Reply, Request, Session, Target
+from keylease.model import Credential, Listing, Moment, Refusal, Reply, Request, Session, Target
 from keylease.protocols import docker
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 HUB = "https://index.docker.io/v1/"
 ASKED = Request("get", docker.target("registry.example"), listed=True)

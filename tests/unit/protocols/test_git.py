@@ -5,7 +5,6 @@ import gc
 
 import pytest
 
-from keylease.clock import Moment
 from keylease.errors import (
     KeychainUnavailableError,
     RequestError,
@@ -13,11 +12,11 @@ from keylease.errors import (
     SessionNotFoundError,
     VaultRevokedError,
 )
-from keylease.memory import secure_clear
-from keylease.model import Credential, Refusal, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Refusal, Reply, Request, Session, Target
 from keylease.protocols import git
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.memory import secure_clear
+from keylease.secrets.secret import Secret
 
 SESSION = "0123456789abcdef0123456789abcdef"
 WHERE = "protocol=https\nhost=example.com\n"

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from keylease import jsontext
-from keylease.clock import NANOSECONDS, Moment
 from keylease.errors import (
     KeychainUnavailableError,
     RequestError,
@@ -14,11 +12,12 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.memory import allocate
-from keylease.model import Credential, Reply, Session, Target
+from keylease.model import NANOSECONDS, Credential, Moment, Reply, Session, Target
 from keylease.protocols import kubernetes
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets import jsontext
+from keylease.secrets.memory import allocate
+from keylease.secrets.secret import Secret
 
 START = 1_700_000_000  # 2023-11-14T22:13:20Z
 SERVER = "https://cluster.example:6443"

@@ -2,7 +2,6 @@
 
 import pytest
 
-from keylease.clock import Moment
 from keylease.errors import (
     KeychainUnavailableError,
     RequestError,
@@ -10,10 +9,10 @@ from keylease.errors import (
     SessionNotFoundError,
     UsageError,
 )
-from keylease.model import Credential, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Reply, Request, Session, Target
 from keylease.protocols import pnpm
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 ASKED = Request("get", Target("npm", "https", "registry.example", ""))
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from keylease.clock import Moment
 from keylease.errors import (
     KeychainUnavailableError,
     PolicyError,
@@ -14,10 +13,10 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.model import Credential, Refusal, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Refusal, Reply, Request, Session, Target
 from keylease.protocols import terraform
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 ASKED = Request("get", Target("terraform", "https", "app.terraform.io", ""))
 

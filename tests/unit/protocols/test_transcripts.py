@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from keylease.clock import Moment
 from keylease.errors import KeyleaseError, RequestError, SessionNotFoundError, UsageError
-from keylease.model import Listing, Reply, Session
+from keylease.model import Listing, Moment, Reply, Session
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 TRANSCRIPTS = sorted((Path(__file__).parents[2] / "transcripts").glob("*-*.txt"))
 ESCAPE = re.compile(rb"\\(r|0|\\|x[0-9a-f]{2})")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from keylease.clock import Moment
 from keylease.errors import (
     AuditError,
     KeychainUnavailableError,
@@ -13,10 +12,10 @@ from keylease.errors import (
     UsageError,
     VaultRevokedError,
 )
-from keylease.model import Credential, Refusal, Reply, Request, Session, Target
+from keylease.model import Credential, Moment, Refusal, Reply, Request, Session, Target
 from keylease.protocols import vault
 from keylease.protocols.base import Call
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 ADDRESS = {"VAULT_ADDR": "https://vault.example:8200"}
 ASKED = Request("get", Target("vault", "https", "vault.example:8200", ""))

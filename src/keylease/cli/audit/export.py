@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keylease.audit.feed import POSITION_BYTES, Position, position_of, read_position
-from keylease.audit.forms import FORMS, csv_head
+from keylease.audit.export.forms import FORMS, csv_head
 from keylease.audit.line import LineError
+from keylease.audit.read.feed import POSITION_BYTES, Position, position_of, read_position
 from keylease.cli.audit import reading
 from keylease.cli.base import Command, OutputError, see_help, warn
 from keylease.cli.newfile import write_new
@@ -21,7 +21,7 @@ from keylease.errors import StateError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from keylease.audit.reader import Line
+    from keylease.audit.read.reader import Line
 
 _TICK_SECONDS: Final = 1.0
 _BATCH: Final = 512

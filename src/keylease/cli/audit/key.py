@@ -12,7 +12,7 @@ from keylease.cli.audit.keyfile import NOTICE, write_key
 from keylease.cli.base import Command, Group, OutputError, Program
 from keylease.cli.keychain import has_state
 from keylease.errors import StateMissingError, UsageError
-from keylease.memory import secure_clear
+from keylease.secrets.memory import secure_clear
 
 COMMANDS: Final = {"export": "keylease.cli.audit.key"}
 """Every command by its name."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from keylease.audit.line import key_id
 from keylease.errors import UsageError
 from keylease.keystores.base import KEY_BYTES
-from keylease.memory import secure_clear
-from keylease.secret import Secret
+from keylease.secrets.memory import secure_clear
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -6,15 +6,15 @@ import sys
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Final, Literal
 
-from keylease.audit.forms import csv_head, csv_row
-from keylease.audit.stats import name_of
+from keylease.audit.export.forms import csv_head, csv_row
+from keylease.audit.read.stats import name_of
 from keylease.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from keylease.audit.line import Record
-    from keylease.audit.query import Found
+    from keylease.audit.read.query import Found
 
 Form = Literal["table", "json", "csv"]
 

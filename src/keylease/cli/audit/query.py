@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from keylease.audit.events import EVENTS, OUTCOMES, REASONS
-from keylease.audit.verdict import EXIT_CODES
+from keylease.audit.read.verdict import EXIT_CODES
 from keylease.cli.audit import output
 from keylease.cli.audit.output import FORMAT
 from keylease.cli.audit.reading import range_options
@@ -17,7 +17,7 @@ from keylease.cli.base import Command, Program, say, warn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keylease.audit.query import Search, Trust
+    from keylease.audit.read.query import Search, Trust
     from keylease.cli.audit.output import Form
 
 _Command = TypeVar("_Command", bound="Callable[..., object]")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease import __version__
-from keylease.audit.page import Origin, render
-from keylease.audit.report import Period, Verification, compile_report
-from keylease.audit.times import format_time
+from keylease.audit.read.times import format_time
+from keylease.audit.report.page import Origin, render
+from keylease.audit.report.report import Period, Verification, compile_report
 from keylease.cli.audit.reading import range_options, read_range, records, tell_unreadable
 from keylease.cli.base import Command, Program, say
 from keylease.cli.keychain import has_state
@@ -19,7 +19,7 @@ from keylease.errors import StateMissingError
 from keylease.wiring import audit_directory
 
 if TYPE_CHECKING:
-    from keylease.audit.verdict import Finding, Result, Verdict
+    from keylease.audit.read.verdict import Finding, Result, Verdict
 
 _MEANINGS: Final[dict[Result, str]] = {
     "ok": "Every line follows the one before it, the audit key vouches for all of them, and the "

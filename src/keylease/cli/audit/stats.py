@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from keylease.audit.stats import count, most_first, sorted_days
+from keylease.audit.read.stats import count, most_first, sorted_days
 from keylease.cli.audit.reading import range_options, read_range, records, tell_unreadable
 from keylease.cli.base import Command, json_option, say, say_json
 from keylease.cli.table import counted as amount
@@ -20,7 +20,7 @@ from keylease.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keylease.audit.stats import Count, Stats
+    from keylease.audit.read.stats import Count, Stats
 
     Rows = list[tuple[str, Count]]
 

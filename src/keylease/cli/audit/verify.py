@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keylease.audit import verify as judge
-from keylease.audit.times import format_time, parse_time
+from keylease.audit.read import verify as judge
+from keylease.audit.read.times import format_time, parse_time
 from keylease.cli.audit.keyfile import read_keys
 from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.keychain import has_state
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
-    from keylease.audit.verdict import Finding, Verdict
-    from keylease.secret import Secret
+    from keylease.audit.read.verdict import Finding, Verdict
+    from keylease.secrets.secret import Secret
 
 FORMAT: Final = 1
 """The version of the JSON. It goes up when a field goes away or changes its meaning."""

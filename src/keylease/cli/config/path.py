@@ -6,7 +6,7 @@ import click
 
 from keylease import config
 from keylease.cli.base import Command, say
-from keylease.paths import config_directory
+from keylease.system.paths import config_directory
 
 
 @click.command(cls=Command)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from keylease.audit import reader
 from keylease.audit.line import LineError, parse
+from keylease.audit.read import reader
 from keylease.cli.doctor.base import Finding
 from keylease.wiring import audit_directory
 

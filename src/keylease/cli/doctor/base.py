@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError
-from keylease.paths import state_directory
+from keylease.system.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from keylease.vaultrecord import VaultRecord
+    from keylease.vault.record import VaultRecord
     from keylease.wiring import Wiring
 
     Check = Callable[["Subject"], Iterable["Finding"]]

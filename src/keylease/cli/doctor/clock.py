@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from keylease.cli.doctor.base import Finding
 from keylease.cli.table import read_time, time
-from keylease.clock import NANOSECONDS
 from keylease.errors import StateError
+from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

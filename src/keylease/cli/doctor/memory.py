@@ -11,21 +11,21 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from keylease.cli.doctor.base import KEYCHAIN_SECONDS, Finding
-from keylease.memory import protection
-from keylease.process import VARIABLE, closed
 from keylease.programs import isolated
+from keylease.secrets.hardening import VARIABLE, closed
+from keylease.secrets.memory import protection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keylease.cli.doctor.base import Subject
-    from keylease.memory import Protection
+    from keylease.secrets.memory import Protection
 
 
 def check(_: Subject) -> Iterator[Finding]:
     """Tell what the system does for the memory of secrets.
 
-    It is asked of this process, which `keylease.process` has shut as it shuts the helper.
+    It is asked of this process, which `keylease.secrets.hardening` has shut as it shuts the helper.
     """
     got = protection()
     if got.locked:
@@ -92,9 +92,9 @@ if sys.platform == "linux":
     from keylease.cli.doctor.scan import Needle, Scan, needles
     from keylease.cli.doctor.trace import TraceError, stopped_at_its_end
     from keylease.errors import KeyleaseError
-    from keylease.record import HEADER_BYTES
-    from keylease.seal import session_keys
-    from keylease.secret import Secret
+    from keylease.secrets.secret import Secret
+    from keylease.store.format import HEADER_BYTES
+    from keylease.store.seal import session_keys
     from keylease.wiring import Wiring, remove_pin
 
     _STATE: Final = "KEYLEASE_STATE_DIR"

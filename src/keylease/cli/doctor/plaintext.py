@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from keylease.cli.doctor.base import Finding
 from keylease.cli.setup import records
 from keylease.errors import KeyleaseError
-from keylease.memory import secure_clear
+from keylease.secrets.memory import secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

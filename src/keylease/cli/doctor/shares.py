@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _POLICY: Final = "the end of a session is a check of keylease (policy)"
 
 if sys.platform == "linux":
-    from keylease.paths import runtime_directory
     from keylease.shares.base import ShareUnavailableError
     from keylease.shares.kernel import KernelShares
+    from keylease.system.paths import runtime_directory
 
     _NOBODYS: Final = "0" * 32
     _ALLOW: Final = (

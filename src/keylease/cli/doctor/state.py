@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.doctor.base import Finding
 from keylease.errors import StateError, StateMissingError
-from keylease.paths import state_directory
 from keylease.statefile import Directory
+from keylease.system.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

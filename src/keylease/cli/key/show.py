@@ -9,12 +9,12 @@ import click
 from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.keychain import has_state, place
 from keylease.cli.table import duration, lay_out_block, read_time
-from keylease.clock import NANOSECONDS
 from keylease.errors import KeychainUnavailableError, KeyleaseError, VaultRevokedError, printable
 from keylease.keystores.base import USERNAME
+from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
-    from keylease.vaultrecord import VaultRecord
+    from keylease.vault.record import VaultRecord
     from keylease.wiring import Wiring
 
 FORMAT: Final = 1

@@ -16,7 +16,7 @@ from keylease.cli.base import Command, Program
 from keylease.cli.setup.base import Plan, carry_out, dry_run_option, undo_option
 from keylease.cli.setup.lines import load, program
 from keylease.errors import UsageError
-from keylease.httpauth import split
+from keylease.protocols.http import split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

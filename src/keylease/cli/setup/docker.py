@@ -31,7 +31,7 @@ from keylease.cli.setup.records import replaced
 from keylease.errors import UsageError
 from keylease.model import Credential
 from keylease.protocols.docker import target
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -166,8 +166,8 @@ def _entry(program: Program, timeout: int | None) -> str:
         limits = Limits(timeout, MAX_CAP_SECONDS).check()
         words += ["--timeout", str(limits.idle_seconds)]
     if program.keychain is not None:
-        from keylease.clock import Deadline
         from keylease.keystores import open_keystore
+        from keylease.system.clock import Deadline
 
         open_keystore(program.keychain, Deadline(0))
         words += ["--keychain", shlex.quote(program.keychain)]

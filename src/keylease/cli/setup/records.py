@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from keylease.cli import replacement
 from keylease.cli.setup import patches
 from keylease.errors import StateError
-from keylease.paths import state_directory
 from keylease.statefile import Directory
+from keylease.system.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

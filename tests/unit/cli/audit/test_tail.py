@@ -5,7 +5,7 @@ import json
 import pytest
 from support.audit_files import DAY, Log
 
-from keylease.audit import service
+from keylease.audit.read import service
 from keylease.cli.audit import tail as command
 
 

@@ -8,7 +8,7 @@ from support.audit_files import KEY, OTHER_KEY, Log
 from keylease import wiring
 from keylease.audit.line import key_id
 from keylease.audit.witness import checkpoint
-from keylease.secret import Secret
+from keylease.secrets.secret import Secret
 
 
 class Pin:

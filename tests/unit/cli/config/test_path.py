@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keylease.paths import config_directory
+from keylease.system.paths import config_directory
 
 
 def test_path_is_one_line_for_a_script(console):

@@ -8,8 +8,8 @@ import pytest
 
 from keylease.cli.doctor import memory
 from keylease.cli.doctor.base import Subject
-from keylease.memory import Protection
-from keylease.process import Closed
+from keylease.secrets.hardening import Closed
+from keylease.secrets.memory import Protection
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 

@@ -1,0 +1,1 @@
+"""Read the audit log: query, verify, follow."""

@@ -1,0 +1,236 @@
+"""Find lines: by time, event, target, user, session, outcome and reason.
+
+Only the days of the range are read, a block at a time, and only a line that passes the checks on
+its bytes is parsed. All that is read is checked for its links on the way, for a search that trusts
+what it finds would be a way to show people a forged line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from keylease.audit.line import LineError, Record, parse
+from keylease.audit.read import reader
+from keylease.audit.read.links import Links, Ties, by_id
+from keylease.audit.read.times import format_time
+from keylease.model import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from keylease.audit.read.reader import Line
+    from keylease.secrets.secret import Secret
+
+_MICROSECOND: Final = 1000
+_SEPARATORS: Final = re.compile(r"[:/*? ]")
+
+
+class Filter(NamedTuple):
+    """What a line has to be. Whatever is not given does not matter."""
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    """The end, which is not in the range itself."""
+    events: tuple[str, ...] = ()
+    target: str | None = None
+    """A host or a URL; `*` stands for anything. A URL without a path stands for all of its own.
+    Before a URL the family of tools may stand, with a blank between them, as `stats` shows it."""
+    username: str | None = None
+    session: str | None = None
+    """The id, or its beginning."""
+    outcome: str | None = None
+    reason: str | None = None
+
+    def matches(self, record: Record) -> bool:
+        """Return whether a record is what is looked for; its time is another matter."""
+        return (
+            (not self.events or record.event in self.events)
+            and self.username in {None, record.username}
+            and self.outcome in {None, record.outcome}
+            and self.reason in {None, record.reason}
+            and (self.session is None or (record.session or "").startswith(self.session))
+            and (self.target is None or _is_for(record, self.target))
+        )
+
+
+class Trust(NamedTuple):
+    """What is known of the lines that were read, whether they were found or not."""
+
+    lines: int
+    misfit: str | None
+    """What does not fit, if anything does not: somebody else wrote it, or took something away."""
+    unvouched: str | None
+    """Why no key at hand vouches for all of it, if none does."""
+
+
+class Found(NamedTuple):
+    """A line that was looked for."""
+
+    record: Record
+    line: Line
+
+
+class Search:
+    """One search: go through it, and ask afterwards what is to be thought of the result.
+
+    Args:
+        directory: The audit directory.
+        wanted: What is looked for.
+        keys: The audit keys that are at hand.
+        reverse: Newest first.
+        limit: How many lines to find at most.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        wanted: Filter,
+        keys: Iterable[Secret] = (),
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        self._wanted = wanted
+        self._limit = limit
+        self._links = Links(by_id(keys))
+        self._lines = 0
+        self._directory = directory
+        self._finished: set[str] = set()
+        """The files that were read to their end."""
+        self._since = None if wanted.since_ns is None else _rounded(wanted.since_ns)
+        self._until = None if wanted.until_ns is None else _rounded(wanted.until_ns)
+        self._needles = _needles(wanted)
+        self._read = reader.lines(
+            directory, since_ns=wanted.since_ns, until_ns=wanted.until_ns, reverse=reverse
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield what is found.
+
+        Raises:
+            StateError: a file cannot be read.
+        """
+        return (found.record for found in self.lines())
+
+    def lines(self) -> Iterator[Found]:
+        """Yield what is found, with the line as it stands in the log.
+
+        Raises:
+            StateError: a file cannot be read.
+        """
+        left = self._limit
+        file = ""
+        for line in self._read if left != 0 else ():
+            if line.file != file:
+                self._finished.add(file)
+                file = line.file
+            self._lines += 1
+            ties = self._links.add(line)
+            found = None if ties is None or not self._passes(ties, line) else self._parsed(line)
+            if found is not None:
+                yield found
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+        self._finished.add(file)
+
+    def trust(self) -> Trust:
+        """Return what is to be thought of all that was read so far."""
+        return Trust(self._lines, self._links.close(self._is_elsewhere), self._links.unvouched)
+
+    def _is_elsewhere(self, seq: int) -> bool:
+        """Return whether a file that was not read to its end has lines around that number.
+
+        A wall clock that was set back has left its lines in the file of another day.
+        """
+        for name, size in reader.sizes(self._directory).items():
+            if name not in self._finished:
+                first, last = reader.span(self._directory, name, size)
+                if first <= seq <= last:
+                    return True
+        return False
+
+    def _passes(self, ties: Ties, line: Line) -> bool:
+        return (
+            (self._since is None or ties.time >= self._since)
+            and (self._until is None or ties.time < self._until)
+            and (not self._wanted.events or ties.event in self._wanted.events)
+            and all(needle in line.data for needle in self._needles)
+        )
+
+    def _parsed(self, line: Line) -> Found | None:
+        try:
+            record = parse(line.data)
+        except LineError:
+            self._links.complain(f"a line of audit/{line.file} is none of keylease's")
+            return None
+        return Found(record, line) if self._wanted.matches(record) else None
+
+
+def last(directory: str, count: int) -> tuple[list[Found], dict[str, int]]:
+    """Return the last lines, oldest first, and where each day file goes on after them.
+
+    Raises:
+        StateError: a file cannot be read.
+    """
+    places = reader.sizes(directory)
+    found: list[Found] = []
+    for name, size in sorted(places.items(), reverse=True):
+        for line in reader.backward(directory, name, size):
+            if not line.whole:
+                # It may be one that is being written at this moment: its end is still to come.
+                places[name] = line.start
+                continue
+            if len(found) == count:
+                break
+            try:
+                found.append(Found(parse(line.data), line))
+            except LineError:
+                continue
+        if len(found) == count:
+            break
+    # Where the clock was set back, the newest line is not in the newest file; within the files that
+    # were read the numbers tell.
+    return sorted(found, key=lambda each: each.record.seq), places
+
+
+def _rounded(wall_ns: int) -> str:
+    # The log has microseconds: a bound in between is before the next one.
+    return format_time(-(-wall_ns // _MICROSECOND) * _MICROSECOND)
+
+
+def _needles(wanted: Filter) -> tuple[bytes, ...]:
+    """Return bytes that every wanted line has, so that most others need no parsing."""
+    exact = {"outcome": wanted.outcome, "reason": wanted.reason, "username": wanted.username}
+    needles = [
+        f'"{name}":{json.dumps(value)}' for name, value in exact.items() if value is not None
+    ]
+    if wanted.session:
+        needles.append(f'"session":{json.dumps(wanted.session)[:-1]}')
+    if wanted.target is not None:
+        needles.append(json.dumps(_literal(wanted.target))[1:-1])
+    return tuple(each.replace("\x7f", "\\u007f").encode("ascii") for each in needles)
+
+
+def _literal(pattern: str) -> str:
+    """Return the longest part of a pattern that stands as it is in one field of a line.
+
+    A URL is put together of fields at its colons and slashes, a blank may stand behind the family
+    of tools, and what is in brackets is a choice.
+    """
+    return max(_SEPARATORS.split(pattern), key=len) if "[" not in pattern else ""
+
+
+def _is_for(record: Record, pattern: str) -> bool:
+    if record.target is None:
+        return False
+    target = Target(**record.target)
+    if "://" in pattern or " " in pattern:
+        names = (target.url, f"{target.namespace} {target.url}")
+        below = pattern.rstrip("/") + "/"
+        return any(fnmatchcase(name, pattern) or name.startswith(below) for name in names)
+    host, _, port = target.host.rpartition(":")
+    return fnmatchcase(target.host, pattern) or (port.isdigit() and fnmatchcase(host, pattern))

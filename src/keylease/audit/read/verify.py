@@ -1,0 +1,258 @@
+"""Whether the log is what was written: whole, in order, unchanged, and to its end.
+
+One pass over the lines in the order of the chain, in constant memory. Nothing is believed because
+of where it lies: keys, head, pin and what a witness tells may each be wrong or missing, and that
+shows in the verdict. What no key at hand vouches for is never ok.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from keylease.audit.head import HEAD_BYTES
+from keylease.audit.line import LONGEST_LINE, NO_LINE, LineError, digest, parse
+from keylease.audit.read import reader
+from keylease.audit.read.ending import HEAD, PIN, End
+from keylease.audit.read.links import Ties, by_id, fits, ties
+from keylease.audit.read.verdict import EXIT_CODES, MOST_FINDINGS, Finding, Result, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from keylease.audit.read.reader import Line
+    from keylease.secrets.secret import Secret
+
+_DAY: Final = slice(len("2026-11-22"))
+_UNVOUCHED: Final = "audit.unvouched"
+_TOLD: Final = ("audit.gap", "audit.recovered", "audit.rotated", "audit.truncated", _UNVOUCHED)
+_MOST_KEYS: Final = 16
+
+
+class Extent(NamedTuple):
+    """How far the log goes at one moment; best looked at while nobody writes."""
+
+    files: Mapping[str, int]
+    """How much there is of each day file."""
+    head: bytes | None
+
+
+def extent(directory: str) -> Extent:
+    """Return how far the log goes now.
+
+    Raises:
+        StateError: the directory cannot be read.
+    """
+    # The head first: what is appended in between leaves it behind, and never ahead.
+    head = reader.content(directory, "head", HEAD_BYTES)
+    return Extent(reader.sizes(directory), head)
+
+
+def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missing
+    directory: str,
+    keys: Iterable[Secret],
+    pin: bytes | None,
+    *,
+    since: str | None = None,
+    witness: Iterable[str] = (),
+    boot: str | None = None,
+    seen: Extent | None = None,
+    why: str = "",
+) -> Verdict:
+    """Read the log and judge it.
+
+    Args:
+        directory: The audit directory, or a copy of it.
+        keys: The audit keys that are at hand.
+        pin: What the place outside the log has about its end.
+        since: The day, as in `2026-11-22`, before which nothing is looked at.
+        witness: Lines of the system log, whatever else is in it.
+        boot: The boot of this machine, if the log is its own.
+        seen: How far the log went. What was appended since is left out.
+        why: Why no key is at hand, if none is.
+
+    Raises:
+        StateError: a file cannot be read.
+    """
+    seen = seen or extent(directory)
+    known = by_id(keys)
+    end = End(known, boot)
+    end.add(HEAD, seen.head)
+    end.add(PIN, pin)
+    for text in witness:
+        end.add_witness(text)
+    files = seen.files
+    if since is not None:
+        # Where nothing was written since, the last day tells at least that the end is there.
+        since = min(since, max(files, default=since)[_DAY])
+        files = _from(directory, files, since)
+    chain = _Chain(known, end, since)
+    for number, line in reader.in_sequence(directory, files):
+        chain.add(number, line)
+    return chain.verdict(len(files), why)
+
+
+def _from(directory: str, files: Mapping[str, int], since: str) -> dict[str, int]:
+    """Return the files from that day on, and older ones that a clock set back has lines in."""
+    later = {name: size for name, size in files.items() if name[_DAY] >= since}
+    firsts = [next(reader.forward(directory, *each), None) for each in later.items()]
+    start = min((line.seq for line in firsts if line and line.seq), default=0)
+    for name, size in files.items():
+        if start and name not in later:
+            last = next((x.seq for x in reader.backward(directory, name, size) if x.seq), 0)
+            if last > start:
+                later[name] = size
+    return later
+
+
+class _Chain:
+    """The lines, one after the other."""
+
+    def __init__(self, keys: Mapping[str, Secret], end: End, since: str | None) -> None:
+        self._keys = keys
+        self._end = end
+        self._since = since
+        self._findings: list[Finding] = []
+        self._results: Counter[Result] = Counter()
+        self._told: Counter[str] = Counter()
+        self._first: Ties | None = None
+        self._start: Finding | None = None
+        """That the log does not begin with line 1, until a line tells why."""
+        self._last = (0, NO_LINE)
+        """Number and digest of the last line that was in its place."""
+        self._unvouched = 0
+        self._unknown: set[str] = set()
+        self._lines = self._without = self._torn = 0
+
+    def add(self, number: int, line: Line) -> None:
+        """Take the next line."""
+        if not line.whole and len(line.data) <= LONGEST_LINE:
+            self._torn += 1
+            return
+        found = ties(line.data)
+        seq = line.seq if found is None else found.seq
+        place = Finding("edited", "", line.file, number, seq)
+        early = found is not None and self._since is not None and found.time[_DAY] < self._since
+        if early and self._first is None:
+            return  # of an older file that is read for what a clock set back has left in it
+        self._lines += 1
+        if found is None:
+            self._find(place, "it is not a line that keylease writes")
+            return
+        if found.time[_DAY] != line.file[_DAY]:
+            self._find(place, "it is not in the file of its day")
+        own = self._judge(place, found, line.data)
+        if found.event == _UNVOUCHED:
+            message = "when it was written neither head nor pin told where the log had ended before"
+            self._find(place._replace(result="pin-missing"), message)
+        digested = digest(line.data)
+        if self._first is None:
+            self._begin(place, found)
+        else:
+            self._follow(place, found, own)
+        if own and found.event == "audit.rotated":
+            self._explain(own)
+        name = self._end.refuted(found.seq, digested)
+        if name is not None:
+            self._find(place, f"{name} says that line {found.seq} is another one")
+        if found.seq > self._last[0]:
+            self._last = (found.seq, digested)
+
+    def verdict(self, days: int, why: str) -> Verdict:
+        """Return what was found, now that all lines were seen."""
+        if self._start is not None:
+            self._find(self._start)
+        no_place = Finding("key-missing", "")
+        if not self._keys:
+            because = f" ({why})" if why else ""
+            message = f"no audit key is at hand{because}, so only the links were checked"
+            self._find(no_place, message)
+        for name in sorted(self._unknown) if self._keys else ():
+            message = f"the audit key {name}, under which lines were written, is not at hand"
+            self._find(no_place, message)
+        if self._unvouched:
+            many = "s" if self._unvouched > 1 else ""
+            message = f"the last {self._unvouched} line{many} were written without the audit key"
+            self._find(no_place, message)
+        for each in self._end.close(self._last[0]):
+            self._find(each)
+        return Verdict(
+            result=max(self._results, key=EXIT_CODES.__getitem__, default="ok"),
+            findings=tuple(self._findings),
+            total=self._results.total(),
+            lines=self._lines,
+            days=days,
+            first=self._first and self._first.seq,
+            last=self._last[0] or None,
+            without_mac=self._without,
+            torn=self._torn,
+            told={name: self._told[name] for name in _TOLD},
+            since=self._since,
+        )
+
+    def _judge(self, place: Finding, found: Ties, line: bytes) -> dict[str, Any]:
+        """Check the MAC, and return the event's own fields of a line that tells about the log."""
+        key = self._keys.get(found.key or "")
+        told = found.event in _TOLD
+        if told:
+            self._told[found.event] += 1
+        try:
+            # A MAC that fits tells that every byte is as it was written.
+            own = parse(line).extra if told or found.key is None else {}
+        except LineError:
+            self._find(place, "it is not a line that keylease writes")
+            return {}
+        if found.key is None:
+            self._without += 1
+            self._unvouched += 1
+            return {}
+        self._unvouched = 0
+        if key is None:
+            if len(self._unknown) < _MOST_KEYS:
+                self._unknown.add(found.key)
+        elif not fits(found, line, key):
+            self._find(place, "it does not have the MAC that the audit key gives it")
+            return {}
+        return own
+
+    def _begin(self, place: Finding, found: Ties) -> None:
+        self._first = found
+        if found.seq == 1:
+            if found.prev != NO_LINE:
+                self._find(place, "it is line 1 and follows another")
+        elif self._since is None:
+            message = (
+                f"lines 1 to {found.seq - 1} are not there, and no line tells of their removal"
+            )
+            self._start = place._replace(result="gap", message=message)
+
+    def _follow(self, place: Finding, found: Ties, own: dict[str, Any]) -> None:
+        seq, digested = self._last
+        missing = found.seq - seq - 1
+        if missing < 0:
+            self._find(place, f"it says it is line {found.seq}, and comes after line {seq}")
+        elif missing:
+            lost = f"{missing} line{'s are' if missing > 1 else ' is'} missing before it"
+            if found.event == "audit.truncated" and own.get("lost") == missing:
+                place = place._replace(result="truncated")
+                self._find(place, f"{lost}, as was noticed when it was written")
+            else:
+                self._find(place._replace(result="gap"), lost)
+        elif found.prev != digested:
+            self._find(place, f"it was not written after the line {seq} that is there")
+
+    def _explain(self, own: dict[str, Any]) -> None:
+        """Let an `audit.rotated` line tell why the log does not begin with line 1."""
+        removed = own.get("removed")
+        if not isinstance(removed, dict) or self._first is None or self._start is None:
+            return
+        through, before = removed.get("through"), self._first.seq - 1
+        # Where a crash kept the removal from its end, the log begins in the midst of it.
+        within = type(through) is int and through > before
+        if within or (through == before and removed.get("digest") == self._first.prev):
+            self._start = None
+
+    def _find(self, finding: Finding, message: str = "") -> None:
+        self._results[finding.result] += 1
+        if len(self._findings) < MOST_FINDINGS:
+            self._findings.append(finding._replace(message=message or finding.message))

@@ -1,0 +1,1 @@
+"""Secrets in memory: held in locked pages, compared in constant time, wiped after use."""

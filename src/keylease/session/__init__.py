@@ -1,0 +1,1 @@
+"""The life of a session: the rules that decide. Start with `service`."""

@@ -1,0 +1,310 @@
+"""Operations: how each operation on sessions begins, and what is left when it is refused.
+
+Vault and store are opened in one order, and the consequences of a key that is not there are taken
+here, for all of them: whatever a deleted key or a policy ends is gone before anything is answered.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+from keylease.audit.events import Entry, RefusalReason
+from keylease.errors import (
+    AskedAgainError,
+    AuditError,
+    ConfigError,
+    ForeignBootError,
+    InternalError,
+    KeychainUnavailableError,
+    KeyleaseError,
+    PolicyError,
+    RequestError,
+    SessionEndedError,
+    SessionNotFoundError,
+    UsageError,
+    VaultRevokedError,
+)
+from keylease.faults import INTERRUPTS, Steps
+from keylease.rules import awaits_echo, left_over, terms_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from keylease.audit.log import AuditLog
+    from keylease.model import Moment, Reason, Settings, Target
+    from keylease.session.judge import Judge
+    from keylease.store.format import Header
+    from keylease.store.opened import Sessions
+    from keylease.store.store import Destroyed, SessionStore
+    from keylease.system.clock import Clock, Deadline
+    from keylease.vault.vault import Revocation, Vault, VaultKeys
+
+# The first class that fits names the reason in the audit log.
+_REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
+    (VaultRevokedError, "revoked"),
+    (KeychainUnavailableError, "keychain_unavailable"),
+    (SessionNotFoundError, "not_found"),
+    (AuditError, "audit"),
+    (UsageError, "usage"),
+    (ConfigError, "config"),
+    (PolicyError, "policy"),
+    (AskedAgainError, "asked_again"),
+    (RequestError, "malformed"),
+    (InternalError, "internal"),
+    (KeyleaseError, "state"),
+)
+
+
+def reason_of(error: KeyleaseError) -> Reason | RefusalReason:
+    """Return the word by which the audit log tells why something was refused."""
+    if isinstance(error, SessionEndedError):
+        return error.reason
+    return next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
+
+
+Purpose = Literal["use", "store", "login", "end"]
+"""What an operation is for: to `use` what there is; to `store` what a tool brings, for which a
+vault is made where there is none; a `login` by a person, for which a revoked one gets a new key as
+well; or only to `end` sessions, which the configuration never holds up."""
+
+
+class Operations:
+    """The beginning and the refusal of every operation.
+
+    Args:
+        clock: Tells the time of each decision, once.
+        vault: Where the keys are.
+        store: Where the sessions are.
+        audit: Where each decision is written down.
+        settings: For what there may be any session.
+        deadline: How long one operation may take; it starts with the operation.
+        judge: Tells a clean-up what is over.
+    """
+
+    def __init__(  # noqa: PLR0913 - collaborators by name; an object around them would only hide them
+        self,
+        *,
+        clock: Clock,
+        vault: Vault,
+        store: SessionStore,
+        audit: AuditLog,
+        settings: Settings,
+        deadline: Deadline,
+        judge: Judge,
+    ) -> None:
+        self._clock = clock
+        self._vault = vault
+        self._store = store
+        self._audit = audit
+        self._settings = settings
+        self._deadline = deadline
+        self._judge = judge
+
+    @contextmanager
+    def begin(
+        self,
+        target: Target | None,
+        username: str | None,
+        purpose: Purpose = "use",
+        *,
+        absent: RefusalReason = "not_found",
+    ) -> Iterator[tuple[Sessions, Moment]]:
+        """Open vault and store, and see to it that a refusal is written down.
+
+        The clock that decides is read with the lock held: no use that another process wrote down
+        is then later than it.
+
+        Args:
+            target: What it is about; `None` for all.
+            username: Whose.
+            purpose: What may be made for it, and what may hold it up.
+            absent: What it is written down as that something is not there.
+        """
+        self._deadline.restart()
+        try:
+            create, revive = purpose in {"store", "login"}, purpose == "login"
+            if purpose != "end":
+                self._permit(target, create=create)
+            with self._keys(create=create, revive=revive) as keys:
+                with self._store.exclusive(keys) as sessions:
+                    self._vault.demand_current(keys)
+                    yield sessions, self._clock.now()
+                if sessions.grown:
+                    # Whoever only asks pays for nothing of this.
+                    from keylease.session.sweep import clean_up
+
+                    for fault in clean_up(self._judge, self._store, keys, self._clock):
+                        self._audit.log_fault(fault, self._clock.now())
+        except KeyleaseError as error:
+            reason = reason_of(error)
+            self.refuse(absent if reason == "not_found" else reason, target, username)
+            raise
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            # What nobody foresaw goes on as it is: what embeds keylease sees where it comes from.
+            self._audit.log_fault(error, self._clock.now(), target, username)
+            raise
+
+    def permit_session(self, target: Target) -> None:
+        """Raise if the policy has revoked every session for the target.
+
+        Raises:
+            PolicyError: it has.
+        """
+        if terms_of(self._settings, target).revoked:
+            msg = f"the policy of this machine has revoked every session for {target.url}"
+            raise PolicyError(msg)
+
+    def destroy_all(self, reason: Reason) -> Destroyed:
+        """End every session without a key; neither a keychain nor the audit log holds it up.
+
+        Raises:
+            KeyleaseError: a file is left.
+        """
+        self._deadline.restart()
+        return self._destroy_all(reason, self._clock.now())
+
+    def delete_left_keys(self) -> int:
+        """Delete the vault keys that changes of the key have left; return how many there were.
+
+        Raises:
+            KeyleaseError: the keychain or the state cannot be used.
+        """
+        self._deadline.restart()
+        return self._vault.delete_left_keys()
+
+    def refuse(
+        self, reason: Reason | RefusalReason, target: Target | None, username: str | None
+    ) -> None:
+        """Write down that something was not done, and why."""
+        entry = Entry("session.refused", "refused", reason, None, target, username)
+        self._audit.log_or_gap(entry, self._clock.now())
+
+    def _permit(self, target: Target | None, *, create: bool) -> None:
+        """Raise why nothing may be released, or no session made, whatever the keychain says."""
+        if self._settings.refusal is not None:
+            raise self._settings.refusal
+        if self._settings.general.revoked:
+            # It needs no key: a policy that revokes everything does not wait for a keychain.
+            self._destroy_all("revoked", self._clock.now())
+            msg = "the policy of this machine has revoked every session"
+            raise PolicyError(msg)
+        if target is not None and create:
+            self.permit_session(target)
+
+    def _keys(self, *, create: bool, revive: bool) -> VaultKeys:
+        """Return the vault's keys; make them if there are none and `create` says so."""
+        now = self._clock.now()
+        keys = self._found_keys(now, revive=revive)
+        if create and (keys is None or (keys.audit is None and revive)):
+            keys = self._vault.create(now, revive=revive)
+        if keys is None:
+            msg = "no session was started yet, or none since this machine started"
+            raise SessionNotFoundError(msg)
+        self._audit.key = keys.audit
+        if keys.made:
+            self._audit.log(Entry("vault.created"), now)
+        if create and keys.generation > 1:
+            self._settle(keys.generation, now)
+        return keys
+
+    def _settle(self, generation: int, now: Moment) -> None:
+        """End what a killed change of the vault key has left, before anything new begins.
+
+        An echo of it could not be told otherwise.
+        """
+
+        def is_former(header: Header | None) -> bool:
+            return header is None or header.generation < generation
+
+        self._store.settle(generation, lambda: self._try_to_destroy("revoked", now, is_former))
+
+    def _found_keys(self, now: Moment, *, revive: bool) -> VaultKeys | None:
+        """Return the keys that the keychain has; take the consequences if it has none.
+
+        Raises:
+            VaultRevokedError: they were deleted, and this is nobody who may `revive` the vault.
+        """
+        try:
+            keys = self._vault.open(now)
+        except VaultRevokedError:
+            revocation = self._vault.find_revocation(now)
+            if revocation is None:
+                # Another process has made a new generation since.
+                return self._vault.open(now)
+            self._revoke(revocation, now)
+            if not revive:
+                raise
+            return None
+        if keys is None:
+            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot;
+            # or of another machine over the same home, and then its vault is not replaced.
+            foreign: list[ForeignBootError] = []
+            self._destroy("reboot", now, lambda header: self._left_over(header, now, foreign))
+            for error in foreign:
+                raise error
+        return keys
+
+    @staticmethod
+    def _left_over(header: Header | None, now: Moment, foreign: list[ForeignBootError]) -> bool:
+        try:
+            return left_over(header, now)
+        except ForeignBootError as error:
+            foreign.append(error)
+            return False
+
+    def _revoke(self, revocation: Revocation, now: Moment) -> None:
+        """Destroy what a deleted key leaves behind, and write down that it was deleted.
+
+        In this order: on a full disk there is no room to write, and files can be removed all the
+        same. Were the key put back before the mark is there, it would open nothing.
+        """
+        self._audit.key = revocation.audit
+        last, over = revocation.generation, list[str]()
+        with Steps() as steps:
+            with steps.step():
+                left = self._store.destroy(
+                    lambda header: not header or header.generation <= last,
+                    over.extend,
+                    awaits_echo(now),
+                ).failures
+                steps.failures.extend(left)
+            if revocation.first:
+                with steps.step():
+                    self._vault.mark_revoked(revocation, now)
+                with steps.step():
+                    self._audit.log_or_gap(Entry("vault.revoked"), now)
+            else:
+                # It was marked before. The keychain is asked for nothing but the audit key.
+                with steps.step():
+                    self._audit.key = self._vault.audit_key_left()
+            self._audit.log_ended(over, "revoked", now, steps)
+        steps.demand()
+
+    def _destroy_all(self, reason: Reason, now: Moment) -> Destroyed:
+        return self._destroy(reason, now, lambda _: True)
+
+    def _destroy(
+        self,
+        reason: Reason,
+        now: Moment,
+        doomed: Callable[[Header | None], bool],
+    ) -> Destroyed:
+        destroyed = self._try_to_destroy(reason, now, doomed)
+        for failure in destroyed.failures:
+            raise failure
+        return destroyed
+
+    def _try_to_destroy(
+        self, reason: Reason, now: Moment, doomed: Callable[[Header | None], bool]
+    ) -> Destroyed:
+        """Destroy without a key, then write down what has ended."""
+        over: list[str] = []
+        with Steps() as steps:
+            with steps.step():
+                destroyed = self._store.destroy(doomed, over.extend, awaits_echo(now))
+            self._audit.log_ended(over, reason, now, steps)
+        steps.demand()
+        return destroyed

@@ -1,0 +1,1 @@
+"""Sealed sessions on the disk: the format, the cipher, and the files."""

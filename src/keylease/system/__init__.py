@@ -1,0 +1,1 @@
+"""The operating system: clocks, paths, the terminal, streams and the kernel keyring."""

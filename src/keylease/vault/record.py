@@ -1,0 +1,106 @@
+"""The record of the vault, `vault.json`: which keychain, which generation, whether it is revoked.
+
+It has no secret. What is not exactly a record is refused and never repaired: a guess at the
+generation would be a guess at whether the key was revoked.
+"""
+
+from __future__ import annotations
+
+import json
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from keylease.errors import StateError
+from keylease.keystores.base import Item
+from keylease.model import NANOSECONDS
+
+if TYPE_CHECKING:
+    from keylease.model import Moment
+    from keylease.statefile import Directory
+
+FILE: Final = "vault.json"
+_FORMAT: Final = 1
+_LONGEST_FILE: Final = 4096
+ID_BYTES: Final = 8
+"""How many random bytes a vault's id has."""
+_GENERATIONS: Final = 1 << 32  # the header of a sealed file has four bytes for it
+_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+class VaultRecord(NamedTuple):
+    """What `vault.json` says."""
+
+    vault: str
+    """The vault's id, random. Another state directory has another vault and other keys."""
+    keychain: str
+    instance: str
+    """Which keychain of that kind; see `KeyStore.instance`."""
+    generation: int
+    """The generation of the session key; 0 while the first one is being made."""
+    audit_generation: int
+    created: str
+    """When this generation was made, RFC 3339 UTC."""
+    boot: str
+    """The boot that this generation was made in."""
+    revoked: str | None = None
+    """When the session key was found to be deleted, RFC 3339 UTC."""
+
+    @property
+    def session_item(self) -> Item:
+        """The keychain item of the session key."""
+        return Item(self.vault, "session-key", self.generation)
+
+    @property
+    def audit_item(self) -> Item:
+        """The keychain item of the audit key."""
+        return Item(self.vault, "audit-key", self.audit_generation)
+
+
+def read(state: Directory) -> VaultRecord | None:
+    """Return what the state directory's record says; `None` if there is none.
+
+    Raises:
+        StateError: the file is there, but is not one of keylease's.
+    """
+    packed = state.read(FILE, _LONGEST_FILE)
+    if packed is None:
+        return None
+    try:
+        fields = json.loads(packed)
+        known = fields.pop("format") == _FORMAT
+        record = VaultRecord(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        known = False
+    if not known or not _sound(record):
+        msg = f"{FILE} is not a vault record of format {_FORMAT}"
+        raise StateError(msg, "restore it, or move the state directory away to start afresh")
+    return record
+
+
+def _sound(record: VaultRecord) -> bool:
+    """Return whether every field is of its type and range."""
+    texts: tuple[object, ...] = (*record[:3], record.created, record.boot)
+    if record.revoked is not None:
+        texts += (record.revoked,)
+    numbers = (record.generation, record.audit_generation)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and 0 <= number < _GENERATIONS for number in numbers)
+        and len(record.vault) == 2 * ID_BYTES
+        and _DIGITS.issuperset(record.vault)
+    )
+
+
+def write(state: Directory, record: VaultRecord) -> None:
+    """Put the record in the place of the one before it, whole or not at all.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    fields = {"format": _FORMAT, **record._asdict()}
+    state.replace(FILE, json.dumps(fields, indent=1).encode("ascii") + b"\n")
+
+
+def rfc3339(moment: Moment) -> str:
+    """Return a moment as the record has it, in UTC."""
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(moment.wall_ns // NANOSECONDS))

@@ -1,0 +1,101 @@
+"""The server in a URL, and what an Authorization header says of a credential."""
+
+import base64
+
+import pytest
+
+from keylease.errors import RequestError, UsageError
+from keylease.model import Credential
+from keylease.protocols.http import authorization, split
+from keylease.secrets.secret import Secret
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://server.example", ("https", "server.example", "")),
+        ("http://127.0.0.1:8200/", ("http", "127.0.0.1:8200", "")),
+        ("https://[::1]:8443/a//b/", ("https", "[::1]:8443", "a//b")),
+        ("https://server.example/a/b?go-get=1", ("https", "server.example", "a/b")),
+        ("https://server.example?x", ("https", "server.example", "")),
+        ("https://server.example#@evil.example/", ("https", "server.example", "")),
+        ("https://Server.Example:0443", ("https", "Server.Example:0443", "")),
+    ],
+)
+def test_a_url_names_one_server(url, expected):
+    """Scheme, host and port count as they are written, and the path without slashes around it."""
+    assert expected == split(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "server.example",
+        "ftp://server.example",
+        "https://",
+        "https:///path",
+        "https://:443",
+        "https://server.example:port",
+        "https://server.example:123456",
+        "https://bob:hunter2@server.example",
+        "https://server.example\\@evil.example",
+        "https://server%2eexample",
+        "https://server.example/a b",
+        "https://server.example/\n",
+        "https://server.example\u2028/",
+        "https://[::1",
+        "https://a]b",
+        "unix:///run/vault.sock",
+    ],
+)
+def test_what_could_be_two_servers_is_refused_and_not_repeated(url):
+    """Two readers of one URL never come to two servers, and a password in it is not shown."""
+    with pytest.raises(UsageError) as caught:
+        split(url)
+
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+def test_user_and_password_are_basic_authentication(length):
+    """Whatever the length, the header is that of RFC 7617."""
+    password = bytes(range(0xF0, 0xF0 + length))
+    header = authorization(Credential("bob", Secret(password)))
+
+    assert b"Basic " + base64.b64encode(b"bob:" + password) == header
+
+
+def test_a_token_without_a_user_is_a_bearer_token():
+    """No user is not the empty user."""
+    assert b"Bearer t.o/k+e~n==" == authorization(Credential(None, Secret(b"t.o/k+e~n==")))
+    assert b"Basic OnQ=" == authorization(Credential("", Secret(b"t")))
+
+
+def test_what_was_stored_encoded_is_said_as_it_is():
+    """git may store the value of a header, with its scheme."""
+    encoded = Credential("bob", Secret(b'nonce="x", y'), "Digest")
+
+    assert b'Digest nonce="x", y' == authorization(encoded)
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        Credential(None, Secret(b"two words")),
+        Credential(None, Secret(b"a\r\nX-Evil: 1")),
+        Credential(None, Secret(b"")),
+        Credential(None, Secret(b"\xff")),
+        Credential("b:ob", Secret(b"x")),
+        Credential("b\nob", Secret(b"x")),
+        Credential("bob", Secret(b"x\0")),
+        Credential("bob", Secret(b"x\n"), "Basic"),
+        Credential("bob", Secret(b"x"), "Ba sic"),
+        Credential("bob", Secret(b"x"), ""),
+    ],
+)
+def test_no_credential_can_add_a_header(credential):
+    """A line end in a secret ends no header, and a colon in a name moves nothing."""
+    with pytest.raises(RequestError):
+        authorization(credential)

@@ -1,0 +1,74 @@
+"""A collection leaves nothing that is over, and says how much there was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.rig import EXAMPLE, Rig, bring
+
+from keylease.errors import KeychainUnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Return a service on an empty state directory."""
+    return Rig(tmp_path / "keylease")
+
+
+def others(rig: Rig, count: int) -> None:
+    """Start sessions for other hosts."""
+    for number in range(count):
+        rig.session.store(bring(EXAMPLE._replace(host=f"h{number}.example")))
+
+
+def test_cleaning_reaches_everything_in_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little time each round has, a collection ends when everything was looked at."""
+    others(rig, 5)
+    rig.clock.advance(901)
+    rounds = iter(range(100))
+    monkeypatch.setattr("keylease.session.collect.Deadline", lambda _: Rounds(next(rounds)))
+
+    assert 5 == rig.session.collect().sessions
+    assert 1 < next(rounds)
+    assert [] == rig.sealed()
+
+
+class Rounds:
+    """A deadline that is over after two questions."""
+
+    def __init__(self, _: int) -> None:
+        self._left = 2
+
+    def remaining(self) -> float:
+        """Return how much is left."""
+        self._left -= 1
+        return max(0, self._left)
+
+
+def test_keys_that_killed_rotations_left_are_counted(rig: Rig) -> None:
+    """A key that opens nothing any more is not left lying about in the keychain."""
+    others(rig, 1)
+    now = rig.clock.now()
+    for _ in range(3):
+        rig.vault.rotate(now)
+
+    assert 3 == rig.again().session.collect().keys
+    assert 0 == rig.again().session.collect().keys
+
+
+def test_locked_keychain_is_told_after_the_rest(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keychain that is locked in the middle takes nothing back of what was removed."""
+    others(rig, 2)
+    rig.clock.advance(901)
+    fresh = rig.again()
+    monkeypatch.setattr(fresh.store, "tidy", lambda keep: (rig.keystore.lock(), tidy(keep))[1])
+    tidy = rig.store.tidy
+
+    with pytest.raises(KeychainUnavailableError):
+        fresh.session.collect()
+
+    assert [] == rig.sealed()

@@ -1,0 +1,152 @@
+"""What a list shows, and what reading one after the other of its entries does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.rig import PASSWORD, Rig, bring, text
+
+from keylease.errors import PolicyError, SessionEndedError
+from keylease.model import IDLE_SECONDS, Request, Settings, Target, Terms
+from keylease.store.listed import SECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keylease.model import Store
+
+REGISTRY = Target("docker", "https", "registry.example", "")
+ANOTHER = Target("docker", "https", "another.example", "")
+LIST = Request("list", namespace="docker")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Return a service on an empty state directory."""
+    return Rig(tmp_path / "keylease")
+
+
+def get(rig: Rig, target: Target = REGISTRY) -> bytes:
+    """Return what a peer gets that asks for lists, too."""
+    reply = rig.again().session.handle(Request("get", target, listed=True))
+    return text(reply.credential.secret)  # type: ignore[union-attr]
+
+
+def test_a_list_shows_one_family_of_tools(rig: Rig) -> None:
+    """docker's list has docker's sessions, in the order they began, and no secret."""
+    for target in (REGISTRY, Target("vault", "https", "registry.example", ""), ANOTHER):
+        rig.session.store(bring(target))
+        rig.clock.advance(1)
+
+    listing = rig.session.handle(LIST)
+
+    assert [REGISTRY, ANOTHER] == [each.target for each in listing.sessions]  # type: ignore[union-attr]
+
+
+def test_a_list_and_the_reading_of_it_are_no_use(rig: Rig) -> None:
+    """A build that asks for every credential there is leaves the end of each where it was."""
+    rig.session.store(bring(REGISTRY))
+    for _ in range(IDLE_SECONDS // 30 - 1):
+        rig.clock.advance(30)
+        rig.session.handle(LIST)
+        assert PASSWORD == get(rig)
+    rig.clock.advance(30)
+
+    with pytest.raises(SessionEndedError, match="idle"):
+        get(rig)
+
+
+def test_a_reading_is_on_record(rig: Rig) -> None:
+    """What is handed out is written down, whether it counts as a use or not."""
+    rig.session.store(bring(REGISTRY))
+    rig.session.handle(LIST)
+    get(rig)
+
+    assert ("session.released", None) == rig.events()[-1]
+
+
+def test_a_question_long_after_a_list_is_a_use(rig: Rig) -> None:
+    """A process that goes on after its list uses what it asks for."""
+    rig.session.store(bring(REGISTRY))
+    rig.session.handle(LIST)
+    rig.clock.advance(SECONDS)
+    get(rig)
+    rig.clock.advance(IDLE_SECONDS - 1)
+
+    assert PASSWORD == get(rig)
+
+
+def test_a_peer_that_asks_for_no_lists_uses_what_it_gets(rig: Rig) -> None:
+    """Another tool of the same process is not taken for a reader of the list."""
+    rig.session.store(bring(REGISTRY))
+    rig.session.handle(LIST)
+    rig.clock.advance(30)
+    rig.again().session.handle(Request("get", REGISTRY))
+    rig.clock.advance(IDLE_SECONDS - 1)
+
+    assert PASSWORD == get(rig)
+
+
+def test_a_sole_login_ends_those_of_others(rig: Rig) -> None:
+    """docker keeps one login for each registry: who logs in last is who is asked for."""
+    for password, username in ((b"1", "alice"), (b"2", "bob")):
+        rig.session.handle(bring(REGISTRY, password, username, sole=True))
+        rig.session.handle(bring(ANOTHER, password, username))
+        rig.clock.advance(1)
+
+    held = {(each.target.host, each.username) for each, _ in rig.session.sessions()}
+
+    assert {
+        ("another.example", "alice"),
+        ("another.example", "bob"),
+        ("registry.example", "bob"),
+    } == held
+    assert b"2" == get(rig)
+
+
+def test_the_same_login_again_is_the_one_that_counts(rig: Rig) -> None:
+    """A login that changes nothing starts no session, and still ends those of others."""
+    rig.session.handle(bring(REGISTRY, b"1", "alice"))
+    rig.clock.advance(1)
+    rig.session.handle(bring(REGISTRY, b"2", "bob"))
+    created = rig.session.validate(REGISTRY, "alice")[0].created
+    rig.session.handle(bring(REGISTRY, b"1", "alice", sole=True))
+
+    assert b"1" == get(rig)
+    assert created == rig.session.validate(REGISTRY)[0].created
+
+
+def test_a_login_after_a_logout_is_a_login(rig: Rig) -> None:
+    """Logged out and in again with the same password a moment later, there is a session."""
+    rig.session.handle(bring(REGISTRY, fresh=True))
+    get(rig)
+    rig.session.handle(Request("erase", REGISTRY))
+    rig.session.handle(bring(REGISTRY, fresh=True))
+
+    assert PASSWORD == get(rig)
+
+
+def test_the_same_login_again_moves_no_cap(rig: Rig) -> None:
+    """docker stores what it was given even where the registry refused it; that is no new login."""
+    rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+    (before,) = rig.sealed()
+    rig.clock.advance(60)
+    rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+
+    assert [before] == rig.sealed()
+    assert ("session.confirmed", None) == rig.events()[-1]
+
+
+@pytest.mark.parametrize("store", ["never", "update"])
+def test_a_login_that_is_not_kept_is_no_success(tmp_path: Path, store: Store) -> None:
+    """Where tools may start no session, who logs in by one hears of it; git is told nothing."""
+    rig = Rig(tmp_path / "keylease", settings=Settings(general=Terms(store=store)))
+
+    for _ in range(2):  # without a vault, and with one
+        with pytest.raises(PolicyError, match="lets no tool start a session"):
+            rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+        assert rig.session.handle(bring(REGISTRY)) is None
+        assert [("session.refused", "policy")] * 2 == rig.events()[-2:]
+        rig.session.open_vault()
+    assert [] == rig.sealed()

@@ -1,0 +1,274 @@
+"""What the absence of a key means, and what it does not."""
+
+import pytest
+from support.rig import ForeignClock, text
+from support.vaults import Place
+
+from keylease.errors import (
+    KeychainUnavailableError,
+    LockTimeoutError,
+    VaultRevokedError,
+)
+from keylease.keystores.base import Item
+from keylease.secrets.secret import Secret
+from keylease.system.clock import Deadline
+from keylease.testing import MemoryKeyStore
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return an empty state directory and an empty keychain."""
+    return Place(tmp_path / "keylease")
+
+
+@pytest.fixture
+def forgetful(tmp_path):
+    """Return one with a keychain that a reboot empties."""
+    return Place(tmp_path / "keylease", MemoryKeyStore(survives_reboot=False))
+
+
+def test_another_instance_of_the_keychain_is_not_asked(place):
+    """In a container the kernel keyring has the same name and is another one."""
+    place.keychain = MemoryKeyStore(instance="the user's")
+    place.create()
+    mine, place.keychain = place.keychain, MemoryKeyStore(instance="the container's")
+
+    with pytest.raises(
+        KeychainUnavailableError, match=r"pinned to .*the user's.* sees .*the container's"
+    ):
+        place.open()
+    with pytest.raises(KeychainUnavailableError):
+        place.create(revive=True)
+    place.keychain = mine
+    assert place.open() is not None
+
+
+def test_a_reboot_of_a_forgetful_keychain_is_no_revocation(forgetful):
+    """The kernel keyring is empty after a reboot, and a bare store may start afresh."""
+    old = forgetful.create()
+    forgetful.clock.reboot()
+    forgetful.keychain.reboot()
+
+    assert forgetful.open() is None
+    assert forgetful.notice() is None
+    assert old != forgetful.create()
+
+
+def test_after_a_reboot_a_new_generation_starts_by_itself(forgetful):
+    """Nobody has to log in by hand after each reboot of a server."""
+    forgetful.create()
+    forgetful.clock.reboot()
+    forgetful.keychain.reboot()
+
+    forgetful.create()
+
+    assert (2, 2) == (forgetful.file()["generation"], forgetful.file()["audit_generation"])
+    assert forgetful.open() is not None
+
+
+def test_a_revocation_before_a_reboot_outlives_it(forgetful):
+    """A reboot is no way around the admin."""
+    forgetful.create()
+    forgetful.revoke()
+    forgetful.notice()
+    forgetful.clock.reboot()
+    forgetful.keychain.reboot()
+
+    with pytest.raises(VaultRevokedError):
+        forgetful.open()
+    with pytest.raises(VaultRevokedError):
+        forgetful.create()
+
+
+def test_deleting_the_key_in_the_boot_it_was_made_in_is_a_revocation(forgetful):
+    """The admin of a server without a desktop can revoke too."""
+    forgetful.create()
+    forgetful.revoke()
+
+    with pytest.raises(VaultRevokedError):
+        forgetful.open()
+
+
+def test_a_keychain_that_survives_is_asked_after_a_reboot(place):
+    """Its key opens nothing of another boot, and it is the same key."""
+    key = place.create()
+    place.clock.reboot()
+
+    assert key == place.open()
+
+
+def test_a_crash_after_the_key_was_put_does_not_reuse_it(place):
+    """What bears the next generation's name already is replaced by a fresh key."""
+    place.create()
+    record = place.vault().record()
+    place.revoke()
+    place.notice()
+    left = Item(record.vault, "session-key", 2)
+    place.keychain.add(left, Secret(b"l" * 32))
+
+    assert b"l" * 32 != place.create(revive=True)
+    assert place.open() == text(place.keychain.read([left])[0])
+
+
+# Keys that a change of keys has left
+
+
+def add_key(place, generation):
+    """Put a key of another generation beside the vault's own, as a crash leaves one."""
+    item = place.vault().record().session_item._replace(generation=generation)
+    place.keychain.add(item, Secret(bytes(range(32))))
+
+
+def rotated(place, times):
+    """Make a vault whose key was replaced, and the old ones deleted, so many times."""
+    place.create()
+    for _ in range(times):
+        place.vault().rotate(place.clock.now())
+        place.vault().delete_left_keys()
+
+
+@pytest.mark.parametrize("left", [(), (5,), (4,), (7,), (2, 3, 4, 5, 7), (1, 3, 5)])
+def test_keys_that_were_left_are_found_from_the_current_one_back(place, left):
+    """What opens nothing of today may open a copy of yesterday, so it is deleted and counted."""
+    rotated(place, 5)
+    for generation in left:
+        add_key(place, generation)
+
+    assert len(left) == place.vault().delete_left_keys()
+    assert [6] == [item.generation for item in place.keychain.items if item.kind == "session-key"]
+    assert 0 == place.vault().delete_left_keys()
+
+
+def test_two_absent_keys_are_the_end_of_the_search(place):
+    """A vault of a thousand generations is not asked for a thousand keys."""
+    rotated(place, 5)
+    add_key(place, 3)
+    asked = []
+    read = place.keychain.read
+
+    def spy(items):
+        asked.extend(item.generation for item in items)
+        return read(items)
+
+    place.keychain.read = spy
+
+    assert 0 == place.vault().delete_left_keys()
+    assert [5, 4, 7] == asked
+
+
+def test_oldest_key_is_deleted_first(place, monkeypatch):
+    """Whoever dies in between leaves no gap that would hide the rest from the next search."""
+    rotated(place, 5)
+    for generation in (2, 3, 4, 5):
+        add_key(place, generation)
+    deleted = []
+    delete = place.keychain.delete
+    monkeypatch.setattr(
+        place.keychain, "delete", lambda item: deleted.append(item.generation) or delete(item)
+    )
+
+    place.vault().delete_left_keys()
+
+    assert [2, 3, 4, 5] == deleted[:4]
+
+
+def test_key_of_another_process_that_is_making_one_is_left_alone(place):
+    """The next generation's key is put before the record names it, so the lock is waited for."""
+    place.create()
+    with place.state() as state, state.lock("lock", Deadline(1)):
+        add_key(place, 2)
+        with pytest.raises(LockTimeoutError):
+            place.vault(seconds=0.05).delete_left_keys()
+
+    assert 2 in [item.generation for item in place.keychain.items]
+
+
+def test_other_keychain_is_not_searched_for_old_keys(place):
+    """In a container nothing is found, and that is not said to be all there is."""
+    place.create()
+    place.keychain = MemoryKeyStore(instance="the container's")
+
+    with pytest.raises(KeychainUnavailableError):
+        place.vault().delete_left_keys()
+
+
+def test_without_a_vault_no_key_was_left(place):
+    """On a new machine no keychain is asked."""
+    assert 0 == place.vault().delete_left_keys()
+    assert [] == place.opened
+
+
+def test_new_generation_of_a_person_takes_the_old_keys_along(place):
+    """A login after a revocation is the last that ever asks for what is older."""
+    rotated(place, 1)
+    add_key(place, 1)
+    place.revoke()
+
+    place.create(revive=True)
+
+    assert [3] == [item.generation for item in place.keychain.items if item.kind == "session-key"]
+
+
+def kernel_place(tmp_path):
+    """Return a vault that is kept in a user's first kernel keyring."""
+    keyring = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
+    return Place(tmp_path / "keylease", keyring)
+
+
+def test_keyring_that_was_lost_is_no_revocation(tmp_path):
+    """Before Linux 5.3 it goes with the user's last process; the next one starts afresh."""
+    place = kernel_place(tmp_path)
+    old = place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
+
+    assert place.open() is None
+    assert place.notice() is None
+    assert old != place.create()
+    assert (2, None) == (place.file()["generation"], place.file()["revoked"])
+    assert place.open() is not None
+
+
+@pytest.mark.parametrize("instance", ["uid=7 keyring=1", "uid=7"])
+def test_key_that_was_deleted_from_its_keyring_was_revoked(tmp_path, instance):
+    """The same keyring without the key, or one of which nothing more is known."""
+    place = kernel_place(tmp_path)
+    place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance=instance)
+
+    with pytest.raises(VaultRevokedError):
+        place.open()
+    with pytest.raises(VaultRevokedError):
+        place.create()
+
+
+def test_keyring_of_another_user_is_not_asked_whatever_its_number(tmp_path):
+    """A lost keyring is one of the same user in the same namespace."""
+    place = kernel_place(tmp_path)
+    place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=8 keyring=2")
+
+    with pytest.raises(KeychainUnavailableError, match="sees another one"):
+        place.open()
+
+
+def test_revocation_outlives_the_keyring(tmp_path):
+    """What was written down as revoked stays so when the keyring goes, too."""
+    place = kernel_place(tmp_path)
+    place.create()
+    place.revoke()
+    place.notice()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
+
+    with pytest.raises(VaultRevokedError):
+        place.create()
+
+
+def test_keyring_of_another_boot_is_not_taken_for_a_lost_one(tmp_path):
+    """Another machine over the same home has another keyring, and does not replace the vault."""
+    place = kernel_place(tmp_path)
+    place.create()
+    place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
+    place.clock = ForeignClock(place.clock)
+
+    with pytest.raises(KeychainUnavailableError, match="another boot than its own"):
+        place.create()
