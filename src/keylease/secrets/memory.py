@@ -94,7 +94,8 @@ class _Arena:
             except IndexError:
                 mapping, offset = self._split(room, free)
             home = free
-        slot = self._kind(room).from_buffer(mapping, offset)
+        kind = self._kinds.get(room) or self._kind(room)
+        slot = kind.from_buffer(mapping, offset)
         slot.place = (self, mapping, offset, home)
         return memoryview(slot).cast("B")[:size]
 
@@ -102,23 +103,6 @@ class _Arena:
         """Overwrite everything, whoever still has a view of it."""
         for address, size in list(self._mapped.items()):
             _overwrite(address, size)
-
-    def release(
-        self,
-        slot: Any,  # noqa: ANN401 - a type that is made at run time
-        # Bound here, as above.
-        address_of: Callable[[Any], int] = ctypes.addressof,
-        overwrite: Callable[[int, int], None] = _overwrite,
-    ) -> None:
-        """Overwrite a slot that nobody has a view of, and keep it for the next."""
-        address = address_of(slot)
-        overwrite(address, len(slot))
-        _, mapping, offset, home = slot.place
-        if home is None:
-            # The mapping goes back to the system with its last user, which is this slot.
-            self._mapped.pop(address, None)
-        else:
-            home.append((mapping, offset))
 
     def _split(self, room: int, free: list[tuple[mmap.mmap, int]]) -> tuple[mmap.mmap, int]:
         """Return one slot of a page that was not used yet; the rest of the page becomes free."""
@@ -145,16 +129,30 @@ class _Arena:
         self._mapped[address] = size
         return mapping
 
+    def forget(self, address: int) -> None:
+        """Drop a mapping of its own, which goes back to the system with its only slot."""
+        self._mapped.pop(address, None)
+
     def _kind(self, room: int) -> Any:  # noqa: ANN401 - a type that is made at run time
-        """Return the type of slots of that size. What holds the buffer is an object, so it ends."""
-        if room not in self._kinds:
-            body = {"_type_": ctypes.c_ubyte, "_length_": room, "__del__": _release}
-            self._kinds[room] = type("Slot", (ctypes.Array,), body)
-        return self._kinds[room]
+        """Return a new type for slots of that size. The object that holds the buffer has an end."""
+        body = {"_type_": ctypes.c_ubyte, "_length_": room, "__del__": _release}
+        return self._kinds.setdefault(room, type("Slot", (ctypes.Array,), body))
 
 
-def _release(slot: Any) -> None:  # noqa: ANN401 - a type that is made at run time
-    slot.place[0].release(slot)
+def _release(
+    slot: Any,  # noqa: ANN401 - a type that is made at run time
+    # Bound here, as above.
+    address_of: Callable[[Any], int] = ctypes.addressof,
+    overwrite: Callable[[int, int], None] = _overwrite,
+) -> None:
+    """Overwrite a slot that has no view left, and keep it for the next one."""
+    address = address_of(slot)
+    overwrite(address, len(slot))
+    arena, mapping, offset, home = slot.place
+    if home is None:
+        arena.forget(address)
+    else:
+        home.append((mapping, offset))
 
 
 _arena = _Arena()

@@ -35,7 +35,6 @@ class Secret:
     __slots__ = ("_generation", "_view", "_wiped")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._take(allocate(0))
         # By way of a view, which neither an `int` nor a `str` has: `bytearray(5)` is five zeros.
         with memoryview(data) as source, source.cast("B") as given:
             self._take(allocate(len(given)))
@@ -57,8 +56,8 @@ class Secret:
         Raises:
             Exception: whatever `fill` raises.
         """
-        secret = cls(b"")
-        secret._take(allocate(length))
+        secret = cls.__new__(cls)
+        secret._take(allocate(length))  # noqa: SLF001 - its own class
         fill(secret.reveal())
         return secret
 

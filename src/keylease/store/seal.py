@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from keylease.errors import InternalError, TamperedError, WrongKeyError
 from keylease.faults import border
 from keylease.model import name_bytes
-from keylease.secrets.memory import allocate, secure_clear
+from keylease.secrets.memory import allocate, joined, secure_clear
 from keylease.secrets.secret import Secret, random_bytes
 from keylease.store.format import (
     DIGEST_BYTES,
@@ -174,11 +174,7 @@ def _echo(
     names = (target.namespace, target.protocol, target.host, username)
     parts = list(length_prefixed((*map(encode_optional, names), secret.reveal())))
     # In one piece: hmac.new() takes its key as bytes only, and hmac.digest() takes no parts.
-    message = allocate(sum(map(len, parts)))
-    at = 0
-    for part in parts:
-        message[at : at + len(part)] = part
-        at += len(part)
+    message = joined(parts)
     try:
         return _mac(key, purpose, message)
     finally:
@@ -233,20 +229,19 @@ def _derive(
     keys: Keys, purpose: Purpose, salt: bytes = b"", header: bytes = b"", length: int = KEY_BYTES
 ) -> memoryview:
     """Derive a key (RFC 5869). Two purposes, headers, salts or shares never give the same one."""
-    parts = [each.reveal() for each in keys if each is not None]
-    # A wiped key is all zeros, and what is sealed under that can be opened by everybody.
-    if not all(len(part) == KEY_BYTES and any(part) for part in parts):
+    material = joined([each.reveal() for each in keys if each is not None])
+    size = KEY_BYTES if keys.share is None else 2 * KEY_BYTES
+    key = allocate(length)
+    # A wiped key is all zeros, and anyone can open what is sealed under that.
+    if len(material) != size or not (any(material[:KEY_BYTES]) and any(material[-KEY_BYTES:])):
+        secure_clear(material)
         msg = f"a key that is not {KEY_BYTES} bytes long, or that was wiped before its use"
         raise ValueError(msg)
-    size = len(parts) * KEY_BYTES
-    material, key, nothing, waste = map(allocate, (size, length, size, length))
-    for number, part in enumerate(parts):
-        material[number * KEY_BYTES : (number + 1) * KEY_BYTES] = part
     info = b"keylease sealed file 1: " + purpose.encode() + b"\0" + header
     try:
         # The library leaves the key that it derived on the stack (seen by a scan). The same call in
         # the same place, without a secret, puts something else there.
-        for source, target in ((material, key), (nothing, waste)):
+        for source, target in ((material, key), (bytes(size), bytearray(length))):
             with border(_unforeseen):
                 HKDF(SHA256(), length, salt, info).derive_into(source, target)
     finally:
