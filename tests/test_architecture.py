@@ -54,6 +54,7 @@ THIRD_PARTY = {
     "click": {"cli"},
     "idna": {"origin"},
     "platformdirs": {"system.paths"},
+    "jinja2": {"audit.report.template"},
     "rich": {"cli.watch", "cli.audit.stats"},
 }
 

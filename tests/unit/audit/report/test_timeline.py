@@ -9,9 +9,11 @@ from support.audit_records import at, record
 
 from keylease.audit.report import timeline
 from keylease.audit.report.report import compile_report
+from keylease.audit.report.template import ENVIRONMENT
 
 EVENING = at("18:00:00")
 DAY, HOUR = 86_400, 3600
+DRAWING = ENVIRONMENT.get_template("drawing.html").module
 
 
 def spans(*records):
@@ -34,6 +36,16 @@ def rectangles(picture):
     return {kind: (float(x), float(width)) for x, width, kind in found}
 
 
+def bar(span, along):
+    """Return one session as it is drawn."""
+    return DRAWING.bar(timeline.bar(span, along), along)
+
+
+def end(span):
+    """Return the end of a session as it is written."""
+    return DRAWING.end(timeline.end(span))
+
+
 def all_day(span):
     """Return the axis of a whole day, as there is one where there are several days."""
     other = record(time=at("10:00:00", "2026-11-24"), session="other")
@@ -46,7 +58,7 @@ def test_bar_goes_from_start_to_last_use_and_thinner_to_its_end():
     """A quarter of the day in use, a quarter until somebody noticed."""
     (span,) = spans(*whole_life())
 
-    found = rectangles(timeline.bar(span, all_day(span)))
+    found = rectangles(bar(span, all_day(span)))
 
     assert {"used": (25, 25), "idle": (50, 25)} == found
 
@@ -55,12 +67,12 @@ def test_session_without_an_end_is_open():
     """Nobody reads an end that is not in the log."""
     (span,) = spans(*whole_life()[:2])
 
-    picture = timeline.bar(span, all_day(span))
+    picture = bar(span, all_day(span))
 
     assert {"used": (25, 25)} == rectangles(picture)
     assert 'class="open"' in picture
     assert 'class="end' not in picture
-    assert "no end written down yet" in timeline.end(span)
+    assert "no end written down yet" in end(span)
 
 
 @pytest.mark.parametrize(
@@ -70,17 +82,17 @@ def test_grave_end_looks_and_reads_differently(reason, kind):
     """The colour says it, the weight says it, and the word says it."""
     (span,) = spans(*whole_life(reason))
 
-    assert f'class="{kind}"' in timeline.bar(span, all_day(span))
-    assert reason in timeline.end(span)
-    assert (kind == "end-bad") == ("matters" in timeline.end(span))
+    assert f'class="{kind}"' in bar(span, all_day(span))
+    assert reason in end(span)
+    assert (kind == "end-bad") == ("matters" in end(span))
 
 
 def test_end_on_another_day_is_named_with_its_day():
     """A session whose end was noticed on Monday does not seem to have ended on Friday."""
     (span,) = spans(*whole_life(ended=at("08:00:00", "2026-11-24")))
 
-    assert "2026-11-24 08:00:00" in timeline.end(span)
-    assert 'class="end"' not in timeline.bar(span, all_day(span))
+    assert "2026-11-24 08:00:00" in end(span)
+    assert 'class="end"' not in bar(span, all_day(span))
 
 
 def test_one_day_has_an_axis_from_its_first_session_to_its_last():
@@ -110,12 +122,12 @@ def test_a_single_moment_has_an_axis_too():
     ((_, (span,), along),) = timeline.by_day(spans(record("session.created")))
 
     assert along.end > along.start
-    assert rectangles(timeline.bar(span, along))["used"][1] > 0
+    assert rectangles(bar(span, along))["used"][1] > 0
 
 
 def test_columns_are_as_high_as_the_numbers_are_great():
     """Releases up, refusals down, on one scale."""
-    picture = timeline.columns([("2026-11-21", 10, 0), ("2026-11-22", 5, 2)])
+    picture = DRAWING.columns([("2026-11-21", 10, 0), ("2026-11-22", 5, 2)])
 
     heights = re.findall(r'height="([\d.]+)" class="(\w+)"', picture)
     assert [(70, "released"), (0, "refused"), (35, "released"), (14, "refused")] == [
@@ -125,9 +137,9 @@ def test_columns_are_as_high_as_the_numbers_are_great():
 
 def test_share_of_nothing_is_nothing_to_divide_by():
     """An empty table draws no error."""
-    assert "<rect" in timeline.share(0, 0)
+    assert "<rect" in DRAWING.share(0, 0)
 
 
 def words(along):
     """Return what stands at the marks."""
-    return re.findall(r">(\d\d:\d\d)<", timeline.ruler(along))
+    return re.findall(r">(\d\d:\d\d)<", DRAWING.ruler(along))
