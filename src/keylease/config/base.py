@@ -37,7 +37,7 @@ class Stated(NamedTuple):
 
     value: Value
     source: str
-    """`default`, a command-line option, a variable, or a file and its line."""
+    """`default`, a command-line option, a variable, or a file and its section."""
 
 
 Section = dict[str, Stated]

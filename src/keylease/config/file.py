@@ -66,17 +66,16 @@ class _Reader:
     def __init__(self, place: Place, text: str) -> None:
         self._place = place
         self._text = text
-        self._lines = _lines(text)
 
     def document(self) -> Document:
         """Return what the text says, every value checked."""
         tables = self._parsed()
         sections = tables.pop(_TARGET, {})
         if not isinstance(sections, dict):
-            self._refuse((_TARGET,), f"found {shown(sections)}, expected {self._example()}")
+            self._refuse((), f"{_TARGET}: found {shown(sections)}, expected {self._example()}")
         about_log = tables.pop(AUDIT, {})
         if not isinstance(about_log, dict):
-            self._refuse((AUDIT,), f"found {shown(about_log)}, expected a section [{AUDIT}]")
+            self._refuse((), f"{AUDIT}: found {shown(about_log)}, expected a section [{AUDIT}]")
         general = self._section((), tables)
         general |= self._section((AUDIT,), about_log)
         targets: dict[str, Section] = {}
@@ -150,16 +149,16 @@ class _Reader:
             or not all(map(is_visible, host))
             or " " in host
         ):
-            self._refuse((_TARGET, name), f"found {shown(name)}, expected {self._example()}")
+            self._refuse((), f"found {shown(name)}, expected {self._example()}")
         if protocol.lower() in _NOT_PROTOCOLS:
             expected = f"the protocol of the server, whatever the tool, {_EXAMPLE}"
-            self._refuse((_TARGET, name), f"found {shown(name)}, expected {expected}")
+            self._refuse((), f"found {shown(name)}, expected {expected}")
         called = origin(protocol, host)
         server = called.partition("://")[2]
         # A wide slash becomes a slash, and a host that is nothing but full stops becomes nothing.
         if not server.isascii() or server[:1] in {"", ":"} or not _NOT_IN_HOST.isdisjoint(server):
             expected = f"a host that internationalized domain names allow (UTS 46), {_EXAMPLE}"
-            self._refuse((_TARGET, name), f"found {shown(name)}, expected {expected}")
+            self._refuse((), f"found {shown(name)}, expected {expected}")
         return called
 
     def _keep_within(self, section: Section, outer: Section) -> None:
@@ -180,51 +179,13 @@ class _Reader:
         return f"a section [target.NAME], its name in quotation marks and {_EXAMPLE}"
 
     def _source(self, path: tuple[str, ...]) -> str:
-        """Return the file and the line, or what it stands in where that line is not known."""
-        line = next(
-            (self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines),
-            None,
-        )
-        return printable(self._place.path) + ("" if line is None else f":{line}")
+        """Return the file, and the section of a target as TOML writes it."""
+        section = f" [{_TARGET}.{shown(path[1])}]" if path[:1] == (_TARGET,) else ""
+        return printable(self._place.path) + section
 
     def _refuse(self, path: tuple[str, ...], what: str) -> NoReturn:
         msg = f"{self._source(path)}: {what}"
         raise ConfigError(msg)
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """Return in which line each name is set first, as far as lines by themselves tell.
-
-    tomllib keeps no positions, so each line is parsed again with the table that it stands in. What
-    is written over several lines, or several on one, is found by the line of what it is part of.
-    It is for messages only: nothing is decided by it.
-    """
-    found: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        # Without the CR of Windows' line ends: TOML knows none that stands alone.
-        plain = line.strip()
-        if plain.startswith("["):
-            table = path = _path(plain)
-        else:
-            key, equals, _ = plain.partition("=")
-            path = (*table, *_path(f"{key}=0")) if equals else table
-        for length in range(1, len(path) + 1):
-            found.setdefault(path[:length], number)
-    return found
-
-
-def _path(line: str) -> tuple[str, ...]:
-    """Return the names of the one key, or table, that the line is about."""
-    path = []
-    try:
-        value: object = tomllib.loads(line)
-    except (ValueError, RecursionError):
-        return ()
-    while isinstance(value, dict) and len(value) == 1:
-        ((name, value),) = value.items()
-        path.append(name)
-    return tuple(path)
 
 
 def _text(place: Place, data: bytes) -> str:
