@@ -58,6 +58,13 @@ THIRD_PARTY = {
     "rich": {"cli.watch", "cli.audit.stats"},
 }
 
+# Names of more than one class, with the modules that have them.
+SAME_NAME = {
+    # Both are the one directory of `statefile`, each on its platforms.
+    "Directory": {"statefile.posix", "statefile.windows"},
+    "Found": {"store.opened", "cli.setup.overview"},
+}
+
 
 def modules() -> list[str]:
     """Return the dotted names of all modules below `keylease`."""
@@ -168,6 +175,20 @@ def test_only_wiring_names_the_concrete_classes() -> None:
     # `testing` puts a rig of the same classes together for the tests of embedders.
     assert {"wiring", "testing"} == users
     assert classes <= own("wiring")
+
+
+def test_a_name_is_used_for_one_class_only() -> None:
+    """Who meets a class's name in a signature knows which class it is."""
+    found: dict[str, set[str]] = {}
+    for module in modules():
+        path = SOURCE / Path(*module.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), set()).add(module)
+    shared = {name: places for name, places in found.items() if len(places) > 1}
+
+    assert SAME_NAME == shared
 
 
 def _within(module: str, place: str) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from keylease.vault.record import VaultRecord
 
 
-class Place(NamedTuple):
+class KeyLocation(NamedTuple):
     """Where the vault key is."""
 
     title: str
@@ -23,13 +23,13 @@ class Place(NamedTuple):
     """The platform's own command that deletes the key; `None` if it is not known here."""
 
 
-def place(record: VaultRecord) -> Place:
+def place(record: VaultRecord) -> KeyLocation:
     """Return where the vault key is. A locked keychain has its title, too."""
     try:
         keystore = keystores.open_keystore(record.keychain, Deadline(0))
-        return Place(keystore.title, keystore.removal_command(record.session_item))
+        return KeyLocation(keystore.title, keystore.removal_command(record.session_item))
     except KeychainUnavailableError:
-        return Place(record.keychain, None)
+        return KeyLocation(record.keychain, None)
 
 
 def has_state() -> bool:

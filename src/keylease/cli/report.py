@@ -51,7 +51,7 @@ class Keychain(NamedTuple):
     """When it was found to be deleted, or revoked, RFC 3339 UTC."""
 
 
-class Line(NamedTuple):
+class SessionLine(NamedTuple):
     """One live session."""
 
     session: Session
@@ -63,11 +63,11 @@ class Line(NamedTuple):
         return "erased" if self.session.erased else "policy"
 
 
-class Report(NamedTuple):
+class Survey(NamedTuple):
     """Everything that is told."""
 
     keychain: Keychain = Keychain()
-    lines: tuple[Line, ...] = ()
+    lines: tuple[SessionLine, ...] = ()
     sealed: int | None = None
     """How many sealed files wait for a keychain that cannot be read now."""
     unknown: int = 0
@@ -76,7 +76,7 @@ class Report(NamedTuple):
     """What is wrong, and decides the exit code."""
 
 
-def survey(program: Program, wanted: Address | None) -> Report:
+def survey(program: Program, wanted: Address | None) -> Survey:
     """Look at every session, or at the one that a tool would be answered from.
 
     Raises:
@@ -87,8 +87,8 @@ def survey(program: Program, wanted: Address | None) -> Report:
     record = wiring.vault.record() if wiring else None
     if wiring is None or record is None:
         missing = SessionNotFoundError(f"there is no session for {wanted}")
-        return Report(error=missing if wanted else None)
-    report = Report()
+        return Survey(error=missing if wanted else None)
+    report = Survey()
     state: State = "available"
     try:
         unknown: list[StateError] = []
@@ -108,10 +108,10 @@ def survey(program: Program, wanted: Address | None) -> Report:
     return report._replace(keychain=_keychain(wiring, record, state))
 
 
-def _look(wiring: Wiring, wanted: Address | None, unknown: list[StateError]) -> list[Line]:
+def _look(wiring: Wiring, wanted: Address | None, unknown: list[StateError]) -> list[SessionLine]:
     if wanted is None:
-        return [Line(*each) for each in wiring.session.sessions(unknown)]
-    return [Line(*wiring.session.validate(*wanted))]
+        return [SessionLine(*each) for each in wiring.session.sessions(unknown)]
+    return [SessionLine(*wiring.session.validate(*wanted))]
 
 
 def _near(wiring: Wiring, asked: Target) -> str:

@@ -14,7 +14,7 @@ from keylease.errors import UsageError, printable
 from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
-    from keylease.cli.report import Keychain, Line, Report
+    from keylease.cli.report import Keychain, SessionLine, Survey
 
 FORMAT: Final = 1
 """The version of the JSON. It goes up when a field goes away or changes its meaning."""
@@ -95,14 +95,14 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
             raise report.error
 
 
-def _listed(report: Report) -> list[str]:
+def _listed(report: Survey) -> list[str]:
     lines = []
     if report.lines:
         lines = [*lay_out(HEAD, [row(line) for line in report.lines]), ""]
     return [*lines, *_below(report)]
 
 
-def _below(report: Report) -> list[str]:
+def _below(report: Survey) -> list[str]:
     """Return what is said below the sessions, and in their place if there is none."""
     lines = [f"keychain: {_where(report.keychain)}"]
     if report.sealed:
@@ -115,7 +115,7 @@ def _below(report: Report) -> list[str]:
     return lines
 
 
-def row(line: Line) -> tuple[str, ...]:
+def row(line: SessionLine) -> tuple[str, ...]:
     """Return a session in the columns of `HEAD`."""
     session, left = line
     return (
@@ -128,7 +128,7 @@ def row(line: Line) -> tuple[str, ...]:
     )
 
 
-def _detailed(report: Report, line: Line) -> list[str]:
+def _detailed(report: Survey, line: SessionLine) -> list[str]:
     session, left = line
     holds = "a password" if session.target.namespace in {"web", "docker"} else "a secret"
     if session.authtype is not None:
@@ -177,7 +177,7 @@ def _name(text: str) -> str:
     return printable(text)
 
 
-def _document(report: Report) -> dict[str, object]:
+def _document(report: Survey) -> dict[str, object]:
     return {
         "format": FORMAT,
         "keychain": report.keychain._asdict(),
@@ -186,7 +186,7 @@ def _document(report: Report) -> dict[str, object]:
     }
 
 
-def to_json(line: Line) -> dict[str, object]:
+def to_json(line: SessionLine) -> dict[str, object]:
     """Return a session as every command prints it with --json; docs/cli.md has the fields."""
     session, left = line
     released = session.released

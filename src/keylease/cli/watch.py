@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import click
     from rich.console import RenderableType
 
-    from keylease.cli.report import Report
+    from keylease.cli.report import Survey
     from keylease.model import Moment
     from keylease.system.clock import Clock
 
@@ -63,8 +63,8 @@ def open_terminal(ctx: click.Context) -> Console:
 
 def watch(  # noqa: PLR0913 - what it sees and waits by is passed in
     console: Console,
-    look: Callable[[], Report],
-    below: Callable[[Report], Iterable[str]],
+    look: Callable[[], Survey],
+    below: Callable[[Survey], Iterable[str]],
     *,
     one: bool,
     clock: Clock | None = None,
@@ -99,8 +99,8 @@ def watch(  # noqa: PLR0913 - what it sees and waits by is passed in
 
 
 def _reports(
-    look: Callable[[], Report], clock: Clock, pause: Callable[[], None]
-) -> Iterator[tuple[Report, int]]:
+    look: Callable[[], Survey], clock: Clock, pause: Callable[[], None]
+) -> Iterator[tuple[Survey, int]]:
     """Yield, second by second, the newest report and the nanoseconds since it was made."""
     while True:
         # The files first: what changes them during the look is seen at the next turn.
@@ -119,7 +119,7 @@ def _passed(since: Moment, now: Moment) -> int:
     return max(now.boot_ns - since.boot_ns, now.wall_ns - since.wall_ns)
 
 
-def _is_due(report: Report, passed_ns: int) -> bool:
+def _is_due(report: Survey, passed_ns: int) -> bool:
     ended = any(line.left.ns <= passed_ns for line in report.lines)
     return ended or passed_ns >= LOOK_SECONDS * NANOSECONDS
 
@@ -151,7 +151,7 @@ def _directories(path: str) -> list[str]:
         return []
 
 
-def _picture(report: Report, passed_ns: int, below: Iterable[str]) -> RenderableType:
+def _picture(report: Survey, passed_ns: int, below: Iterable[str]) -> RenderableType:
     """Return what stands on the terminal in this second."""
     parts: list[RenderableType] = []
     for line in report.lines:

@@ -57,10 +57,10 @@ def read(place: Place) -> Document:
     except OSError as error:
         msg = f"{printable(place.path)}: it is there, but cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
-    return _Reader(place, _text(place, data)).document()._replace(data=data)
+    return _Parser(place, _text(place, data)).document()._replace(data=data)
 
 
-class _Reader:
+class _Parser:
     """One file's text on its way to a document."""
 
     def __init__(self, place: Place, text: str) -> None:

@@ -87,7 +87,7 @@ _START_BYTES: Final = 16
 _LONGEST_MESSAGE: Final = 1 << 20
 
 
-class _Found(NamedTuple):
+class _SearchResult(NamedTuple):
     """What a search of all unlocked collections gave."""
 
     paths: list[list[str]]
@@ -240,7 +240,7 @@ def _locked(bus: _Bus, collections: Sequence[str]) -> list[str]:
     ]
 
 
-def _search(bus: _Bus, items: Sequence[Item]) -> _Found:
+def _search(bus: _Bus, items: Sequence[Item]) -> _SearchResult:
     """Search every unlocked collection for the items.
 
     NOTE: not Service.SearchItems, which covers all collections in one call. On a locked database
@@ -269,7 +269,7 @@ def _search(bus: _Bus, items: Sequence[Item]) -> _Found:
         # A collection that was locked after it was asked whether it is, and before it was searched,
         # looks empty. So what is absent counts only if all are still unlocked now.
         locked = _locked(bus, collections)
-    return _Found(paths, str(alias[0]), locked)
+    return _SearchResult(paths, str(alias[0]), locked)
 
 
 def _attributes(item: Item) -> dict[str, str]:
@@ -277,7 +277,7 @@ def _attributes(item: Item) -> dict[str, str]:
     return {"service": item.service, "username": USERNAME}
 
 
-def _demand_complete(found: _Found) -> None:
+def _demand_complete(found: _SearchResult) -> None:
     """Refuse unless what was not found is surely not there.
 
     Raises:

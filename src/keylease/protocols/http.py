@@ -32,7 +32,7 @@ _SCHEME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNFIT: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-class Place(NamedTuple):
+class Url(NamedTuple):
     """What a URL names."""
 
     scheme: str
@@ -42,7 +42,7 @@ class Place(NamedTuple):
     """Without the slashes around it."""
 
 
-def split(url: str) -> Place:
+def split(url: str) -> Url:
     """Return what a URL of HTTP names.
 
     Raises:
@@ -52,7 +52,7 @@ def split(url: str) -> Place:
     if found is None:
         msg = "what is given is no URL of a server, or has a user, a blank or a control character"
         raise UsageError(msg, "write it as https://server.example")
-    return Place(found["scheme"], found["host"], (found["path"] or "").strip("/"))
+    return Url(found["scheme"], found["host"], (found["path"] or "").strip("/"))
 
 
 def authorization(credential: Credential) -> memoryview:

@@ -67,7 +67,7 @@ def opened(message: bytearray | memoryview) -> Iterator[dict[str, Value]]:
     Raises:
         RequestError: it is no JSON, no object, or one that could be understood in two ways.
     """
-    reader = _Reader(memoryview(message))
+    reader = _JsonReader(memoryview(message))
     try:
         value = reader.read()
         if not isinstance(value, dict):
@@ -154,7 +154,7 @@ def all_quoted(*values: tuple[str | bytes | memoryview, str]) -> list[memoryview
     return texts
 
 
-class _Reader:
+class _JsonReader:
     """One pass over one text."""
 
     def __init__(self, text: memoryview) -> None:

@@ -21,7 +21,7 @@ if sys.platform == "win32":
     _PERSIST_SESSION = 1
     _NOT_FOUND = 1168
 
-    class _Credential(ctypes.Structure):
+    class _CredentialW(ctypes.Structure):
         """CREDENTIALW of wincred.h."""
 
         _fields_ = (
@@ -77,7 +77,7 @@ if sys.platform == "win32":
             ShareUnavailableError: Windows refuses.
         """
         blob = (ctypes.c_char * len(data)).from_buffer(data)
-        credential = _Credential(
+        credential = _CredentialW(
             type=_GENERIC,
             target=name,
             blob_size=len(data),
@@ -95,7 +95,7 @@ if sys.platform == "win32":
             ShareUnavailableError: it is not of this logon session, or not as long, or cannot be
                 read.
         """
-        found = ctypes.POINTER(_Credential)()
+        found = ctypes.POINTER(_CredentialW)()
         advapi = _advapi()
         if not advapi.CredReadW(name, _GENERIC, 0, ctypes.byref(found)):
             # Not found too: it may be in another logon session of the same user.

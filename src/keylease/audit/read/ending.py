@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keylease.audit import head as heads
-from keylease.audit.read.verdict import Finding, Result
+from keylease.audit.read.verdict import Observation, Result
 from keylease.audit.witness import parse
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class End:
         self._claims: dict[int, list[tuple[str, str]]] = {}
         self._reach: dict[str, int] = {}
         self._head: heads.Head | None = None
-        self._findings: list[Finding] = []
+        self._findings: list[Observation] = []
 
     def add(self, name: str, data: bytes | None) -> None:
         """Take what `HEAD` or `PIN` says. Bytes that say nothing are as good as none."""
@@ -75,7 +75,7 @@ class End:
             return None
         return next(iter(others), None)
 
-    def close(self, last: int) -> list[Finding]:
+    def close(self, last: int) -> list[Observation]:
         """Return what is to say, now that line `last` was found to be the last."""
         for name, reach in self._reach.items():
             if reach > last:
@@ -116,4 +116,4 @@ class End:
         self._reach[name] = max(seq, self._reach.get(name, 0))
 
     def _find(self, result: Result, message: str) -> None:
-        self._findings.append(Finding(result, message))
+        self._findings.append(Observation(result, message))

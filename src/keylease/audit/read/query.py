@@ -66,7 +66,7 @@ class Trust(NamedTuple):
     """Why no key at hand vouches for all of it, if none does."""
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
     """A line that was looked for."""
 
     record: Record
@@ -115,7 +115,7 @@ class Search:
         """
         return (found.record for found in self.lines())
 
-    def lines(self) -> Iterator[Found]:
+    def lines(self) -> Iterator[Match]:
         """Yield what is found, with the line as it stands in the log.
 
         Raises:
@@ -161,23 +161,23 @@ class Search:
             and all(needle in line.data for needle in self._needles)
         )
 
-    def _parsed(self, line: Line) -> Found | None:
+    def _parsed(self, line: Line) -> Match | None:
         try:
             record = parse(line.data)
         except LineError:
             self._links.complain(f"a line of audit/{line.file} is none of keylease's")
             return None
-        return Found(record, line) if self._wanted.matches(record) else None
+        return Match(record, line) if self._wanted.matches(record) else None
 
 
-def last(directory: str, count: int) -> tuple[list[Found], dict[str, int]]:
+def last(directory: str, count: int) -> tuple[list[Match], dict[str, int]]:
     """Return the last lines, oldest first, and where each day file goes on after them.
 
     Raises:
         StateError: a file cannot be read.
     """
     places = reader.sizes(directory)
-    found: list[Found] = []
+    found: list[Match] = []
     for name, size in sorted(places.items(), reverse=True):
         for line in reader.backward(directory, name, size):
             if not line.whole:
@@ -187,7 +187,7 @@ def last(directory: str, count: int) -> tuple[list[Found], dict[str, int]]:
             if len(found) == count:
                 break
             try:
-                found.append(Found(parse(line.data), line))
+                found.append(Match(parse(line.data), line))
             except LineError:
                 continue
         if len(found) == count:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from keylease.audit.events import Entry
 from keylease.audit.line import LineError, parse
 from keylease.audit.read import verify as judge
-from keylease.audit.read.query import Filter, Found, Search, last
+from keylease.audit.read.query import Filter, Match, Search, last
 from keylease.audit.read.reader import Follower
 from keylease.audit.read.times import parse_time
 from keylease.audit.witness import parse as parse_checkpoint
@@ -161,7 +161,7 @@ class AuditService:
         *,
         follow: bool = False,
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
-    ) -> Iterator[Found]:
+    ) -> Iterator[Match]:
         """Yield what `tail` does, each with the line as it stands in the log."""
         place = self._place()
         found, places = last(place, count)
@@ -170,7 +170,7 @@ class AuditService:
         while follower is not None:
             for line in follower.look():
                 try:
-                    yield Found(parse(line.data), line)
+                    yield Match(parse(line.data), line)
                 except LineError:
                     continue  # `verify` says where; who follows waits for the next
             pause()

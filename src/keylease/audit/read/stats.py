@@ -20,8 +20,8 @@ MOST_NAMES: Final = 5_000
 
 RELEASED: Final = "session.released"
 
-Key = TypeVar("Key", bound="Hashable")
-Value = TypeVar("Value")
+KeyT = TypeVar("KeyT", bound="Hashable")
+ValueT = TypeVar("ValueT")
 
 
 class Count:
@@ -45,7 +45,7 @@ class Count:
         return {"lines": self.lines, "released": self.released, "refused": self.refused}
 
 
-class Tally(Generic[Key, Value]):
+class Tally(Generic[KeyT, ValueT]):
     """One value for each of the first keys, and one for all others together.
 
     Args:
@@ -53,13 +53,13 @@ class Tally(Generic[Key, Value]):
         most: How many keys are told apart.
     """
 
-    def __init__(self, make: Callable[[], Value], most: int = MOST_NAMES) -> None:
+    def __init__(self, make: Callable[[], ValueT], most: int = MOST_NAMES) -> None:
         self._make = make
         self._most = most
-        self.values: dict[Key, Value] = {}
+        self.values: dict[KeyT, ValueT] = {}
         self.others = make()
 
-    def __getitem__(self, key: Key) -> Value:
+    def __getitem__(self, key: KeyT) -> ValueT:
         """Return the value that counts the key."""
         found = self.values.get(key)
         if found is None:

@@ -25,7 +25,7 @@ MOST_FINDINGS: Final = 20
 """How many findings are told one by one. All are counted."""
 
 
-class Finding(NamedTuple):
+class Observation(NamedTuple):
     """One thing that keeps the log from being ok, and where."""
 
     result: Result
@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
     """What the log is found to be, and why."""
 
     result: Result
-    findings: tuple[Finding, ...]
+    findings: tuple[Observation, ...]
     """At most `MOST_FINDINGS`: first what single lines show, in the order of the chain."""
     total: int
     """How many findings there are."""
@@ -66,7 +66,7 @@ class Verdict(NamedTuple):
         return EXIT_CODES[self.result]
 
     @property
-    def bad(self) -> Finding | None:
+    def bad(self) -> Observation | None:
         """The first line that is not as it should be, if one can be named."""
         found = [each for each in self.findings if each.number is not None]
         worst = next((each for each in found if each.result == self.result), None)

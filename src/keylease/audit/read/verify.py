@@ -15,7 +15,7 @@ from keylease.audit.line import LONGEST_LINE, NO_LINE, LineError, digest, parse
 from keylease.audit.read import reader
 from keylease.audit.read.ending import HEAD, PIN, End
 from keylease.audit.read.links import Ties, by_id, fits, ties
-from keylease.audit.read.verdict import EXIT_CODES, MOST_FINDINGS, Finding, Result, Verdict
+from keylease.audit.read.verdict import EXIT_CODES, MOST_FINDINGS, Observation, Result, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +86,7 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
         # Where nothing was written since, the last day tells at least that the end is there.
         since = min(since, max(files, default=since)[_DAY])
         files = _from(directory, files, since)
-    chain = _Chain(known, end, since)
+    chain = _ChainCheck(known, end, since)
     for number, line in reader.in_sequence(directory, files):
         chain.add(number, line)
     return chain.verdict(len(files), why)
@@ -105,18 +105,18 @@ def _from(directory: str, files: Mapping[str, int], since: str) -> dict[str, int
     return later
 
 
-class _Chain:
+class _ChainCheck:
     """The lines, one after the other."""
 
     def __init__(self, keys: Mapping[str, Secret], end: End, since: str | None) -> None:
         self._keys = keys
         self._end = end
         self._since = since
-        self._findings: list[Finding] = []
+        self._findings: list[Observation] = []
         self._results: Counter[Result] = Counter()
         self._told: Counter[str] = Counter()
         self._first: Ties | None = None
-        self._start: Finding | None = None
+        self._start: Observation | None = None
         """That the log does not begin with line 1, until a line tells why."""
         self._last = (0, NO_LINE)
         """Number and digest of the last line that was in its place."""
@@ -131,7 +131,7 @@ class _Chain:
             return
         found = ties(line.data)
         seq = line.seq if found is None else found.seq
-        place = Finding("edited", "", line.file, number, seq)
+        place = Observation("edited", "", line.file, number, seq)
         early = found is not None and self._since is not None and found.time[_DAY] < self._since
         if early and self._first is None:
             return  # of an older file that is read for what a clock set back has left in it
@@ -162,7 +162,7 @@ class _Chain:
         """Return what was found, now that all lines were seen."""
         if self._start is not None:
             self._find(self._start)
-        no_place = Finding("key-missing", "")
+        no_place = Observation("key-missing", "")
         if not self._keys:
             because = f" ({why})" if why else ""
             message = f"no audit key is at hand{because}, so only the links were checked"
@@ -190,7 +190,7 @@ class _Chain:
             since=self._since,
         )
 
-    def _judge(self, place: Finding, found: Ties, line: bytes) -> dict[str, Any]:
+    def _judge(self, place: Observation, found: Ties, line: bytes) -> dict[str, Any]:
         """Check the MAC, and return the event's own fields of a line that tells about the log."""
         key = self._keys.get(found.key or "")
         told = found.event in _TOLD
@@ -215,7 +215,7 @@ class _Chain:
             return {}
         return own
 
-    def _begin(self, place: Finding, found: Ties) -> None:
+    def _begin(self, place: Observation, found: Ties) -> None:
         self._first = found
         if found.seq == 1:
             if found.prev != NO_LINE:
@@ -226,7 +226,7 @@ class _Chain:
             )
             self._start = place._replace(result="gap", message=message)
 
-    def _follow(self, place: Finding, found: Ties, own: dict[str, Any]) -> None:
+    def _follow(self, place: Observation, found: Ties, own: dict[str, Any]) -> None:
         seq, digested = self._last
         missing = found.seq - seq - 1
         if missing < 0:
@@ -252,7 +252,7 @@ class _Chain:
         if within or (through == before and removed.get("digest") == self._first.prev):
             self._start = None
 
-    def _find(self, finding: Finding, message: str = "") -> None:
+    def _find(self, finding: Observation, message: str = "") -> None:
         self._results[finding.result] += 1
         if len(self._findings) < MOST_FINDINGS:
             self._findings.append(finding._replace(message=message or finding.message))

@@ -63,7 +63,7 @@ class Period(NamedTuple):
     until: str | None = None
 
 
-class Refusal:
+class RefusalCount:
     """What was refused for the same reason, for the same target and user."""
 
     __slots__ = ("caller", "first", "last", "times")
@@ -132,7 +132,7 @@ class Report(NamedTuple):
     """Everything that a page shows, and how much there was that it does not show."""
 
     stats: Stats
-    refusals: list[tuple[tuple[str, str | None, str | None, str | None], Refusal]]
+    refusals: list[tuple[tuple[str, str | None, str | None, str | None], RefusalCount]]
     """By event, reason, target and user; the ones that are not routine first."""
     refusals_left: int
     sessions: list[Span]
@@ -149,13 +149,13 @@ class Report(NamedTuple):
     notices_left: int
 
 
-class Reader:
+class _Compiler:
     """Takes in one line after the other, and makes the report."""
 
     def __init__(self) -> None:
         self._stats = Stats()
-        self._refusals: Tally[tuple[str, str | None, str | None, str | None], Refusal] = Tally(
-            Refusal
+        self._refusals: Tally[tuple[str, str | None, str | None, str | None], RefusalCount] = Tally(
+            RefusalCount
         )
         self._sessions: dict[str, Span] = {}
         self._forgotten = 0
@@ -228,10 +228,10 @@ class Reader:
 
 def compile_report(records: Iterable[Record]) -> Report:
     """Return the report about the records, which come in the order of the log."""
-    reader = Reader()
+    compiler = _Compiler()
     for record in records:
-        reader.add(record)
-    return reader.finish()
+        compiler.add(record)
+    return compiler.finish()
 
 
 def text(value: object) -> str | None:

@@ -84,7 +84,7 @@ class Bar(NamedTuple):
     """The class of the mark at the end; `None` if the end is not on the axis."""
 
 
-class End(NamedTuple):
+class EndText(NamedTuple):
     """How a session ended, in words."""
 
     when: str
@@ -114,13 +114,13 @@ def began(span: Span) -> str:
     return "earlier" if span.began is None else span.began[11:19]
 
 
-def end(span: Span) -> End | None:
+def end(span: Span) -> EndText | None:
     """Return in words how a session ended; `None` if no line tells of it."""
     if span.ended is None:
         return None
     same = span.ended[:10] == _start(span)[:10]
     when = span.ended[11:19] if same else f"{span.ended[:10]} {span.ended[11:19]}"
-    return End(when, str(span.reason), span.reason not in _EVERYDAY)
+    return EndText(when, str(span.reason), span.reason not in _EVERYDAY)
 
 
 def shade(number: int, most: int) -> int:

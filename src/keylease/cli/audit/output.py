@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from keylease.audit.line import Record
-    from keylease.audit.read.query import Found
+    from keylease.audit.read.query import Match
 
 Form = Literal["table", "json", "csv"]
 
@@ -34,7 +34,7 @@ def head(form: Form) -> str | None:
     return _columns(_HEAD) if form == "table" and not _is_narrow() else None
 
 
-def writer(form: Form) -> Callable[[Found], Sequence[str]]:
+def writer(form: Form) -> Callable[[Match], Sequence[str]]:
     """Return what turns a line of the log into lines of the answer."""
     if form == "table":
         return _block if _is_narrow() else lambda found: (_table(found.record),)
@@ -57,7 +57,7 @@ def describe(record: Record) -> tuple[str, ...]:
     )
 
 
-def _json(found: Found) -> tuple[str]:
+def _json(found: Match) -> tuple[str]:
     # The line itself is JSON, in ASCII and without a control character: `parse` has seen to that.
     line = found.line.data[:-1].decode("ascii")
     return (f'{{"format":{FORMAT},"record":{line}}}',)
@@ -72,7 +72,7 @@ def _columns(cells: Sequence[str]) -> str:
     return "  ".join((*padded, cells[-1])).rstrip()
 
 
-def _block(found: Found) -> list[str]:
+def _block(found: Match) -> list[str]:
     """Return a record for a terminal on which no line of the table has room. Nothing is cut."""
     time, event, outcome, reason, session, named = describe(found.record)
     words = (outcome if outcome != "ok" else "", reason, session, named)

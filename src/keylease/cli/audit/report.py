@@ -19,7 +19,7 @@ from keylease.errors import StateMissingError
 from keylease.wiring import audit_directory
 
 if TYPE_CHECKING:
-    from keylease.audit.read.verdict import Finding, Result, Verdict
+    from keylease.audit.read.verdict import Observation, Result, Verdict
 
 _MEANINGS: Final[dict[Result, str]] = {
     "ok": "Every line follows the one before it, the audit key vouches for all of them, and the "
@@ -82,6 +82,6 @@ def explain(verdict: Verdict) -> Verification:
     return Verification(verdict.result, _MEANINGS[verdict.result], tuple(details))
 
 
-def _place(finding: Finding) -> str:
+def _place(finding: Observation) -> str:
     seq = "" if finding.seq is None else f", seq {finding.seq}"
     return f"{finding.file}, line {finding.number}{seq}"

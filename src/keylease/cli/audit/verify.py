@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
-    from keylease.audit.read.verdict import Finding, Verdict
+    from keylease.audit.read.verdict import Observation, Verdict
     from keylease.secrets.secret import Secret
 
 FORMAT: Final = 1
@@ -155,7 +155,7 @@ def _described(verdict: Verdict) -> list[str]:
     return said
 
 
-def _place(finding: Finding) -> str:
+def _place(finding: Observation) -> str:
     if finding.number is None:
         return ""
     number = "" if finding.seq is None else f" (seq {finding.seq})"

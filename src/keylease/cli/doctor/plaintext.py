@@ -27,7 +27,7 @@ MOST_BYTES: Final = 1 << 20
 _OTHERS: Final = 0o077
 
 
-class Place(NamedTuple):
+class PlaintextFile(NamedTuple):
     """Where a tool keeps credentials, and how one is recognised there."""
 
     tool: str
@@ -69,9 +69,9 @@ _PODMAN_REMEDY: Final = "run: keylease setup podman; log in again, delete it, ch
 _TIDY: Final = "run: keylease gc"
 
 PLACES: Final = (
-    Place("git", ".git-credentials", _GIT, _GIT_REMEDY),
-    Place("git", "git/credentials", _GIT, _GIT_REMEDY, "XDG_CONFIG_HOME", "~/.config"),
-    Place(
+    PlaintextFile("git", ".git-credentials", _GIT, _GIT_REMEDY),
+    PlaintextFile("git", "git/credentials", _GIT, _GIT_REMEDY, "XDG_CONFIG_HOME", "~/.config"),
+    PlaintextFile(
         "docker",
         "config.json",
         _DOCKER,
@@ -80,24 +80,26 @@ PLACES: Final = (
         "~/.docker",
     ),
     # The manual page of auth.json names both, the first one first.
-    Place("podman", "containers/auth.json", _DOCKER, _PODMAN_REMEDY, "XDG_RUNTIME_DIR", ""),
-    Place(
+    PlaintextFile("podman", "containers/auth.json", _DOCKER, _PODMAN_REMEDY, "XDG_RUNTIME_DIR", ""),
+    PlaintextFile(
         "podman", "containers/auth.json", _DOCKER, _PODMAN_REMEDY, "XDG_CONFIG_HOME", "~/.config"
     ),
-    Place("curl, git and others", ".netrc", _NETRC, _NETRC_REMEDY),
-    Place("curl, git and others", "_netrc", _NETRC, _NETRC_REMEDY),
-    Place("cargo", "credentials.toml", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
-    Place("cargo", "credentials", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
-    Place("vault", ".vault-token", _pattern(rb"\S"), "revoke it, and run: keylease setup vault"),
-    Place(
+    PlaintextFile("curl, git and others", ".netrc", _NETRC, _NETRC_REMEDY),
+    PlaintextFile("curl, git and others", "_netrc", _NETRC, _NETRC_REMEDY),
+    PlaintextFile("cargo", "credentials.toml", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
+    PlaintextFile("cargo", "credentials", _CARGO, _CARGO_REMEDY, "CARGO_HOME", "~/.cargo"),
+    PlaintextFile(
+        "vault", ".vault-token", _pattern(rb"\S"), "revoke it, and run: keylease setup vault"
+    ),
+    PlaintextFile(
         "twine",
         ".pypirc",
         _pattern(rb"^[ \t]*password[ \t]*[:=][ \t]*\S"),
         "take the password out; twine asks the keyring for it",
     ),
-    Place("pip", "pip/pip.conf", _URL, _PIP_REMEDY, "XDG_CONFIG_HOME", "~/.config"),
-    Place("pip", ".pip/pip.conf", _URL, _PIP_REMEDY),
-    Place(
+    PlaintextFile("pip", "pip/pip.conf", _URL, _PIP_REMEDY, "XDG_CONFIG_HOME", "~/.config"),
+    PlaintextFile("pip", ".pip/pip.conf", _URL, _PIP_REMEDY),
+    PlaintextFile(
         "poetry",
         "pypoetry/auth.toml",
         _pattern(rb"^[ \t]*(?:password[ \t]*=[ \t]*[\"'][^\"'\s]|\[pypi-token)"),
@@ -105,15 +107,17 @@ PLACES: Final = (
         "XDG_CONFIG_HOME",
         "~/.config",
     ),
-    Place("npm", ".npmrc", _NPM, "for pnpm: keylease setup pnpm REGISTRY; for npm: npm logout"),
-    Place(
+    PlaintextFile(
+        "npm", ".npmrc", _NPM, "for pnpm: keylease setup pnpm REGISTRY; for npm: npm logout"
+    ),
+    PlaintextFile(
         "aws",
         "credentials",
         _pattern(rb"^[ \t]*aws_secret_access_key[ \t]*=[ \t]*\S"),
         "run: keylease setup aws PROFILE; take the key out, and change it at AWS",
         base="~/.aws",
     ),
-    Place(
+    PlaintextFile(
         "kubernetes",
         "config",
         _KUBERNETES,
@@ -121,19 +125,19 @@ PLACES: Final = (
         base="~/.kube",
     ),
     # "CLI Configuration" in Terraform's documentation: a block `credentials` with a token.
-    Place(
+    PlaintextFile(
         "terraform",
         ".terraformrc",
         _pattern(rb"^[^#\n]*\btoken[ \t]*=[ \t]*\"\S"),
         "take the block out; run: keylease setup terraform; then: terraform login",
     ),
-    Place(
+    PlaintextFile(
         "bazel",
         ".bazelrc",
         _pattern(rb"^[^#\n]*_header=[\"']?(?:proxy-)?authorization="),
         "take the line out; run: keylease setup bazel HOST; then log in",
     ),
-    Place(
+    PlaintextFile(
         "terraform",
         ".terraform.d/credentials.tfrc.json",
         _pattern(rb'"token"\s*:\s*"[^"]+"'),
@@ -188,7 +192,7 @@ def _is_credential(content: bytes) -> bool:
     return any(place.credential.search(content) for place in PLACES if place.tool != "vault")
 
 
-def holders() -> Iterator[tuple[Place, str]]:
+def holders() -> Iterator[tuple[PlaintextFile, str]]:
     """Yield each place that has a credential, and its path. What cannot be looked into is left."""
     for place, path in _paths():
         with suppress(OSError):
@@ -196,7 +200,7 @@ def holders() -> Iterator[tuple[Place, str]]:
                 yield place, path
 
 
-def _paths() -> Iterator[tuple[Place, str]]:
+def _paths() -> Iterator[tuple[PlaintextFile, str]]:
     for place in PLACES:
         named = os.environ.get(place.variable) if place.variable else None
         if base := named or os.path.expanduser(place.base):

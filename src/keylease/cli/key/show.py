@@ -29,7 +29,7 @@ _STATES: Final = {
 _HOURS_A_DAY: Final = 24
 
 
-class _Key(NamedTuple):
+class _KeyStatus(NamedTuple):
     """Where the vault key is, and how it is with it. The fields of the JSON."""
 
     state: Literal["none", "available", "unavailable", "revoked", "reset"] = "none"
@@ -57,7 +57,7 @@ def show(program: Program, as_json: bool) -> None:
     The exit code is 4 if the keychain is locked or cannot be reached, and 5 if the key was deleted
     or revoked.
     """
-    found, error = _look(program.wiring()) if has_state() else (_Key(), None)
+    found, error = _look(program.wiring()) if has_state() else (_KeyStatus(), None)
     if as_json:
         say_json({"format": FORMAT, **found._asdict()})
     else:
@@ -67,11 +67,11 @@ def show(program: Program, as_json: bool) -> None:
         raise error
 
 
-def _look(wiring: Wiring) -> tuple[_Key, KeyleaseError | None]:
+def _look(wiring: Wiring) -> tuple[_KeyStatus, KeyleaseError | None]:
     """Return what can be told, and what is wrong. Nothing is changed."""
     record = wiring.vault.record()
     if record is None:
-        return _Key(), None
+        return _KeyStatus(), None
     now = wiring.clock.now()
     error: KeyleaseError | None = None
     try:
@@ -85,7 +85,7 @@ def _look(wiring: Wiring) -> tuple[_Key, KeyleaseError | None]:
     except KeychainUnavailableError as found:
         state, error = "unavailable", found
     title, command = place(record)
-    key = _Key(
+    key = _KeyStatus(
         state,
         record.keychain,
         title,
@@ -106,7 +106,7 @@ def _age(record: VaultRecord, now: int) -> int | None:
     return None if created is None else max(0, now - created)
 
 
-def _described(key: _Key) -> list[str]:
+def _described(key: _KeyStatus) -> list[str]:
     if key.state == "none":
         return ["there is no vault yet; the first login makes it, or: keylease init"]
     made = printable(str(key.created))
