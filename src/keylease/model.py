@@ -6,6 +6,7 @@ surrogates (`surrogateescape`), so two names are equal exactly when their bytes 
 
 from __future__ import annotations
 
+from time import gmtime, strftime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -41,6 +42,11 @@ Reason = Literal[
     "replaced",
 ]
 """Why a session ended. The list is closed: an audit line has no other."""
+
+
+def rfc3339(wall_ns: int) -> str:
+    """Return a time of the wall clock as RFC 3339 has it: in UTC, to the second."""
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(wall_ns // NANOSECONDS))
 
 
 class Moment(NamedTuple):

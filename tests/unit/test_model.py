@@ -18,6 +18,7 @@ from keylease.model import (
     Request,
     Session,
     Target,
+    rfc3339,
 )
 from keylease.secrets.secret import Secret
 
@@ -126,3 +127,8 @@ def test_a_peer_that_keeps_an_answer_is_told_to_ask_half_way():
 
     assert (1550, 29800) == (reply.halfway, reply.last)
     assert 5000 == reply._replace(session=session._replace(expires=5000)).last
+
+
+def test_a_time_is_written_in_utc_to_the_second():
+    """A tool, the vault's record and `keylease status` all say a time in the same way."""
+    assert "2026-11-22T11:26:21Z" == rfc3339(1_795_346_781 * NANOSECONDS + 999_999_999)

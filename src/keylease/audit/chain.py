@@ -19,7 +19,7 @@ from keylease.audit.head import HEAD_BYTES, Head, later
 from keylease.audit.head import pack as pack_head
 from keylease.audit.head import parse as parse_head
 from keylease.audit.head import verify as verify_head
-from keylease.audit.line import NO_LINE, digest, key_id, pack
+from keylease.audit.line import NO_LINE, digest, format_time, key_id, pack
 from keylease.audit.retention import Day
 from keylease.audit.witness import checkpoint
 from keylease.errors import StateError
@@ -107,10 +107,9 @@ class Chain:
             StateError: it is not there.
         """
         seq = self._tail.seq + 1
-        seconds, rest = divmod(self._at.wall_ns, NANOSECONDS)
         line = {
             "seq": seq,
-            "time": f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest // 1000:06d}Z",
+            "time": format_time(self._at.wall_ns),
             "boottime_ns": self._at.boot_ns,
             **fields,
             "prev": self._tail.digest,

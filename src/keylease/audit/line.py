@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keylease.audit import events
+from keylease.model import NANOSECONDS, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +97,11 @@ class Record(NamedTuple):
     """Which audit key made the MAC; see `key_id`."""
     prev: str
     mac: str | None
+
+
+def format_time(wall_ns: int) -> str:
+    """Return a time as a line has it: RFC 3339, UTC, microseconds."""
+    return f"{rfc3339(wall_ns)[:-1]}.{wall_ns % NANOSECONDS // 1000:06d}Z"
 
 
 def pack(fields: Mapping[str, object], key: Secret | None, name: str | None) -> bytes:

@@ -6,10 +6,10 @@ import sys
 import unicodedata
 from calendar import timegm
 from shutil import get_terminal_size
-from time import gmtime, strftime, strptime
+from time import strptime
 from typing import TYPE_CHECKING, Final
 
-from keylease.model import NANOSECONDS
+from keylease.model import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def duration(seconds: int) -> str:
 
 def time(wall_ns: int) -> str:
     """Return a time of the wall clock in RFC 3339 UTC, as the audit log has it."""
-    return strftime(_RFC_3339, gmtime(wall_ns // NANOSECONDS))
+    return rfc3339(wall_ns)
 
 
 def read_time(text: str) -> int | None:

@@ -14,8 +14,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
-from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import explained, misused, rfc3339
+from keylease.model import NANOSECONDS, Refusal, Reply, Request, Target, rfc3339
+from keylease.protocols.base import explained, misused
 from keylease.secrets import jsontext
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def render(
     parts += (b',"SecretAccessKey":', key)
     for said in tokens:
         parts += (b',"SessionToken":', said)
-    return [*parts, b',"Expiration":"%b"}\n' % rfc3339(answer.last).encode()]
+    return [*parts, b',"Expiration":"%b"}\n' % rfc3339(answer.last * NANOSECONDS).encode()]
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:

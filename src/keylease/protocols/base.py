@@ -9,7 +9,6 @@ What the protocols share stands here, because none of them imports another.
 from __future__ import annotations
 
 import re
-from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
 
@@ -164,8 +163,3 @@ def explained(error: KeyleaseError, login: str = "") -> str:
     hint = f"start one with: {login}" if login and over else error.hint
     lines = [f"keylease: error: {error}", f"keylease: hint: {hint}"]
     return "".join(f"{printable(line)}\n" for line in lines[: 2 if hint else 1])
-
-
-def rfc3339(seconds: int) -> str:
-    """Return Unix seconds as RFC 3339 has them, in UTC."""
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(seconds))

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
-from keylease.model import Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation, rfc3339
-from keylease.protocols.http import authorization, split
+from keylease.model import NANOSECONDS, Refusal, Reply, Request, rfc3339
+from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation
+from keylease.protocols.http import WEB, authorization, https_target
 from keylease.secrets import jsontext
 from keylease.secrets.memory import secure_clear
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from keylease.protocols.base import Call
 
 # The servers are those that git clones from, or others of the web.
-NAMESPACE = "web"
+NAMESPACE = WEB
+target = https_target
 MAX_REQUEST = 1 << 16
 OPTIONS = False
 GREETING = b""
@@ -68,19 +69,6 @@ def parse(call: Call) -> Request:
     )
 
 
-def target(name: str) -> Target:
-    """Return the target of a server, as in git's URLs; `https://` may be left out.
-
-    Raises:
-        UsageError: it is no server.
-    """
-    place = split(name if "://" in name else f"https://{name}")
-    if place.scheme != "https":
-        msg = "a credential is sent by https alone"
-        raise UsageError(msg, "write the URL as https://server.example")
-    return Target(NAMESPACE, place.scheme, place.host, place.path or None)
-
-
 def render(
     request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
     answer: Answer,
@@ -97,7 +85,7 @@ def render(
         value = jsontext.quoted(header, "the header")
     finally:
         secure_clear(header)
-    end = b'"%b"' % rfc3339(answer.halfway).encode("ascii")
+    end = b'"%b"' % rfc3339(answer.halfway * NANOSECONDS).encode("ascii")
     return [b'{"headers":{"Authorization":[', value, b']},"expires":', end, b"}\n"]
 
 

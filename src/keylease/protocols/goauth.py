@@ -13,9 +13,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
-from keylease.model import Refusal, Reply, Request, Target
+from keylease.model import Refusal, Reply, Request
 from keylease.protocols.base import GONE, explained, misused
-from keylease.protocols.http import authorization, split
+from keylease.protocols.http import WEB, authorization, https_target
 
 if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from keylease.protocols.base import Call
 
 # Modules come from the servers that git clones from: a login to one is a login to the other.
-NAMESPACE = "web"
+NAMESPACE = WEB
+target = https_target
 MAX_REQUEST = 0
 OPTIONS = False
 GREETING = b""
@@ -56,19 +57,6 @@ def parse(call: Call) -> Request:
         capabilities=frozenset({"authtype"}),
         resource=asked.path or "",
     )
-
-
-def target(name: str) -> Target:
-    """Return the target of a server, as in git's URLs; `https://` may be left out.
-
-    Raises:
-        UsageError: it is no server, or none that Go would name.
-    """
-    place = split(name if "://" in name else f"https://{name}")
-    if place.scheme != "https":
-        msg = "the go command sends credentials by https alone"
-        raise UsageError(msg, "write the URL as https://server.example")
-    return Target(NAMESPACE, place.scheme, place.host, place.path or None)
 
 
 def render(

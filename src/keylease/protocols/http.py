@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import RequestError, UsageError
+from keylease.model import Target
 from keylease.secrets import base64text
 from keylease.secrets.memory import joined, secure_clear
 
@@ -30,6 +31,10 @@ _VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _SCHEME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 7617, section 2: a colon ends the user name, and control characters are in neither part.
 _UNFIT: Final = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+WEB: Final = "web"
+"""The namespace of the servers that git clones from, and of others that HTTP leads to."""
 
 
 class Url(NamedTuple):
@@ -53,6 +58,19 @@ def split(url: str) -> Url:
         msg = "what is given is no URL of a server, or has a user, a blank or a control character"
         raise UsageError(msg, "write it as https://server.example")
     return Url(found["scheme"], found["host"], (found["path"] or "").strip("/"))
+
+
+def https_target(name: str) -> Target:
+    """Return the target of a server, as in git's URLs; `https://` may be left out.
+
+    Raises:
+        UsageError: it is no server, or one that no credential may be sent to.
+    """
+    url = split(name if "://" in name else f"https://{name}")
+    if url.scheme != "https":
+        msg = "a credential is sent by https alone"
+        raise UsageError(msg, "write the URL as https://server.example")
+    return Target(WEB, url.scheme, url.host, url.path or None)
 
 
 def authorization(credential: Credential) -> memoryview:

@@ -14,14 +14,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
-from keylease.model import Refusal, Reply, Request, Target, name_bytes
+from keylease.model import NANOSECONDS, Refusal, Reply, Request, Target, name_bytes, rfc3339
 from keylease.protocols.base import (
     UNFIT,
     demand_bounded,
     explained,
     misused,
     one_spelling,
-    rfc3339,
 )
 from keylease.secrets import jsontext
 from keylease.secrets.memory import secure_clear
@@ -103,7 +102,7 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     return [
         b'{"apiVersion":"%b","kind":"ExecCredential","status":{' % f"{_GROUP}{version}".encode(),
         *held,
-        b',"expirationTimestamp":"%b"}}\n' % rfc3339(answer.halfway).encode(),
+        b',"expirationTimestamp":"%b"}}\n' % rfc3339(answer.halfway * NANOSECONDS).encode(),
     ]
 
 

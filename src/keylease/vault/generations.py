@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.errors import KeychainUnavailableError, VaultRevokedError
 from keylease.keystores.base import KEY_BYTES, MEMORY
+from keylease.model import rfc3339
 from keylease.secrets.secret import Secret
-from keylease.vault.record import rfc3339
 
 if TYPE_CHECKING:
     from keylease.keystores.base import Item, KeyStore
@@ -79,7 +79,7 @@ def next_generation(
     record = record._replace(
         instance=keystore.instance(),
         generation=record.generation + 1,
-        created=rfc3339(now),
+        created=rfc3339(now.wall_ns),
         boot=now.boot,
         revoked=None,
     )

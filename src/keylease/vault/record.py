@@ -7,15 +7,12 @@ generation would be a guess at whether the key was revoked.
 from __future__ import annotations
 
 import json
-from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.errors import StateError
 from keylease.keystores.base import Item
-from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
-    from keylease.model import Moment
     from keylease.statefile import Directory
 
 FILE: Final = "vault.json"
@@ -99,8 +96,3 @@ def write(state: Directory, record: VaultRecord) -> None:
     """
     fields = {"format": _FORMAT, **record._asdict()}
     state.replace(FILE, json.dumps(fields, indent=1).encode("ascii") + b"\n")
-
-
-def rfc3339(moment: Moment) -> str:
-    """Return a moment as the record has it, in UTC."""
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(moment.wall_ns // NANOSECONDS))

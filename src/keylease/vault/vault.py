@@ -15,9 +15,10 @@ from keylease.errors import (
     StateMissingError,
 )
 from keylease.keystores.base import KEY_BYTES
+from keylease.model import rfc3339
 from keylease.secrets.secret import Secret, random_bytes
 from keylease.vault import generations
-from keylease.vault.record import ID_BYTES, VaultRecord, read, rfc3339, write
+from keylease.vault.record import ID_BYTES, VaultRecord, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +250,7 @@ class Vault:
             record = read(state)
             if record is None or not record.generation or record.revoked is not None:
                 return False
-            write(state, record._replace(revoked=rfc3339(now)))
+            write(state, record._replace(revoked=rfc3339(now.wall_ns)))
             return True
 
     def delete_keys(self, record: VaultRecord) -> bool:
@@ -358,4 +359,4 @@ class Vault:
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)
             if record is not None and record.generation == revocation.generation:
-                write(state, record._replace(revoked=record.revoked or rfc3339(now)))
+                write(state, record._replace(revoked=record.revoked or rfc3339(now.wall_ns)))

@@ -5,8 +5,8 @@ import base64
 import pytest
 
 from keylease.errors import RequestError, UsageError
-from keylease.model import Credential
-from keylease.protocols.http import authorization, split
+from keylease.model import Credential, Target
+from keylease.protocols.http import authorization, https_target, split
 from keylease.secrets.secret import Secret
 
 
@@ -99,3 +99,11 @@ def test_no_credential_can_add_a_header(credential):
     """A line end in a secret ends no header, and a colon in a name moves nothing."""
     with pytest.raises(RequestError):
         authorization(credential)
+
+
+def test_a_credential_is_for_https_alone():
+    """A server can be named without its scheme; one that is named with http gets nothing."""
+    assert Target("web", "https", "server.example", "a") == https_target("server.example/a/")
+    assert Target("web", "https", "server.example") == https_target("https://server.example")
+    with pytest.raises(UsageError, match="https alone"):
+        https_target("http://server.example")

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.audit.line import LineError, digest, parse
+from keylease.audit.line import LineError, digest, format_time, parse
 from keylease.audit.read import reader
-from keylease.audit.read.times import format_time
 from keylease.errors import StateError
 
 if TYPE_CHECKING:

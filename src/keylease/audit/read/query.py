@@ -12,10 +12,9 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.audit.line import LineError, Record, parse
+from keylease.audit.line import LineError, Record, format_time, parse
 from keylease.audit.read import reader
 from keylease.audit.read.links import Links, Ties, by_id
-from keylease.audit.read.times import format_time
 from keylease.model import Target
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from keylease.audit.line import LONGEST_LINE
-from keylease.audit.read.times import format_time
+from keylease.audit.line import LONGEST_LINE, format_time
 from keylease.errors import StateError, StateMissingError, UnsafeStateError
 
 if TYPE_CHECKING:

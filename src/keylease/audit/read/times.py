@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from datetime import date
-from time import gmtime, strftime
 from typing import Final
 
 from keylease.errors import UsageError
@@ -54,12 +53,6 @@ def parse_time(text: str, now_ns: int) -> int:
         msg = "that is not a time"
         raise UsageError(msg, _EXPECTED)
     return found
-
-
-def format_time(wall_ns: int) -> str:
-    """Return a moment as the log has it: RFC 3339, UTC, microseconds."""
-    seconds, rest = divmod(wall_ns, NANOSECONDS)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest // 1000:06d}Z"
 
 
 def _parse(word: str, now_ns: int) -> int | None:

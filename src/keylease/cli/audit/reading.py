@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from keylease.audit.line import format_time
 from keylease.audit.read.feed import Lines, Position, Records
-from keylease.audit.read.times import format_time, parse_time
+from keylease.audit.read.times import parse_time
 from keylease.cli.base import warn
 from keylease.wiring import audit_directory
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease import __version__
-from keylease.audit.read.times import format_time
+from keylease.audit.line import format_time
 from keylease.audit.report.page import Origin, render
 from keylease.audit.report.report import Period, Verification, compile_report
 from keylease.cli.audit.reading import range_options, read_range, records, tell_unreadable

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease.audit.line import format_time
 from keylease.audit.read import verify as judge
-from keylease.audit.read.times import format_time, parse_time
+from keylease.audit.read.times import parse_time
 from keylease.cli.audit.keyfile import read_keys
 from keylease.cli.base import Command, Program, json_option, say, say_json
 from keylease.cli.keychain import has_state

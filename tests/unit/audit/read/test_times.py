@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keylease.audit.read.times import format_time, parse_time
+from keylease.audit.line import format_time
+from keylease.audit.read.times import parse_time
 from keylease.errors import UsageError
 from keylease.model import NANOSECONDS
 
