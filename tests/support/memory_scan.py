@@ -22,6 +22,7 @@ from keylease.system.clock import Deadline
 if sys.platform != "linux":
     pytest.skip("memory of others is read here by Linux's /proc", allow_module_level=True)
 
+from keylease.cli.doctor.memory import ORDINARY
 from keylease.cli.doctor.scan import Needle, Scan, needles
 from keylease.cli.doctor.trace import stopped_at_its_end
 
@@ -40,15 +41,6 @@ STORE = (
 
 # Linux lets nobody read these, and no program writes to them: proc(5), vdso(7).
 KERNELS_OWN = {"[vvar]", "[vvar_vclock]", "[vsyscall]"}
-# The way in which a program handles a password that nobody has thought about: text, lines, bytes.
-ORDINARY = """
-import os, sys
-fields = dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if line)
-answer = "".join(f"{key}={value}\\n" for key, value in fields.items())
-os.write(1, answer.encode())
-del fields, answer
-os._exit(0)
-"""
 
 
 def require_scan() -> None:

@@ -101,7 +101,7 @@ if sys.platform == "linux":
     _WHERE: Final = b"protocol=https\nhost=keylease-doctor.invalid\n"
     _HELPER: Final = "from keylease.helper import git; git()"
     # The way in which a program handles a password that nobody has thought about.
-    _ORDINARY: Final = """
+    ORDINARY: Final = """
 import os, sys
 fields = dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if line)
 answer = "".join(f"{key}={value}\\n" for key, value in fields.items())
@@ -171,7 +171,7 @@ os._exit(0)
         def control(self) -> int:
             """Return how many times an ordinary program leaves the same password."""
             with stopped_at_its_end(
-                [sys.executable, "-I", "-c", _ORDINARY],
+                [sys.executable, "-I", "-c", ORDINARY],
                 stdin=self.message(),
                 environment={},
                 directory=self.directory,

@@ -62,8 +62,7 @@ class TraceError(KeyleaseError):
 class Traced:
     """A process that is stopped at its very end, with all of its memory still there."""
 
-    def __init__(self, pid: int, memory: int, maps: int, stdout: int, status: int) -> None:
-        self.pid = pid
+    def __init__(self, memory: int, maps: int, stdout: int, status: int) -> None:
         self.status = status
         """As `os.waitpid` will give it: how it ends."""
         self._memory = memory
@@ -122,8 +121,7 @@ if sys.platform == "linux":
                 files[:] = (os.open(f"/proc/{pid}/{name}", os.O_RDONLY) for name in ("mem", "maps"))
                 _call(_CONT, pid, 0)
             memory, maps = files
-            status = _message(pid)
-            yield Traced(pid, memory, maps, stdout, status)
+            yield Traced(memory, maps, stdout, _message(pid))
         except OSError as error:
             msg = f"a process cannot be looked into here: {error.strerror}"
             raise TraceError(msg) from None
