@@ -116,7 +116,7 @@ def forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
 
     See `keylease.rules.boot_is_over`: the record has whole seconds of the wall clock.
     """
-    began = rfc3339(now._replace(wall_ns=now.wall_ns - now.boot_ns))
+    began = rfc3339(now.wall_ns - now.boot_ns)
     return _may_be_forgotten(record, keystore, now) and began > record.created
 
 
