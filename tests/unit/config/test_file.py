@@ -277,7 +277,8 @@ def test_two_spellings_of_a_server_are_one_section(policy):
     one, other = "https://stra\u00dfe.example", "https://XN--STRAE-OQA.example:443"
     told = refused(put(policy, f'[target."{one}"]\n[target."{other}"]\n'))
 
-    assert told.startswith(":2: it is the same target as another section: https://xn--strae-oqa")
+    same = f" [target.'{other}']: it is the same target as another section: https://xn--strae-oqa"
+    assert told.startswith(same)
     assert 2 == len(
         read(put(policy, f'[target."{one}"]\n[target."https://strasse.example"]')).targets
     )
