@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""weather: a command of somebody else's that leaves its token to keylease."""
+"""weather: an example command that leaves its token to keylease."""
 
 import os
 import urllib.request
@@ -21,7 +21,7 @@ def weather() -> None:
 @require_session(API)
 def today(city: str, session: LiveSession) -> None:
     """Tell today's weather in CITY."""
-    token = str(session.credential().secret.reveal(), "ascii")  # a copy that nobody can wipe
+    token = str(session.credential().secret.reveal(), "ascii")  # a copy that cannot be wiped
     headers = {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"{API}/{city}", headers=headers)  # noqa: S310 - our own API
     with urllib.request.urlopen(request) as answer:  # noqa: S310
