@@ -1,9 +1,9 @@
-"""What the audit log costs: to search and verify a million lines, and to append one.
+"""Measure the cost of the audit log: search and verify a million lines, and append one line.
 
-The lines are made by the function that the writer uses, with links and MACs, over 90 days. Each
-question is put to keylease, and to `grep` and `jq` on the same files in the same run, so that a
-busy machine slows all of them and the ratios stay. Time is that of the whole process, memory its
-highest resident size. It judges nothing; a number alone is no reason to fail.
+The writer's own function makes the lines, with links and MACs, over 90 days. keylease, `grep` and
+`jq` answer each question on the same files in the same run, so that a busy machine slows all of
+them and the ratios stay. The time is that of the whole process, the memory is its highest resident
+size. The benchmark only reports: a number alone is no reason to fail.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ MEBIBYTE = 1024  # ru_maxrss is in KiB on Linux
 
 
 class Peer(NamedTuple):
-    """One program that is asked one question."""
+    """One program and its command line for one question."""
 
     name: str
     words: list[str]
 
 
 def fields(number: int, seconds: float, chance: random.Random) -> dict[str, object]:
-    """Return what a line says: mostly releases, of 64 hosts, some much more often than others."""
+    """Return the fields of a line: mostly releases, for 64 hosts of very different frequency."""
     host = f"h{min(63, int(chance.expovariate(0.2)))}.example"
     event = chance.choices(
         ("session.released", "session.created", "session.ended", "session.refused"), (20, 2, 2, 1)
@@ -82,7 +82,7 @@ def fields(number: int, seconds: float, chance: random.Random) -> dict[str, obje
 
 
 def generate(directory: Path, count: int) -> int:
-    """Write that many lines over 90 days and the record of their end; return their bytes."""
+    """Write `count` lines over 90 days and the head; return their size in bytes."""
     key, chance, prev, total = Secret(KEY), random.Random(4), NO_LINE, 0  # noqa: S311  # nosec B311
     name = key_id(key)
     day, path, size = -1, directory / "none", 0
@@ -104,7 +104,7 @@ def generate(directory: Path, count: int) -> int:
 
 
 def questions(directory: Path) -> Iterator[tuple[str, list[Peer]]]:
-    """Yield each question with those who are asked; the first one is keylease."""
+    """Yield each question with its programs; the first one is keylease."""
     keylease = [sys.executable, "-m", "keylease", "audit"]
     files = sorted(map(str, directory.glob("*.jsonl")))
     middle = START + DAYS // 2 * DAY_SECONDS + 10 * 3600
@@ -138,7 +138,7 @@ def questions(directory: Path) -> Iterator[tuple[str, list[Peer]]]:
 
 
 def ask(peer: Peer, environment: dict[str, str]) -> tuple[float, float, int, int]:
-    """Run one program; return seconds, MiB at the most, lines of the answer and exit code."""
+    """Run one program; return seconds, peak MiB, lines of the answer and exit code."""
     start = time.perf_counter()
     read, write = os.pipe()
     with subprocess.Popen(
@@ -156,7 +156,7 @@ def ask(peer: Peer, environment: dict[str, str]) -> tuple[float, float, int, int
 
 
 def search(directory: Path, rounds: int) -> None:
-    """Put each question to everyone, in turns, and print the medians."""
+    """Ask every program each question, in turns, and print the medians."""
     environment = os.environ | {"KEYLEASE_STATE_DIR": str(directory.parent)}
     print(
         f"{'':<34} {'seconds':>8} {'x grep':>7} {'x first':>8} {'MiB':>6} {'lines':>9} {'exit':>4}"
@@ -182,7 +182,7 @@ def search(directory: Path, rounds: int) -> None:
 
 
 def append(root: Path, count: int) -> None:
-    """Print what one line costs, with and without waiting for the disk, beside a bare write."""
+    """Print the cost of one line, synced and not synced, next to a bare write."""
     state = root / "appended"
     clock, log = BootClock(), AuditLog(
         lambda: Directory.open(str(state), create=True), Deadline(600.0)
@@ -217,7 +217,7 @@ def append(root: Path, count: int) -> None:
 
 
 def write(path: Path, line: bytes, *, sync: bool) -> None:
-    """Append bytes as simply as can be."""
+    """Append bytes with the fewest system calls."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(fd, line)
     if sync:
@@ -246,7 +246,7 @@ def main() -> None:
             f"{platform.python_version()}; {options.lines} lines, {size >> 20} MiB, {DAYS} days, "
             f"made in {time.perf_counter() - start:.0f} s; median of {options.rounds}"
         )
-        # A child begins with the size of who started it, so it cannot be seen to have less.
+        # A child starts with the resident size of its parent, so no smaller value can be measured.
         floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE
         print(f"memory below {floor:.0f} MiB is that of this program, not of the one that ran\n")
         search(directory, options.rounds)

@@ -1,7 +1,7 @@
-"""What it costs to overwrite a secret, beside a bare `ctypes.memset` and a loop in Python.
+"""Measure the cost of overwriting a secret, next to a bare `ctypes.memset` and a Python loop.
 
-The median and the 99.9th percentile, for each size. Each buffer is written to before, outside of
-what is measured. It judges nothing; a number alone is no reason to fail.
+It prints the median and the 99.9th percentile for each size. It fills each buffer before it starts
+the clock. The benchmark only reports: a number alone is no reason to fail.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 SIZES = (32, 4 * 1024, 64 * 1024, 1024 * 1024)
 LOOP_ROUNDS = 20
-"""The loop takes so long that it is not worth more; the worst of so few is the slowest."""
+"""The loop is too slow for more rounds; its 99.9th percentile is therefore its slowest round."""
 
 
 def memset(buffer: memoryview) -> None:
-    """Overwrite by the call that `secure_clear` makes as well, and nothing around it."""
+    """Overwrite with the same call as `secure_clear`, without its checks."""
     ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(buffer)), 0, len(buffer))
 
 
@@ -39,7 +39,7 @@ def measure(clear: Callable[[memoryview], None], size: int, rounds: int) -> list
     """Return the microseconds of every round.
 
     Raises:
-        RuntimeError: something is left: a quick failure is no quick answer.
+        RuntimeError: the buffer is not empty; a fast failure must not count as a fast result.
     """
     buffer, secret = allocate(size), os.urandom(size)
     times = []

@@ -1,10 +1,10 @@
-"""What one answer of the helper costs: a whole process, from its start to its exit.
+"""Measure the cost of one answer of the helper: a whole process, from its start to its exit.
 
-git starts a helper twice for every command that needs a password, so the process is what counts,
-not the function inside it. The peers are measured in the same run and in turns: a busy machine
-slows all of them, and the ratios stay. It judges nothing; a number alone is no reason to fail.
+git starts a helper twice for every command that needs a password, so the whole process counts, not
+the function inside it. All programs run in turns in the same run: a busy machine slows all of them,
+and the ratios stay. The benchmark only reports: a number alone is no reason to fail.
 
-It works in a throwaway HOME, with a credential made up for the purpose.
+It works in a throwaway HOME, with an invented credential.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ PASSED_ON = ("DBUS_SESSION_BUS_ADDRESS", "KEYLEASE_KEYCHAIN")
 
 
 class Peer(NamedTuple):
-    """One program that is asked once in every round."""
+    """One program that runs once in every round."""
 
     name: str
     words: tuple[str, ...]
     request: str = ""
     answer: str = ""
-    """What the answer must contain: a quick failure is no quick answer."""
+    """The answer must contain this text; a fast failure must not count as a fast answer."""
 
 
 def find_peers(home: Throwaway) -> list[Peer]:
-    """Give every helper here the credential, and return those that answer with it."""
+    """Store the credential in every helper of this machine; return those that answer with it."""
     python = sys.executable
     peers = [
         Peer("python -I -S -c pass", (python, "-I", "-S", "-c", "pass")),
@@ -61,7 +61,7 @@ def find_peers(home: Throwaway) -> list[Peer]:
             peers.append(Peer(f"{name} get", (*words, "get"), f"{REQUEST}\n", ANSWER))
     vault = home.vault()
     if vault is not None and vault["keychain"] == "secret-service":
-        # The key alone, without a session around it: the part of the time that the keychain takes.
+        # Only the key, without a session: the keychain's share of the time.
         backend = "keyring.backends.SecretService.Keyring"
         words = (python, "-m", "keyring", "-b", backend, "get", home.service(), "keylease")
         peers.append(Peer("keyring get (the key alone)", words))
@@ -69,7 +69,7 @@ def find_peers(home: Throwaway) -> list[Peer]:
 
 
 def answers(home: Throwaway, peer: Peer) -> bool:
-    """Return whether the peer works here; say so if it does not."""
+    """Return whether the peer works on this machine; print a line if it does not."""
     done = home.run(*peer.words, stdin=peer.request)
     works = done.returncode == 0 and peer.answer in done.stdout
     if not works:
@@ -78,7 +78,7 @@ def answers(home: Throwaway, peer: Peer) -> bool:
 
 
 def measure(home: Throwaway, peers: list[Peer], rounds: int) -> dict[str, list[float]]:
-    """Return the milliseconds of every round by the peer's name."""
+    """Return the milliseconds of every round, by the name of the peer."""
     times: dict[str, list[float]] = {peer.name: [] for peer in peers}
     programs = {peer.name: str(home.find(peer.words[0])) for peer in peers}
     for _ in range(rounds):
@@ -101,7 +101,7 @@ def measure(home: Throwaway, peers: list[Peer], rounds: int) -> dict[str, list[f
 
 
 def show(times: dict[str, list[float]]) -> None:
-    """Print the table, the quickest first. The ratio is to a Python that does nothing."""
+    """Print the table, fastest first. The ratio is to a Python that does nothing."""
     base = statistics.median(times["python -c pass"])
     print(f"{'program':<30} {'median ms':>10} {'9 of 10 ms':>11} {'x python':>9}")
     for name, values in sorted(times.items(), key=lambda each: statistics.median(each[1])):
@@ -131,7 +131,7 @@ def main() -> None:
             )
             show(measure(home, peers, rounds))
         finally:
-            home.run("git", "credential-cache", "exit")  # its daemon would outlive the home
+            home.run("git", "credential-cache", "exit")  # otherwise its daemon outlives the home
 
 
 if __name__ == "__main__":
