@@ -6,6 +6,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from support.share import VARIABLE, part_of
 
 ROOT = Path(__file__).parent.parent
 CHECKS = {
@@ -36,6 +37,8 @@ def run(command, tool):
 @pytest.mark.parametrize("name", CHECKS)
 def test_check_has_no_complaint(name):
     """The code is as the tool wants it."""
+    if name not in part_of(CHECKS):
+        pytest.skip(f"{VARIABLE}: the run that has the other half of CI makes this check")
     tool = find_tool(CHECKS[name][0])
     if tool is None:
         pytest.skip(f"{CHECKS[name][0]} is not installed")

@@ -10,6 +10,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.groups import OF_ITS_OWN, end_group
+from support.share import part_of
 from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
@@ -117,7 +119,9 @@ def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operatio
     chance = random.Random(11)
     kernel_home.run("keylease", "store", stdin=storing(0).decode())
     killed = 0
-    for round_ in range(60):
+    # The moments are drawn for every round, so that each round has the same in every run.
+    moments = [(round_, chance.uniform(0.0, 0.15)) for round_ in range(60)]
+    for round_, moment in part_of(moments):
         helper = subprocess.Popen(
             [kernel_home.find("git-credential-keylease") or "", operation],
             env=kernel_home.environment,
@@ -131,7 +135,7 @@ def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operatio
         helper.stdin = None
         # Not a wait for a state: the moment of death is what is drawn here.
         try:
-            helper.wait(timeout=chance.uniform(0.0, 0.15))
+            helper.wait(timeout=moment)
         except subprocess.TimeoutExpired:
             os.kill(helper.pid, signal.SIGKILL)
             killed += 1
@@ -157,6 +161,7 @@ def test_stopped_process_blocks_nobody_for_long(kernel_home: Throwaway) -> None:
         ["flock", "--exclusive", str(kernel_home.state / "sessions" / "lock"), "cat"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        process_group=OF_ITS_OWN,
     )
     with holder:
         assert holder.stdin is not None
@@ -167,7 +172,7 @@ def test_stopped_process_blocks_nobody_for_long(kernel_home: Throwaway) -> None:
         holder.send_signal(signal.SIGSTOP)
 
         blocked = kernel_home.run("keylease", "get", stdin=question(0).decode(), timeout_seconds=20)
-        holder.kill()
+        end_group(holder)  # cat has the lock, too
     freed = kernel_home.run("keylease", "get", stdin=question(0).decode())
 
     assert (1, "", "") == (blocked.returncode, blocked.stdout, blocked.stderr)

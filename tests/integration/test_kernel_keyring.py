@@ -253,14 +253,14 @@ def test_another_user_is_another_instance_and_finds_nothing(store, item, other_u
 # Before Linux 5.3 the keyring went with the last process of its user. Later kernels do the same if
 # a user invalidates the keyring itself, so that is done to a user who has nothing in it.
 LOSE = """
-import os
+import os, sys
 from keylease.errors import KeyleaseError
 from keylease.system.keyctl import KEYCTL_INVALIDATE, Calls
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
 from keylease.secrets.secret import Secret
-os.setgid(64_017)
-os.setuid(64_017)
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
 store, item = KernelKeyStore(), Item("fe" * 8, "session-key", 1)
 try:
     store.add(item, Secret(bytes(32)))
@@ -279,9 +279,9 @@ finally:
 def test_keyring_that_was_lost_has_another_number_and_no_other_change_has(store):
     """A key that was deleted leaves the keyring; a keyring that was lost is told from that."""
     require(os.geteuid() == 0, "second-user", "only root can become another user")
-    done = subprocess.run(
-        [sys.executable, "-c", LOSE], capture_output=True, text=True, check=False, timeout=60
-    )
+    # A user of this run alone: another run at the same time would lose the keyring of this one.
+    words = [sys.executable, "-c", LOSE, str(100_000 + os.getpid())]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
     assert ["True", "False [None]", "True"] == done.stdout.splitlines(), done.stderr
     assert " keyring=" in store.instance()

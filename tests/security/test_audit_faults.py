@@ -17,7 +17,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -28,8 +27,10 @@ from support import audit_chain
 from support.audit_place import KEY as KEY_OF_PLACE
 from support.audit_place import Place
 from support.fuzz import EXAMPLES
+from support.groups import run_group
 from support.requirements import require
 from support.rig import EXAMPLE, PASSWORD, Rig, bring, credential, text
+from support.share import part_of
 from support.tracing import require_strace
 
 from keylease.audit.events import Entry
@@ -389,13 +390,11 @@ print(json.dumps(told))
 def run_script(command, script, state, **more):
     """Run a script that has the tests' support at hand, and return what it tells."""
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
+    return run_group(
         [*command, sys.executable, "-c", script, str(state)],
+        timeout_seconds=120,
         env={**os.environ, "PYTHONPATH": path, **more},
-        capture_output=True,
         text=True,
-        check=False,
-        timeout=120,
     )
 
 
@@ -682,13 +681,10 @@ def test_a_writer_killed_at_each_system_call_leaves_a_log_that_goes_on(tmp_path,
     def run(at, *inject):
         script = "-c", KILLED, str(at), advance
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return subprocess.run(
+        return run_group(
             [*strace, *inject, sys.executable, *script],
             env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
             text=True,
-            check=False,
-            timeout=60,
         )
 
     control = tmp_path / "control"
@@ -705,7 +701,7 @@ def test_a_writer_killed_at_each_system_call_leaves_a_log_that_goes_on(tmp_path,
             steps.append((name, seen[name]))
     assert {"write", "fdatasync", "openat"} <= {name for name, _ in steps}
 
-    for number, (name, count) in enumerate(steps):
+    for number, (name, count) in part_of(enumerate(steps)):
         at = tmp_path / f"killed-{number}"
         shutil.copytree(begin, at)
         done = run(at, f"--inject={name}:signal=KILL:when={count}")

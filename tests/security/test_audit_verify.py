@@ -10,12 +10,13 @@ import shutil
 import pytest
 from support.audit_files import DAY, KEY, OTHER_KEY, Log
 from support.fuzz import EXAMPLES
+from support.share import part_of
 
 from keylease.audit.read.verify import verify
 from keylease.secrets.secret import Secret
 
 DAYS, LINES = 4, 6
-SEEDS = range(max(40, EXAMPLES // 10))
+SEEDS = part_of(range(max(40, EXAMPLES // 10)))
 
 
 @pytest.fixture

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import pytest
+from support.kernel_keyring import require_kernel_keyring
 from support.pseudo_terminal import PseudoTerminal
 from support.requirements import require
-from support.throwaway import find_program
+from support.throwaway import Throwaway, find_program
 from support.waiting import WAIT_SECONDS
 
 from keylease.programs import PROGRAMS
 
 if TYPE_CHECKING:
-    from support.throwaway import Throwaway
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the launchers of Windows cannot isolate (decision 0026)"
@@ -126,13 +127,20 @@ def ask(home: Throwaway, program: str, **more: Any) -> tuple[int, str, str]:
     return done.returncode, answer, done.stderr
 
 
-@pytest.fixture
-def used(kernel_home: Throwaway) -> Throwaway:
-    """Return a home with a session for each tool."""
-    for words in LOGINS:
-        done = kernel_home.run("keylease", "login", *words, "--password-stdin", stdin="secret")
-        assert 0 == done.returncode, done.stderr
-    return kernel_home
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throwaway]:
+    """Return a home with a session for each tool. The tests only ask there, so they share it."""
+    require_kernel_keyring()
+    with Throwaway(tmp_path_factory.mktemp("used"), {"KEYLEASE_KEYCHAIN": "kernel"}) as home:
+        for words in LOGINS:
+            limits = (
+                "--timeout",
+                "28800",
+                "--password-stdin",
+            )  # longer than any run of this module
+            done = home.run("keylease", "login", *words, *limits, stdin="secret")
+            assert 0 == done.returncode, done.stderr
+        yield home
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from support.groups import run_group
 from support.requirements import require
-from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,14 +39,11 @@ def traced(home: Throwaway, words: tuple[str, ...], *options: str) -> int:
     """Run a command below strace and return its exit code."""
     program = home.find("keylease")
     assert program is not None
-    done = subprocess.run(
+    done = run_group(
         ["strace", *options, f"--trace={CALLS}", str(program), *words],
         # strace of an ordinary user cannot follow a process that is closed to tracers.
         env=home.environment | {"KEYLEASE_DUMPABLE": "1"},
         cwd=home.home,
-        capture_output=True,
-        check=False,
-        timeout=WAIT_SECONDS,
     )
     require(b"ptrace" not in done.stderr, "ptrace", "this container does not let strace trace")
     return done.returncode

@@ -14,6 +14,7 @@ import time
 from pkgutil import resolve_name
 
 import pytest
+from support.groups import run_group
 from support.requirements import require
 from support.tracing import require_strace
 from support.waiting import WAIT_SECONDS
@@ -288,13 +289,12 @@ with Directory.open(sys.argv[1] + "/keylease", create=True) as state:
 
 def run(program, *args, before=()):
     """Run a program that uses keylease and return what it reports."""
-    done = subprocess.run(
+    # The writers that a program forks end with it.
+    done = run_group(
         [*before, sys.executable, "-c", program, *map(str, args)],
+        timeout_seconds=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        check=False,
         text=True,
-        timeout=120,
     )
     assert 0 == done.returncode, done.stderr
     return json.loads(done.stdout)

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from support.groups import run_group
 from support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
@@ -110,15 +111,14 @@ def git_credential(
     capabilities = "capability[]=authtype\ncapability[]=state\n"
     options = [word for helper in ("", *helpers) for word in ("-c", f"credential.helper={helper}")]
     path = f"{git.environment['PATH']}:{home.environment['PATH']}"
-    done = subprocess.run(
+    done = run_group(
         [git.path, *options, "credential", operation],
-        input=message if message.startswith("capability") else capabilities + message,
+        message if message.startswith("capability") else capabilities + message,
         env={**home.environment, **git.environment, "PATH": path},
         cwd=home.home,
-        capture_output=True,
         text=True,
-        timeout=60,
-        check=True,
     )
+    done.check_returncode()
     assert done.stderr == ""
-    return done.stdout
+    answer: str = done.stdout
+    return answer

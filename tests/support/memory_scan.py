@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -43,8 +44,12 @@ STORE = (
 KERNELS_OWN = {"[vvar]", "[vvar_vclock]", "[vsyscall]"}
 
 
+@functools.cache
 def require_scan() -> None:
-    """Skip the test if no process can be looked into here; else prove that a secret is found."""
+    """Skip the test if no process can be looked into here; else prove that a secret is found.
+
+    One proof is enough for a run: it is about the machine and the search, which do not change.
+    """
     try:
         found, answer = run([sys.executable, "-I", "-c", ORDINARY], STORE, {}, "/", credential())
     except KeyleaseError as error:

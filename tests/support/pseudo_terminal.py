@@ -14,7 +14,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Self
 
-from support.waiting import WAIT_SECONDS
+from support.groups import end_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 # A program of its own and no `preexec_fn`, which may deadlock in a process with threads.
 _TAKE_TERMINAL = """
 import fcntl, os, sys, termios
-os.setsid()
 fd = os.open(sys.argv[1], os.O_RDWR)
 fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 if fd > 2:
@@ -48,9 +47,7 @@ class PseudoTerminal:
     def __exit__(self, *_: object) -> None:
         """Close it and end what still runs on it."""
         for process in self._started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate(timeout=WAIT_SECONDS)
+            end_group(process)
         os.close(self._slave)
         os.close(self._master)
 
@@ -75,6 +72,7 @@ class PseudoTerminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(environment),
+            start_new_session=True,  # a terminal is taken by the leader of a session
         )
         self._started.append(process)
         return process

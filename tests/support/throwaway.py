@@ -8,23 +8,21 @@ library and an installed keylease, nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from support.waiting import WAIT_SECONDS
+from support.groups import run_group
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PROGRAMS = (
     "keylease",
@@ -53,24 +51,7 @@ from keylease.keystores import open_keystore
 from keylease.keystores.base import Item
 
 name, *services = sys.argv[1:]
-if sys.platform == "linux":
-    # The shares of its sessions, and the pin of the audit log, which outlives the log itself until
-    # the next logout.
-    import contextlib
-    from keylease.system.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls
-    from keylease.wiring import state_name
-
-    with contextlib.suppress(OSError):
-        calls = Calls()
-        calls.possess()
-        pin = calls.find(f"keylease:audit-pin:{state_name()}")
-        if pin is not None:
-            calls.keyctl(KEYCTL_UNLINK, pin, USER_KEYRING)
-        for session in sys.stdin.read().split():
-            share = calls.find(f"keylease:share:{session}")
-            if share is not None:
-                calls.keyctl(KEYCTL_UNLINK, share, USER_KEYRING)
-keystore = open_keystore(name, Deadline(10)) if services else None
+keystore = open_keystore(name, Deadline(10))
 for service in services:
     _, vault, rest = service.split(":")
     kind, _, generation = rest.rpartition(".")
@@ -78,20 +59,21 @@ for service in services:
 """
 
 
+def _delete_from_kernel(names: Iterable[str]) -> None:
+    """Delete the keys of these names from the keyring of the user."""
+    from keylease.system.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls  # noqa: PLC0415
+
+    calls = Calls()
+    calls.possess()
+    for name in names:
+        serial = calls.find(name)
+        if serial is not None:
+            calls.keyctl(KEYCTL_UNLINK, serial, USER_KEYRING)
+
+
 def find_program(name: str) -> str | None:
     """Return where the program is installed beside the running Python, or None."""
     return shutil.which(name, path=sysconfig.get_path("scripts"))
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """End the program and what it started, and return when all of it has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-    # A pipe ends when the last of them has ended. What is still in it is of no use.
-    process.communicate(timeout=WAIT_SECONDS)
 
 
 class Throwaway:
@@ -143,24 +125,15 @@ class Throwaway:
         if program is None:
             msg = f"{words[0]} is not on the PATH of the throwaway home"
             raise FileNotFoundError(msg)
-        words = (program, *words[1:])
-        with subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        return run_group(
+            (program, *words[1:]),
+            stdin,
+            timeout_seconds,
             cwd=self.home,
             env=self.environment,
             encoding="utf-8",
             errors="surrogateescape",
-            process_group=None if sys.platform == "win32" else 0,
-        ) as process:
-            try:
-                out, err = process.communicate(stdin, timeout_seconds)
-            except BaseException:  # Ctrl-C too: nothing may go on to write into a home that goes
-                _end_group(process)
-                raise
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        )
 
     def vault(self) -> dict[str, Any] | None:
         """Return what `vault.json` says, or None if there is no vault."""
@@ -189,13 +162,27 @@ class Throwaway:
             RuntimeError: a key may still be in the keychain; it is named.
         """
         vault, sessions = self.vault(), self._sessions()
-        if vault is None and not sessions and not self._pinned():
-            return
         services = [] if vault is None else self._services(vault)
         keychain = "none" if vault is None else vault["keychain"]
+        in_kernel = [f"keylease:share:{session}" for session in sessions]
+        if self._pinned():
+            # The pin of the audit log outlives the log itself until the next logout.
+            in_kernel.append(self._pin())
+        if keychain == "kernel":
+            in_kernel += services
+            services = []
+        if in_kernel and sys.platform == "linux":
+            # The keyring is this user's, whatever the home: no other process is needed for it.
+            try:
+                _delete_from_kernel(in_kernel)
+            except OSError as error:
+                if keychain == "kernel":  # elsewhere there may be no keyring, and nothing in it
+                    msg = f"in the kernel may be left: {in_kernel} ({error.strerror})"
+                    raise RuntimeError(msg) from error
+        if not services:
+            return
         done = subprocess.run(
             [sys.executable, "-c", _DELETE, keychain, *services],
-            input=" ".join(sessions),
             env=self.environment,
             capture_output=True,
             text=True,
@@ -218,11 +205,15 @@ class Throwaway:
             for generation in range(1, last + 1)
         ]
 
+    def _pin(self) -> str:
+        """Return the name of the key in the kernel that pins the audit log of this home."""
+        name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
+        return f"keylease:audit-pin:{name}"
+
     def _pinned(self) -> bool:
         """Return whether the kernel has a pin of an audit log that was here."""
-        name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
         try:
-            return f"keylease:audit-pin:{name}" in Path("/proc/keys").read_text("utf-8", "replace")
+            return self._pin() in Path("/proc/keys").read_text("utf-8", "replace")
         except OSError:
             return False
 
