@@ -16,6 +16,7 @@ import pytest
 from support.kernel_keyring import require_kernel_keyring
 from support.pseudo_terminal import PseudoTerminal
 from support.requirements import require
+from support.share import part_of
 from support.throwaway import Throwaway, find_program
 from support.waiting import WAIT_SECONDS
 
@@ -204,7 +205,7 @@ def test_no_variable_of_python_changes_an_answer(used: Throwaway, trap: Path) ->
     plain = ask(used, program)
     assert QUESTIONS[program][2] in plain[1], plain
 
-    for name, value in values(trap).items():
+    for name, value in part_of(values(trap).items()):
         assert plain == ask(used, program, variables={name: value}), name
     assert [] == sprung(trap)
 
