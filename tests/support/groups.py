@@ -64,7 +64,7 @@ def run_group(
         **options,
     ) as process:
         try:
-            out, err = process.communicate(stdin, timeout_seconds)
+            out, err = process.communicate(stdin, timeout=timeout_seconds)
         except BaseException:  # Ctrl-C too: nothing may go on to write into a directory that goes
             end_group(process)
             raise
