@@ -60,8 +60,8 @@ THIRD_PARTY = {
 
 # Names of more than one class, with the modules that have them.
 SAME_NAME = {
-    # Both are the one directory of `statefile`, each on its platforms.
-    "Directory": {"statefile.posix", "statefile.windows"},
+    # The files of a directory of `statefile`, each on its platforms.
+    "Files": {"statefile.posix", "statefile.windows"},
     "Found": {"store.opened", "cli.setup.overview"},
 }
 

@@ -41,7 +41,7 @@ from keylease.audit.read.verify import verify
 from keylease.errors import AuditError, KeyleaseError
 from keylease.model import Target
 from keylease.secrets.secret import Secret
-from keylease.statefile import Directory
+from keylease.statefile.directory import Directory, Files
 from keylease.store import opened as sealed_sessions
 from keylease.system.clock import BootClock, Deadline
 
@@ -119,15 +119,15 @@ def failing(name, number, *, half=False):
 @contextlib.contextmanager
 def unopenable(number):
     """Let the system refuse to open the log's files, as it does where there is no right to."""
-    original = Directory._open_file
+    original = Files.open_file
 
     def refuse(self, name, flags):
-        if self._label == "audit":
+        if self.label == "audit":
             raise OSError(number, os.strerror(number))
         return original(self, name, flags)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Directory, "_open_file", refuse)
+        patch.setattr(Files, "open_file", refuse)
         yield
 
 
@@ -454,8 +454,8 @@ def test_a_disk_that_is_really_broken(tmp_path, call):
 
 def test_a_line_torn_at_any_offset_is_set_aside_once_and_the_chain_goes_on(rig, monkeypatch):
     """Wherever a crash cut the last line, the log goes on, says so once, and loses nothing."""
-    monkeypatch.setattr(Directory, "_sync_data", lambda *_: None)  # only the speed changes
-    monkeypatch.setattr(Directory, "_sync", lambda *_: None)
+    monkeypatch.setattr(Files, "sync_data", lambda *_: None)  # only the speed changes
+    monkeypatch.setattr(Files, "sync", lambda *_: None)
     key = audit_key(rig)
     path = log_file(rig)
     *whole, last = path.read_bytes().splitlines(keepends=True)
@@ -576,9 +576,9 @@ def test_a_wall_clock_that_ran_ahead_and_back_leaves_one_chain(rig):
 
 def test_ninety_one_days_with_a_jump_to_2099_lose_one_day(tmp_path, monkeypatch):
     """Only whole days that are really old go, over a leap day, whatever the clock did meanwhile."""
-    monkeypatch.setattr(Directory, "_sync_data", lambda *_: None)  # only the speed changes
-    monkeypatch.setattr(Directory, "_sync", lambda *_: None)
-    monkeypatch.setattr(Directory, "_sync_directory", lambda *_: None)
+    monkeypatch.setattr(Files, "sync_data", lambda *_: None)  # only the speed changes
+    monkeypatch.setattr(Files, "sync", lambda *_: None)
+    monkeypatch.setattr(Files, "sync_directory", lambda *_: None)
     place = Place(tmp_path / "keylease")
     start = calendar.timegm((2028, 1, 15, 23, 59, 50))  # the 29th of February is to come
     names = [time.strftime("%Y-%m-%d.jsonl", time.gmtime(start + n * DAY)) for n in range(93)]

@@ -10,7 +10,7 @@ import pytest
 from support.waiting import WAIT_SECONDS
 
 from keylease.errors import LockTimeoutError
-from keylease.statefile import Directory
+from keylease.statefile.directory import Directory, Files
 from keylease.system.clock import Deadline
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP and fork are those of POSIX")
@@ -78,13 +78,13 @@ def test_stopped_holder_does_not_hang_others(state, holder):
 @POSIX
 def test_a_lock_that_is_removed_each_time_is_given_up_at_the_deadline(state, place, monkeypatch):
     """Whoever removes the file over and over gets no helper to ask for it for ever."""
-    original = Directory._try_lock
+    original = Files.try_lock
 
     def try_lock(self, fd):
         (place / "lock").unlink()
         return original(self, fd)
 
-    monkeypatch.setattr(Directory, "_try_lock", try_lock)
+    monkeypatch.setattr(Files, "try_lock", try_lock)
     with (
         pytest.raises(LockTimeoutError, match="removed again and again"),
         state.lock("lock", Deadline(0.05)),
@@ -113,7 +113,7 @@ def test_holder_that_ends_hands_the_lock_on(state, holder):
 FORKER = """
 import os, sys
 from keylease.system.clock import Deadline
-from keylease.statefile import Directory
+from keylease.statefile.directory import Directory, Files
 reading, writing = os.pipe()
 with Directory.open(sys.argv[1]) as state:
     with state.lock("lock", Deadline(1)):
@@ -149,7 +149,7 @@ def test_child_of_the_holder_does_not_keep_the_lock(state, place, environment):
 CROWD = """
 import json, os, sys, time
 from keylease.system.clock import Deadline
-from keylease.statefile import Directory
+from keylease.statefile.directory import Directory, Files
 place, processes, turns, hold = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 def count(state): return int(state.read("count", 8))
 with Directory.open(place) as state:

@@ -21,7 +21,7 @@ from support.waiting import WAIT_SECONDS
 
 from keylease.errors import StateError, StateMissingError
 from keylease.statefile import Directory
-from keylease.statefile.primitives import TEMPORARY
+from keylease.statefile.descriptor import TEMPORARY
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the faults are injected into the calls of POSIX"
@@ -256,7 +256,7 @@ with Directory.open(place + "/keylease", create=True) as state:
         found = state.read(name, 1 << 20)
         result[name + " after"] = None if found is None else found == old
     result["names"] = sorted(os.listdir(place + "/keylease"))
-    os.truncate(state._path + "/appended", 0)
+    os.truncate(state._files._path + "/appended", 0)
     state.replace("replaced", b"room again")
     result["again"] = state.read("replaced", 99).decode()
 print(json.dumps(result))

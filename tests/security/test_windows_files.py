@@ -15,7 +15,8 @@ import pytest
 
 from keylease.errors import StateError, UnsafeStateError
 from keylease.statefile import Directory
-from keylease.statefile.primitives import TEMPORARY
+from keylease.statefile.descriptor import TEMPORARY
+from keylease.statefile.steps import open_existing
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="sharing rules are Windows' own")
 OLD = b"old"
@@ -148,7 +149,7 @@ def test_real_denial_is_an_error(state, place):
 
 def test_own_readers_are_in_nobodys_way(state):
     """A process that reads a session does not stop another one from ending it."""
-    fd = state._open_existing("file", os.O_RDONLY)
+    fd = open_existing(state._files, "file", os.O_RDONLY)
     try:
         assert state.remove("file")
         assert OLD == os.read(fd, 99)

@@ -7,11 +7,6 @@ the new file or no file, and at worst a temporary that `Directory.sweep` removes
 
 from __future__ import annotations
 
-import sys
-
-if sys.platform == "win32":
-    from keylease.statefile.windows import Directory
-else:
-    from keylease.statefile.posix import Directory
+from keylease.statefile.directory import Directory
 
 __all__ = ["Directory"]

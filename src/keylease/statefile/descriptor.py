@@ -7,18 +7,22 @@ can do something.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from keylease.errors import StateError, StateMissingError
+from keylease.errors import StateError, StateMissingError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Data = bytes | bytearray | memoryview
+
+TEMPORARY: Final = ".tmp-"
+"""How the name of every unfinished file begins. No reader takes such a file for a finished one."""
 
 _CHUNK: Final = 1 << 16
 # What a person can do about an error, where that is not plain from its name.
@@ -51,6 +55,12 @@ def refusal(what: str, error: OSError) -> StateError:
     return kind(msg, _ADVICE.get(error.errno or 0))
 
 
+def called(label: str, name: str = "") -> str:
+    """Return what a file is called in messages, on one line whatever its name is made of."""
+    whole = "/".join(part for part in (label, name) if part)
+    return f"state file {printable(whole)}" if whole else "the state directory"
+
+
 def let_go(fd: int) -> None:
     """Close a descriptor, whatever the system says to it."""
     # close(2) may tell of an error of an earlier write. What must be on the disk was synced before,
@@ -64,11 +74,6 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "file of unknown type")
 
 
-def printable(text: str) -> str:
-    """Return `text`, escaped if it would break the line or move the cursor."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def read_up_to(fd: int, size: int) -> bytes:
     """Return the next bytes of a file: so many, or fewer if it ends before."""
     parts = []
@@ -79,6 +84,17 @@ def read_up_to(fd: int, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def read_into(fd: int, buffer: memoryview) -> int:
+    """Read a whole file into `buffer` and return its length; if it is longer, only its length."""
+    size, length = os.fstat(fd).st_size, 0
+    if size > len(buffer):
+        return size
+    with io.FileIO(fd, closefd=False) as file:
+        while count := file.readinto(buffer[length:]):
+            length += count
+    return length
 
 
 def content_end(fd: int, in_time: Callable[[], None]) -> int:

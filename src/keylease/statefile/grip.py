@@ -15,7 +15,7 @@ from keylease.statefile.descriptor import let_go
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keylease.statefile.base import BaseDirectory
+    from keylease.statefile.directory import Directory
 
 _CLOSED: Final = -1
 
@@ -29,7 +29,7 @@ class Grip:
         fd: A descriptor of the file, also closed with the grip.
     """
 
-    def __init__(self, directory: BaseDirectory, name: str, fd: int) -> None:
+    def __init__(self, directory: Directory, name: str, fd: int) -> None:
         self._directory = directory
         self._name = name
         self._fd = fd

@@ -4,94 +4,70 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import LockTimeoutError
-from keylease.statefile.descriptor import let_go
-from keylease.statefile.primitives import Primitives
+from keylease.statefile.descriptor import called, let_go
+from keylease.statefile.steps import open_or_make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from keylease.statefile.directory import Files
     from keylease.system.clock import Deadline
 
 # The pauses between two tries for a lock, in seconds. They grow while the wait is young, so that a
 # short hold costs little and a crowd does not burn the processor; and they shrink again with age,
 # so that who has waited longest asks most often. Measured with 64 processes that take the lock
 # over and over for 5 ms each, the longest wait is 1.2 s. Without the shrinking it was 3 s, for the
-# lock is then a lottery; without the courtesy of `_acquire` 4 s; with neither 10 s.
+# lock is then a lottery; without the courtesy of `acquire` 4 s; with neither 10 s.
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.015
 _PATIENCE: Final = 0.002
 """Pause times age of an old wait, in square seconds: after 0.2 s one asks every 10 ms."""
 
 
-class Lockable(Primitives):
-    """A directory that processes lock each other out of.
+class Queue:
+    """How this process waits for the locks of one directory."""
 
-    Args:
-        path: Where it is, for advice to people.
-        label: Where it is below the state directory, for messages; empty for that one itself.
-    """
-
-    def __init__(self, path: str, label: str) -> None:
-        super().__init__(path, label)
+    def __init__(self) -> None:
         self._crowded = False
 
-    @contextmanager
-    def lock(self, name: str, deadline: Deadline) -> Iterator[None]:
-        """Hold the lock `name` while the block runs; one process at a time, one thread at a time.
-
-        The file stays for ever: who removes a lock file lets in a second holder. The system frees
-        the lock of a process that dies.
+    def acquire(self, files: Files, name: str, deadline: Deadline) -> int:
+        """Return a descriptor of the file `name` with the lock on it.
 
         Raises:
             LockTimeoutError: others held it until the deadline.
-            StateMissingError: the directory is not there any more.
-            StateError: the system refuses.
+            OSError: the system refuses.
         """
-        fd = self._acquire(name, deadline)
-        try:
-            yield
-        finally:
-            with self._doing("unlocked", name):
-                try:
-                    self._unlock(fd)
-                finally:
+        started = time.monotonic()
+        tries = 0
+        # Who had to queue the last time lets others go first. Else a process that takes the
+        # lock again and again would take it back before any sleeper woke.
+        if self._crowded:
+            time.sleep(min(_pause(tries, 0.0), deadline.remaining()))
+        while True:
+            fd, _ = open_or_make(files, name, os.O_RDWR)
+            held = False
+            try:
+                while not files.try_lock(fd):
+                    left = deadline.remaining()
+                    if left == 0:
+                        what = called(files.label, name)
+                        msg = f"{what} is held by another process for too long"
+                        raise LockTimeoutError(msg)
+                    time.sleep(min(_pause(tries, time.monotonic() - started), left))
+                    tries += 1
+                # Somebody may have removed the whole state while this process waited; a lock
+                # on a file without a name keeps nobody out.
+                held = os.fstat(fd).st_nlink != 0
+            finally:
+                if not held:
                     let_go(fd)
-
-    def _acquire(self, name: str, deadline: Deadline) -> int:
-        with self._doing("locked", name):
-            started = time.monotonic()
-            tries = 0
-            # Who had to queue the last time lets others go first. Else a process that takes the
-            # lock again and again would take it back before any sleeper woke.
-            if self._crowded:
-                time.sleep(min(_pause(tries, 0.0), deadline.remaining()))
-            while True:
-                fd, _ = self._open_or_make(name, os.O_RDWR)
-                held = False
-                try:
-                    while not self._try_lock(fd):
-                        left = deadline.remaining()
-                        if left == 0:
-                            msg = f"{self._called(name)} is held by another process for too long"
-                            raise LockTimeoutError(msg)
-                        time.sleep(min(_pause(tries, time.monotonic() - started), left))
-                        tries += 1
-                    # Somebody may have removed the whole state while this process waited; a lock
-                    # on a file without a name keeps nobody out.
-                    held = os.fstat(fd).st_nlink != 0
-                finally:
-                    if not held:
-                        let_go(fd)
-                if held:
-                    self._crowded = tries > 0
-                    return fd
-                if deadline.remaining() == 0:
-                    msg = f"{self._called(name)} is removed again and again"
-                    raise LockTimeoutError(msg, "find out who removes it")
+            if held:
+                self._crowded = tries > 0
+                return fd
+            if deadline.remaining() == 0:
+                msg = f"{called(files.label, name)} is removed again and again"
+                raise LockTimeoutError(msg, "find out who removes it")
 
 
 def _pause(tries: int, age: float) -> float:

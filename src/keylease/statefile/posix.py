@@ -16,10 +16,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.base import BaseDirectory
-from keylease.statefile.descriptor import kind_of, let_go, printable, refusal
-from keylease.statefile.primitives import TEMPORARY
+from keylease.errors import UnsafeStateError, printable
+from keylease.statefile.descriptor import TEMPORARY, called, kind_of, let_go
 
 if TYPE_CHECKING:
     from typing import Self
@@ -33,42 +31,38 @@ if sys.platform != "win32":
     _OTHERS = stat.S_IRWXG | stat.S_IRWXO
     _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
-    class Directory(BaseDirectory):
-        """A private directory, opened once and used through its descriptor."""
+    class Files:
+        """The files of one directory, reached through its descriptor.
+
+        Args:
+            fd: The descriptor, which this owns.
+            path: Where it is, for advice to people.
+            label: Where it is below the state directory, for messages; empty for that one itself.
+        """
+
+        readers_lock = True
+        """Whether a remover can wait for the readers of a file."""
 
         def __init__(self, fd: int, path: str, label: str) -> None:
-            super().__init__(path, label)
             self._fd = fd
+            self._path = path
+            self.label = label
 
         @classmethod
-        def open(cls, path: str, *, create: bool = False) -> Self:
+        def open(cls, path: str, *, create: bool) -> Self:
             """Open the state directory at the absolute `path`."""
-            if not os.path.isabs(path):
-                msg = f"the state directory needs an absolute path, not {printable(path)}"
-                raise ValueError(msg)
-            path = os.path.normpath(path)
             above, name = os.path.split(path)
-            if not name:
-                msg = "the state directory cannot be the root of the file system"
-                raise StateError(msg, "name another one in KEYLEASE_STATE_DIR")
+            parent = _open_parent(above, create=create)
             try:
-                parent = _open_parent(above, create=create)
-                try:
-                    fd = _open_in(parent, name, path, create=create)
-                finally:
-                    let_go(parent)
-            except OSError as error:
-                what = f"the state directory {printable(path)} cannot be opened"
-                raise refusal(what, error) from error
-            return cls(fd, path, "")
+                return cls(_open_in(parent, name, path, create=create), path, "")
+            finally:
+                let_go(parent)
 
-        def child(self, name: str, *, create: bool = False) -> Self:
+        def child(self, name: str, *, create: bool) -> Self:
             """Open the directory `name` in this one."""
-            self._judge_name(name)
             path = os.path.join(self._path, name)
-            with self._doing("opened", name):
-                fd = _open_in(self._fd, name, path, create=create)
-            return type(self)(fd, path, os.path.join(self._label, name))
+            fd = _open_in(self._fd, name, path, create=create)
+            return type(self)(fd, path, os.path.join(self.label, name))
 
         def close(self) -> None:
             """Let go of the directory. Doing it twice does no harm."""
@@ -76,93 +70,110 @@ if sys.platform != "win32":
             if fd >= 0:
                 let_go(fd)
 
-        def _open_file(self, name: str, flags: int) -> int:
+        def open_file(self, name: str, flags: int) -> int:
+            """Open a file in a way that follows nothing, waits for nothing and is not inherited."""
             return os.open(name, flags | _FLAGS, 0o600, dir_fd=self._fd)
 
-        def _stat(self, name: str) -> os.stat_result:
+        def stat(self, name: str) -> os.stat_result:
+            """Return what is at `name`, following nothing."""
             return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
 
-        def _judge(self, name: str, found: os.stat_result) -> None:
+        def judge(self, name: str, found: os.stat_result) -> None:
+            """Refuse a file that others can read or could have written."""
             # Twice for each file that is opened: names are put together for a refusal only.
             if not stat.S_ISREG(found.st_mode):
-                msg = f"{self._called(name)} is a {kind_of(found.st_mode)}, not a regular file"
-                raise UnsafeStateError(msg, self._removal(name))
+                msg = (
+                    f"{called(self.label, name)} is a {kind_of(found.st_mode)}, not a regular file"
+                )
+                raise UnsafeStateError(msg, self.removal(name))
             if found.st_uid != os.geteuid():
-                _refuse_owner(self._called(name), found)
+                _refuse_owner(called(self.label, name), found)
             if found.st_nlink > 1:
-                msg = f"{self._called(name)} has {found.st_nlink} names, not one"
-                raise UnsafeStateError(msg, self._removal(name))
+                msg = f"{called(self.label, name)} has {found.st_nlink} names, not one"
+                raise UnsafeStateError(msg, self.removal(name))
             if found.st_mode & _OTHERS:
-                _refuse_mode(self._called(name), os.path.join(self._path, name), found, 0o600)
+                _refuse_mode(called(self.label, name), os.path.join(self._path, name), found, 0o600)
 
-        def _is_still(self, name: str, fd: int) -> bool:
+        def is_still(self, name: str, fd: int) -> bool:
+            """Refuse a bad file, and return whether `name` is still the file that was opened."""
+            opened = os.fstat(fd)
+            self.judge(name, opened)
             # A file of the user's that was linked here for a moment has one name again when it is
-            # judged. One that has one name, and this one, is ours. Only a program of the same user
-            # could exchange it twice within these two calls.
-            found = self._stat(name)
-            self._judge(name, found)
-            return os.path.samestat(found, os.fstat(fd))
+            # judged, even within one call. One that has one name before, and one name and this one
+            # after, is ours. Only a program of the same user could exchange it twice meanwhile.
+            named = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+            self.judge(name, named)
+            return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
 
-        def _judge_name(self, name: str) -> None:
+        def judge_name(self, name: str) -> None:
+            """Refuse what is not the name of one file in this directory."""
             if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith(TEMPORARY):
                 msg = f"{name!r} is not the name of one state file"
                 raise ValueError(msg)
 
-        def _make_private(self, fd: int) -> None:
+        def make_private(self, fd: int) -> None:
+            """Undo what the umask did to a file that was just made."""
             os.fchmod(fd, 0o600)
 
-        def _move(self, old: str, new: str) -> None:
+        def move(self, old: str, new: str) -> None:
+            """Rename, in one step, over what is there."""
             os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
-        def _move_into(self, old: str, into: Self, new: str) -> None:
+        def move_into(self, old: str, into: Self, new: str) -> None:
+            """Rename, in one step, into another directory and over what is there."""
             os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=into._fd)
 
-        def _move_to_new(self, old: str, new: str) -> None:
+        def move_to_new(self, old: str, new: str) -> None:
+            """Rename, in one step, but never over what is there."""
             _rename_without_overwriting(self._fd, old, new)
 
-        def _unlink(self, name: str) -> None:
+        def unlink(self, name: str) -> None:
+            """Remove a file."""
             os.unlink(name, dir_fd=self._fd)
 
-        def _rmdir(self, name: str) -> None:
+        def rmdir(self, name: str) -> None:
+            """Remove an empty directory."""
             os.rmdir(name, dir_fd=self._fd)
 
-        def _list(self) -> list[str]:
+        def names(self) -> list[str]:
+            """Return every name in the directory."""
             return os.listdir(self._fd)
 
-        def _sync(self, fd: int) -> None:
+        def sync(self, fd: int) -> None:
+            """Return when the file is on the disk."""
             _sync(fd)
 
-        def _sync_data(self, fd: int) -> None:
+        def sync_data(self, fd: int) -> None:
+            """Return when the file's bytes and size are on the disk; its times may wait."""
             _sync_data(fd)
 
-        def _sync_directory(self) -> None:
+        def sync_directory(self) -> None:
+            """Return when the directory's names are on the disk."""
             _sync_names(self._fd)
 
-        def _try_lock(self, fd: int) -> bool:
+        def try_lock(self, fd: int) -> bool:
+            """Take the lock if it is free, and return whether it was."""
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
 
-        def _try_share(self, fd: int) -> bool:
+        def try_share(self, fd: int) -> bool:
+            """Take the lock beside other readers if no remover has it; return whether it worked."""
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
 
-        def _open_to_wait(self, name: str) -> int | None:
-            # For writing: NFS gives nobody else a lock that keeps others out.
-            with suppress(OSError, UnsafeStateError):
-                return self._open_existing(name, os.O_RDWR)
-            return None
-
-        def _unlock(self, fd: int) -> None:
+        def unlock(self, fd: int) -> None:
+            """Free the lock."""
             # Closing is not enough: a child that was forked meanwhile keeps the same lock open.
             fcntl.flock(fd, fcntl.LOCK_UN)
 
-        def _removal(self, name: str) -> str:
+        def removal(self, name: str) -> str:
+            """Return advice for a file that must go."""
             path = _quoted(os.path.join(self._path, name))
             return f"find out who put it there, then move it away: mv {path} {path}.unsafe"
 

@@ -18,10 +18,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.base import BaseDirectory
-from keylease.statefile.descriptor import kind_of, printable, refusal
-from keylease.statefile.primitives import TEMPORARY
+from keylease.errors import UnsafeStateError, printable
+from keylease.statefile.descriptor import TEMPORARY, called, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,41 +75,42 @@ if sys.platform == "win32":
         wintypes.HANDLE,
     )
 
-    class Directory(BaseDirectory):
-        """A private directory, checked once and used through its path."""
+    class Files:
+        """The files of one directory, which was checked once and is used through its path.
+
+        Args:
+            path: Where it is.
+            label: Where it is below the state directory, for messages; empty for that one itself.
+        """
+
+        readers_lock = False
+        """Whether a remover can wait for the readers of a file."""
+        # NOTE: a lock here keeps others from reading. So a remover waits for nobody, and a reader
+        # only looks whether the file is there, right before its use.
+
+        def __init__(self, path: str, label: str) -> None:
+            self._path = path
+            self.label = label
 
         @classmethod
-        def open(cls, path: str, *, create: bool = False) -> Self:
+        def open(cls, path: str, *, create: bool) -> Self:
             """Open the state directory at the absolute `path`."""
-            if not os.path.isabs(path):
-                msg = f"the state directory needs an absolute path, not {printable(path)}"
-                raise ValueError(msg)
-            path = os.path.normpath(path)
-            above, name = os.path.split(path)
-            if not name:
-                msg = "the state directory cannot be the root of a drive"
-                raise StateError(msg, "name another one in KEYLEASE_STATE_DIR")
-            try:
-                if create:
-                    os.makedirs(above, exist_ok=True)
-                _open_directory(path, create=create)
-            except OSError as error:
-                what = f"the state directory {printable(path)} cannot be opened"
-                raise refusal(what, error) from error
+            if create:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            _open_directory(path, create=create)
             return cls(path, "")
 
-        def child(self, name: str, *, create: bool = False) -> Self:
+        def child(self, name: str, *, create: bool) -> Self:
             """Open the directory `name` in this one."""
-            self._judge_name(name)
-            path = os.path.join(self._path, name)
-            with self._doing("opened", name):
-                _open_directory(path, create=create)
-            return type(self)(path, "/".join(part for part in (self._label, name) if part))
+            path = self._at(name)
+            _open_directory(path, create=create)
+            return type(self)(path, "/".join(part for part in (self.label, name) if part))
 
         def close(self) -> None:
             """Do nothing: no handle is kept, or nobody could remove the directory."""
 
-        def _open_file(self, name: str, flags: int) -> int:
+        def open_file(self, name: str, flags: int) -> int:
+            """Open a file in a way that follows nothing, waits for nothing and is not inherited."""
             path = self._at(name)
 
             def attempt() -> int:
@@ -120,27 +119,32 @@ if sys.platform == "win32":
                 except PermissionError:
                     # A file that is being removed is denied for a moment, a directory for ever.
                     with suppress(OSError):
-                        self._judge(name, os.lstat(path))
+                        self.judge(name, os.lstat(path))
                     raise
 
             return _patiently(attempt)
 
-        def _stat(self, name: str) -> os.stat_result:
+        def stat(self, name: str) -> os.stat_result:
+            """Return what is at `name`, following nothing."""
             return os.lstat(self._at(name))
 
-        def _judge(self, name: str, found: os.stat_result) -> None:
+        def judge(self, name: str, found: os.stat_result) -> None:
+            """Refuse a file that others can read or could have written."""
             if _is_reparse_point(found) or not stat.S_ISREG(found.st_mode):
-                msg = f"{self._called(name)} is a {_kind(found)}, not a regular file"
-                raise UnsafeStateError(msg, self._removal(name))
+                msg = f"{called(self.label, name)} is a {_kind(found)}, not a regular file"
+                raise UnsafeStateError(msg, self.removal(name))
             if found.st_nlink > 1:
-                msg = f"{self._called(name)} has {found.st_nlink} names, not one"
-                raise UnsafeStateError(msg, self._removal(name))
+                msg = f"{called(self.label, name)} has {found.st_nlink} names, not one"
+                raise UnsafeStateError(msg, self.removal(name))
 
-        def _is_still(self, name: str, fd: int) -> bool:  # noqa: ARG002 - the other platform's
+        def is_still(self, name: str, fd: int) -> bool:
+            """Refuse a bad file, and return whether `name` is still the file that was opened."""
             # A link was not followed. That the file had another name for a moment goes undetected.
+            self.judge(name, os.fstat(fd))
             return True
 
-        def _judge_name(self, name: str) -> None:
+        def judge_name(self, name: str) -> None:
+            """Refuse what is not the name of one file in this directory."""
             if (
                 not _FORBIDDEN.isdisjoint(name)
                 or name[-1:] in ("", ".", " ")
@@ -150,38 +154,47 @@ if sys.platform == "win32":
                 msg = f"{name!r} is not the name of one state file"
                 raise ValueError(msg)
 
-        def _make_private(self, fd: int) -> None:
+        def make_private(self, fd: int) -> None:
             """Do nothing: the access list is inherited from the directory."""
 
-        def _move(self, old: str, new: str) -> None:
+        def move(self, old: str, new: str) -> None:
+            """Rename, in one step, over what is there."""
             _patiently(lambda: os.replace(self._at(old), self._at(new)))
 
-        def _move_into(self, old: str, into: Self, new: str) -> None:
+        def move_into(self, old: str, into: Self, new: str) -> None:
+            """Rename, in one step, into another directory and over what is there."""
             _patiently(lambda: os.replace(self._at(old), into._at(new)))
 
-        def _move_to_new(self, old: str, new: str) -> None:
+        def move_to_new(self, old: str, new: str) -> None:
+            """Rename, in one step, but never over what is there."""
             # os.rename: "On Windows, if dst exists a FileExistsError is always raised".
             _patiently(lambda: os.rename(self._at(old), self._at(new)))
 
-        def _unlink(self, name: str) -> None:
+        def unlink(self, name: str) -> None:
+            """Remove a file."""
             _patiently(lambda: os.unlink(self._at(name)))
 
-        def _rmdir(self, name: str) -> None:
+        def rmdir(self, name: str) -> None:
+            """Remove an empty directory."""
             _patiently(lambda: os.rmdir(self._at(name)))
 
-        def _list(self) -> list[str]:
+        def names(self) -> list[str]:
+            """Return every name in the directory."""
             return os.listdir(self._path)
 
-        def _sync(self, fd: int) -> None:
+        def sync(self, fd: int) -> None:
+            """Return when the file is on the disk."""
             os.fsync(fd)
 
-        def _sync_data(self, fd: int) -> None:
+        def sync_data(self, fd: int) -> None:
+            """Return when the file's bytes and size are on the disk; its times may wait."""
             os.fsync(fd)
 
-        def _sync_directory(self) -> None:
+        def sync_directory(self) -> None:
             """Do nothing: Windows has no such call."""
 
-        def _try_lock(self, fd: int) -> bool:
+        def try_lock(self, fd: int) -> bool:
+            """Take the lock if it is free, and return whether it was."""
             # The byte need not exist; nobody ever reads or writes this file. msvcrt.locking would
             # do the same, but what it raises depends on the C library.
             if _LockFile(msvcrt.get_osfhandle(fd), 0, 0, 1, 0):
@@ -191,19 +204,17 @@ if sys.platform == "win32":
                 return False
             raise ctypes.WinError(code)
 
-        def _try_share(self, fd: int) -> bool:  # noqa: ARG002 - the other platform's
-            # NOTE: a lock here keeps others from reading. So a remover waits for nobody, and a
-            # reader only looks whether the file is there, right before its use.
+        def try_share(self, fd: int) -> bool:  # noqa: ARG002 - the other platform's
+            """Return that the lock beside other readers is as good as taken."""
             return True
 
-        def _open_to_wait(self, name: str) -> int | None:  # noqa: ARG002 - the other platform's
-            return None
-
-        def _unlock(self, fd: int) -> None:
+        def unlock(self, fd: int) -> None:
+            """Free the lock."""
             if not _UnlockFile(msvcrt.get_osfhandle(fd), 0, 0, 1, 0):
                 raise ctypes.WinError(ctypes.get_last_error())
 
-        def _removal(self, name: str) -> str:
+        def removal(self, name: str) -> str:
+            """Return advice for a file that must go."""
             return f'find out who put it there, then move it away: "{printable(self._at(name))}"'
 
         def _at(self, name: str) -> str:

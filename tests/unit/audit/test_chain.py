@@ -11,7 +11,7 @@ from keylease.audit.events import Entry
 from keylease.audit.line import digest
 from keylease.errors import AuditError, StateError
 from keylease.secrets.secret import Secret
-from keylease.statefile import Directory
+from keylease.statefile.directory import Directory, Files
 
 DAY = 86_400
 RELEASED = "session.released"
@@ -234,14 +234,14 @@ def test_lines_of_the_day_before_are_on_the_disk_with_the_first_of_the_next(plac
     place.end()
     place.clock.advance(DAY)
     synced = []
-    original = Directory._sync_data
+    original = Files.sync_data
 
     def spy(self, fd):
         synced.append(fd)
         return original(self, fd)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Directory, "_sync_data", spy)
+        patch.setattr(Files, "sync_data", spy)
         place.end()
 
     assert 2 == len(synced), "the file that is left, and the new one"

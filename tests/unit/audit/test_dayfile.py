@@ -11,7 +11,7 @@ from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog
 from keylease.errors import AuditError, StateError
 from keylease.secrets.secret import Secret
-from keylease.statefile import Directory, primitives
+from keylease.statefile.directory import Directory, Files
 from keylease.system.clock import Deadline
 
 MIB = 1 << 20
@@ -58,14 +58,14 @@ def reads(monkeypatch):
 def syncs(monkeypatch):
     """Return a list that grows by one each time that something waits for the disk."""
     seen = []
-    for name in ("_sync", "_sync_data", "_sync_directory"):
-        original = getattr(Directory, name)
+    for name in ("sync", "sync_data", "sync_directory"):
+        original = getattr(Files, name)
 
         def sync(self, *fd, original=original):
             seen.append(1)
             return original(self, *fd)
 
-        monkeypatch.setattr(Directory, name, sync)
+        monkeypatch.setattr(Files, name, sync)
     return seen
 
 
@@ -241,13 +241,13 @@ def test_files_that_are_not_keyleases_cost_nothing(place, monkeypatch):
     for number in range(1000):
         (place.audit / f"{number}.txt").touch()
     (place.audit / "head").unlink()
-    opened, original = [], primitives.Primitives._open_existing
+    opened, original = [], Files.open_file
 
-    def open_existing(self, name, flags):
+    def open_file(self, name, flags):
         opened.append(name)
         return original(self, name, flags)
 
-    monkeypatch.setattr(primitives.Primitives, "_open_existing", open_existing)
+    monkeypatch.setattr(Files, "open_file", open_file)
     write(place, 100)
 
     assert set() == {name for name in opened if name.endswith(".txt")}

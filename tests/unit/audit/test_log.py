@@ -15,7 +15,7 @@ from keylease.audit.line import digest, key_id
 from keylease.audit.log import LONGEST_NAME, Configured
 from keylease.errors import AuditError, LockTimeoutError, StateError
 from keylease.secrets.secret import Secret
-from keylease.statefile import Directory
+from keylease.statefile.directory import Directory, Files
 from keylease.system.clock import Deadline
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
@@ -350,7 +350,7 @@ def test_the_place_for_the_count_is_there_before_it_is_needed(place):
 def test_the_first_line_of_a_day_brings_the_files_name_to_the_disk(place, monkeypatch):
     """A power cut after a release does not take the whole day's file with it."""
     synced = []
-    monkeypatch.setattr(Directory, "_sync_directory", lambda self: synced.append(self._label))
+    monkeypatch.setattr(Files, "sync_directory", lambda self: synced.append(self.label))
     place.log().log_or_gap(Entry("session.refused", "refused", "not_found"), place.clock.now())
     assert "audit" in synced
 
@@ -363,7 +363,7 @@ def test_a_release_is_on_the_disk_on_return(place, monkeypatch):
     """The line is synced before anything is handed out; an end does not wait for the disk."""
     place.write()
     synced = []
-    monkeypatch.setattr(Directory, "_sync_data", lambda _self, fd: synced.append(fd))
+    monkeypatch.setattr(Files, "sync_data", lambda _self, fd: synced.append(fd))
     place.log().log_or_gap(Entry("session.ended", "ok", "idle"), place.clock.now())
     assert [] == synced
 

@@ -14,7 +14,7 @@ from keylease.audit.line import digest, key_id
 from keylease.audit.log import AuditLog
 from keylease.audit.witness import EVERY, Nobody, SystemLog, checkpoint, parse
 from keylease.secrets.secret import Secret
-from keylease.statefile import Directory
+from keylease.statefile.directory import Files
 from keylease.system.clock import Deadline
 
 SECRET = Secret(KEY)
@@ -84,7 +84,7 @@ def test_what_was_told_is_on_the_disk(place, monkeypatch):
     """No power cut makes the system log accuse somebody."""
     place.write()
     synced = []
-    monkeypatch.setattr(Directory, "_sync_data", lambda _self, fd: synced.append(fd))
+    monkeypatch.setattr(Files, "sync_data", lambda _self, fd: synced.append(fd))
     place.log().log_or_gap(Entry("vault.revoked"), place.clock.now())
 
     assert 1 == len(synced)

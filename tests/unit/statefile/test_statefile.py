@@ -15,7 +15,7 @@ from support.waiting import WAIT_SECONDS
 
 from keylease.errors import LockTimeoutError, StateError, StateMissingError, UnsafeStateError
 from keylease.statefile import Directory
-from keylease.statefile.primitives import TEMPORARY
+from keylease.statefile.descriptor import TEMPORARY
 from keylease.system.clock import Deadline
 
 POSIX = pytest.mark.skipif(
@@ -573,20 +573,20 @@ def test_file_is_no_child(state):
 
 @POSIX
 @pytest.mark.parametrize(
-    ("method", "outcome", "operation"),
+    ("called", "outcome", "operation"),
     [
-        ("_is_still", {"return_value": False}, lambda state: state.read("file", 9)),
+        ("posix.Files.is_still", {"return_value": False}, lambda state: state.read("file", 9)),
         (
-            "_open_new",
+            "steps.open_new",
             {"side_effect": FileExistsError},
             lambda state: state.append("new", b"", sync=False),
         ),
     ],
 )
-def test_file_that_never_stands_still_is_given_up(state, mocker, method, outcome, operation):
+def test_file_that_never_stands_still_is_given_up(state, mocker, called, outcome, operation):
     """A file that is exchanged all the time cannot keep a request busy for ever."""
     state.create("file", b"data")
-    mocker.patch.object(state, method, **outcome)
+    mocker.patch(f"keylease.statefile.{called}", **outcome)
     before = listed(DESCRIPTORS) if DESCRIPTORS.is_dir() else None
 
     with pytest.raises(StateError, match="temporarily unavailable"):
@@ -655,7 +655,7 @@ def test_lock_waits_for_its_turn(state, mocker):
     order = []
     inside = threading.Event()
     refused = threading.Event()
-    try_lock = state._try_lock
+    try_lock = state._files.try_lock
 
     def notice(fd):
         locked = try_lock(fd)
@@ -669,7 +669,7 @@ def test_lock_waits_for_its_turn(state, mocker):
             assert refused.wait(5)
             order.append("first")
 
-    mocker.patch.object(state, "_try_lock", side_effect=notice)
+    mocker.patch.object(state._files, "try_lock", side_effect=notice)
     thread = threading.Thread(target=hold)
     thread.start()
     assert inside.wait(5)
@@ -683,8 +683,8 @@ def test_lock_waits_for_its_turn(state, mocker):
 def test_who_had_to_queue_lets_others_go_first(state, mocker):
     """A process that needs the lock again at once does not take it from under those who wait."""
     answers = iter([False, True])
-    mocker.patch.object(state, "_try_lock", side_effect=lambda _fd: next(answers, True))
-    mocker.patch.object(state, "_unlock")
+    mocker.patch.object(state._files, "try_lock", side_effect=lambda _fd: next(answers, True))
+    mocker.patch.object(state._files, "unlock")
     sleep = mocker.patch("keylease.statefile.lock.time.sleep")
 
     pauses = []
@@ -698,18 +698,18 @@ def test_who_had_to_queue_lets_others_go_first(state, mocker):
 @POSIX
 def test_lock_whose_file_was_removed_is_taken_anew(state, place, mocker):
     """Somebody who deletes the state while a process waits does not let two in at once."""
-    try_lock = state._try_lock
+    try_lock = state._files.try_lock
     removals = iter([(place / "lock").unlink, lambda: None])
 
     def remove_first(fd):
         next(removals)()
         return try_lock(fd)
 
-    mocker.patch.object(state, "_try_lock", side_effect=remove_first)
+    mocker.patch.object(state._files, "try_lock", side_effect=remove_first)
 
     with state.lock("lock", Deadline(1)), (place / "lock").open("rb") as file:
         mocker.stopall()
-        assert not state._try_lock(file.fileno()), "the lock is on a file without a name"
+        assert not state._files.try_lock(file.fileno()), "the lock is on a file without a name"
 
 
 def test_modules_are_light():

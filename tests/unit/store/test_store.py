@@ -7,7 +7,7 @@ from support.rig import EXAMPLE
 from support.sealed import Place
 
 from keylease.errors import LockTimeoutError
-from keylease.statefile.primitives import TEMPORARY
+from keylease.statefile.descriptor import TEMPORARY
 from keylease.store.buckets import LONGEST_SEALED
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are those of POSIX")

@@ -1,44 +1,55 @@
 """What a private directory does, whatever the platform underneath.
 
-The operations are here, and the steps that they share in `primitives`; how a platform opens,
-checks, moves and locks is in `posix` and `windows`. An error names the file as it is called below
-the state directory.
+The operations are here, and the steps that they share in `steps`. How a platform opens, checks,
+moves and locks is in `posix` and `windows`: each has a class `Files` with the same methods. An
+error names the file as it is called below the state directory.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
+import sys
 import time
-from abc import abstractmethod
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
-from keylease.errors import StateError, UnsafeStateError
-from keylease.statefile.descriptor import content_end, let_go, read_up_to, write_all
+from keylease.errors import StateError, UnsafeStateError, printable
+from keylease.statefile import descriptor, steps
+from keylease.statefile.descriptor import TEMPORARY, called, let_go, refusal, write_all
 from keylease.statefile.grip import Grip, Reader, is_named
-from keylease.statefile.lock import Lockable
-from keylease.statefile.primitives import TEMPORARY
+from keylease.statefile.lock import Queue
+
+if sys.platform == "win32":
+    from keylease.statefile.windows import Files
+else:
+    from keylease.statefile.posix import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from keylease.statefile.descriptor import Data
+    from keylease.system.clock import Deadline
+
+__all__ = ["Directory", "Files"]
+
+_T = TypeVar("_T")
 
 
-class BaseDirectory(Lockable):
+class Directory:
     """A private directory, opened once.
 
     Args:
-        path: Where it is, for advice to people.
-        label: Where it is below the state directory, for messages; empty for that one itself.
+        files: The platform's way to its files, which this owns.
     """
 
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._queue = Queue()
+
     @classmethod
-    @abstractmethod
     def open(cls, path: str, *, create: bool = False) -> Self:
         """Open the state directory at the absolute `path`.
 
@@ -49,14 +60,30 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could read, replace or have made it.
             StateError: the system refuses.
         """
+        if not os.path.isabs(path):
+            msg = f"the state directory needs an absolute path, not {printable(path)}"
+            raise ValueError(msg)
+        path = os.path.normpath(path)
+        if not os.path.basename(path):
+            msg = "the state directory cannot be the root of the file system"
+            raise StateError(msg, "name another one in KEYLEASE_STATE_DIR")
+        try:
+            return cls(Files.open(path, create=create))
+        except OSError as error:
+            what = f"the state directory {printable(path)} cannot be opened"
+            raise refusal(what, error) from error
 
-    @abstractmethod
     def child(self, name: str, *, create: bool = False) -> Self:
         """Open the directory `name` in this one. As `open` otherwise."""
+        self._files.judge_name(name)
+        try:
+            return type(self)(self._files.child(name, create=create))
+        except OSError as error:
+            raise self._refusal(name, "opened", error) from error
 
-    @abstractmethod
     def close(self) -> None:
         """Let go of the directory. Doing it twice does no harm."""
+        self._files.close()
 
     def names(self) -> list[str]:
         """Return the names in the directory, without unfinished files, in no order.
@@ -65,7 +92,7 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("listed"):
-            return [name for name in self._list() if not name.startswith(TEMPORARY)]
+            return [name for name in self._files.names() if not name.startswith(TEMPORARY)]
 
     def read(self, name: str, limit: int) -> bytes | None:
         """Return the whole file, or `None` if it is not there.
@@ -74,17 +101,9 @@ class BaseDirectory(Lockable):
             UnsafeStateError: it has more than `limit` bytes, or others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return None
-            try:
-                data = read_up_to(fd, limit + 1)
-            finally:
-                let_go(fd)
-        if len(data) > limit:
-            msg = f"{self._called(name)} has more than the {limit} bytes that it can have"
-            raise UnsafeStateError(msg, self._removal(name))
+        data = self._read(name, lambda fd: descriptor.read_up_to(fd, limit + 1))
+        if data is not None and len(data) > limit:
+            raise self._too_long(name, limit)
         return data
 
     def read_into(self, name: str, buffer: memoryview) -> int | None:
@@ -96,17 +115,9 @@ class BaseDirectory(Lockable):
             UnsafeStateError: it has more bytes than that, or others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return None
-            with io.FileIO(fd) as file:
-                size, length = os.fstat(fd).st_size, 0
-                while size <= len(buffer) and (count := file.readinto(buffer[length:])):
-                    length += count
-        if size > len(buffer):
-            msg = f"{self._called(name)} has more than the {len(buffer)} bytes that it can have"
-            raise UnsafeStateError(msg, self._removal(name))
+        length = self._read(name, lambda fd: descriptor.read_into(fd, buffer))
+        if length is not None and length > len(buffer):
+            raise self._too_long(name, len(buffer))
         return length
 
     def read_start(self, name: str, size: int) -> bytes | None:
@@ -116,7 +127,7 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        return self._read_part(name, size, lambda _: 0)
+        return self._read(name, lambda fd: descriptor.read_up_to(fd, size))
 
     def read_tail(self, name: str, size: int, *, end: int | None = None) -> bytes | None:
         """Return the last `size` bytes of the file, or all if it has fewer; `None` as for `read`.
@@ -130,9 +141,13 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        if end is not None:
-            return self._read_part(name, min(size, end), lambda _: max(0, end - size))
-        return self._read_part(name, size, lambda fd: max(0, os.fstat(fd).st_size - size))
+
+        def read(fd: int) -> bytes:
+            last = os.fstat(fd).st_size if end is None else end
+            start = os.lseek(fd, max(0, last - size), os.SEEK_SET)
+            return descriptor.read_up_to(fd, last - start)
+
+        return self._read(name, read)
 
     def content_end(self, name: str, in_time: Callable[[], None]) -> int:
         """Return the place from which on the file has only zeros: its size if it has none.
@@ -145,14 +160,7 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return 0
-            try:
-                return content_end(fd, in_time)
-            finally:
-                let_go(fd)
+        return self._read(name, lambda fd: descriptor.content_end(fd, in_time)) or 0
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or `None` if it is not there.
@@ -161,14 +169,7 @@ class BaseDirectory(Lockable):
             UnsafeStateError: others could have written it.
             StateError: the system refuses.
         """
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
-            if fd is None:
-                return None
-            try:
-                return os.fstat(fd).st_size
-            finally:
-                let_go(fd)
+        return self._read(name, lambda fd: os.fstat(fd).st_size)
 
     def create(self, name: str, data: Data) -> None:
         """Make the file `name`, whole and on the disk, or not at all.
@@ -178,12 +179,12 @@ class BaseDirectory(Lockable):
             StateMissingError: the directory is not there any more.
         """
         with self._doing("created", name):
-            self._put(name, data, self._move_to_new)
+            steps.put(self._files, name, data, self._files.move_to_new)
             try:
-                self._sync_directory()
+                self._files.sync_directory()
             except OSError:
                 # The caller will act as if nothing was made, so nothing must be found later.
-                self._discard(name)
+                steps.discard(self._files, name)
                 raise
 
     def replace(self, name: str, data: Data, *, zeros: int = 0) -> None:
@@ -203,11 +204,11 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("written", name):
-            self._judge_name(name)
+            self._files.judge_name(name)
             with suppress(FileNotFoundError):
-                self._judge(name, self._stat(name))
-            self._put(name, data, self._move, zeros=zeros)
-            self._sync_directory()
+                self._files.judge(name, self._files.stat(name))
+            steps.put(self._files, name, data, self._files.move, zeros=zeros)
+            self._files.sync_directory()
 
     def rewrite(self, name: str, data: Data) -> None:
         """Overwrite a small file of fixed size in place, in one write that may still be lost.
@@ -221,15 +222,15 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("written", name):
-            fd = self._open_if_there(name, os.O_WRONLY)
+            fd = steps.open_if_there(self._files, name, os.O_WRONLY)
             if fd is None:
-                self._put(name, data, self._move, sync=False)
+                steps.put(self._files, name, data, self._files.move, sync=False)
                 return
             try:
                 excess = os.fstat(fd).st_size > len(data)
                 written = os.write(fd, data)
                 if written < len(data):
-                    self._write_rest(name, fd, memoryview(data)[written:])
+                    steps.write_rest(self._files, name, fd, memoryview(data)[written:])
                 if excess:
                     os.ftruncate(fd, len(data))
             finally:
@@ -252,16 +253,16 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("written", name):
-            fd, made = self._open_or_make(name, os.O_WRONLY | os.O_APPEND)
+            fd, made = steps.open_or_make(self._files, name, os.O_WRONLY | os.O_APPEND)
             done = False
             try:
                 before = os.fstat(fd).st_size
                 try:
                     write_all(fd, data)
                     if sync:
-                        self._sync_data(fd)
+                        self._files.sync_data(fd)
                         if made:
-                            self._sync_directory()
+                            self._files.sync_directory()
                     done = True
                 finally:
                     if not done:
@@ -269,7 +270,7 @@ class BaseDirectory(Lockable):
             finally:
                 let_go(fd)
                 if made and not done:
-                    self._discard(name)
+                    steps.discard(self._files, name)
 
     def truncate(self, name: str, size: int) -> None:
         """Cut the file to its first `size` bytes, on the disk.
@@ -280,13 +281,13 @@ class BaseDirectory(Lockable):
             StateError: it is shorter than that, or the system refuses.
         """
         with self._doing("cut", name):
-            fd = self._open_existing(name, os.O_WRONLY)
+            fd = steps.open_existing(self._files, name, os.O_WRONLY)
             try:
                 if os.fstat(fd).st_size < size:
                     msg = f"{self._called(name)} is shorter than the {size} bytes to keep"
                     raise StateError(msg)
                 os.ftruncate(fd, size)
-                self._sync_data(fd)
+                self._files.sync_data(fd)
             finally:
                 let_go(fd)
 
@@ -299,9 +300,9 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("removed", name):
-            self._judge_name(name)
+            self._files.judge_name(name)
             try:
-                self._unlink(name)
+                self._files.unlink(name)
             except FileNotFoundError:
                 return False
             return True
@@ -314,7 +315,7 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("opened", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
+            fd = steps.open_if_there(self._files, name, os.O_RDONLY)
         return None if fd is None else Grip(self, name, fd)
 
     def holds(self, name: str, fd: int) -> bool:
@@ -325,7 +326,7 @@ class BaseDirectory(Lockable):
         """
         with self._doing("locked", name):
             try:
-                return self._try_share(fd) and is_named(self._stat(name), fd)
+                return self._files.try_share(fd) and is_named(self._files.stat(name), fd)
             except FileNotFoundError:
                 return False
 
@@ -336,13 +337,13 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("removed", name):
-            self._judge_name(name)
-            fd = self._open_to_wait(name)
-            reader = None if fd is None else Reader(fd, self._try_lock)
+            self._files.judge_name(name)
+            fd = steps.open_to_wait(self._files, name)
+            reader = None if fd is None else Reader(fd, self._files.try_lock)
             removed = False
             try:
                 with suppress(FileNotFoundError):
-                    self._unlink(name)
+                    self._files.unlink(name)
                 removed = True
             finally:
                 if reader is not None and not removed:
@@ -358,10 +359,10 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("moved", name):
-            self._judge_name(name)
-            into._judge_name(new)
+            self._files.judge_name(name)
+            into._files.judge_name(new)
             try:
-                self._move_into(name, into, new)
+                self._files.move_into(name, into._files, new)
             except FileNotFoundError:
                 return False
             return True
@@ -373,9 +374,9 @@ class BaseDirectory(Lockable):
             StateError: the system refuses.
         """
         with self._doing("removed", name):
-            self._judge_name(name)
+            self._files.judge_name(name)
             try:
-                self._rmdir(name)
+                self._files.rmdir(name)
             except FileNotFoundError:
                 return False
             except OSError as error:
@@ -397,14 +398,40 @@ class BaseDirectory(Lockable):
         swept = 0
         with self._doing("swept"):
             now = time.time()
-            for name in self._list():
+            for name in self._files.names():
                 if not name.startswith(TEMPORARY):
                     continue
                 with suppress(FileNotFoundError):
-                    if abs(now - self._stat(name).st_mtime) > older_than_seconds:
-                        self._unlink(name)
+                    if abs(now - self._files.stat(name).st_mtime) > older_than_seconds:
+                        self._files.unlink(name)
                         swept += 1
         return swept
+
+    @contextmanager
+    def lock(self, name: str, deadline: Deadline) -> Iterator[None]:
+        """Hold the lock `name` while the block runs; one process at a time, one thread at a time.
+
+        The file stays for ever: who removes a lock file lets in a second holder. The system frees
+        the lock of a process that dies.
+
+        Raises:
+            LockTimeoutError: others held it until the deadline.
+            StateMissingError: the directory is not there any more.
+            StateError: the system refuses.
+        """
+        try:
+            fd = self._queue.acquire(self._files, name, deadline)
+        except OSError as error:
+            raise self._refusal(name, "locked", error) from error
+        try:
+            yield
+        finally:
+            try:
+                self._files.unlock(fd)
+            except OSError as error:
+                raise self._refusal(name, "unlocked", error) from error
+            finally:
+                let_go(fd)
 
     def __enter__(self) -> Self:
         """Return the directory; it is closed when the block is left."""
@@ -419,13 +446,33 @@ class BaseDirectory(Lockable):
         """Close, whatever happened."""
         self.close()
 
-    def _read_part(self, name: str, size: int, start: Callable[[int], int]) -> bytes | None:
-        with self._doing("read", name):
-            fd = self._open_if_there(name, os.O_RDONLY)
+    def _read(self, name: str, read: Callable[[int], _T]) -> _T | None:
+        """Return what `read` returns of the open file, or `None` if the file is not there."""
+        try:
+            fd = steps.open_if_there(self._files, name, os.O_RDONLY)
             if fd is None:
                 return None
             try:
-                os.lseek(fd, start(fd), os.SEEK_SET)
-                return read_up_to(fd, size)
+                return read(fd)
             finally:
                 let_go(fd)
+        except OSError as error:
+            raise self._refusal(name, "read", error) from error
+
+    def _too_long(self, name: str, limit: int) -> UnsafeStateError:
+        msg = f"{self._called(name)} has more than the {limit} bytes that it can have"
+        return UnsafeStateError(msg, self._files.removal(name))
+
+    def _called(self, name: str) -> str:
+        return called(self._files.label, name)
+
+    def _refusal(self, name: str, done: str, error: OSError) -> StateError:
+        return refusal(f"{self._called(name)} cannot be {done}", error)
+
+    @contextmanager
+    def _doing(self, done: str, name: str = "") -> Iterator[None]:
+        """Turn the system's errors into ours."""
+        try:
+            yield
+        except OSError as error:
+            raise self._refusal(name, done, error) from error
