@@ -131,6 +131,19 @@ def test_destroyed_share_is_gone(shares: ShareStore, session: str) -> None:
     assert not is_found(shares, session)
 
 
+def test_share_that_dies_after_it_was_read_can_still_be_prolonged(
+    shares: ShareStore, session: str
+) -> None:
+    """Another process ends the session between the two: that is no error, and revives nothing."""
+    shares.create(session, 60)
+    shares.read(session)
+
+    shares.destroy(session)
+    shares.prolong(session, 60)
+
+    assert not is_found(shares, session)
+
+
 def test_share_that_never_was_is_absent(shares: ShareStore, session: str) -> None:
     """A session of another boot has no share, and nothing breaks."""
     other = random_bytes(16).hex()

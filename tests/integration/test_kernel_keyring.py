@@ -170,8 +170,23 @@ def test_a_key_of_every_session_is_found_here(store, item, session):
     assert absent(store, item)
 
 
+@pytest.mark.parametrize("session", SESSIONS.values(), ids=SESSIONS)
+def test_a_key_whose_maker_died_before_it_set_the_rights_is_found(item, session):
+    """What only its possessor may read is possessed for it: the process links the user keyring."""
+    subprocess.run(
+        ["keyctl", "padd", "user", item.service, "@u"],
+        input=KEY,
+        capture_output=True,
+        check=True,
+        timeout=20,
+    )
+    assert "3f010000" == keyctl("rdescribe", serial(item)).split(";")[3]
+
+    assert "found" == ask("read", item, *session)
+
+
 def test_a_thread_that_was_started_before_finds_it(store, item):
-    """A thread has its own possession of the keyring; each call sees to it."""
+    """What another thread did to be allowed to read, this one has to do again, and does."""
     store.add(item, Secret(KEY))
     go, found = threading.Event(), []
 
@@ -415,18 +430,18 @@ def test_a_refused_call_is_never_absent(store, item, operation, error):
 
 @pytest.mark.parametrize("error", ["ENOKEY", "EKEYEXPIRED", "EKEYREVOKED"])
 def test_a_key_that_goes_between_search_and_read_is_absent(store, item, error):
-    """keyctl is called three times: to link, to search and to read."""
+    """keyctl is called twice: to search and to read."""
     store.add(item, Secret(KEY))
-    wrapper = inject("keyctl", f"{error}:when=3")
+    wrapper = inject("keyctl", f"{error}:when=2")
 
     assert "absent" == ask("read", item, *wrapper)
 
 
 def test_a_key_that_is_still_there_was_not_deleted(store, item):
-    """A kernel that says yes and keeps the key is not believed. The third call is the deletion."""
+    """A kernel that says yes and keeps the key is not believed. The second call is the deletion."""
     store.add(item, Secret(KEY))
     require_strace()
-    wrapper = ["strace", "-f", "-o", os.devnull, "-e", "inject=keyctl:retval=0:when=3"]
+    wrapper = ["strace", "-f", "-o", os.devnull, "-e", "inject=keyctl:retval=0:when=2"]
 
     said = ask("delete", item, *wrapper)
 

@@ -99,7 +99,7 @@ class RuntimeDirPin:
 
 
 if sys.platform == "linux":
-    from keylease.system.keyctl import KEYCTL_SETPERM, KEYCTL_UNLINK, PERMISSIONS, USER_KEYRING
+    from keylease.system.keyctl import KEYCTL_INVALIDATE, KEYCTL_SETPERM, PERMISSIONS, USER_KEYRING
 
     class KernelPin:
         """The pin in the kernel's user keyring, without a time-out.
@@ -113,11 +113,14 @@ if sys.platform == "linux":
             self._name = f"keylease:audit-pin:{name}"
             self._open = calls
             self._calls: Calls | None = None
+            self._serial: int | None = None
 
         def read(self) -> bytes | None:
             """Return what the key holds."""
             try:
-                found = self._possessed().read(self._name, HEAD_BYTES)
+                calls = self._kernel()
+                self._serial = serial = calls.find(self._name)
+                found = None if serial is None else calls.read_serial(serial, HEAD_BYTES)
             except (OSError, ValueError):
                 return None
             return None if found is None else bytes(found.reveal())
@@ -125,7 +128,10 @@ if sys.platform == "linux":
         def write(self, data: bytes) -> bool:
             """Update the key, or add it."""
             try:
-                calls = self._possessed()
+                calls = self._kernel()
+                serial, self._serial = self._serial, None
+                if serial is not None and calls.update(serial, bytearray(data)):
+                    return True
                 # add_key(2): a key of that name in that keyring is updated, and keeps the rest.
                 is_new = calls.find(self._name) is None
                 serial = calls.add(self._name, bytearray(data), USER_KEYRING)
@@ -138,14 +144,14 @@ if sys.platform == "linux":
         def remove(self) -> None:
             """Take the key away, if it is there. The kernel would keep it until the next start."""
             with suppress(OSError):
-                serial = self._possessed().find(self._name)
+                serial = self._kernel().find(self._name)
                 if serial is not None:
-                    self._possessed().keyctl(KEYCTL_UNLINK, serial, USER_KEYRING)
+                    # keyctl_invalidate(3): no process finds it any more. A key that is unlinked can
+                    # still be updated for a moment.
+                    self._kernel().keyctl(KEYCTL_INVALIDATE, serial)
 
-        def _possessed(self) -> Calls:
-            # Each time: a thread that was started before, and a forked child, have no such link.
+        def _kernel(self) -> Calls:
             self._calls = self._calls or self._open()
-            self._calls.possess()
             return self._calls
 
 

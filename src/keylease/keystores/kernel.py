@@ -102,7 +102,6 @@ class KernelKeyStore:
         """
         try:
             calls = Calls()
-            calls.possess()
             return [_read(calls, item) for item in items]
         except OSError as error:
             _refuse(error)
@@ -118,7 +117,6 @@ class KernelKeyStore:
         """
         try:
             calls = Calls()
-            calls.possess()
             if calls.find(item.service) is not None:
                 msg = f"{item.service} is in the kernel keyring already; it is never overwritten"
                 raise KeychainUnavailableError(msg)
@@ -139,7 +137,6 @@ class KernelKeyStore:
         """
         try:
             calls = Calls()
-            calls.possess()
             serial = calls.find(item.service)
             if serial is None:
                 return False

@@ -42,10 +42,15 @@ class KernelShares:
     kind = 1
     erases = True
 
+    def __init__(self) -> None:
+        self._calls: Calls | None = None
+        # The session whose share was read last, and the share's serial number.
+        self._read: tuple[str, int] | None = None
+
     def create(self, session: str, seconds: int) -> Secret | None:
         """Make a share that is never without a time-out, not even if this process dies half-way."""
         share = Secret.random(SHARE_BYTES)
-        with _kernel() as calls:
+        with self._kernel() as calls:
             # In the process keyring it dies with the process. Only a key that is set to die is
             # linked to where other processes find it.
             serial = calls.add(_name(session), share.reveal(), PROCESS_KEYRING)
@@ -57,19 +62,25 @@ class KernelShares:
 
     def read(self, session: str) -> Secret | None:
         """Return the share; `None` if the kernel has let it die."""
-        with _kernel() as calls:
-            return calls.read(_name(session), SHARE_BYTES)
+        with self._kernel() as calls:
+            serial = calls.find(_name(session))
+            if serial is None:
+                return None
+            self._read = session, serial
+            return calls.read_serial(serial, SHARE_BYTES)
 
     def prolong(self, session: str, seconds: int) -> None:
         """Set the kernel's time-out anew."""
-        with _kernel() as calls:
-            serial = calls.find(_name(session))
+        with self._kernel() as calls:
+            last, serial = self._read or ("", None)
+            if last != session:
+                serial = calls.find(_name(session))
             if serial is not None:
-                calls.keyctl(KEYCTL_SET_TIMEOUT, serial, seconds + _ROUNDING_SECONDS)
+                calls.set_timeout(serial, seconds + _ROUNDING_SECONDS)
 
     def destroy(self, session: str) -> None:
         """Invalidate the share, so that it is gone at once."""
-        with _kernel() as calls:
+        with self._kernel() as calls:
             serial = calls.find(_name(session))
             if serial is None:
                 # It may be expired and not yet collected: then it can be displaced, not found.
@@ -81,22 +92,20 @@ class KernelShares:
         del live
         return 0
 
+    @contextmanager
+    def _kernel(self) -> Iterator[Calls]:
+        """Return the system calls, and turn what they raise into ours."""
+        try:
+            if os.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE:
+                msg = "this process is in a container with a kernel keyring of its own"
+                raise ShareUnavailableError(msg)
+            self._calls = self._calls or Calls()
+            yield self._calls
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            msg = f"the share cannot be kept in the kernel keyring: {reason}"
+            raise ShareUnavailableError(msg) from error
+
 
 def _name(session: str) -> str:
     return f"keylease:share:{session}"
-
-
-@contextmanager
-def _kernel() -> Iterator[Calls]:
-    """Return the system calls, and turn what they raise into ours."""
-    try:
-        if os.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE:
-            msg = "this process is in a container with a kernel keyring of its own"
-            raise ShareUnavailableError(msg)
-        calls = Calls()
-        calls.possess()
-        yield calls
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"the share cannot be kept in the kernel keyring: {reason}"
-        raise ShareUnavailableError(msg) from error

@@ -22,6 +22,7 @@ from keylease.secrets.secret import Secret
 PROCESS_KEYRING: Final = -2
 USER_KEYRING: Final = -4
 KEYCTL_GET_KEYRING_ID: Final = 0
+KEYCTL_UPDATE: Final = 2
 KEYCTL_SETPERM: Final = 5
 KEYCTL_LINK: Final = 8
 KEYCTL_UNLINK: Final = 9
@@ -106,10 +107,10 @@ class Calls:
     def possess(self) -> None:
         """Link `@u` into the process keyring, so that this thread possesses what is in it.
 
-        No other process sees that link. It is made for each operation because a thread has it only
-        if it was started later, and a forked child never has.
+        No other process sees that link. A thread that was started before and a forked child do not
+        have it.
         """
-        self.keyctl(KEYCTL_LINK, USER_KEYRING, PROCESS_KEYRING)
+        self._call_once(self._syscalls.keyctl, KEYCTL_LINK, USER_KEYRING, PROCESS_KEYRING)
 
     def keyring(self) -> int:
         """Return the serial number of `@u`, which is made if it is not there."""
@@ -131,8 +132,10 @@ class Calls:
             ValueError: it is not `length` bytes long.
         """
         serial = self.find(name)
-        if serial is None:
-            return None
+        return None if serial is None else self.read_serial(serial, length)
+
+    def read_serial(self, serial: int, length: int) -> Secret | None:
+        """Return the key of that serial number, as `read` does."""
         # One byte more than a key, to tell a longer value; keyctl_read(3) returns the whole length.
         buffer = allocate(length + 1)
         try:
@@ -149,6 +152,14 @@ class Calls:
         finally:
             secure_clear(buffer)
 
+    def update(self, serial: int, payload: bytearray) -> bool:
+        """Replace what a key holds, and return whether it is alive."""
+        return self._if_alive(KEYCTL_UPDATE, serial, _address(payload), len(payload))
+
+    def set_timeout(self, serial: int, seconds: int) -> bool:
+        """Let a key die in so many seconds, and return whether it is alive."""
+        return self._if_alive(KEYCTL_SET_TIMEOUT, serial, seconds)
+
     def add(self, name: str, payload: bytearray | memoryview, keyring: int) -> int:
         """Add a key of type `user` and return its serial number."""
         number = self._syscalls.add_key
@@ -160,7 +171,26 @@ class Calls:
         """Do one operation on a key or a keyring."""
         return self._call(self._syscalls.keyctl, operation, *arguments)
 
+    def _if_alive(self, operation: int, *arguments: int | ctypes.Array[ctypes.c_char]) -> bool:
+        try:
+            self.keyctl(operation, *arguments)
+        except OSError as error:
+            if error.errno in ABSENT:
+                return False
+            raise
+        return True
+
     def _call(self, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
+        try:
+            return self._call_once(*arguments)
+        except OSError as error:
+            if error.errno != errno.EACCES:
+                raise
+        # Keys with `PERMISSIONS` need no possession. A new key does, to be given these.
+        self.possess()
+        return self._call_once(*arguments)
+
+    def _call_once(self, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
         # syscall(2) is variadic: every number has to be widened here, or its upper half is junk.
         words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
         result = int(self._syscall(*words))

@@ -64,6 +64,18 @@ def test_the_kernel_keeps_it(kernel):
 
 
 @LINUX
+def test_a_pin_that_was_removed_since_it_was_read_is_made_anew(kernel):
+    """A log that was revoked and begun again meanwhile has its pin, for every process."""
+    kernel.write(FIRST)
+    kernel.read()
+    other = module.KernelPin(kernel._name.rpartition(":")[2], kernel._open)
+    other.remove()
+
+    assert kernel.write(SECOND)
+    assert SECOND == other.read()
+
+
+@LINUX
 def test_another_process_finds_it_in_the_kernel(kernel):
     """It has a name that people can look for, no time-out, and nobody else can read it."""
     require_keyctl()
