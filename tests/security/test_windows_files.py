@@ -16,7 +16,7 @@ import pytest
 from keylease.errors import StateError, UnsafeStateError
 from keylease.statefile import Directory
 from keylease.statefile.descriptor import TEMPORARY
-from keylease.statefile.steps import open_existing
+from keylease.statefile.steps import open_if_there
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="sharing rules are Windows' own")
 OLD = b"old"
@@ -149,7 +149,7 @@ def test_real_denial_is_an_error(state, place):
 
 def test_own_readers_are_in_nobodys_way(state):
     """A process that reads a session does not stop another one from ending it."""
-    fd = open_existing(state._files, "file", os.O_RDONLY)
+    fd = open_if_there(state._files, "file", os.O_RDONLY)
     try:
         assert state.remove("file")
         assert OLD == os.read(fd, 99)

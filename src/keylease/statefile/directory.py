@@ -18,7 +18,7 @@ from keylease.errors import StateError, UnsafeStateError, printable
 from keylease.statefile import descriptor, steps
 from keylease.statefile.descriptor import TEMPORARY, called, let_go, refusal, write_all
 from keylease.statefile.grip import Grip, Reader, is_named
-from keylease.statefile.lock import Queue
+from keylease.statefile.lock import acquire
 
 if sys.platform == "win32":
     from keylease.statefile.windows import Files
@@ -47,7 +47,7 @@ class Directory:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._queue = Queue()
+        self._crowded = False
 
     @classmethod
     def open(cls, path: str, *, create: bool = False) -> Self:
@@ -281,7 +281,9 @@ class Directory:
             StateError: it is shorter than that, or the system refuses.
         """
         with self._doing("cut", name):
-            fd = steps.open_existing(self._files, name, os.O_WRONLY)
+            fd = steps.open_if_there(self._files, name, os.O_WRONLY)
+            if fd is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             try:
                 if os.fstat(fd).st_size < size:
                     msg = f"{self._called(name)} is shorter than the {size} bytes to keep"
@@ -420,7 +422,7 @@ class Directory:
             StateError: the system refuses.
         """
         try:
-            fd = self._queue.acquire(self._files, name, deadline)
+            fd, self._crowded = acquire(self._files, name, deadline, crowded=self._crowded)
         except OSError as error:
             raise self._refusal(name, "locked", error) from error
         try:
@@ -444,7 +446,7 @@ class Directory:
         traceback: TracebackType | None,
     ) -> None:
         """Close, whatever happened."""
-        self.close()
+        self._files.close()
 
     def _read(self, name: str, read: Callable[[int], _T]) -> _T | None:
         """Return what `read` returns of the open file, or `None` if the file is not there."""

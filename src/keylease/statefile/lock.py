@@ -25,49 +25,46 @@ _PATIENCE: Final = 0.002
 """Pause times age of an old wait, in square seconds: after 0.2 s one asks every 10 ms."""
 
 
-class Queue:
-    """How this process waits for the locks of one directory."""
+def acquire(files: Files, name: str, deadline: Deadline, *, crowded: bool) -> tuple[int, bool]:
+    """Return a descriptor of the file `name` with the lock on it, and whether others had it first.
 
-    def __init__(self) -> None:
-        self._crowded = False
+    Args:
+        files: The directory.
+        name: The lock file.
+        deadline: How long to wait.
+        crowded: Whether others had it first the last time. Then they go first again: else a process
+            that takes the lock again and again would take it back before any sleeper woke.
 
-    def acquire(self, files: Files, name: str, deadline: Deadline) -> int:
-        """Return a descriptor of the file `name` with the lock on it.
-
-        Raises:
-            LockTimeoutError: others held it until the deadline.
-            OSError: the system refuses.
-        """
-        started = time.monotonic()
-        tries = 0
-        # Who had to queue the last time lets others go first. Else a process that takes the
-        # lock again and again would take it back before any sleeper woke.
-        if self._crowded:
-            time.sleep(min(_pause(tries, 0.0), deadline.remaining()))
-        while True:
-            fd, _ = open_or_make(files, name, os.O_RDWR)
-            held = False
-            try:
-                while not files.try_lock(fd):
-                    left = deadline.remaining()
-                    if left == 0:
-                        what = called(files.label, name)
-                        msg = f"{what} is held by another process for too long"
-                        raise LockTimeoutError(msg)
-                    time.sleep(min(_pause(tries, time.monotonic() - started), left))
-                    tries += 1
-                # Somebody may have removed the whole state while this process waited; a lock
-                # on a file without a name keeps nobody out.
-                held = os.fstat(fd).st_nlink != 0
-            finally:
-                if not held:
-                    let_go(fd)
-            if held:
-                self._crowded = tries > 0
-                return fd
-            if deadline.remaining() == 0:
-                msg = f"{called(files.label, name)} is removed again and again"
-                raise LockTimeoutError(msg, "find out who removes it")
+    Raises:
+        LockTimeoutError: others held it until the deadline.
+        OSError: the system refuses.
+    """
+    started = time.monotonic()
+    tries = 0
+    if crowded:
+        time.sleep(min(_pause(tries, 0.0), deadline.remaining()))
+    while True:
+        fd, _ = open_or_make(files, name, os.O_RDWR)
+        held = False
+        try:
+            while not files.try_lock(fd):
+                left = deadline.remaining()
+                if left == 0:
+                    msg = f"{called(files.label, name)} is held by another process for too long"
+                    raise LockTimeoutError(msg)
+                time.sleep(min(_pause(tries, time.monotonic() - started), left))
+                tries += 1
+            # Somebody may have removed the whole state while this process waited; a lock on a file
+            # without a name keeps nobody out.
+            held = os.fstat(fd).st_nlink != 0
+        finally:
+            if not held:
+                let_go(fd)
+        if held:
+            return fd, tries > 0
+        if deadline.remaining() == 0:
+            msg = f"{called(files.label, name)} is removed again and again"
+            raise LockTimeoutError(msg, "find out who removes it")
 
 
 def _pause(tries: int, age: float) -> float:

@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from keylease.errors import UnsafeStateError, printable
 from keylease.statefile.descriptor import TEMPORARY, called, kind_of, let_go
@@ -201,12 +201,13 @@ if sys.platform != "win32":
 
     def _open_in(parent: int, name: str, path: str, *, create: bool) -> int:
         """Return a descriptor of the private directory `name` in `parent`."""
-        if create:
-            _make_directory(parent, name)
         try:
             fd = os.open(name, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
         except FileNotFoundError:
-            raise
+            if not create:
+                raise
+            _make_directory(parent, name)
+            return _open_in(parent, name, path, create=False)
         except OSError:
             with suppress(OSError):
                 _judge_directory(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
@@ -229,37 +230,42 @@ if sys.platform != "win32":
         _sync_names(parent)
 
     def _judge_directory(path: str, found: os.stat_result) -> None:
+        """Refuse what is no directory, or one that others can read or write."""
+        is_directory, is_own = stat.S_ISDIR(found.st_mode), found.st_uid == os.geteuid()
+        if is_directory and is_own and not found.st_mode & _OTHERS:
+            return
         what = f"the directory {printable(path)}"
-        if not stat.S_ISDIR(found.st_mode):
+        if not is_directory:
             msg = f"{what} is a {kind_of(found.st_mode)}, not a directory"
             hint = f"find out who put it there, then move it away: mv {_quoted(path)} ELSEWHERE"
             raise UnsafeStateError(msg, hint)
-        if found.st_uid != os.geteuid():
+        if not is_own:
             _refuse_owner(what, found)
         if found.st_mode & stat.S_ISVTX and found.st_mode & _OTHERS_WRITE:
             # To take it from everybody else, as the advice on a wrong mode is, would break /tmp.
             msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, as one that many users share"
             raise UnsafeStateError(msg, "name a directory in it that is not there yet, or your own")
-        if found.st_mode & _OTHERS:
-            _refuse_mode(what, path, found, 0o700)
+        _refuse_mode(what, path, found, 0o700)
 
     def _judge_parent(path: str, found: os.stat_result) -> None:
         """Refuse a directory whose writers could put something else in the place of ours."""
-        what = f"the directory {printable(path)}, which holds the state directory,"
-        if found.st_uid not in (0, os.geteuid()):
-            _refuse_owner(what, found)
+        is_own = found.st_uid in (0, os.geteuid())
         # In a sticky directory such as /tmp others can add names but not move ours; and one that
         # they added before us has the wrong owner.
-        if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
-            msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}: others can write it"
-            raise UnsafeStateError(msg, f"take their right away: chmod go-w {_quoted(path)}")
+        if is_own and not (found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX):
+            return
+        what = f"the directory {printable(path)}, which holds the state directory,"
+        if not is_own:
+            _refuse_owner(what, found)
+        msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}: others can write it"
+        raise UnsafeStateError(msg, f"take their right away: chmod go-w {_quoted(path)}")
 
-    def _refuse_owner(what: str, found: os.stat_result) -> None:
+    def _refuse_owner(what: str, found: os.stat_result) -> NoReturn:
         msg = f"{what} belongs to user {found.st_uid}, not to user {os.geteuid()}"
         hint = "run keylease as that user, or name a directory of your own in KEYLEASE_STATE_DIR"
         raise UnsafeStateError(msg, hint)
 
-    def _refuse_mode(what: str, path: str, found: os.stat_result, wanted: int) -> None:
+    def _refuse_mode(what: str, path: str, found: os.stat_result, wanted: int) -> NoReturn:
         msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, not {wanted:04o}"
         hint = f"make sure nobody changed it, then: chmod {wanted:o} {_quoted(path)}"
         raise UnsafeStateError(msg, hint)

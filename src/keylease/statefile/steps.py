@@ -24,36 +24,28 @@ _TRIES: Final = 16
 """How often a file is opened again that another process exchanged meanwhile."""
 
 
-def open_existing(files: Files, name: str, flags: int) -> int:
-    """Return a descriptor of the file, judged, which still had that name afterwards."""
+def open_if_there(files: Files, name: str, flags: int) -> int | None:
+    """Return a descriptor of the file, judged while it had that name; `None` if it is not there."""
     files.judge_name(name)
     for _ in range(_TRIES):
+        good, fd = False, None
         try:
             fd = files.open_file(name, flags)
+            good = files.is_still(name, fd)
         except FileNotFoundError:
-            raise
+            return None
         except OSError:
             # What cannot even be opened is often no file at all: say that, not the errno.
-            with suppress(OSError):
-                files.judge(name, files.stat(name))
+            if fd is None:
+                with suppress(OSError):
+                    files.judge(name, files.stat(name))
             raise
-        good = False
-        try:
-            good = files.is_still(name, fd)
         finally:
-            if not good:
+            if fd is not None and not good:
                 let_go(fd)
         if good:
             return fd
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-
-def open_if_there(files: Files, name: str, flags: int) -> int | None:
-    """Return what `open_existing` does, or `None` if the file is not there."""
-    try:
-        return open_existing(files, name, flags)
-    except FileNotFoundError:
-        return None
 
 
 def open_to_wait(files: Files, name: str) -> int | None:
@@ -61,7 +53,7 @@ def open_to_wait(files: Files, name: str) -> int | None:
     if files.readers_lock:
         # For writing: NFS gives nobody else a lock that keeps others out.
         with suppress(OSError, UnsafeStateError):
-            return open_existing(files, name, os.O_RDWR)
+            return open_if_there(files, name, os.O_RDWR)
     return None
 
 
@@ -81,11 +73,11 @@ def open_or_make(files: Files, name: str, flags: int) -> tuple[int, bool]:
     """Return a descriptor and whether the file was made for it."""
     # Another process may make the file between the two calls, and a third remove it again.
     for _ in range(_TRIES):
-        try:
-            return open_existing(files, name, flags), False
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                return open_new(files, name, flags), True
+        fd = open_if_there(files, name, flags)
+        if fd is not None:
+            return fd, False
+        with suppress(FileExistsError):
+            return open_new(files, name, flags), True
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 

@@ -110,7 +110,8 @@ class Calls:
         No other process sees that link. A thread that was started before and a forked child do not
         have it.
         """
-        self._call_once(self._syscalls.keyctl, KEYCTL_LINK, USER_KEYRING, PROCESS_KEYRING)
+        number = self._syscalls.keyctl
+        self._call(number, KEYCTL_LINK, USER_KEYRING, PROCESS_KEYRING, possess=False)
 
     def keyring(self) -> int:
         """Return the serial number of `@u`, which is made if it is not there."""
@@ -180,24 +181,20 @@ class Calls:
             raise
         return True
 
-    def _call(self, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
-        try:
-            return self._call_once(*arguments)
-        except OSError as error:
-            if error.errno != errno.EACCES:
-                raise
-        # Keys with `PERMISSIONS` need no possession. A new key does, to be given these.
-        self.possess()
-        return self._call_once(*arguments)
-
-    def _call_once(self, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
+    def _call(
+        self, *arguments: int | bytes | ctypes.Array[ctypes.c_char], possess: bool = True
+    ) -> int:
         # syscall(2) is variadic: every number has to be widened here, or its upper half is junk.
         words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
         result = int(self._syscall(*words))
-        if result < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return result
+        if result >= 0:
+            return result
+        number = ctypes.get_errno()
+        if number == errno.EACCES and possess:
+            # Keys with `PERMISSIONS` need no possession. A new key does, to be given these.
+            self.possess()
+            return self._call(*arguments, possess=False)
+        raise OSError(number, os.strerror(number))
 
 
 def _address(buffer: bytearray | memoryview) -> ctypes.Array[ctypes.c_char]:

@@ -121,7 +121,7 @@ def scripted(monkeypatch):
     def scripted(*results):
         left = list(results)
 
-        def call(_calls, *_arguments):
+        def call(_calls, *_arguments, **_options):
             result = left.pop(0)
             if isinstance(result, OSError):
                 raise result
