@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("config",), "reads what is configured of keychains and protocols, so above both"),
     (("protocols", "keystores", "shares"), "families: one foreign thing a module"),
     (("statefile",), "private files; no format and no key"),
-    (("system",), "clock, paths, terminal, streams, kernel keyring"),
+    (("system",), "clock, paths, terminal, streams, renames, kernel keyring"),
     (("secrets",), "memory that is locked and wiped; below everything that holds a secret"),
     (("rules",), "pure functions of a session and one clock reading"),
     (("model",), "the values that travel between the layers"),

@@ -53,7 +53,7 @@ RESULTS = {
 # Every call by which statefile changes anything or uses something up.
 CALLS = ("open", "fstat", "stat", "fchmod", "write", "fsync", "fdatasync", "rename", "ftruncate")
 CALLS += ("unlink", "close")
-RENAME = "keylease.statefile.posix._rename_exclusively"  # not in os: it is called by ctypes
+RENAME = "keylease.system.rename._rename"  # not in os: it is called by ctypes
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE)
 
 

@@ -4,7 +4,6 @@ another one unasked.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final
@@ -51,26 +50,12 @@ def write_new(path: str, parts: Iterable[bytes], *, force: bool) -> None:
             if force:
                 os.replace(temporary, path)
             else:
-                _move_to_new(temporary, path)
+                replacement.move_to_new(temporary, path)
     except FileExistsError:
         raise _there() from None
     except OSError as error:
         msg = f"the file cannot be written: {error.strerror}"
         raise FileError(msg) from error
-
-
-def _move_to_new(old: str, new: str) -> None:
-    """Give the file its name, if nobody has taken that meanwhile."""
-    try:
-        os.link(old, new)
-    except OSError as error:
-        # FAT and some network file systems have no links. There a rename is the next best; it would
-        # take the place of a file that was made in this very moment.
-        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
-            raise
-        if os.path.lexists(new):
-            raise FileExistsError from None
-        os.rename(old, new)
 
 
 def _there() -> UsageError:

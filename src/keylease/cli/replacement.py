@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from keylease.errors import KeyleaseError
+from keylease.system.rename import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -203,28 +204,39 @@ def _put(source: str, path: str, after: bytes | None) -> None:
 
 
 def _put_new(temporary: str, path: str) -> None:
-    """Give the temporary its name, if no other program has taken that meanwhile."""
     try:
-        os.link(temporary, path)
+        move_to_new(temporary, path)
     except FileExistsError:
         raise _changed(path) from None
+
+
+def move_to_new(temporary: str, path: str) -> None:
+    """Give the temporary its name, if no other program has taken that meanwhile.
+
+    Raises:
+        FileExistsError: one has.
+        OSError: the system refuses.
+    """
+    try:
+        os.link(temporary, path)
     except OSError as error:
-        # FAT and some network file systems have no links. There the next best is to look again.
+        # FAT and some network file systems have no links. There a rename is the next best; it would
+        # take the place of a file that was made in this very moment.
         if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
-            raise _changed(path) from None
+            raise FileExistsError from None
         os.rename(temporary, path)
 
 
 def _exchange_checked(temporary: str, path: str, before: bytes) -> None:
     """Put the temporary there, and put the other one back if it is not what was read."""
     _check(path, before)
-    if not _exchange(temporary, path):
+    if not exchange(temporary, path):
         os.replace(temporary, path)
         return
     if _read(temporary) != before:
-        _exchange(temporary, path)
+        exchange(temporary, path)
         raise _changed(path)
 
 
@@ -281,31 +293,3 @@ def _is_abandoned(path: str) -> bool:
         finally:
             os.close(fd)
         return True
-
-
-def _exchange(one: str, other: str) -> bool:
-    """Exchange two files in one step, and return whether the system can do that.
-
-    Linux: renameat2(2) with RENAME_EXCHANGE (2). macOS: renamex_np(2) with RENAME_SWAP (2).
-
-    Raises:
-        OSError: it can, and refuses.
-    """
-    if sys.platform == "win32":
-        return False
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    names = (os.fsencode(one), os.fsencode(other))
-    try:
-        if sys.platform == "darwin":
-            failed = libc.renamex_np(*names, ctypes.c_uint(2))
-        else:
-            here = -100  # AT_FDCWD
-            failed = libc.renameat2(here, names[0], here, names[1], ctypes.c_uint(2))
-    except AttributeError:
-        return False
-    code = ctypes.get_errno()
-    if failed and code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-        raise OSError(code, os.strerror(code), other)
-    return not failed

@@ -295,16 +295,6 @@ if sys.platform != "win32":
 
         _sync_data = _sync
 
-        def _rename_exclusively(fd: int, old: str, new: str) -> int:
-            """Call renameatx_np(2) with RENAME_EXCL (4), and return its errno."""
-            import ctypes
-
-            libc = ctypes.CDLL(None, use_errno=True)
-            names = (os.fsencode(old), os.fsencode(new))
-            if libc.renameatx_np(fd, names[0], fd, names[1], ctypes.c_uint(4)) == 0:
-                return 0
-            return ctypes.get_errno()
-
     else:
 
         def _sync(fd: int) -> None:
@@ -313,32 +303,17 @@ if sys.platform != "win32":
         def _sync_data(fd: int) -> None:
             os.fdatasync(fd)
 
-        def _rename_exclusively(fd: int, old: str, new: str) -> int:
-            """Call renameat2(2) with RENAME_NOREPLACE (1), and return its errno."""
-            import ctypes
-
-            libc = ctypes.CDLL(None, use_errno=True)
-            names = (os.fsencode(old), os.fsencode(new))
-            if libc.renameat2(fd, names[0], fd, names[1], ctypes.c_uint(1)) == 0:
-                return 0
-            return ctypes.get_errno()
-
-    _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
-
     def _rename_without_overwriting(fd: int, old: str, new: str) -> None:
+        # Only a new session asks for it, so a `get` does not import it.
+        from keylease.system.rename import without_overwriting
+
         # link(2) and unlink(2) would do it everywhere, but a crash between the two leaves a file
         # with two names, which every reader must take for an attack.
-        try:
-            failure = _rename_exclusively(fd, old, new)
-        except (ImportError, AttributeError):
-            failure = errno.ENOSYS
-        if failure in _UNKNOWN:
-            # NOTE: of two who make the same file in the same instant both succeed here, and the
-            # later one's stays, whole. Callers make files under a lock or with a random name.
-            with suppress(FileNotFoundError):
-                os.stat(new, dir_fd=fd, follow_symlinks=False)
-                failure = errno.EEXIST
-        if failure in _UNKNOWN:
-            os.rename(old, new, src_dir_fd=fd, dst_dir_fd=fd)
-        elif failure:
-            raise OSError(failure, os.strerror(failure), new)
+        if without_overwriting(old, new, fd):
+            return
+        # NOTE: of two who make the same file in the same instant both succeed here, and the
+        # later one's stays, whole. Callers make files under a lock or with a random name.
+        with suppress(FileNotFoundError):
+            os.stat(new, dir_fd=fd, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+        os.rename(old, new, src_dir_fd=fd, dst_dir_fd=fd)

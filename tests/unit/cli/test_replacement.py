@@ -101,14 +101,14 @@ def test_what_another_program_wrote_meanwhile_stays(file, monkeypatch, call, bef
 
 def test_what_was_written_right_before_the_exchange_is_put_back(file, monkeypatch):
     """The last look is behind the exchange, so there is no moment that is too late."""
-    exchange = replacement._exchange
+    exchange = replacement.exchange
 
     def write_first(one, other):
-        monkeypatch.setattr(replacement, "_exchange", exchange)
+        monkeypatch.setattr(replacement, "exchange", exchange)
         log_in(file)
         return exchange(one, other)
 
-    monkeypatch.setattr(replacement, "_exchange", write_first)
+    monkeypatch.setattr(replacement, "exchange", write_first)
 
     with pytest.raises(ChangedError, match="was changed by another program"):
         replace(str(file), b"old", b"new")
@@ -119,7 +119,7 @@ def test_what_was_written_right_before_the_exchange_is_put_back(file, monkeypatc
 
 def test_where_files_cannot_be_exchanged_the_last_look_is_before_the_rename(file, monkeypatch):
     """Some file systems know no exchange."""
-    monkeypatch.setattr(replacement, "_exchange", lambda *_: False)
+    monkeypatch.setattr(replacement, "exchange", lambda *_: False)
 
     with pytest.raises(ChangedError):
         replace(str(file), b"other", b"new")

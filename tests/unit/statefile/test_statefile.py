@@ -334,7 +334,7 @@ def test_create_never_overwrites(state, place):
 @POSIX
 def test_create_never_overwrites_where_the_system_call_is_unknown(state, place, mocker):
     """An old kernel or a network file system gets the same answer."""
-    mocker.patch("keylease.statefile.posix._rename_exclusively", side_effect=AttributeError)
+    mocker.patch("keylease.system.rename._NAME", "no_such_call")
     state.create("file", b"first")
 
     with pytest.raises(StateError, match="file exists"):
