@@ -73,11 +73,12 @@ COMMAND = [sys.executable, "-I", "-c", _COUNT, f"{REQUEST}\n"]
 
 def system_calls(home: Throwaway) -> Counter[str]:
     """Return how often the same answer makes each system call; nothing without strace."""
-    if shutil.which("strace") is None:
+    strace = shutil.which("strace")
+    if strace is None:
         return Counter()
     trace = home.home / "trace"
     subprocess.run(
-        ["strace", "-f", "-o", trace, *COMMAND, "uncounted"],
+        [strace, "-f", "-o", trace, *COMMAND, "uncounted"],
         env=home.environment | READABLE,
         capture_output=True,
         check=True,

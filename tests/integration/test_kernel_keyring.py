@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.kernel_keyring import keyctl, require_kernel_keyring, require_keyctl
 from support.requirements import require
-from support.tracing import require_strace
+from support.tracing import READABLE, require_strace
 
 import keylease
 from keylease.errors import KeychainMissingError, KeychainUnavailableError
@@ -216,6 +216,30 @@ def test_the_session_keyring_is_never_touched(item, tmp_path):
 
     subprocess.run([*calls, "keyctl", "show", "@s"], capture_output=True, check=True, timeout=20)
     assert "SESSION_KEYRING" in trace.read_text()  # the control
+
+
+def test_an_answer_asks_the_kernel_no_more_than_it_needs(kernel_home, tmp_path):
+    """Two keys, share and pin are each searched and read once; then pin and share are set anew."""
+    require_strace()
+    request = "protocol=https\nhost=git.example\n"
+    stored = f"{request}username=ada\npassword=made-up\n\n"
+    kernel_home.run("git-credential-keylease", "store", stdin=stored)
+    program, trace = kernel_home.find("git-credential-keylease"), tmp_path / "trace"
+
+    done = subprocess.run(
+        ["strace", "-f", "-o", trace, "-e", "trace=add_key,request_key,keyctl", program, "get"],
+        input=f"{request}\n",
+        env=kernel_home.environment | READABLE,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert "password=made-up" in done.stdout
+    operations = re.findall(r"keyctl\(KEYCTL_(\w+)|(add_key)\(", trace.read_text())
+    expected = ["SEARCH", "READ"] * 4 + ["UPDATE", "SET_TIMEOUT"]
+    assert expected == [one or other for one, other in operations]
 
 
 # Other keyrings of the same kind.
