@@ -29,7 +29,8 @@ LAYERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("model",), "the values that travel between the layers"),
     (("origin",), "the spelling of a host, for rules, configuration and reports"),
     (("faults",), "the border that turns a foreign exception into one of ours"),
-    (("errors", "programs"), "the words of refusal, and the table of programs"),
+    (("errors", "programs"), "the words of refusal, and how a program starts"),
+    (("tools",), "facts about each tool, as data; every helper reads it before anything else"),
 )
 # Families: no module imports a sibling, except the modules that say what the family shares.
 FAMILIES = {
@@ -45,6 +46,8 @@ WALLS = {
     "audit.read": ("audit.report", "audit.export"),
     "audit.report": ("audit.export",),
     "audit.export": ("audit.report",),
+    # Setup writes and reads configurations. Doctor asks it what they say, so setup knows no doctor.
+    "cli.setup": ("cli.doctor",),
 }
 # Where each third-party package appears, and nowhere else.
 THIRD_PARTY = {
@@ -131,7 +134,7 @@ def test_no_module_imports_a_sibling_of_its_family(module: str) -> None:
 
 @pytest.mark.parametrize("room", sorted(WALLS))
 def test_nothing_passes_a_wall(room: str) -> None:
-    """A log line is written without the code that reads, prints or exports the log."""
+    """A log line is written without the code that reads it; tools are set up without doctor."""
     inside = [name for name in modules() if _within(name, room)]
     inside = [name for name in inside if not any(_within(name, each) for each in WALLS[room])]
     passing = {
@@ -158,6 +161,11 @@ def test_third_party_package_appears_in_one_place(package: str) -> None:
 
     assert users, f"nobody imports {package}: is it still a dependency?"
     assert set() == outside
+
+
+def test_tools_are_data():
+    """The build reads the table by itself, and a helper pays for nothing else."""
+    assert {"sys", "typing.Final", "typing.NamedTuple"} == imports("tools")
 
 
 def test_every_module_has_a_layer() -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.throwaway import find_program
 
 import keylease
-from keylease.programs import PROGRAMS
+from keylease.programs import names
 
 SOURCE = Path(__file__).parent.parent / "src" / "keylease"
 LAUNCH = SOURCE.parent.parent / "packaging" / "launch"
@@ -47,7 +47,7 @@ def test_type_information_is_installed():
     assert "keylease/py.typed" in [str(file) for file in files("keylease")]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", names())
 def test_program_is_installed(name):
     """git finds its helper by name, and people find theirs."""
     assert find_program(name)
@@ -58,7 +58,7 @@ def test_every_program_is_the_same_script():
     """What is tried with one program holds for each: only the name in it differs."""
     template = (LAUNCH / "program.sh").read_text("utf-8")
 
-    assert {name: template.replace("NAME", name) for name in PROGRAMS} == {
-        name: Path(find_program(name)).read_text("utf-8") for name in PROGRAMS
+    assert {name: template.replace("NAME", name) for name in names()} == {
+        name: Path(find_program(name)).read_text("utf-8") for name in names()
     }
     assert [] == list(entry_points(group="console_scripts", module="keylease.programs"))

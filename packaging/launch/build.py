@@ -26,8 +26,10 @@ START = "keylease-start"
 
 def programs(root: str) -> list[str]:
     """Return the names of the programs."""
-    table = runpy.run_path(str(Path(root, "src", "keylease", "programs.py")))
-    return list(table["PROGRAMS"])
+    source = Path(root, "src", "keylease")
+    own = runpy.run_path(str(source / "programs.py"))["OWN"]
+    tools = runpy.run_path(str(source / "tools" / "__init__.py"))["TOOLS"]
+    return [*own, *dict.fromkeys(tool.program for tool in tools if tool.program)]
 
 
 class EntryPoints(MetadataHookInterface):

@@ -1,8 +1,8 @@
 """The lean entrance: arguments and stdin in, stdout and an exit code out.
 
-One function for each tool that calls keylease as its helper. This module has one message read,
-parsed, handled, rendered and written; it decides nothing. It never imports click, and nothing of it
-prints but the answer on stdout and, if a person looks at stderr, one refusal.
+The table of `keylease.tools` says which peer each program answers. This module has one message
+read, parsed, handled, rendered and written; it decides nothing. It never imports click, and nothing
+of it prints but the answer on stdout and, if a person looks at stderr, one refusal.
 
 What a refusal looks like, and the exit code, are in each protocol's `refuse`.
 """
@@ -10,7 +10,6 @@ What a refusal looks like, and the exit code, are in each protocol's `refuse`.
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -52,56 +51,6 @@ class Options(NamedTuple):
 
     timeout: int | None = None
     keychain: str | None = None
-
-
-def git() -> NoReturn:
-    """Be `git-credential-keylease`, which git runs for `credential.helper = keylease`."""
-    main("git", sys.argv[1:])
-
-
-def docker() -> NoReturn:
-    """Be `docker-credential-keylease`, for docker, podman, skopeo, buildah and docker-py."""
-    main("docker", sys.argv[1:])
-
-
-def cargo() -> NoReturn:
-    """Be `cargo-credential-keylease`, which cargo runs for `credential-provider`."""
-    main("cargo", sys.argv[1:])
-
-
-def aws() -> NoReturn:
-    """Be `keylease-aws`, which AWS programs run for `credential_process`."""
-    main("aws", sys.argv[1:])
-
-
-def kubernetes() -> NoReturn:
-    """Be `keylease-kubernetes`, which kubectl and the client libraries run for `exec`."""
-    main("kubernetes", sys.argv[1:])
-
-
-def vault() -> NoReturn:
-    """Be `keylease-vault`, which Vault and OpenBao run for `token_helper`."""
-    main("vault", sys.argv[1:])
-
-
-def terraform() -> NoReturn:
-    """Be `terraform-credentials-keylease`, for `credentials_helper` of Terraform and OpenTofu."""
-    main("terraform", sys.argv[1:])
-
-
-def goauth() -> NoReturn:
-    """Be `keylease-goauth`, which the go command runs for `GOAUTH`."""
-    main("go", sys.argv[1:])
-
-
-def pnpm() -> NoReturn:
-    """Be `keylease-pnpm`, which pnpm runs for `tokenHelper`."""
-    main("pnpm", sys.argv[1:])
-
-
-def bazel() -> NoReturn:
-    """Be `keylease-bazel`, which Bazel runs for `--credential_helper`."""
-    main("bazel", sys.argv[1:])
 
 
 def main(name: str, argv: Sequence[str]) -> NoReturn:

@@ -7,27 +7,22 @@ there `order_path` does what can still be done. decisions/0026-programs-start-is
 reasons.
 
 NOTE: this module runs before the path is in order. It imports nothing that is not built into the
-interpreter or loaded at its start: not even `from __future__`, which is a file.
+interpreter or loaded at its start: not even `from __future__`, which is a file. The table of tools
+is imported afterwards.
 """
 
 import os
 import sys
 
-PROGRAMS = {
-    "keylease": ("keylease.__main__", "main"),
-    "keylease-askpass": ("keylease.__main__", "askpass"),
-    "git-credential-keylease": ("keylease.helper", "git"),
-    "docker-credential-keylease": ("keylease.helper", "docker"),
-    "cargo-credential-keylease": ("keylease.helper", "cargo"),
-    "keylease-aws": ("keylease.helper", "aws"),
-    "keylease-kubernetes": ("keylease.helper", "kubernetes"),
-    "terraform-credentials-keylease": ("keylease.helper", "terraform"),
-    "keylease-vault": ("keylease.helper", "vault"),
-    "keylease-goauth": ("keylease.helper", "goauth"),
-    "keylease-pnpm": ("keylease.helper", "pnpm"),
-    "keylease-bazel": ("keylease.helper", "bazel"),
-}
-"""The module and the function of each program. The build makes the installed programs from it."""
+OWN = {"keylease": "main", "keylease-askpass": "askpass"}
+"""The programs for people: the function of `keylease.__main__` that each is."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the name of each program: those for people, and those that tools run."""
+    from keylease.tools import TOOLS
+
+    return (*OWN, *dict.fromkeys(tool.program for tool in TOOLS if tool.program))
 
 
 def main() -> int:
@@ -39,9 +34,15 @@ def main() -> int:
 def run(name: str) -> int:
     """Run the program called `name` with the arguments in `sys.argv`; return its exit code."""
     order_path()
-    module, function = PROGRAMS[name]
-    # What is imported is one of the names above. `__import__` needs no module to do it.
-    code: int = getattr(__import__(module, fromlist=[function]), function)()
+    if name in OWN:
+        module, function, words = "keylease.__main__", OWN[name], ()
+    else:
+        from keylease.tools import TOOLS
+
+        peer = next(tool.name for tool in TOOLS if tool.program == name and tool.protocol)
+        module, function, words = "keylease.helper", "main", (peer, sys.argv[1:])
+    # Both modules are far above this one. `__import__` needs no module to import them.
+    code: int = getattr(__import__(module, fromlist=[function]), function)(*words)
     return code
 
 

@@ -13,11 +13,12 @@ import pytest
 from support.git_server import find_git
 from support.kernel_keyring import require_kernel_keyring
 from support.requirements import require
-from support.throwaway import PROGRAMS, find_program
+from support.throwaway import find_program
 from support.waiting import WAIT_SECONDS
 
 from keylease.keystores.base import Item
 from keylease.keystores.kernel import KernelKeyStore
+from keylease.programs import names
 
 DEMO = Path(__file__).parent.parent.parent / "packaging" / "demo.py"
 
@@ -27,7 +28,7 @@ def play(tmp_path):
     """Start the demo with the kernel's keyring; its home is below `tmp_path`."""
     require_kernel_keyring()
     require(find_git(), "git-http", "no git here can serve HTTP")
-    for program in PROGRAMS:
+    for program in names():
         require(find_program(program), "installed", f"{program} is not installed beside Python")
     started = []
 

@@ -20,7 +20,7 @@ from support.share import part_of
 from support.throwaway import Throwaway, find_program
 from support.waiting import WAIT_SECONDS
 
-from keylease.programs import PROGRAMS
+from keylease.programs import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +175,7 @@ def sprung(trap: Path) -> list[str]:
 
 def test_every_program_is_asked():
     """A new program is tried like the others."""
-    assert set(PROGRAMS) == set(QUESTIONS)
+    assert set(names()) == set(QUESTIONS)
 
 
 def test_every_variable_of_this_python_is_tried():
@@ -404,8 +404,8 @@ def test_every_installer_makes_programs_that_are_isolated(
     The path is longer than a first line may be, and has a space.
     """
     programs = install(how, tmp_path / ("with a space " + "long" * 30), wheel)
-    by_hand = link(programs, tmp_path / "one", set(PROGRAMS))
-    as_pipx_does = link(programs, tmp_path / "all", {*PROGRAMS, "keylease-start"})
+    by_hand = link(programs, tmp_path / "one", set(names()))
+    as_pipx_does = link(programs, tmp_path / "all", {*names(), "keylease-start"})
 
     for directory in (programs, by_hand, as_pipx_does):
         for program in ("git-credential-keylease", "keylease"):
@@ -430,10 +430,10 @@ def test_wheel_has_the_programs_of_its_platform(wheel: Path, tmp_path: Path) -> 
     windows = build(tmp_path, KEYLEASE_WHEEL="windows")
     scripts = {name.rpartition("/")[2] for name in ZipFile(wheel).namelist() if "/scripts/" in name}
 
-    assert {*PROGRAMS, "keylease-start"} == scripts
+    assert {*names(), "keylease-start"} == scripts
     assert set() == programs_of(wheel)
     assert windows.name.endswith("-py3-none-win32.win_amd64.win_arm64.whl")
-    assert set(PROGRAMS) == programs_of(windows)
+    assert set(names()) == programs_of(windows)
     assert not [name for name in ZipFile(windows).namelist() if "/scripts/" in name]
 
 

@@ -21,23 +21,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from support.groups import run_group
 
+from keylease.programs import names
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PROGRAMS = (
-    "keylease",
-    "keylease-askpass",
-    "git-credential-keylease",
-    "docker-credential-keylease",
-    "cargo-credential-keylease",
-    "keylease-aws",
-    "keylease-kubernetes",
-    "terraform-credentials-keylease",
-    "keylease-vault",
-    "keylease-goauth",
-    "keylease-pnpm",
-    "keylease-bazel",
-)
 # What a program needs to start at all. Everything else is left behind: a credential, a D-Bus
 # address or a git setting of the person who runs the tests would decide their outcome.
 _KEPT = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "TMPDIR")
@@ -259,7 +247,7 @@ class Throwaway:
         others = [each for each in os.get_exec_path() if Path(each) != scripts]
         if sys.platform == "win32":
             return {"PATH": os.pathsep.join([str(scripts), *others])}
-        for program in PROGRAMS:
+        for program in names():
             (directory / program).symlink_to(scripts / program)
         return {"PATH": os.pathsep.join([str(directory), *others])}
 

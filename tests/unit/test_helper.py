@@ -324,7 +324,11 @@ def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
     support = str(Path(__file__).parent.parent / "support")
     chosen = {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy", "PYTHONPATH": support}
     # The installed program is isolated from PYTHONPATH and would not find this backend.
-    helper = (sys.executable, "-c", "from keylease.helper import git; git()")
+    helper = (
+        sys.executable,
+        "-c",
+        "import sys; from keylease.helper import main; main('git', sys.argv[1:])",
+    )
     with Throwaway(tmp_path, chosen) as home:
         home.run(*helper, "store", stdin=STORE)
 

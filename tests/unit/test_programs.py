@@ -12,7 +12,8 @@ import pytest
 from support.waiting import WAIT_SECONDS
 
 import keylease
-from keylease.programs import PROGRAMS
+from keylease.programs import OWN, names
+from keylease.tools import TOOLS
 
 ORDER = """
 import os, sys
@@ -43,12 +44,20 @@ def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_every_program_is_a_function(name: str) -> None:
+def test_every_program_for_people_is_a_function():
     """The table names what is there."""
-    module, function = PROGRAMS[name]
+    main = import_module("keylease.__main__")
 
-    assert callable(getattr(import_module(module), function))
+    assert [] == [name for name, function in OWN.items() if not callable(getattr(main, function))]
+
+
+def test_every_program_that_a_tool_runs_has_one_protocol():
+    """No program is answered by two protocols, or by none."""
+    asking = [tool for tool in TOOLS if tool.program]
+
+    for program in {tool.program for tool in asking}:
+        assert 1 == sum(bool(tool.protocol) for tool in asking if tool.program == program), program
+    assert {*OWN, *(tool.program for tool in asking)} == set(names())
 
 
 @pytest.mark.parametrize("ending", ["", ".exe", ".EXE"])

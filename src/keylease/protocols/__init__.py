@@ -1,4 +1,4 @@
-"""Helper protocols: one module each, chosen by name from a table.
+"""Helper protocols: one module each, chosen by name from the table of `keylease.tools`.
 
 Only the one that is asked for is imported: a helper starts twice for every git command.
 """
@@ -9,49 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from keylease.errors import UsageError
+from keylease.tools import TOOLS
 
 if TYPE_CHECKING:
-    from keylease.protocols import (
-        aws,
-        bazel,
-        cargo,
-        docker,
-        git,
-        goauth,
-        kubernetes,
-        pnpm,
-        terraform,
-        vault,
-    )
     from keylease.protocols.base import Protocol
 
-    # mypy holds each module against the contract here.
-    _CHECKED: tuple[Protocol, ...] = (
-        aws,
-        bazel,
-        cargo,
-        docker,
-        git,
-        goauth,
-        kubernetes,
-        pnpm,
-        terraform,
-        vault,
-    )
-
 PROTOCOLS: Final = {
-    "aws": "keylease.protocols.aws",
-    "bazel": "keylease.protocols.bazel",
-    "cargo": "keylease.protocols.cargo",
-    "docker": "keylease.protocols.docker",
-    "git": "keylease.protocols.git",
-    "go": "keylease.protocols.goauth",
-    "kubernetes": "keylease.protocols.kubernetes",
-    "pnpm": "keylease.protocols.pnpm",
-    "terraform": "keylease.protocols.terraform",
-    "vault": "keylease.protocols.vault",
+    tool.name: f"keylease.protocols.{tool.protocol}"
+    for tool in sorted(TOOLS, key=lambda tool: tool.name)
+    if tool.protocol
 }
-"""Every protocol by the name of the peer."""
+"""Every protocol by the name of the peer. mypy holds each against `Protocol` in
+tests/test_static_checks.py."""
 
 
 def load(name: str) -> Protocol:

@@ -16,7 +16,7 @@ from keylease.audit.log import AuditLog
 from keylease.embed.keyring_backend import Keyring
 from keylease.errors import AuditError, UsageError
 from keylease.keystores.library import LibraryKeyStore
-from keylease.programs import PROGRAMS
+from keylease.programs import names
 from keylease.system.clock import Deadline
 
 URL = "https://pypi.example/simple"
@@ -363,7 +363,7 @@ def test_library_finds_it_by_its_entry_point():
 
     backends = found["entry-points"]["keyring.backends"]
     assert {"keylease": "keylease.embed.keyring_backend"} == backends
-    assert "keyring" not in PROGRAMS
+    assert "keyring" not in names()
 
 
 def test_importing_it_costs_nothing():

@@ -99,7 +99,7 @@ if sys.platform == "linux":
 
     _STATE: Final = "KEYLEASE_STATE_DIR"
     _WHERE: Final = b"protocol=https\nhost=keylease-doctor.invalid\n"
-    _HELPER: Final = "from keylease.helper import git; git()"
+    _HELPER: Final = "import sys; from keylease.helper import main; main('git', sys.argv[1:])"
     # The way in which a program handles a password that nobody has thought about.
     ORDINARY: Final = """
 import os, sys

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from keylease.cli.doctor.base import Subject
-    from keylease.cli.setup.base import Tool
+    from keylease.cli.setup.base import AskingTool
 
 
 def check(_: Subject) -> Iterator[Finding]:
@@ -30,15 +30,15 @@ def check(_: Subject) -> Iterator[Finding]:
         finding
         for name, path in TOOLS.items()
         if hasattr(module := import_module(path), "helpers")
-        for finding in _judge(name, cast("Tool", module))
+        for finding in _judge(name, cast("AskingTool", module))
     ]
     yield from findings or [Finding("ok", "none of the other tools is here")]
 
 
-def _judge(name: str, tool: Tool) -> Iterator[Finding]:
-    command = getattr(tool, "COMMAND", f"keylease setup {name}")
+def _judge(name: str, asker: AskingTool) -> Iterator[Finding]:
+    command = asker.TOOL.setup
     try:
-        helpers = tool.helpers()
+        helpers = asker.helpers()
     except KeyleaseError as error:
         own = error.hint != SetupError.hint
         yield Finding("warn", f"{name}: {error}", error.hint if own else "look into it yourself")
@@ -51,7 +51,7 @@ def _judge(name: str, tool: Tool) -> Iterator[Finding]:
     if helpers and not missing:
         yield Finding("ok", f"{name} is told to ask keylease")
         yield from _by_path_alone(name, helpers)
-    elif not helpers and is_here(tool):
+    elif not helpers and is_here(asker.TOOL):
         yield Finding("ok", f"{name} is here and does not ask keylease; to change that: {command}")
 
 

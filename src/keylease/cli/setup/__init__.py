@@ -1,4 +1,4 @@
-"""`keylease setup`: what other programs have to be told. One module for each, named in a table."""
+"""`keylease setup`: what other programs have to be told. One module for each tool of the table."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ from typing import Final
 
 import click
 
+from keylease import tools
 from keylease.cli.base import Group
 from keylease.errors import UsageError
 
 TOOLS: Final = {
-    "git": "keylease.cli.setup.git",
-    "docker": "keylease.cli.setup.docker",
-    "podman": "keylease.cli.setup.podman",
-    "cargo": "keylease.cli.setup.cargo",
-    "aws": "keylease.cli.setup.aws",
-    "kubernetes": "keylease.cli.setup.kubernetes",
-    "vault": "keylease.cli.setup.vault",
-    "terraform": "keylease.cli.setup.terraform",
-    "go": "keylease.cli.setup.go",
-    "pip": "keylease.cli.setup.pip",
-    "pnpm": "keylease.cli.setup.pnpm",
-    "bazel": "keylease.cli.setup.bazel",
+    **{tool.name: f"keylease.cli.setup.{tool.name}" for tool in tools.TOOLS if tool.setup},
     "completion": "keylease.cli.setup.completion",
 }
 """Every tool by its name."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.executable import find
 from keylease.cli.setup.base import (
@@ -37,11 +39,8 @@ from keylease.protocols.aws import target
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PROGRAMS: Final = ("aws",)
-COMMAND: Final = "keylease setup aws PROFILE"
-"""What a person has to say, because it needs a further word."""
-
-HELPER: Final = "keylease-aws"
+TOOL: Final = tools.named("aws")
+_CONFIG, _CREDENTIALS = TOOL.configuration
 _KEY: Final = "credential_process"
 _SECTION: Final = re.compile(r"[ \t]*\[([^]]*)\]")
 _ENTRY: Final = re.compile(r"credential_process[ \t]*=[ \t]*(.*)")
@@ -84,7 +83,7 @@ def helpers() -> list[str]:
     Raises:
         SetupError: the configuration cannot be read.
     """
-    path = _path("AWS_CONFIG_FILE", "config")
+    path = location.path(_CONFIG)
     values = [each.get(_KEY) for each in _parsed(_text(read(path), path), path).values()]
     return [each.split()[0] for each in values if each is not None and _is_ours(each)]
 
@@ -100,7 +99,7 @@ def _plan(profiles: Sequence[str]) -> Plan:
 
 def _undoing() -> Plan:
     """Return what takes back everything that this command wrote."""
-    path = _path("AWS_CONFIG_FILE", "config")
+    path = location.path(_CONFIG)
     kept = replaced("aws")
     held = _parsed(_text(read(path), path), path)
     ours = [name for name, entries in held.items() if _is_ours(entries.get(_KEY))]
@@ -108,7 +107,7 @@ def _undoing() -> Plan:
 
 
 def _setting(values: Mapping[str, str | None], *, undo: bool) -> Plan:
-    path = _path("AWS_CONFIG_FILE", "config")
+    path = location.path(_CONFIG)
     before = read(path)
     text, shown = _text(before, path), []
     for section, new in values.items():
@@ -199,13 +198,13 @@ def _text(data: bytes | None, path: str) -> str:
 
 def _program() -> str:
     """Return the program as the configuration has to name it: these programs use no shell."""
-    found = os.path.abspath(find(HELPER))
+    found = os.path.abspath(find(TOOL.program))
     # Blanks are for quotes, and those mean different things to different programs.
-    return found if not re.search(r"[\s\"'\\]", found) else HELPER
+    return found if not re.search(r"[\s\"'\\]", found) else TOOL.program
 
 
 def _warn(profiles: Sequence[str]) -> None:
-    path = _path("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    path = location.path(_CREDENTIALS)
     held = _parsed(_text(read(path), path), path)
     for profile in profiles:
         if "aws_secret_access_key" in held.get(profile, {}):
@@ -215,7 +214,3 @@ def _warn(profiles: Sequence[str]) -> None:
             )
     if os.environ.get("AWS_SECRET_ACCESS_KEY"):
         warn("AWS_SECRET_ACCESS_KEY is set, so AWS programs ask nobody", "unset it")
-
-
-def _path(variable: str, name: str) -> str:
-    return os.path.expanduser(os.environ.get(variable) or os.path.join("~", ".aws", name))

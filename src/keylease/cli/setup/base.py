@@ -23,6 +23,8 @@ from keylease.errors import KeyleaseError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from keylease.tools import Tool
+
 MOST_BYTES: Final = replacement.MOST_BYTES
 """No configuration of a tool is longer."""
 
@@ -61,11 +63,10 @@ class Plan(NamedTuple):
     """What `--undo` has to know, without a secret; `None` if it has to know nothing."""
 
 
-class Tool(Protocol):
-    """What `keylease setup` without a tool's name asks of a tool's module."""
+class AskingTool(Protocol):
+    """The module of a tool that is told which program to ask."""
 
-    PROGRAMS: tuple[str, ...]
-    """By what the tool is called; one of them on PATH means that it is here."""
+    TOOL: Tool
 
     def helpers(self) -> list[str]:
         """Return the programs by which the tool asks keylease, as its configuration names them.
@@ -77,8 +78,8 @@ class Tool(Protocol):
         """
 
 
-class PlainTool(Tool, Protocol):
-    """A tool that is set up without a further word."""
+class PlainTool(AskingTool, Protocol):
+    """The module of a tool that is set up without a further word."""
 
     def plan(self) -> Plan:
         """Return what has to be changed, if anything. It changes nothing.
@@ -90,7 +91,7 @@ class PlainTool(Tool, Protocol):
 
 def is_here(tool: Tool) -> bool:
     """Return whether one of the tool's programs is on PATH."""
-    return any(find(program, os.get_exec_path()) for program in tool.PROGRAMS)
+    return any(find(program, os.get_exec_path()) for program in tool.commands)
 
 
 dry_run_option = click.option(

@@ -6,12 +6,13 @@ helper and stand in the audit log (Bazel's documentation of `--credential_helper
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program
 from keylease.cli.setup.base import Plan, carry_out, dry_run_option, undo_option
 from keylease.cli.setup.lines import load, program
@@ -21,11 +22,7 @@ from keylease.protocols.http import split
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PROGRAMS: Final = ("bazel", "bazelisk")
-COMMAND: Final = "keylease setup bazel HOST"
-"""What a person has to say, because it needs a further word."""
-
-HELPER: Final = "keylease-bazel"
+TOOL: Final = tools.named("bazel")
 _HOST: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _OURS: Final = re.compile(r'common "?--credential_helper=[^=\s]*=([^"]*keylease-bazel(?:\.exe)?)"?')
 _UNFIT: Final = r"[\"'\\\x00-\x1f]"
@@ -57,7 +54,7 @@ def bazel(_: Program, hosts: tuple[str, ...], dry_run: bool, undo: bool) -> None
 
 
 def _plan(hosts: Sequence[str]) -> Plan:
-    path = program(HELPER, _UNFIT)
+    path = program(TOOL.program, _UNFIT)
     file = load(_path())
     shown: tuple[str, ...] = ()
     for host in hosts:
@@ -90,4 +87,4 @@ def _name(host: str) -> str:
 
 
 def _path() -> str:
-    return os.path.expanduser(os.path.join("~", ".bazelrc"))
+    return location.path(TOOL.configuration[0])

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.setup import programs
 from keylease.cli.setup.base import (
@@ -36,8 +38,7 @@ from keylease.cli.setup.records import replaced
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAMS = ("cargo",)
-
+TOOL: Final = tools.named("cargo")
 PROVIDER: Final = "cargo-credential-keylease"
 _TABLE, _KEY = "registry", "global-credential-providers"
 _HEADER: Final = re.compile(r"[ \t]*\[[ \t]*registry[ \t]*\][ \t]*(#.*)?")
@@ -216,8 +217,8 @@ def _warn() -> None:
 
 def _path() -> str:
     # The Cargo Book, "Configuration": where both are there, the one without an extension counts.
-    older = os.path.join(_home(), "config")
-    return older if os.path.lexists(older) else f"{older}.toml"
+    older, newer = map(location.path, TOOL.configuration)
+    return older if os.path.lexists(older) else newer
 
 
 def _home() -> str:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, say, warn
 from keylease.cli.setup.base import (
     Change,
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
 
     _Edit = tuple[tuple[str, ...], str | None]
 
-PROGRAMS = ("docker",)
-
+TOOL: Final = tools.named("docker")
 HELPER: Final = "keylease"
 EXECUTABLE: Final = f"docker-credential-{HELPER}"
 _STORE: Final = "credsStore"
@@ -259,5 +260,4 @@ def _warn(document: dict[str, Any], *, move: bool) -> None:
 
 
 def _path() -> str:
-    directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-    return os.path.join(directory, "config.json")
+    return location.path(TOOL.configuration[0])

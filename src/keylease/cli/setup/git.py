@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease import tools
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.setup.base import (
     Change,
@@ -38,8 +39,7 @@ from keylease.model import MAX_CAP_SECONDS, Limits
 if TYPE_CHECKING:
     from keylease.cli.setup.gitconfig import Scope
 
-PROGRAMS = ("git",)
-
+TOOL: Final = tools.named("git")
 _SHORT: Final = "keylease"
 # git gives a value that begins with a slash to a shell as it is (gitcredentials(7)). In quotes it
 # would not begin with one.

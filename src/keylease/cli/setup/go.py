@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.setup.base import (
     Plan,
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 
     from keylease.cli.setup.lines import File
 
-PROGRAMS = ("go",)
-
-HELPER: Final = "keylease-goauth"
+TOOL: Final = tools.named("go")
 _KEY: Final = "GOAUTH"
 _LINE: Final = re.compile(r"GOAUTH=.*")
 _OURS: Final = re.compile(r'"?(?:[^";]*[/\\])?keylease-goauth(?:\.exe)?"?')
@@ -75,7 +74,7 @@ def plan() -> Plan:
     if "off" in commands:
         msg = f"{_path()} says {_KEY}=off, so nobody is to be asked"
         raise SetupError(msg, f"run: go env -u {_KEY}")
-    path = program(HELPER, _UNFIT)
+    path = program(TOOL.program, _UNFIT)
     ours = f'"{path}"' if " " in path else path
     others = [each for each in commands if not _OURS.fullmatch(each)]
     if commands[: len(commands) - len(others)] == [ours]:
@@ -133,13 +132,7 @@ def _path() -> str:
     chosen = os.environ.get("GOENV")
     if chosen == "off":
         msg = "GOENV is off, so go reads no file"
-        raise SetupError(msg, f"unset it, or set {_KEY}={HELPER} in the environment")
+        raise SetupError(msg, f"unset it, or set {_KEY}={TOOL.program} in the environment")
     if chosen:
         return chosen
-    if sys.platform == "win32":
-        base = os.environ.get("APPDATA") or os.path.expanduser("~")
-    elif sys.platform == "darwin":
-        base = os.path.expanduser("~/Library/Application Support")
-    else:
-        base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "go", "env")
+    return location.path(TOOL.configuration[0])

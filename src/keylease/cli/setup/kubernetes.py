@@ -15,7 +15,8 @@ from typing import IO, Any, Final
 
 import click
 
-from keylease.cli import replacement
+from keylease import tools
+from keylease.cli import location, replacement
 from keylease.cli.base import Command, Program
 from keylease.cli.executable import find
 from keylease.cli.setup import kubeconfig, programs
@@ -30,11 +31,7 @@ from keylease.cli.setup.base import (
 )
 from keylease.cli.setup.gitconfig import find as lookup
 
-PROGRAMS: Final = ("kubectl",)
-COMMAND: Final = "keylease setup kubernetes USER"
-"""What a person has to say, because it needs a further word."""
-
-HELPER: Final = "keylease-kubernetes"
+TOOL: Final = tools.named("kubernetes")
 API: Final = "client.authentication.k8s.io/v1"
 _ENTRY: Final = {"apiVersion": API, "interactiveMode": "Never", "provideClusterInfo": True}
 _SECONDS: Final = 20
@@ -84,8 +81,8 @@ def _plan(user: str) -> Plan:
     path = _path(user)
     before, held = read(path), _users(path).get(user, {})
     _check(user, held)
-    find(HELPER)
-    old, new = _ours(held), programs.named(HELPER)
+    find(TOOL.program)
+    old, new = _ours(held), programs.named(TOOL.program)
     if old == new:
         return Plan(())
     text = (before or b"").decode("utf-8", "surrogateescape")
@@ -160,7 +157,7 @@ def _ours(held: dict[str, Any]) -> str | None:
     """Return the program that a user's entry names, if it is keylease's."""
     entry = held.get("exec")
     command = entry.get("command") if isinstance(entry, dict) else None
-    ours = isinstance(command, str) and os.path.basename(command) == HELPER
+    ours = isinstance(command, str) and os.path.basename(command) == TOOL.program
     return command if ours else None
 
 
@@ -170,7 +167,7 @@ def helpers() -> list[str]:
     Raises:
         SetupError: kubectl cannot read it.
     """
-    if lookup(PROGRAMS[0], os.get_exec_path()) is None:
+    if lookup(TOOL.commands[0], os.get_exec_path()) is None:
         return []
     return [command for user in _users().values() if (command := _ours(user)) is not None]
 
@@ -193,7 +190,7 @@ def _check(user: str, held: dict[str, Any]) -> None:
 def _path(user: str) -> str:
     """Return the file that kubectl itself would write: the user's, or the first that is there."""
     named = [each for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
-    paths = named or [os.path.expanduser(os.path.join("~", ".kube", "config"))]
+    paths = named or [location.path(TOOL.configuration[0])]
     there = [each for each in paths if os.path.exists(each)]
     return next((each for each in there if user in _users(each)), [*there, paths[-1]][0])
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import click
 
 from keylease.cli.base import say, warn
-from keylease.cli.doctor.plaintext import holders
+from keylease.cli.plaintext import holders
 from keylease.cli.setup.base import is_here
 from keylease.errors import KeyleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from keylease.cli.setup.base import PlainTool, Plan, Tool
+    from keylease.cli.setup.base import AskingTool, PlainTool, Plan
 
 _EXAMPLE: Final = "keylease setup docker"
 
@@ -74,11 +74,11 @@ def undo(context: click.Context, modules: Mapping[str, str], *, dry_run: bool) -
         if not hasattr(module, "helpers"):
             continue
         try:
-            if not cast("Tool", module).helpers():
+            if not cast("AskingTool", module).helpers():
                 continue
             command = cast("click.Command", getattr(module, name))
             if any(each.required for each in command.params):
-                warn(f"{name} is left as it is", f"run: {module.COMMAND} --undo")
+                warn(f"{name} is left as it is", f"run: {module.TOOL.setup} --undo")
                 continue
             context.invoke(command, undo=True, dry_run=dry_run)
         except KeyleaseError as error:
@@ -98,19 +98,20 @@ def _others(modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each tool that is here, is not set up, and needs to be told for what."""
     for name, path in modules.items():
         module = import_module(path)
-        command = getattr(module, "COMMAND", None)
+        if not hasattr(module, "helpers") or hasattr(module, "plan"):
+            continue
         # What is broken is told by the tool's own command, and by doctor.
         with suppress(KeyleaseError):
-            tool = cast("Tool", module)
-            if command is not None and is_here(tool) and not tool.helpers():
-                yield name, command
+            asker = cast("AskingTool", module)
+            if is_here(asker.TOOL) and not asker.helpers():
+                yield name, asker.TOOL.setup
 
 
 def _found(modules: Mapping[str, str]) -> Iterator[Found]:
     """Yield each tool that is on PATH and would have to be told something."""
     for name, path in modules.items():
         module = import_module(path)
-        if not hasattr(module, "plan") or not is_here(cast("PlainTool", module)):
+        if not hasattr(module, "plan") or not is_here(cast("PlainTool", module).TOOL):
             continue
         try:
             plan = cast("PlainTool", module).plan()

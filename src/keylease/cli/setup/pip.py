@@ -15,13 +15,14 @@ from typing import Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.setup.base import Plan, carry_out, dry_run_option, undo_option
 from keylease.cli.setup.lines import File, load
 from keylease.errors import UsageError
 
-PROGRAMS: Final = ("pip", "pip3")
-
+TOOL: Final = tools.named("pip")
 _PROGRAM: Final = "keyring"
 _LINE: Final = "keyring-provider = subprocess"
 _SECTION: Final = re.compile(r"\[([^]]*)\].*")
@@ -118,11 +119,5 @@ def _path() -> str:
     named = os.environ.get("PIP_CONFIG_FILE")
     if named and named != os.devnull:
         return os.path.expanduser(named)
-    if sys.platform == "win32":
-        return os.path.join(os.environ.get("APPDATA") or os.path.expanduser("~"), "pip", "pip.ini")
-    if sys.platform == "darwin":
-        directory = os.path.expanduser("~/Library/Application Support/pip")
-        if os.path.isdir(directory):
-            return os.path.join(directory, "pip.conf")
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "pip", "pip.conf")
+    own, other = map(location.path, TOOL.configuration)
+    return own if sys.platform != "darwin" or os.path.isdir(os.path.dirname(own)) else other

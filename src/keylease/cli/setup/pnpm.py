@@ -6,12 +6,13 @@ in the line twice, for pnpm and for the helper (pnpm's documentation of .npmrc).
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.setup.base import Plan, carry_out, dry_run_option, undo_option
 from keylease.cli.setup.lines import load, program
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 
     from keylease.model import Target
 
-PROGRAMS: Final = ("pnpm",)
-COMMAND: Final = "keylease setup pnpm REGISTRY"
-"""What a person has to say, because it needs a further word."""
-
-HELPER: Final = "keylease-pnpm"
+TOOL: Final = tools.named("pnpm")
 _OURS: Final = re.compile(r"//[^=]*:tokenHelper=((?:\S*/)?keylease-pnpm(?:\.exe)?) \S+")
 # pnpm splits the value at blanks, and refuses these, because a shell would mean something by them.
 _UNFIT: Final = r"[\s$%`\"'\\]"
@@ -61,7 +58,7 @@ def pnpm(_: Program, registries: tuple[str, ...], dry_run: bool, undo: bool) -> 
 
 
 def _plan(registries: Sequence[Target]) -> Plan:
-    path = program(HELPER, _UNFIT)
+    path = program(TOOL.program, _UNFIT)
     file = load(_path())
     shown: tuple[str, ...] = ()
     for each in registries:
@@ -100,6 +97,4 @@ def _key(registry: Target) -> str:
 
 
 def _path() -> str:
-    names = ("NPM_CONFIG_USERCONFIG", "npm_config_userconfig")
-    named = next((os.environ[name] for name in names if os.environ.get(name)), "~/.npmrc")
-    return os.path.expanduser(named)
+    return location.path(TOOL.configuration[0])

@@ -11,6 +11,8 @@ from typing import Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
 from keylease.cli.setup.base import (
     Change,
@@ -22,8 +24,7 @@ from keylease.cli.setup.base import (
     undo_option,
 )
 
-PROGRAMS = ("podman", "skopeo", "buildah")
-
+TOOL: Final = tools.named("podman")
 NAME: Final = "90-keylease.conf"
 EXECUTABLE: Final = "docker-credential-keylease"
 LINE: Final = 'credential-helpers = ["keylease"]'
@@ -88,9 +89,7 @@ def undoing() -> Plan:
 
 
 def _path() -> str:
-    # containers-registries.conf.d(5). containers/image takes XDG_CONFIG_HOME, too.
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "containers", "registries.conf.d", NAME)
+    return location.path(TOOL.configuration[0])
 
 
 def _ours() -> bytes | None:

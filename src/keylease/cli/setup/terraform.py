@@ -15,9 +15,11 @@ from typing import Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
-from keylease.cli.doctor.plaintext import holders
 from keylease.cli.executable import find
+from keylease.cli.plaintext import holders
 from keylease.cli.setup.base import (
     Change,
     Plan,
@@ -29,9 +31,7 @@ from keylease.cli.setup.base import (
 )
 from keylease.cli.setup.lines import load
 
-PROGRAMS = ("terraform", "tofu")
-
-HELPER: Final = "terraform-credentials-keylease"
+TOOL: Final = tools.named("terraform")
 LINE: Final = 'credentials_helper "keylease" {}'
 _ENTRY: Final = re.compile(r'[ \t]*credentials_helper[ \t]+"?([^"\s{]*)"?.*')
 _OURS: Final = re.compile(re.escape(LINE))
@@ -126,7 +126,7 @@ def _placing() -> Change:
     Raises:
         SetupError: something is there that is not from here.
     """
-    program, path = os.path.abspath(find(HELPER)), _place()
+    program, path = os.path.abspath(find(TOOL.program)), _place()
     if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(program):
         return Change(path, None, None, ())
     before = read(path)
@@ -148,16 +148,15 @@ def _is_ours(before: bytes) -> bool:
 
 def _place() -> str:
     if sys.platform == "win32":
-        return os.path.join(_home(), "terraform.d", "plugins", f"{HELPER}.exe")
-    return os.path.join(_home(), ".terraform.d", "plugins", HELPER)
+        return os.path.join(_home(), "terraform.d", "plugins", f"{TOOL.program}.exe")
+    return os.path.join(_home(), ".terraform.d", "plugins", TOOL.program)
 
 
 def _configurations() -> list[str]:
     named = os.environ.get("TF_CLI_CONFIG_FILE")
     if named:
         return [named]
-    names = ("terraform.rc", "tofu.rc") if sys.platform == "win32" else (".terraformrc", ".tofurc")
-    first, second = (os.path.join(_home(), name) for name in names)
+    first, second = map(location.path, TOOL.configuration)
     return [first, second] if os.path.lexists(second) else [first]
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from keylease import tools
+from keylease.cli import location
 from keylease.cli.base import Command, Program, warn
-from keylease.cli.doctor.plaintext import holders
+from keylease.cli.plaintext import holders
 from keylease.cli.setup.base import (
     Plan,
     SetupError,
@@ -27,23 +29,12 @@ from keylease.cli.setup.records import replaced
 
 if TYPE_CHECKING:
     from keylease.cli.setup.lines import File
+    from keylease.tools import Location
 
 
-class _Client(NamedTuple):
-    """One of the two programs, and what tells where its file is."""
-
-    name: str
-    variable: str
-    file: str
-
-
-_CLIENTS: Final = (
-    _Client("vault", "VAULT_CONFIG_PATH", ".vault"),
-    _Client("bao", "BAO_CONFIG_PATH", ".bao"),
-)
-PROGRAMS = tuple(client.name for client in _CLIENTS)
-
-HELPER: Final = "keylease-vault"
+TOOL: Final = tools.named("vault")
+# Each of the two clients, and its own file.
+_CLIENTS: Final = tuple(zip(TOOL.commands, TOOL.configuration, strict=True))
 _LINE: Final = re.compile(r"[ \t]*token_helper[ \t]*=.*")
 _OURS: Final = re.compile(
     r'[ \t]*token_helper[ \t]*=[ \t]*"((?:[^"]*/)?keylease-vault(?:\.exe)?)"[ \t]*'
@@ -83,11 +74,11 @@ def plan() -> Plan:
     Raises:
         SetupError: a file cannot be read or edited.
     """
-    line = f'token_helper = "{program(HELPER, _UNFIT)}"'
-    here = [each for each in _CLIENTS if find(each.name, os.get_exec_path())] or _CLIENTS[:1]
+    line = f'token_helper = "{program(TOOL.program, _UNFIT)}"'
+    here = [each for each in _CLIENTS if find(each[0], os.get_exec_path())] or _CLIENTS[:1]
     changes = []
-    for client in here:
-        file = _file(client)
+    for _, place in here:
+        file = _file(place)
         old = file.found(_LINE)
         if [each.strip() for each in old] == [line]:
             continue
@@ -102,24 +93,23 @@ def helpers() -> list[str]:
     Raises:
         SetupError: the configuration cannot be read.
     """
-    return [path for client in _CLIENTS for path in _file(client).named(_OURS)]
+    return [path for _, place in _CLIENTS for path in _file(place).named(_OURS)]
 
 
 def _undoing() -> Plan:
     changes, kept = [], replaced("vault")
-    for client in _CLIENTS:
-        file = _file(client)
+    for name, place in _CLIENTS:
+        file = _file(place)
         if file.found(_OURS):
             # Older versions kept the replaced line in the record, and not in the file.
-            after, shown = file.restored(_LINE, _OURS, kept.get(client.name, []))
+            after, shown = file.restored(_LINE, _OURS, kept.get(name, []))
             changes.append(after.change(shown))
     return Plan(tuple(changes))
 
 
-def _file(client: _Client) -> File:
-    named = os.environ.get(client.variable) or os.path.join("~", client.file)
-    file = load(os.path.expanduser(named))
+def _file(place: Location) -> File:
+    file = load(location.path(place))
     if file.lines and file.lines[0].lstrip().startswith("{"):
         msg = f"{file.path} is written in JSON, and cannot be edited"
-        raise SetupError(msg, f'write token_helper into it by hand: the path of "{HELPER}"')
+        raise SetupError(msg, f'write token_helper into it by hand: the path of "{TOOL.program}"')
     return file

@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from keylease.cli.doctor.base import Subject
-from keylease.cli.doctor.plaintext import MOST_BYTES, PLACES, check
+from keylease.cli.doctor.plaintext import check
+from keylease.cli.plaintext import MOST_BYTES
+from keylease.tools import PLAINTEXT
 
 CANARY = "hunter2canary"
 
@@ -55,9 +57,9 @@ def home(tmp_path, monkeypatch):
     """Return a home with nothing in it."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    for place in PLACES:
-        if place.variable:
-            monkeypatch.delenv(place.variable, raising=False)
+    for place in PLAINTEXT:
+        if place.location.variable:
+            monkeypatch.delenv(place.location.variable, raising=False)
     return tmp_path
 
 
@@ -108,7 +110,7 @@ def test_file_without_a_credential_is_in_order(home, name):
 
 def test_every_place_is_tested():
     """A place without an example might never find anything."""
-    assert len([place for place in PLACES if place.base]) == len(HOLDING)
+    assert len([place for place in PLAINTEXT if place.location.base]) == len(HOLDING)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,15 @@ import stat
 
 import pytest
 
+from keylease.programs import names
+
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     """Return a directory on PATH with all of our programs, and nothing else on it."""
     directory = tmp_path / "bin"
     directory.mkdir()
-    names = ("vault", "goauth", "pnpm", "bazel")
-    for name in (*(f"keylease-{each}" for each in names), "terraform-credentials-keylease"):
+    for name in names():
         program = directory / name
         program.write_text("#!/bin/sh\necho answered by $0 $*\n", encoding="utf-8")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)

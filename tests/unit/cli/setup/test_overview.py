@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from keylease import tools
 from keylease.cli.setup import TOOLS
 
 if sys.platform == "win32":
@@ -129,18 +130,19 @@ def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
     assert "podman: would change" in said.out
 
 
-# Which profile, user, registry or host is meant, only a person knows.
-NEED_WORDS = {"aws", "bazel", "kubernetes", "pnpm"}
+@pytest.mark.parametrize(
+    "tool", [tool for tool in tools.TOOLS if tool.setup], ids=lambda tool: tool.name
+)
+def test_every_tool_can_be_found(tool):
+    """A tool in the table says by what it is found and, if that can be guessed, what it is told."""
+    module = __import__(TOOLS[tool.name], fromlist=["plan"])
+    plain = f"keylease setup {tool.name}" == tool.setup
 
-
-@pytest.mark.parametrize("name", sorted(set(TOOLS) - {"completion"} - NEED_WORDS))
-def test_every_tool_can_be_found(name):
-    """A tool in the table says by what it is found and what it would be told."""
-    module = __import__(TOOLS[name], fromlist=["plan"])
-
-    assert module.PROGRAMS
-    assert callable(module.plan)
-    assert os.sep not in "".join(module.PROGRAMS)
+    assert tool is module.TOOL
+    assert tool.commands
+    assert os.sep not in "".join(tool.commands)
+    # Which profile, user, registry or host is meant, only a person knows.
+    assert plain == callable(getattr(module, "plan", None))
 
 
 def test_everything_is_undone_at_once(console, machine, monkeypatch):
