@@ -3,8 +3,8 @@
     python packaging/man.py            writes them anew
     python packaging/man.py --check    says which are out of date, with exit code 1
 
-A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md;
-that of the helper, which has no help of its own, is its section of that document.
+A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md.
+That of a helper, which has no help of its own, is its section of docs/cli.md or of its tool's page.
 click-man was tried: it finds no command that is imported when it is called, and puts the help into
 roff without escaping it. What is needed of roff is little: man(7), and nothing of groff's own.
 """
@@ -21,9 +21,12 @@ import click
 from keylease import __version__
 from keylease.cli import keylease
 from keylease.protocols.git import USAGE
+from keylease.tools import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from keylease.tools import Tool
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = ROOT / "docs" / "man"
@@ -31,44 +34,11 @@ _DOCUMENT: Final = ROOT / "docs" / "cli.md"
 # click marks with it a paragraph whose lines stay as they are.
 _VERBATIM: Final = "\b"
 HELPER: Final = "git-credential-keylease"
-# The other programs that tools run: the summary, and what else to read.
+# The other programs that tools run, each with the rows of its tools.
 OTHERS: Final = {
-    "docker-credential-keylease": (
-        "answer docker and podman from the sessions of keylease",
-        ("keylease-setup-docker", "keylease-setup-podman", "docker-login"),
-    ),
-    "cargo-credential-keylease": (
-        "answer cargo from the sessions of keylease",
-        ("keylease-setup-cargo", "cargo-login"),
-    ),
-    "keylease-aws": (
-        "answer AWS programs from the sessions of keylease",
-        ("keylease-setup-aws", "keylease-login"),
-    ),
-    "keylease-kubernetes": (
-        "answer Kubernetes clients from the sessions of keylease",
-        ("keylease-setup-kubernetes", "keylease-login", "kubectl"),
-    ),
-    "keylease-vault": (
-        "answer Vault and OpenBao from the sessions of keylease",
-        ("keylease-setup-vault", "vault"),
-    ),
-    "terraform-credentials-keylease": (
-        "answer Terraform and OpenTofu from the sessions of keylease",
-        ("keylease-setup-terraform", "terraform"),
-    ),
-    "keylease-goauth": (
-        "answer the go command from the sessions of keylease",
-        ("keylease-setup-go", "go"),
-    ),
-    "keylease-pnpm": (
-        "answer pnpm from the sessions of keylease",
-        ("keylease-setup-pnpm", "pnpm"),
-    ),
-    "keylease-bazel": (
-        "answer Bazel from the sessions of keylease",
-        ("keylease-setup-bazel", "bazel"),
-    ),
+    each.program: tuple(tool for tool in TOOLS if tool.program == each.program)
+    for each in TOOLS
+    if each.protocol and each.program != HELPER
 }
 _ROW: Final = re.compile(r"^\| (.+?) \| (.+?) \|$", re.MULTILINE)
 
@@ -80,8 +50,8 @@ def pages() -> dict[str, str]:
         name = context.command_path.replace(" ", "-")
         found[f"{name}.1"] = "".join(f"{line}\n" for line in _page(name, context))
     found[f"{HELPER}.1"] = "".join(f"{line}\n" for line in _helper_page())
-    for name, (summary, others) in OTHERS.items():
-        found[f"{name}.1"] = "".join(f"{line}\n" for line in _other_page(name, summary, others))
+    for name, tools in OTHERS.items():
+        found[f"{name}.1"] = "".join(f"{line}\n" for line in _other_page(name, tools))
     return found
 
 
@@ -144,16 +114,20 @@ def _helper_page() -> Iterator[str]:
     yield from _see_also([*others, ("gitcredentials", "7")])
 
 
-def _other_page(name: str, summary: str, others: tuple[str, ...]) -> Iterator[str]:
-    """Yield the page of another tool's helper, from its section of the document."""
-    yield from _head(name, summary)
+def _other_page(name: str, tools: tuple[Tool, ...]) -> Iterator[str]:
+    """Yield the page of another tool's helper, from the section of its name in the tool's page."""
+    titles = " and ".join(tool.title for tool in tools)
+    yield from _head(name, f"answer {titles} from the sessions of keylease")
     yield ".SH SYNOPSIS"
-    _, synopsis, text = _section(f"## {name}").split("```", 2)
+    document = ROOT / "docs" / "tools" / f"{tools[0].page}.md"
+    _, synopsis, text = _section(f"## {name}", document).split("```", 2)
     usage = synopsis.removeprefix("text\n").strip().removeprefix(f"usage: {name} ")
     yield from (f".B {_text(name)}", _line(usage), ".SH DESCRIPTION")
     yield from _paragraphs(_plain(text))
     yield from _table("## Environment", "ENVIRONMENT")
-    yield from _see_also([(each, "1") for each in ("keylease", *others)])
+    setups = (f"keylease-setup-{tool.name}" for tool in tools if tool.setup)
+    others = (each for tool in tools for each in tool.see)
+    yield from _see_also([(each, "1") for each in ("keylease", "keylease-login", *setups, *others)])
 
 
 def _head(name: str, summary: str) -> Iterator[str]:
@@ -170,9 +144,9 @@ def _see_also(others: list[tuple[str, str]]) -> Iterator[str]:
     yield " ,\n".join(pages)
 
 
-def _section(heading: str) -> str:
-    """Return what stands in the document under a heading, up to the next one of its rank."""
-    text = _DOCUMENT.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
+def _section(heading: str, document: Path = _DOCUMENT) -> str:
+    """Return what stands in a document under a heading, up to the next one of its rank."""
+    text = document.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
     return text.split(f"\n{heading.partition(' ')[0]} ")[0]
 
 

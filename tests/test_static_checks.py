@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.share import VARIABLE, part_of
 
+from keylease.tools import TOOLS
+
 ROOT = Path(__file__).parent.parent
 CHECKS = {
     "ruff": ["ruff", "check", "."],
@@ -46,6 +48,23 @@ def test_check_has_no_complaint(name):
     code, said = run(CHECKS[name], tool)
 
     assert 0 == code, said
+
+
+def test_every_protocol_keeps_the_contract(tmp_path):
+    """mypy holds each module of the table against what the helper calls."""
+    tool = find_tool("mypy")
+    if tool is None:
+        pytest.skip("mypy is not installed")
+    names = sorted({tool.protocol for tool in TOOLS if tool.protocol})
+    lines = ["from keylease.protocols.base import Protocol"]
+    lines += [f"from keylease.protocols import {name}" for name in names]
+    lines += [f"_{name}: Protocol = {name}" for name in names]
+    wrong = "_wrong: Protocol = Protocol"
+    program = tmp_path / "contract.py"
+
+    for more, code in (([], 0), ([wrong], 1)):
+        program.write_text("\n".join([*lines, *more, ""]), encoding="utf-8")
+        assert code == run(["mypy", str(program)], tool)[0]
 
 
 def test_every_ignored_rule_has_its_reason():

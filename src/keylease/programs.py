@@ -34,9 +34,9 @@ def main() -> int:
 def run(name: str) -> int:
     """Run the program called `name` with the arguments in `sys.argv`; return its exit code."""
     order_path()
-    if name in OWN:
-        module, function, words = "keylease.__main__", OWN[name], ()
-    else:
+    words: tuple[object, ...] = ()
+    module, function = "keylease.__main__", OWN.get(name, "")
+    if not function:
         from keylease.tools import TOOLS
 
         peer = next(tool.name for tool in TOOLS if tool.program == name and tool.protocol)

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from keylease.protocols.base import Nameable
 
-__all__ = ["Address", "describe", "exact_hint", "name", "read", "tool_option", "username_option"]
+__all__ = [
+    "Address",
+    "describe",
+    "exact_hint",
+    "listing_tool_option",
+    "name",
+    "read",
+    "tool_option",
+    "username_option",
+]
 
 TOOLS: Final = tuple(tool for tool in PROTOCOLS if tool != "git")
 """The tools that have sessions of their own. git's are those of the web."""
@@ -27,14 +36,21 @@ username_option = click.option(
     help="Whose session, where the URL names nobody (https://USER@host).",
 )
 """The option `--username`, as every command with a URL has it."""
+_TOOL_HELP: Final = "Whose session, where it is not git's: URL is then what that tool knows it by. "
 tool_option = click.option(
     "--tool",
     metavar="NAME",
     type=click.Choice(TOOLS),
-    help="Whose session, where it is not git's: URL is then what that tool knows it by. One of "
-    f"{', '.join(TOOLS)}.",
+    help=f"{_TOOL_HELP}keylease login --help lists the tools.",
 )
-"""The option `--tool`, as every command has it that starts, shows or ends a session."""
+"""The option `--tool`, as every command has it that shows or ends a session."""
+listing_tool_option = click.option(
+    "--tool",
+    metavar="NAME",
+    type=click.Choice(TOOLS),
+    help=f"{_TOOL_HELP}One of {', '.join(TOOLS)}.",
+)
+"""The same, with all the names. One command lists them, so a new tool changes one page."""
 
 
 def read(url: str, username: str | None = None, tool: str | None = None) -> Address:

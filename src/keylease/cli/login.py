@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("url")
 @address.username_option
-@address.tool_option
+@address.listing_tool_option
 @click.option(
     "--password-stdin",
     is_flag=True,
