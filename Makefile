@@ -31,6 +31,7 @@ help:
 	@echo "make type      mypy, for every platform"
 	@echo "make bench     what an answer costs, overwriting a secret, and the audit log"
 	@echo "make docs      the documentation against the program, and its links"
+	@echo "make written   the tables, the help and the manual pages in docs/, written anew"
 	@echo "make package   the wheel and the source distribution, in dist/"
 	@echo "make clean     forget everything that was made"
 
@@ -69,6 +70,11 @@ bench: $(VENV)/.keylease
 	@$(BIN)/python benchmarks/helper_latency.py $(ARGS)
 	@$(BIN)/python benchmarks/clearing.py
 	@$(BIN)/python benchmarks/audit_log.py --lines 100000 --rounds 1 --appends 300
+
+written: $(VENV)/.test
+	@$(BIN)/python packaging/tables.py
+	@cd tests && ../$(BIN)/python test_help_is_documented.py
+	@$(BIN)/python packaging/man.py
 
 docs: $(VENV)/.test
 	@env -u PYTHONPATH $(BIN)/pytest -q tests/test_documents.py $(wildcard tests/test_help_is_documented.py)

@@ -116,7 +116,7 @@ def _helper_page() -> Iterator[str]:
 
 def _other_page(name: str, tools: tuple[Tool, ...]) -> Iterator[str]:
     """Yield the page of another tool's helper, from the section of its name in the tool's page."""
-    titles = " and ".join(tool.title for tool in tools)
+    titles = ", ".join(tool.title for tool in tools)
     yield from _head(name, f"answer {titles} from the sessions of keylease")
     yield ".SH SYNOPSIS"
     document = ROOT / "docs" / "tools" / f"{tools[0].page}.md"

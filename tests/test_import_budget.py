@@ -8,13 +8,19 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.questions import QUESTIONS
 from support.tracing import READABLE, require_strace
 from support.waiting import WAIT_SECONDS
 
 from keylease.protocols import PROTOCOLS
+from keylease.tools import TOOLS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from support.throwaway import Throwaway
+
+    from keylease.tools import Tool
 
 # Each of these costs milliseconds on every git command, and none is needed for an answer.
 FORBIDDEN = {
@@ -70,11 +76,11 @@ STORE = GET + "username=alice\npassword=secret\n"
 
 
 def modules_of(
-    home: Throwaway, operation: str, message: str, peer: str = "git", *words: str
+    home: Throwaway, words: Sequence[str], message: str, peer: str = "git"
 ) -> tuple[str, set[str]]:
     """Run one operation in a fresh interpreter; return the answer and what it had imported."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, peer, operation, *words],
+        [sys.executable, "-I", "-c", PROGRAM, peer, *words],
         input=message,
         env=home.environment,
         capture_output=True,
@@ -90,28 +96,18 @@ def modules_of(
 @pytest.mark.parametrize("operation", ["get", "store", "erase"])
 def test_helper_imports_nothing_heavy(kernel_home: Throwaway, operation: str) -> None:
     """The three operations of a helper stay lean, and do their work: the secret comes out."""
-    modules_of(kernel_home, "store", STORE)
-    answer, modules = modules_of(kernel_home, operation, STORE if operation == "store" else GET)
+    modules_of(kernel_home, ["store"], STORE)
+    answer, modules = modules_of(kernel_home, [operation], STORE if operation == "store" else GET)
 
     assert set() == FORBIDDEN & modules
     assert ("password=secret" in answer) == (operation == "get")
     assert "cryptography" in modules, "the control: what is used must be seen"
 
 
-def test_docker_costs_no_more_than_git(kernel_home: Throwaway) -> None:
-    """Its JSON is read and written without a library, and its answer is as quick as git's."""
-    login = '{"ServerURL":"registry.example","Username":"alice","Secret":"secret"}'
-    modules_of(kernel_home, "store", login, "docker")
-    answer, modules = modules_of(kernel_home, "get", "registry.example", "docker")
-
-    assert set() == FORBIDDEN & modules
-    assert '"Secret":"secret"' in answer
-
-
 def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
     """With a desktop's keychain only its D-Bus library is added, never the keyring library."""
-    modules_of(desktop.home, "store", STORE)
-    answer, modules = modules_of(desktop.home, "get", GET)
+    modules_of(desktop.home, ["store"], STORE)
+    answer, modules = modules_of(desktop.home, ["get"], GET)
 
     assert set() == (FORBIDDEN - ALLOWED_TO_JEEPNEY) & modules
     assert "password=secret" in answer
@@ -119,59 +115,17 @@ def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "word", "message"),
-    [
-        ("go", "https://example.com/x", ""),
-        ("bazel", "get", '{"uri":"https://example.com/x"}'),
-    ],
+    "tool", [tool for tool in TOOLS if tool.protocol], ids=lambda tool: tool.name
 )
-def test_a_header_costs_no_more_than_git(
-    kernel_home: Throwaway, tool: str, word: str, message: str
-) -> None:
-    """Go starts its helper for each server, and Bazel for each download."""
-    modules_of(kernel_home, "store", STORE)
-    answer, modules = modules_of(kernel_home, word, message, tool)
+def test_no_tool_costs_more_than_git(kernel_home: Throwaway, tool: Tool) -> None:
+    """Each tool starts its helper once a command or more, and waits for it."""
+    question = QUESTIONS[tool.program]
+    kernel_home.run("keylease", "login", *question.login, "--password-stdin", stdin="secret")
+
+    answer, modules = modules_of(kernel_home, question.words, question.message, tool.name)
 
     assert set() == FORBIDDEN & modules
-    assert "Basic YWxpY2U6c2VjcmV0" in answer
-
-
-@pytest.mark.parametrize(
-    ("tool", "name", "word", "message"),
-    [
-        ("aws", "example", "example", ""),
-        (
-            "cargo",
-            "https://example.com",
-            "--cargo-plugin",
-            '{"v":1,"registry":{"index-url":"https://example.com"},"kind":"get"}\n',
-        ),
-        ("kubernetes", "https://example.com", "https://example.com", ""),
-        ("pnpm", "https://example.com", "https://example.com", ""),
-        ("vault", "https://127.0.0.1:8200", "get", ""),
-    ],
-)
-def test_a_tools_own_session_costs_no_more_than_git(
-    kernel_home: Throwaway, tool: str, name: str, word: str, message: str
-) -> None:
-    """Each of these starts its helper once a command or more, and waits for it."""
-    user = ("--username", "ada") if tool == "aws" else ()
-    kernel_home.run(
-        "keylease", "login", "--tool", tool, name, *user, "--password-stdin", stdin="secret"
-    )
-    answer, modules = modules_of(kernel_home, word, message, tool)
-
-    assert set() == FORBIDDEN & modules
-    assert "secret" in answer
-
-
-def test_terraform_costs_no_more_than_git(kernel_home: Throwaway) -> None:
-    """It asks with two words."""
-    kernel_home.run("terraform-credentials-keylease", "store", "a.example", stdin='{"token":"t"}')
-    answer, modules = modules_of(kernel_home, "get", "", "terraform", "a.example")
-
-    assert set() == FORBIDDEN & modules
-    assert '{"token":"t"}\n' == answer
+    assert question.answer in answer
 
 
 @pytest.mark.parametrize("tool", sorted(PROTOCOLS))
@@ -211,13 +165,13 @@ def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> N
 
 def test_configuration_costs_its_parser_only_where_there_is_one(kernel_home: Throwaway) -> None:
     """Who has a file pays for reading it, and for nothing else."""
-    modules_of(kernel_home, "store", STORE)
+    modules_of(kernel_home, ["store"], STORE)
     path = kernel_home.home / ".config" / "keylease" / "config.toml"
     path.parent.mkdir(mode=0o755, parents=True)
     path.write_text("idle_timeout = 60\n", "utf-8")
     path.chmod(0o644)
 
-    answer, modules = modules_of(kernel_home, "get", GET)
+    answer, modules = modules_of(kernel_home, ["get"], GET)
 
     assert {"tomllib"} == FORBIDDEN & modules
     assert "password=secret" in answer
@@ -236,9 +190,9 @@ def test_a_section_costs_a_library_only_for_a_host_that_needs_it(
     path.write_text('[target."https://git.example"]\nidle_timeout = 60\n', "utf-8")
     path.chmod(0o644)
     message = GET.replace("example.com", host)
-    modules_of(kernel_home, "store", f"{message}username=alice\npassword=secret\n")
+    modules_of(kernel_home, ["store"], f"{message}username=alice\npassword=secret\n")
 
-    answer, modules = modules_of(kernel_home, "get", message)
+    answer, modules = modules_of(kernel_home, ["get"], message)
 
     assert {"tomllib"} | library == FORBIDDEN & modules
     assert "password=secret" in answer

@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 from support.kernel_keyring import require_kernel_keyring
 from support.pseudo_terminal import PseudoTerminal
+from support.questions import QUESTIONS, URL
 from support.requirements import require
 from support.share import part_of
 from support.throwaway import Throwaway, find_program
@@ -30,33 +31,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parent.parent.parent
-URL = "https://example.com"
-CARGO = '{"v":1,"registry":{"index-url":"https://example.com"},"kind":"get"}\n'
-# What each program is asked, and a part of the right answer: the secret where it is a helper.
-QUESTIONS = {
+# What each program is asked, and a part of the right answer.
+ASKED = {
     "keylease": (("get",), "protocol=https\nhost=example.com\n\n", "password=secret"),
     "keylease-askpass": (("Password for 'https://ada@example.com': ",), "", "secret"),
-    "git-credential-keylease": (("get",), "protocol=https\nhost=example.com\n\n", "secret"),
-    "docker-credential-keylease": (("get",), "example.com", '"Secret":"secret"'),
-    "cargo-credential-keylease": (("--cargo-plugin",), CARGO, '"token":"secret"'),
-    "keylease-aws": (("example",), "", '"SecretAccessKey":"secret"'),
-    "keylease-kubernetes": ((URL,), "", '"token":"secret"'),
-    "terraform-credentials-keylease": (("get", "example.com"), "", '"token":"secret"'),
-    "keylease-vault": (("get",), "", "secret"),
-    "keylease-goauth": ((f"{URL}/x",), "", "Basic "),
-    "keylease-pnpm": ((URL,), "", "secret"),
-    "keylease-bazel": (("get",), '{"uri":"https://example.com/x"}', "Basic "),
+    **{name: (each.words, each.message, each.answer) for name, each in QUESTIONS.items()},
 }
-LOGINS = (
-    (URL, "--username", "ada"),
-    ("--tool", "docker", "example.com", "--username", "ada"),
-    ("--tool", "cargo", URL),
-    ("--tool", "aws", "example", "--username", "ada"),
-    ("--tool", "kubernetes", URL),
-    ("--tool", "terraform", "example.com"),
-    ("--tool", "vault", "https://127.0.0.1:8200"),
-    ("--tool", "pnpm", URL),
-)
+LOGINS = sorted({each.login for each in QUESTIONS.values()})
 # A value that changes or ends an interpreter that reads it. `TRAP` is a directory of traps.
 VALUES = {
     "PYTHONASYNCIODEBUG": "1",
@@ -106,7 +87,7 @@ FOREIGN = ("cryptography", "jeepney", "keyring", "click", "platformdirs", "rich"
 
 def ask(home: Throwaway, program: str, **more: Any) -> tuple[int, str, str]:
     """Ask a program its question and return the exit code, the answer and what it complained."""
-    words, message, _ = QUESTIONS[program]
+    words, message, _ = ASKED[program]
     where = {"cwd": home.home} | more
     environment = home.environment | where.pop("variables", {})
     path = home.find(program)
@@ -175,7 +156,7 @@ def sprung(trap: Path) -> list[str]:
 
 def test_every_program_is_asked():
     """A new program is tried like the others."""
-    assert set(names()) == set(QUESTIONS)
+    assert set(names()) == set(ASKED)
 
 
 def test_every_variable_of_this_python_is_tried():
@@ -203,18 +184,18 @@ def test_no_variable_of_python_changes_an_answer(used: Throwaway, trap: Path) ->
     """git's helper answers with each PYTHON* variable as it does without, and complains of none."""
     program = "git-credential-keylease"
     plain = ask(used, program)
-    assert QUESTIONS[program][2] in plain[1], plain
+    assert ASKED[program][2] in plain[1], plain
 
     for name, value in part_of(values(trap).items()):
         assert plain == ask(used, program, variables={name: value}), name
     assert [] == sprung(trap)
 
 
-@pytest.mark.parametrize("program", QUESTIONS)
+@pytest.mark.parametrize("program", ASKED)
 def test_all_variables_together_change_no_answer(used: Throwaway, trap: Path, program: str) -> None:
     """Each program answers the same with every PYTHON* variable set at once."""
     plain = ask(used, program)
-    assert QUESTIONS[program][2] in plain[1], plain
+    assert ASKED[program][2] in plain[1], plain
 
     assert plain == ask(used, program, variables=values(trap))
     assert [] == sprung(trap)
@@ -235,13 +216,13 @@ def test_the_variables_do_change_an_ordinary_program(trap: Path) -> None:
     assert "json" in sprung(trap)
 
 
-@pytest.mark.parametrize("program", QUESTIONS)
+@pytest.mark.parametrize("program", ASKED)
 def test_nothing_of_the_working_directory_is_executed(
     used: Throwaway, trap: Path, program: str
 ) -> None:
     """A repository with a file for each module runs nothing, whatever PYTHONPATH says."""
     plain = ask(used, program)
-    assert QUESTIONS[program][2] in plain[1], plain
+    assert ASKED[program][2] in plain[1], plain
 
     for path in (None, f":/opt/foo:.:dist:../trap:{trap}:{trap / 'dist'}"):
         variables = {} if path is None else {"PYTHONPATH": path}
@@ -278,7 +259,7 @@ def test_module_run_by_a_person_takes_its_packages_from_beside_it(
 
     done = subprocess.run(
         [sys.executable, "-m", "keylease", "get"],
-        input=QUESTIONS["keylease"][1],
+        input=ASKED["keylease"][1],
         env=used.environment | variables,
         cwd=trap,
         capture_output=True,
@@ -409,7 +390,7 @@ def test_every_installer_makes_programs_that_are_isolated(
 
     for directory in (programs, by_hand, as_pipx_does):
         for program in ("git-credential-keylease", "keylease"):
-            words, message, expected = QUESTIONS[program]
+            words, message, expected = ASKED[program]
             done = subprocess.run(
                 [directory / program, *words],
                 input=message,
