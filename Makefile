@@ -19,7 +19,7 @@ CLIENTS := skopeo podman buildah docker-registry apache2-utils restic borgbackup
 # What the installed package is made of. A change of any of it installs the package again.
 SOURCES := pyproject.toml README.md LICENSE $(wildcard docs/man/*.1 packaging/launch/*) $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: help demo demo-needs test interop lint type bench docs package clean
+.PHONY: help demo demo-needs test interop lint type bench docs written package clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
