@@ -1,7 +1,7 @@
 """What `keylease login` asks for each tool, and what it makes of the answers.
 
 A tool's secret has a name of its own, some have more than one, and not all have a user name. None
-of them ever comes from the command line.
+of them ever comes from the command line. The rows of `keylease.tools` say what is asked for.
 """
 
 from __future__ import annotations
@@ -18,36 +18,16 @@ from keylease.protocols import git
 from keylease.secrets.memory import allocate, secure_clear
 from keylease.secrets.secret import Secret
 from keylease.system import terminal
+from keylease.tools import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from keylease.cli.address import Address
+    from keylease.tools import Form
 
 LONGEST_SECRET: Final = git.MAX_LINE - len("password=\n")
 """Bytes; git reads an answer line by line, and a line is no longer than that."""
-
-
-class Form(NamedTuple):
-    """What there is to ask for one tool."""
-
-    username: str | None
-    """What the user name is called; `None` if there is none."""
-    secret: str
-    fields: tuple[str, ...] = ()
-    """The names of the secrets that there may be beside it."""
-    instead: str | None = None
-    """The field that comes with those, in the place of the secret."""
-
-
-FORMS: Final = {
-    None: Form("Username", "Password"),
-    "aws": Form("Access key id", "Secret access key", ("session_token",)),
-    "docker": Form("Username", "Password"),
-    "kubernetes": Form(None, "Token", ("certificate",), instead="key"),
-}
-"""By the tool's name. Whoever is not here has a token and nothing else."""
-_TOKEN: Final = Form(None, "Token")
 _ONE_LINE: Final = re.compile(rb"[^\n]*\n")
 # IAM User Guide, "Reference identifiers": a key whose id begins so is temporary, and of no use
 # without its session token.
@@ -71,9 +51,8 @@ def ask(wanted: Address, given: Given) -> tuple[Address, Credential]:
     Raises:
         UsageError: there is nobody to ask, or what was given cannot be one.
     """
-    form = FORMS.get(given.tool, _TOKEN)
-    named = [*given.fields, *(name for name, _ in given.files)]
-    _check(form, wanted, named, given)
+    form = named(given.tool or "git").login
+    _check(form, wanted, [*given.fields, *(name for name, _ in given.files)], given)
     if wanted.username is None and form.username is not None:
         typed = terminal.ask(f"{form.username} for {wanted}: ")
         wanted = wanted._replace(username=address.name(str(typed, "utf-8", "surrogateescape")))

@@ -31,6 +31,18 @@ class PlaintextFile(NamedTuple):
     remedy: str
 
 
+class Form(NamedTuple):
+    """What `keylease login` asks for."""
+
+    username: str | None
+    """What the user name is called; `None` if there is none."""
+    secret: str
+    fields: tuple[str, ...] = ()
+    """The names of the secrets that there may be beside it."""
+    instead: str | None = None
+    """The field that comes with those, in the place of the secret."""
+
+
 class Tool(NamedTuple):
     """A tool that asks keylease."""
 
@@ -50,6 +62,8 @@ class Tool(NamedTuple):
     """What `keylease login --tool` expects as its URL."""
     holds: str = ""
     """What a session of it holds."""
+    login: Form = Form(None, "Token")
+    """What a person is asked for at a login."""
     setup: str = ""
     """The command that sets it up, with the word that a person has to add; empty without one."""
     replaces: str = ""
@@ -96,6 +110,7 @@ TOOLS: Final = (
         commands=("git",),
         program="git-credential-keylease",
         protocol="git",
+        login=Form("Username", "Password"),
         setup="keylease setup git",
         replaces="`~/.git-credentials`, `~/.netrc`",
         plaintext=(
@@ -112,6 +127,7 @@ TOOLS: Final = (
         page="docker",
         target="a registry: `registry.example:5000`, `docker.io`",
         holds="user name and password",
+        login=Form("Username", "Password"),
         setup="keylease setup docker",
         replaces="`~/.docker/config.json`",
         see=("docker-login",),
@@ -179,6 +195,7 @@ TOOLS: Final = (
         page="aws",
         target="any name, such as that of a profile",
         holds="access key id (the user name), secret access key, `session_token`",
+        login=Form("Access key id", "Secret access key", ("session_token",)),
         setup="keylease setup aws PROFILE",
         replaces="`~/.aws/credentials`",
         configuration=(
@@ -203,6 +220,7 @@ TOOLS: Final = (
         page="kubernetes",
         target="the URL of a server",
         holds="a token, or `certificate` and `key`",
+        login=Form(None, "Token", ("certificate",), instead="key"),
         setup="keylease setup kubernetes USER",
         replaces="tokens and keys in `~/.kube/config`",
         see=("kubectl",),
