@@ -46,7 +46,7 @@ def _tools(directory: str) -> Iterator[str]:
 
 
 def _sessions(directory: str) -> Iterator[str]:
-    yield from ("| tool | URL | what a session holds |", "|---|---|---|")
+    yield from ("| tool | URL | content of a session |", "|---|---|---|")
     for tool in TOOLS:
         if tool.target:
             yield f"| {_link(tool, f'`{tool.name}`', directory)} | {tool.target} | {tool.holds} |"
