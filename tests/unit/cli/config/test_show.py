@@ -120,7 +120,7 @@ def test_policy_shortens_what_login_asked_for(console):
     )
 
     assert "it ends after 5 min without use, after 8 h at the latest\n" in said.out
-    assert "--timeout 3600 is longer than what is allowed" in said.err
+    assert "--timeout 3600 is longer than the maximum" in said.err
 
 
 def test_revoked_is_told_by_every_command_that_asks(console):
