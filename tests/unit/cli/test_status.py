@@ -192,7 +192,7 @@ def test_end_of_the_credential_is_shown(console):
 
     assert "holds        an Authorization header, bearer" in lines
     assert "expires      2026-09-21T14:14:20Z" in lines
-    assert "cap         1 min of 8 h" in lines
+    assert "cap          1 min of 8 h" in lines
 
 
 def test_no_session_for_the_url_has_its_own_code(console):

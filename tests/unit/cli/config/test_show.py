@@ -88,7 +88,7 @@ def test_bad_file_is_refused_with_its_place(console, kind):
 
     assert (8, "") == (said.code, said.out)
     assert f"keylease: error: {place.path}: cap: found 0, expected a whole" in said.err
-    assert "keylease: hint: nothing is released until that is put right" in said.err
+    assert "keylease: hint: nothing is released until this is fixed" in said.err
 
 
 def test_file_is_named_whether_or_not_it_is_there(console):
