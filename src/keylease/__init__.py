@@ -1,12 +1,12 @@
 """keylease: a credential helper that holds each credential in a short session.
 
 The names in `__all__` are the public Python API, and docs/embedding.md shows their use. Each is
-imported when it is first asked for: a helper needs nothing of this module, and git starts one twice
-for every command.
+imported at its first use, because a helper needs none of them and git starts one twice for every
+command.
 """
 
-# Type checkers know this name. Importing `typing` or `__future__` would come before `programs` puts
-# the path in order.
+# Type checkers know this name. Importing `typing` or `__future__` here would happen before
+# `programs` cleans `sys.path`.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ _MODULES = {
     "session_service": "keylease.embed.services",
 }
 
-if not TYPE_CHECKING:  # which would take it for a promise that every name is there
+if not TYPE_CHECKING:  # a type checker would accept any name because of `__getattr__`
 
     def __getattr__(name: str) -> object:
-        """Import a name of the public API when it is first asked for (PEP 562)."""
+        """Import a name of the public API at its first use (PEP 562)."""
         module = _MODULES.get(name)
         if module is None:
             msg = f"module {__name__!r} has no attribute {name!r}"

@@ -13,9 +13,9 @@ def main() -> int:
 
         helper("git", argv)
     # A password is typed here, or handed on. A program that embeds keylease decides for itself.
-    from keylease.secrets.hardening import close
+    from keylease.secrets.hardening import restrict_process
 
-    close()
+    restrict_process()
     from keylease.cli import main as commands
 
     return commands(argv)
@@ -23,9 +23,9 @@ def main() -> int:
 
 def askpass() -> int:
     """Be `keylease-askpass`: git, ssh and sudo start it with nothing but their question."""
-    from keylease.secrets.hardening import close
+    from keylease.secrets.hardening import restrict_process
 
-    close()
+    restrict_process()
     from keylease.cli import main as commands
 
     return commands(["askpass", "--", *sys.argv[1:]])

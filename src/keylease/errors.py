@@ -1,19 +1,19 @@
-"""Every way in which keylease refuses, in one tree.
+"""All errors of keylease, in one tree.
 
 ::
 
     KeyleaseError                     1
-    ├── UsageError                    2   an option, a URL or a name that makes no sense
+    ├── UsageError                    2   an option, a URL or a name that is not valid
     ├── InternalError                 1   a fault in keylease, or in a library that it uses
     ├── RequestError                  1   the peer broke its own protocol
     │   └── AskedAgainError           1   the same process asks for the same secret again
     ├── SessionNotFoundError          3   no live session for the target
     │   └── SessionEndedError         3   there was one; it carries the reason
-    ├── KeychainUnavailableError      4   locked, unreachable, too slow: it proves nothing
+    ├── KeychainUnavailableError      4   locked, unreachable or too slow; never means deleted
     │   └── KeychainMissingError      4   this machine has no such keychain at all
-    ├── VaultRevokedError             5   the vault key is gone from the keychain it is pinned to
+    ├── VaultRevokedError             5   the vault key was deleted from its pinned keychain
     ├── StateError                    6   a state file that cannot be used
-    │   ├── StateMissingError         6   a directory or file that should be there is not
+    │   ├── StateMissingError         6   a directory or file that should exist does not
     │   ├── UnsafeStateError          6   wrong owner, mode, type or link count
     │   ├── LockTimeoutError          6   another process holds the lock for too long
     │   └── ForeignBootError          6   made in another boot, which may not be over
@@ -24,13 +24,13 @@
     ├── AuditError                    7   the audit log cannot be written, so nothing is released
     ├── ConfigError                   8   a configuration file or variable that cannot be used
     ├── PolicyError                   9   the policy of this machine does not allow it
-    └── CredentialRefusedError       10   the server does not take the credential
+    └── CredentialRefusedError       10   the server refuses the credential
 
-The number is the exit code of the human commands. A helper's exit codes are those that its peer
-expects: see `refuse` of each in `keylease.protocols`.
+The number is the exit code of the human commands. A helper uses the exit codes that its peer
+expects: see `refuse` in each module of `keylease.protocols`.
 
-A message says what was found and what was expected, the hint what to do next. Neither ever
-carries a secret, and neither ends with a full stop.
+A message says what was found and what was expected; the hint says what to do next. Neither contains
+a secret or ends with a full stop.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 LOGIN: Final = "keylease login URL"
-"""How a hint names the command where no URL is known. Who knows it puts the whole command here."""
+"""The login command in a hint. Callers that know the URL replace it by the whole command."""
 
 
 class KeyleaseError(Exception):
@@ -65,7 +65,7 @@ class KeyleaseError(Exception):
 
 
 class UsageError(KeyleaseError):
-    """The caller asked for something that makes no sense.
+    """The caller's option, URL or name is not valid.
 
     New in version 0.1.0.
     """
@@ -74,12 +74,12 @@ class UsageError(KeyleaseError):
 
 
 class InternalError(KeyleaseError):
-    """Something failed in a way that nobody foresaw: a fault in keylease or in a library.
+    """An unexpected exception: a fault in keylease or in a library.
 
     `__cause__` is the exception itself.
     """
 
-    hint = "please report it; what was asked for may not be done"
+    hint = "please report it; the operation may be incomplete"
 
 
 class RequestError(KeyleaseError):
@@ -89,9 +89,9 @@ class RequestError(KeyleaseError):
 
 
 class AskedAgainError(RequestError):
-    """The same process asks the same question again, so it was refused what it was given."""
+    """The same process asks the same question again, so a server probably refused the secret."""
 
-    hint = "it was not released again; if the password is wrong, log in with the right one"
+    hint = "the secret was not released again; if it is wrong, log in with the right one"
 
 
 class SessionNotFoundError(KeyleaseError):
@@ -138,7 +138,7 @@ class KeychainMissingError(KeychainUnavailableError):
 
 
 class VaultRevokedError(KeyleaseError):
-    """The vault key was deleted from the keychain, so every session is over.
+    """The vault key was deleted from the keychain, which ended every session.
 
     New in version 0.1.0.
     """
@@ -157,7 +157,7 @@ class StateError(KeyleaseError):
 
 
 class StateMissingError(StateError):
-    """A directory or file of the state is not there."""
+    """A directory or file of the state does not exist."""
 
 
 class UnsafeStateError(StateError):
@@ -171,12 +171,12 @@ class LockTimeoutError(StateError):
 
 
 class ForeignBootError(StateError):
-    """This process sees another boot than the one that something was made in, which may go on."""
+    """A session or key was made in another boot than this process sees. That boot may still run."""
 
     hint = "run keylease where the session was started, or wait for its end; nothing was deleted"
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what} belongs to another boot, which may not be over")
+        super().__init__(f"{what} belongs to another boot, which may still be running")
 
 
 class SealError(KeyleaseError):
@@ -190,7 +190,7 @@ class SealError(KeyleaseError):
 
 
 class UnknownFormatError(SealError):
-    """The bytes are not a sealed file of a version that is known here."""
+    """The bytes are not a sealed file of a known version."""
 
 
 class WrongKeyError(SealError):
@@ -198,7 +198,7 @@ class WrongKeyError(SealError):
 
 
 class TamperedError(SealError):
-    """The file was changed since it was sealed."""
+    """The file was changed after it was sealed."""
 
 
 class AuditError(KeyleaseError):
@@ -218,7 +218,7 @@ class ConfigError(KeyleaseError):
     """
 
     exit_code = 8
-    hint = "nothing is released until that is put right; sessions can still be ended"
+    hint = "nothing is released until this is fixed; sessions can still be ended"
 
 
 class PolicyError(KeyleaseError):
@@ -228,21 +228,21 @@ class PolicyError(KeyleaseError):
     """
 
     exit_code = 9
-    hint = "whoever administers this machine decides; see: keylease config show"
+    hint = "ask the administrator of this machine; see: keylease config show"
 
 
 class CredentialRefusedError(KeyleaseError):
-    """The server was asked about the credential, and does not take it.
+    """The server was asked, and refuses the credential.
 
     New in version 0.1.0.
     """
 
     exit_code = 10
-    hint = "no session was started; what there was is as it was"
+    hint = "no session was started, and none was changed"
 
 
-# Unicode, Default_Ignorable_Code_Point: what is drawn as nothing, as far as Python takes it for
-# printable. With it in a name, one host looks like another.
+# Unicode, Default_Ignorable_Code_Point: characters that Python calls printable but that show as
+# nothing. In a name they make one host look like another.
 _INVISIBLE: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
@@ -250,15 +250,15 @@ _INVISIBLE: Final = frozenset(
 
 
 def is_visible(character: str) -> bool:
-    """Return whether a character is drawn, and does nothing else."""
+    """Return whether a character is visible and has no other effect."""
     return character.isprintable() and character not in _INVISIBLE
 
 
 def printable(text: str) -> str:
-    """Return one line with everything escaped that a terminal might obey, or that cannot be shown.
+    """Return the text on one line, with everything escaped that is not visible.
 
-    That is control characters, line ends, the characters that turn the direction of writing, those
-    that are drawn as nothing, and the lone surrogates that stand for bytes which are not UTF-8.
+    It escapes control characters, line ends, characters that change the direction of writing,
+    invisible characters, and lone surrogates, which stand for bytes that are not UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text

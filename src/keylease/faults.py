@@ -1,11 +1,11 @@
-"""Faults: exceptions that nobody foresaw, and what must happen in spite of them.
+"""Faults: unexpected exceptions, and what must happen in spite of them.
 
 A library can raise what it does not document: an `AssertionError` of a parser, a `RecursionError`
-for deep nesting, a `MemoryError`. `border` stands around each call of a library and turns all of
-that into one refusal. `Steps` takes every step of an ending, whatever became of the one before it.
+for deep nesting, a `MemoryError`. `border` wraps each call of a library and turns any of these into
+one refusal. `Steps` takes every step of an ending, even if an earlier one fails.
 
-These are the only places that catch everything. An interrupt (Ctrl-C, a way out) is no fault: it
-is never turned into a refusal, only held back until the last step was taken.
+Only this module catches every exception. An interrupt (Ctrl-C, `SystemExit`) is no fault: it never
+becomes a refusal, and `Steps` only delays it until the last step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What ends a block on purpose. A panic of a library written in Rust is a `BaseException`, too."""
+"""Exceptions that end a block on purpose. A panic of a Rust library is a `BaseException`, too."""
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 # Made before memory runs out.
@@ -29,9 +29,9 @@ _NO_MEMORY: Final = InternalError("internal error: MemoryError")
 
 
 def as_refusal(error: BaseException) -> KeyleaseError:
-    """Return a fault as one of our errors; what is one already stays as it is.
+    """Return a fault as one of our errors. Return our own errors unchanged.
 
-    The fault's own message is left out, because it can repeat what the library was given.
+    Leave out the fault's own message, because it can repeat the library's input.
     """
     if isinstance(error, KeyleaseError):
         return error
@@ -44,7 +44,7 @@ def as_refusal(error: BaseException) -> KeyleaseError:
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line of keylease's own code that the fault came through."""
+    """Return the last line of keylease's own code in the traceback."""
     place = ""
     traceback = error.__traceback__
     while traceback is not None:
@@ -60,7 +60,7 @@ def border(refuse: Callable[[BaseException], KeyleaseError] = as_refusal) -> Ite
     """Let only our own errors and interrupts leave the block.
 
     Args:
-        refuse: Returns the refusal for any other exception. It does not repeat its message.
+        refuse: Returns the refusal for any other exception, without that exception's message.
     """
     try:
         yield
@@ -71,29 +71,29 @@ def border(refuse: Callable[[BaseException], KeyleaseError] = as_refusal) -> Ite
 
 
 class Steps:
-    """The steps of an ending. Leaving the `with` block raises an interrupt that was held back.
+    """The steps of an ending. The end of the `with` block raises a delayed interrupt.
 
     Args:
-        failures: Where the failures go; a new list if not given.
+        failures: The list for failures; a new one if not given.
     """
 
     def __init__(self, failures: list[KeyleaseError] | None = None) -> None:
         self.failures: Final[list[KeyleaseError]] = [] if failures is None else failures
-        """Why something remains, in the order of the steps; empty if nothing does."""
+        """The failures in the order of the steps. If empty, nothing is left."""
         self._interrupt: BaseException | None = None
 
     @contextmanager
     def step(self, failures: list[KeyleaseError] | None = None) -> Iterator[None]:
-        """Take one step. Nothing that it raises keeps the next step from being taken.
+        """Take one step. No exception in it prevents the next step.
 
         Args:
-            failures: Where this step's failure goes, if not to the others.
+            failures: A separate list for this step's failure.
         """
         try:
             yield
         except INTERRUPTS as error:
             self._interrupt = self._interrupt or error
-        except BaseException as error:  # noqa: BLE001 - an ending is held up by no exception
+        except BaseException as error:  # noqa: BLE001 - no exception may stop an ending
             (self.failures if failures is None else failures).append(as_refusal(error))
 
     def demand(self) -> None:
@@ -111,6 +111,6 @@ class Steps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Raise the interrupt that was held back, in the place of whatever is being raised."""
+        """Raise the delayed interrupt, if there is one, in place of any other exception."""
         if self._interrupt is not None:
             raise self._interrupt

@@ -18,7 +18,7 @@ from keylease.faults import INTERRUPTS, as_refusal
 from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Credential, Limits, Refusal, Reply
 from keylease.protocols import load
 from keylease.protocols.base import Call
-from keylease.secrets.hardening import harden, leave
+from keylease.secrets.hardening import harden, wipe_and_exit
 from keylease.secrets.memory import allocate, clear_all, secure_clear
 from keylease.system.streams import (
     STDOUT,
@@ -71,7 +71,7 @@ def main(name: str, argv: Sequence[str]) -> NoReturn:
         tell(Refusal(b"", told, code))
     finally:
         clear_all()
-    leave(code)
+    wipe_and_exit(code)
 
 
 def run(name: str, argv: Sequence[str]) -> int:

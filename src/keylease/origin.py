@@ -1,10 +1,11 @@
 """The canonical name of a server: one name for all spellings that lead a client to it.
 
-The policy and the sections of the configuration are looked up under this name. Sessions are not: a
-session is for the letter of its host. The reasons are in docs/decisions/0024-one-name-of-a-host.md.
+The policy and the sections of the configuration are looked up by this name. Sessions are not: a
+session answers only the exact spelling of its host. docs/decisions/0024-one-name-of-a-host.md has
+the reasons.
 
-Text in, text out: no resolver and no file is asked. A name in ASCII needs no library, and the
-imports stand where another name needs one: git waits for this.
+Text in, text out: no resolver and no file. A name in ASCII needs no library. Other imports are
+inside the functions that need them, because git waits for this code.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-# What a scheme has by itself (RFC 3986, 3.2.3, and the port registry of IANA).
+# Default ports (RFC 3986, 3.2.3, and the port registry of IANA).
 _DEFAULT_PORTS: Final = {
     "https": "443",
     "http": "80",
@@ -24,14 +25,14 @@ _DEFAULT_PORTS: Final = {
     "imap": "143",
     "imaps": "993",
 }
-# An AWS profile is called by a name that no resolver ever sees: `010` is no address there.
+# The name of an AWS profile is not a host, so `010` is not an address there.
 _PROFILES: Final = frozenset({"aws"})
 _ESCAPES: Final = re.compile("(?:%[0-9A-Fa-f]{2})+")
 _JOINERS: Final = "\u200c\u200d"
 _LONGEST_LABEL: Final = 63
-"""Bytes of a label in DNS (RFC 1035, 2.3.4), so at most as many letters."""
-# UTS 46 mapped these to nothing up to Unicode 15.0 and forbids them today. Clients have tables of
-# all ages, so both readings lead to the server. U+FFA0 is the half-width form of U+1160.
+"""Maximum bytes of a label in DNS (RFC 1035, 2.3.4), so also of letters."""
+# UTS 46 mapped these to nothing up to Unicode 15.0 and forbids them today. Clients use tables of
+# any version, so both readings reach the server. U+FFA0 is the half-width form of U+1160.
 _ONCE_IGNORED: Final = frozenset("\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0")
 _IPV4_PARTS: Final = 4
 _LONGEST_NUMBER: Final = 11
@@ -42,12 +43,13 @@ _LONGEST_NUMBER: Final = 11
 def origin(protocol: str, host: str) -> str:
     """Return the name under which the terms for a server are looked up.
 
-    RFC 3986, 3.1, 3.2.2, 3.2.3 and 6.2.2: scheme and host are the same in capital letters and with
-    characters escaped; a port is a number, and the default port of a scheme, or an empty one, is
-    none; the user is no part of the server's name. A full stop at the end is the root of DNS. Of a
-    name with slashes, as an AWS profile may have, the first part counts.
+    RFC 3986, 3.1, 3.2.2, 3.2.3 and 6.2.2: capital letters and escaped characters make no
+    difference in scheme and host. The port is a number; an empty port or the default one is left
+    out. The user is no part of the name. A full stop at the end (the root of DNS) is left out. In a
+    name with slashes, which an AWS profile may have, only the first part counts.
 
-    Terms only take away, so the wider reading is the strict one. An alias in DNS is another server.
+    Terms can only restrict, so the wider reading is the safe one. An alias in DNS is another
+    server.
     """
     protocol = protocol.lower()
     name, port = _split_port(_mapped(_unescaped(host.partition("/")[0].rpartition("@")[2])))
@@ -80,10 +82,10 @@ def _split_port(authority: str) -> tuple[str, str]:
 
 
 def _mapped(text: str) -> str:
-    """Return the text as UTS 46 maps it, non-transitional: `straße` is not `strasse`.
+    """Return the text mapped by UTS 46, non-transitional: `straße` is not `strasse`.
 
-    Wide letters, other full stops and capital letters become the usual ones, and what cannot be
-    seen goes. A character that UTS 46 forbids stays as it is.
+    Wide letters, other full stops and capital letters become the usual ones; invisible characters
+    are removed. A character that UTS 46 forbids stays unchanged.
     """
     if text.isascii():
         return text.lower()
@@ -107,9 +109,9 @@ def _mapped_alone(char: str) -> str:
 
 
 def _without_idle_joiners(label: str) -> str:
-    """Return the label without the joiners that stand where RFC 5892, A.1 and A.2, forbids them.
+    """Return the label without the joiners that RFC 5892, A.1 and A.2, forbids at their place.
 
-    No such name can be registered. curl falls back to the transitional reading, which drops them.
+    Such a name cannot be registered. curl falls back to the transitional reading, which drops them.
     """
     if not any(joiner in label for joiner in _JOINERS):
         return label
@@ -125,12 +127,12 @@ def _joins(label: str, at: int) -> bool:
         return False
     try:
         return idna.valid_contextj(label, at)
-    except (idna.IDNAError, ValueError):  # a neighbour that Unicode has no name for
+    except (idna.IDNAError, ValueError):  # Unicode has no name for a neighbour
         return False
 
 
 def _a_label(label: str) -> str:
-    """Return one part of a mapped name as DNS has it; as it is if no name can have such a part."""
+    """Return one label of a mapped name in the form of DNS; unchanged if it is not valid."""
     if label.isascii() or len(label) > _LONGEST_LABEL:
         return label
     import idna
@@ -139,7 +141,7 @@ def _a_label(label: str) -> str:
         idna.uts46_remap(label, std3_rules=False)
     except idna.IDNAError:
         return label
-    # Not idna.encode: IDNA 2008 has no emoji, and there are servers that are called by one.
+    # Not idna.encode: IDNA 2008 forbids emoji, but some servers have one in their name.
     return f"xn--{label.encode('punycode').decode('ascii')}"
 
 
@@ -149,13 +151,13 @@ def _address(name: str) -> str | None:
         return _ipv4(name)
     import ipaddress
 
-    # A zone is the name of an interface of this machine, in more than one spelling (RFC 4007, 11).
+    # Drop the zone: it names an interface of this machine, in several spellings (RFC 4007, 11).
     literal = name.removeprefix("[").removesuffix("]").partition("%")[0]
     try:
         address = ipaddress.IPv6Address(literal)
     except ValueError:
         return None
-    # RFC 4291, 2.5.5.2: the system speaks IPv4 to it.
+    # RFC 4291, 2.5.5.2: the system uses IPv4 for such an address.
     return str(address.ipv4_mapped or f"[{address.compressed}]")
 
 

@@ -1,7 +1,7 @@
-"""The rules of time and of fit, as functions of a session and one clock reading.
+"""The rules: when a session is over, and which question it answers.
 
-Nothing here reads a clock, a file or a key. Whatever releases a secret asks these functions, and
-nothing else decides.
+These are functions of a session and one clock reading. Nothing here reads a clock, a file or a key.
+Every release of a secret asks these functions, and no other code decides.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from keylease.store.format import Header, Touch
 
 ECHO_SECONDS: Final = 120
-"""How long after its release the credential of an ended session still counts as an echo."""
+"""How long after its release a credential that comes back counts as an echo."""
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 """What a tool's `store` may do, strictest first."""
-# RFC 3986, 5.2.4 and 6.2.2.2: such segments lead out of the path, and may be written in escapes. To
-# some servers an escaped slash is one, and what stands behind a semicolon is nothing.
+# RFC 3986, 5.2.4 and 6.2.2.2: these segments lead out of the path, escaped or not. Some servers
+# take an escaped slash for a slash, and ignore what follows a semicolon.
 _WANDERING: Final = re.compile(r"(?:\A|/)(?:\.|%2e){1,2}(?:[/;]|\Z)|%2f|%5c|\\", re.IGNORECASE)
 
 SWEEP_SECONDS: Final = 60
-"""How long nobody looks for what is over elsewhere, once somebody has looked at everything."""
+"""Minimum interval between full sweeps."""
 
 
 class Remaining(NamedTuple):
-    """How long a session still lives, in nanoseconds; zero or less if it is over.
+    """The time left of a session, in nanoseconds; zero or less if it is over.
 
     New in version 0.1.0.
     """
 
     idle_ns: int
-    """If it is not used again."""
+    """Until the idle timeout, if the session is not used again."""
     cap_ns: int
-    """However often it is used: until the cap or the end of the credential itself."""
+    """Until the cap or the end of the credential itself, however often it is used."""
 
     @property
     def ns(self) -> int:
-        """Whichever comes first."""
+        """The shorter of the two."""
         return min(self)
 
 
 def remaining(session: Session, now: Moment) -> Remaining:
-    """Return how long the session lives, each by whichever of the two clocks is ahead."""
+    """Return the time left of the session, by the clock that is ahead."""
     idle = _left(session.used, session.idle_seconds, now)
     cap = _left(session.created, session.cap_seconds, now)
     if session.expires is not None:
@@ -58,20 +58,20 @@ def remaining(session: Session, now: Moment) -> Remaining:
 
 
 def boot_is_over(moment: Moment, now: Moment) -> bool:
-    """Return whether the boot that a moment was read in is over for certain.
+    """Return whether the boot of that moment is over for certain.
 
-    Another boot id proves nothing: some containers have one of their own, and so has another
-    machine over the same home. But a machine that was started after that moment was not running
-    then. When this one was started is told by both clocks together.
+    A different boot id alone proves nothing: some containers have their own, and so has another
+    machine with the same home directory. But if this machine started after that moment, that boot
+    is over. The two clocks together give the time of the start.
     """
     return moment.boot != now.boot and now.wall_ns - now.boot_ns > moment.wall_ns
 
 
 def left_over(header: Header | None, now: Moment) -> bool:
-    """Return whether a sealed file is of no use without a vault key of its own boot.
+    """Return whether a sealed file is useless without the vault key of its boot.
 
     Raises:
-        ForeignBootError: that cannot be told.
+        ForeignBootError: its boot may still run elsewhere.
     """
     if header is None or boot_is_over(header.created, now):
         return True
@@ -86,11 +86,11 @@ def ended(session: Session, now: Moment) -> Reason | None:
     """Return why the session is over at `now`; `None` if it is live.
 
     Raises:
-        ForeignBootError: it is of another boot, so it is not live here; but it may be there.
+        ForeignBootError: the session is of another boot. It is not live here but may be there.
     """
     if session.created.boot != now.boot:
         return _ended_elsewhere(session, now)
-    # A record from the future was written before a clock was set back, or by somebody else.
+    # A record from the future was written before a clock was set back, or is forged.
     moments = (session.created, session.used, session.released or session.created)
     if any(_later(moment, now) for moment in moments):
         return "clock"
@@ -98,7 +98,7 @@ def ended(session: Session, now: Moment) -> Reason | None:
 
 
 def _ended_elsewhere(session: Session, now: Moment) -> Reason:
-    """Return why a session of another boot is over. Of the two clocks only one can be compared."""
+    """Return why a session of another boot is over. Only the wall clock can be compared."""
     if boot_is_over(max(session.created, session.used), now):
         return "reboot"
     reason = _run_out(session, now)
@@ -124,14 +124,14 @@ def ended_unopened(
     now: Moment,
     terms: Terms = Terms(),  # noqa: B008 - a tuple of numbers, made once and never changed
 ) -> Reason:
-    """Return why a file that could not be opened is no session.
+    """Return why a sealed file that cannot be opened is no live session.
 
-    Its share may have died with it, and then only its times tell why: those that the touch record
-    vouches for. Without one the header is a claim, and only chooses the word. Whose session it was
-    is not known either, so `terms` are the strictest that there are for any target.
+    Its share may be destroyed, and then only its times give the reason. The touch record
+    authenticates them. Without one the header is only a claim, and only selects the reason. The
+    target is unknown, too, so `terms` are the strictest of all targets.
 
     Raises:
-        ForeignBootError: it is of another boot, and it may be opened there.
+        ForeignBootError: the file is of another boot, and may be opened there.
     """
     if header is None:
         return "tampered"
@@ -154,12 +154,12 @@ def ended_unopened(
         idle_seconds=header.idle_seconds,
         cap_seconds=header.cap_seconds,
     )
-    # A share that is gone before its time was destroyed with its session: this file was put back.
+    # A share that is missing early was destroyed with its session, so this file was put back.
     return ended(within(session, terms), now) or "tampered"
 
 
 def strictest(terms: Iterable[Terms]) -> Terms:
-    """Return the terms that keep to all of the others; of none, those that forbid nothing."""
+    """Return terms as strict as all of these together; without any, the default terms."""
     every = (Terms(), *terms)
     return Terms(
         min(each.idle_seconds for each in every),
@@ -170,7 +170,7 @@ def strictest(terms: Iterable[Terms]) -> Terms:
 
 
 def terms_of(settings: Settings, target: Target) -> Terms:
-    """Return what holds for a target. A section of its own only ever adds to what holds for all."""
+    """Return the terms of a target. Its own section can only make the general ones stricter."""
     if not settings.targets:
         return strictest((settings.general,))
     own = settings.targets.get(origin(target.protocol, target.host), settings.general)
@@ -178,9 +178,9 @@ def terms_of(settings: Settings, target: Target) -> Terms:
 
 
 def within(session: Session, terms: Terms) -> Session:
-    """Return the session with no longer a life than the terms allow it now.
+    """Return the session with its times shortened to the present terms.
 
-    It was sealed under the terms of its creation. Those may have become stricter since.
+    It was sealed with the times of its creation, and the terms may be stricter now.
     """
     cap = min(session.cap_seconds, terms.cap_seconds)
     idle = min(session.idle_seconds, terms.idle_seconds, cap)
@@ -188,15 +188,15 @@ def within(session: Session, terms: Terms) -> Session:
 
 
 def may_store(terms: Terms, *, replaces: bool) -> bool:
-    """Return whether a tool may bring a credential, in place of a live session or as a new one."""
+    """Return whether a tool may store a credential: a new one, or one that replaces a session."""
     return terms.store == "create" or (terms.store == "update" and replaces)
 
 
 def answers(session: Session, target: Target, username: str | None) -> bool:
-    """Return whether the session is for what is asked, exactly.
+    """Return whether the session matches the question exactly.
 
-    gitcredentials(7), CREDENTIAL CONTEXTS: what the question leaves open (path, username) is
-    answered by anything; what it names must be equal. `example.com` is not `example.com:443`.
+    gitcredentials(7), CREDENTIAL CONTEXTS: a path or username that the question leaves out matches
+    any; one that it names must be equal. `example.com` is not `example.com:443`.
     """
     held = session.target
     same_host = held[:3] == target[:3]
@@ -204,15 +204,15 @@ def answers(session: Session, target: Target, username: str | None) -> bool:
 
 
 def reach(held: str | None, asked: str) -> int:
-    """Return how much of a path a session's path covers, or -1 if the session is for another.
+    """Return how many characters of a path a session's path covers; -1 if it does not match.
 
-    A session for `team` is good for what lies below it, but not for `team2`. One without a path is
-    good for every path of its host.
+    A session for `team` covers everything below `team`, but not `team2`. A session without a path
+    covers every path of its host.
 
     Args:
         held: The session's path.
-        asked: That of one resource. If it leads somewhere else to one reader or another, no
-            session with a path covers it.
+        asked: The path of the resource. If a server may read it as another path, only a session
+            without a path covers it.
     """
     held, asked = (held or "").strip("/"), asked.strip("/")
     if not held:
@@ -223,21 +223,21 @@ def reach(held: str | None, asked: str) -> int:
 
 
 def echo_may_come(released: Moment | None, now: Moment) -> bool:
-    """Return whether a tool that was handed the credential may still send it back."""
+    """Return whether a tool that received the credential may still send it back."""
     if released is None or boot_is_over(released, now) or _later(released, now):
         return False
     return _left(released, ECHO_SECONDS, now) > 0
 
 
 def awaits_echo(now: Moment) -> Callable[[Touch], bool]:
-    """Return what tells whether a touch record without a session can still be of use."""
+    """Return a function that says whether a touch record without a session is still needed."""
     return lambda touch: not _is_past(touch.released, now)
 
 
 def _is_past(released: Moment | None, now: Moment) -> bool:
-    """Return whether no echo can come any more, here or in another boot over the same files.
+    """Return whether no echo can come any more, in this boot or in another one on these files.
 
-    A container has a boot id of its own, and takes nothing away that the host may need.
+    A container has its own boot id, and must not remove what the host may need.
     """
     if released is None or released.boot == now.boot:
         return not echo_may_come(released, now)
@@ -245,7 +245,7 @@ def _is_past(released: Moment | None, now: Moment) -> bool:
 
 
 def is_due(swept_ns: int | None, now: Moment) -> bool:
-    """Return whether it is time to look for what is over, by when it was last done in this boot."""
+    """Return whether a sweep is due, from the time of the last one in this boot."""
     return swept_ns is None or not 0 <= now.boot_ns - swept_ns < SWEEP_SECONDS * NANOSECONDS
 
 

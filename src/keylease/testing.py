@@ -1,11 +1,11 @@
-"""What other people's tests need: a clock that stands still, a keychain in memory, the contract.
+"""For tests of other programs: a frozen clock, a keychain in memory, and the keychain contract.
 
-`FrozenClock` and `MemoryKeyStore` implement the same interfaces as the real ones, and nothing in
-them is a mock; `memory_service` puts real sessions on top of them. `KeyStoreContract` is the set of
-tests that every keychain has to pass; inherit it to hold a keychain of your own against the rules.
+`FrozenClock` and `MemoryKeyStore` implement the real interfaces; they are no mocks.
+`memory_service` returns real sessions that use them. `KeyStoreContract` holds the tests that every
+keychain must pass; inherit it to test your own keychain.
 
-Nothing here belongs into a program: a key in memory ends with the process, and anybody who can
-reach the object can read it. Importing this module does not import pytest.
+Use nothing here in a program: a key in memory ends with the process, and any code in the process
+can read it. Importing this module does not import pytest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PATIENCE_SECONDS: Final = 60
 
 
 class FrozenClock:
-    """Both clocks, moved by nobody but the test.
+    """Both clocks; only the test moves them.
 
     It starts an hour after boot, in the first boot, at a fixed date.
 
@@ -64,15 +64,15 @@ class FrozenClock:
         self._boot_ns += _nanoseconds(seconds)
 
     def suspend(self, seconds: float) -> None:
-        """Let the machine sleep. Both clocks count on: that is why they were chosen."""
+        """Let the machine sleep. Both clocks count through suspend."""
         self.advance(seconds)
 
     def set_wall(self, seconds: float) -> None:
-        """Set the wall clock to this Unix time, as a user with the date command does."""
+        """Set the wall clock to this Unix time, like the date command."""
         self._wall_ns = _nanoseconds(seconds)
 
     def reboot(self, seconds: float = 60) -> None:
-        """Start another boot, which is up after `seconds`; the wall clock counted meanwhile."""
+        """Reboot the machine. The wall clock advances by `seconds`."""
         self._wall_ns += _nanoseconds(seconds)
         self._boot_ns = _nanoseconds(1)
         self._boots += 1
@@ -85,12 +85,12 @@ def _nanoseconds(seconds: float) -> int:
 class MemoryKeyStore:
     """A keychain that lasts as long as the object.
 
-    It can be put into every state in which a real one is found: `lock`, `hang` and `vanish` make
-    every call refuse in the way that a locked, a hung and a missing keychain does, until `recover`.
+    It can imitate a real one's states: after `lock`, `hang` or `vanish` every call refuses like a
+    locked, hung or missing keychain, until `recover`.
 
     Args:
-        survives_reboot: What the keychain is to claim; `reboot` acts on it.
-        instance: What the keychain is to be told from others by.
+        survives_reboot: The keychain's property of that name. If false, `reboot` clears it.
+        instance: The return value of `instance`.
 
     New in version 0.1.0.
     """
@@ -106,15 +106,15 @@ class MemoryKeyStore:
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The items that are there, in the order of their adding, locked or not."""
+        """The stored items in the order of their adding, locked or not."""
         return tuple(self._keys)
 
     def lock(self) -> None:
-        """Refuse every call from now on: the keychain is there and locked."""
+        """Refuse every call from now on: the keychain exists and is locked."""
         self._refusal = (KeychainUnavailableError, "the keychain in memory is locked")
 
     def hang(self) -> None:
-        """Refuse every call from now on, as if the time for an answer had run out."""
+        """Refuse every call from now on, as after a timeout."""
         self._refusal = (KeychainUnavailableError, "the keychain in memory gave no answer in time")
 
     def vanish(self) -> None:
@@ -126,12 +126,12 @@ class MemoryKeyStore:
         self._refusal = None
 
     def reboot(self) -> None:
-        """Do what a reboot of the machine does: forget, unless this keychain survives it."""
+        """Reboot the machine: forget every key, unless the keychain survives it."""
         if not self.survives_reboot:
             self._keys.clear()
 
     def instance(self) -> str:
-        """Return what the constructor was given."""
+        """Return the constructor's argument."""
         self._answer()
         return self._instance
 
@@ -146,10 +146,10 @@ class MemoryKeyStore:
         return [None if key is None else Secret(key.reveal()) for key in found]
 
     def add(self, item: Item, key: Secret) -> None:
-        """Put a copy of the key.
+        """Store a copy of the key.
 
         Raises:
-            KeychainUnavailableError: told to refuse, or the item is there already.
+            KeychainUnavailableError: told to refuse, or the item exists already.
         """
         self._answer()
         if item in self._keys:
@@ -158,7 +158,7 @@ class MemoryKeyStore:
         self._keys[item] = Secret(key.reveal())
 
     def delete(self, item: Item) -> bool:
-        """Wipe the key and return whether it was there."""
+        """Wipe the key and return whether it existed."""
         self._answer()
         key = self._keys.pop(item, None)
         if key is not None:
@@ -166,7 +166,7 @@ class MemoryKeyStore:
         return key is not None
 
     def removal_command(self, item: Item) -> str:
-        """Return what would be typed, if there were a tool."""
+        """Return an example command; there is no such tool."""
         return f"forget {shlex.quote(item.service)} {USERNAME}"
 
     def _answer(self) -> None:
@@ -176,18 +176,18 @@ class MemoryKeyStore:
 
 
 class MemoryWiring:
-    """What `keylease.wiring` puts together for a process, with what tests move in its place.
+    """A process's collaborators, as in `keylease.wiring`, but with a test's clock and keychain.
 
-    The state is in real files, sealed and audited like a user's. One more of them on the same
-    directory, clock and keychain is the next process.
+    The state is in real files, sealed and audited like a user's. A second object with the same
+    directory, clock and keychain stands for the next process.
 
     Args:
-        directory: Where the state is to be; it is made at the first use.
+        directory: The state directory, created at the first use.
         clock: Tells the time.
         keystore: The keychain of the vault.
         limits: How long new sessions live.
-        settings: All that a configuration says about sessions, in place of `limits`.
-        shares: Where volatile shares live; nowhere if not given, so nothing dies by itself.
+        settings: Everything that the configuration says about sessions, in place of `limits`.
+        shares: Where volatile shares live; nowhere if not given, so no share expires by itself.
 
     New in version 0.1.0.
     """
@@ -237,12 +237,12 @@ def memory_service(
     clock: FrozenClock | None = None,
     keystore: KeyStore | None = None,
 ) -> SessionService:
-    """Return sessions that live by a clock and a keychain of the test's.
+    """Return a session service with the clock and the keychain of the test.
 
     Args:
-        directory: Where the state is to be, such as pytest's `tmp_path / "state"`.
-        clock: Tells the time; one that nobody moves if not given.
-        keystore: The keychain of the vault; one in memory if not given.
+        directory: The state directory, such as pytest's `tmp_path / "state"`.
+        clock: Tells the time; a new `FrozenClock` if not given.
+        keystore: The keychain of the vault; a new `MemoryKeyStore` if not given.
 
     New in version 0.1.0.
     """
@@ -250,7 +250,7 @@ def memory_service(
 
 
 class KeyStoreContract:
-    """The tests that every keychain passes. Inherit them and give the fixture `store`.
+    """The tests that every keychain must pass. Inherit them and define the fixture `store`.
 
     ::
 
@@ -259,30 +259,30 @@ class KeyStoreContract:
             def store(self):
                 return MyKeyStore(Deadline(10))
 
-    Every test works on items of a vault that it makes up, and takes away what it put. The messages
-    name the rule that was broken and never show a key.
+    Every test uses items of a random vault id and removes them. The messages name the broken rule
+    and never show a key.
 
     New in version 0.1.0.
     """
 
     def reopen(self, store: KeyStore) -> KeyStore:
-        """Return another object for the same keychain, as another process has. Override it."""
+        """Return another object for the same keychain, like another process. Override it."""
         return store
 
     def test_it_has_a_name_a_title_and_says_whether_it_survives_a_reboot(
         self, store: KeyStore
     ) -> None:
-        """The vault is pinned to a name, and people are shown a title."""
+        """The vault is pinned to the name, and messages show the title."""
         _demand(bool(store.name) and store.name == store.name.strip(), "the name is a word")
         _demand(bool(store.title), "the title is not empty")
         _demand(isinstance(store.survives_reboot, bool), "survives_reboot is True or False")
 
     def test_probe_returns_where_a_key_can_be_put(self, store: KeyStore) -> None:
-        """A keychain that works is not passed over."""
+        """A working keychain passes its own probe."""
         store.probe()
 
     def test_probe_leaves_nothing_that_add_would_meet(self, store: KeyStore) -> None:
-        """A question is no change: after it, a key can still be put, and only that one is there."""
+        """A probe changes nothing: afterwards the stored key is still the only one."""
         item = _fresh()
         with _put(store, item):
             store.probe()
@@ -300,11 +300,11 @@ class KeyStoreContract:
         _demand(_absent(store, item), "an item that was never put reads as None")
 
     def test_nothing_asked_nothing_answered(self, store: KeyStore) -> None:
-        """An empty question has an empty answer."""
+        """Reading no items returns no keys."""
         _demand(store.read([]) == [], "reading no items gives no keys")
 
     def test_a_key_is_read_as_it_was_put(self, store: KeyStore) -> None:
-        """Every byte comes back: NUL, newline, and what is not UTF-8."""
+        """Every byte comes back: NUL, newline, and bytes that are not UTF-8."""
         for key in (bytes(KEY_BYTES), bytes(range(KEY_BYTES)), b"\xff\n\x00\xed\xa0\x80\r=" * 4):
             item = _fresh()
             with _put(store, item, key):
@@ -312,7 +312,7 @@ class KeyStoreContract:
                 _demand(_reads(self.reopen(store), item, key), "another process reads it too")
 
     def test_both_keys_are_read_in_the_order_they_were_asked_for(self, store: KeyStore) -> None:
-        """The session key is never taken for the audit key, nor one absent for the other."""
+        """The keychain never confuses the session key with the audit key, present or absent."""
         session = _fresh()
         audit = session._replace(kind="audit-key")
         with _put(store, audit):
@@ -330,7 +330,7 @@ class KeyStoreContract:
                 )
 
     def test_a_read_key_belongs_to_the_reader(self, store: KeyStore) -> None:
-        """Wiping what was read does not wipe the keychain."""
+        """Wiping a key that was read does not wipe the keychain."""
         item = _fresh()
         with _put(store, item):
             for key in store.read([item]):
@@ -339,7 +339,7 @@ class KeyStoreContract:
             _demand(_reads(store, item), "the key is still there after the reader wiped its copy")
 
     def test_the_key_that_was_put_stays_with_the_caller(self, store: KeyStore) -> None:
-        """Putting a key does not wipe it, and wiping it afterwards does not reach the keychain."""
+        """Storing a key does not wipe it, and wiping it later does not change the keychain."""
         item = _fresh()
         key = Secret(_KEYS[item.kind])
         store.add(item, key)
@@ -363,7 +363,7 @@ class KeyStoreContract:
             _demand(_reads(store, item), "the first key stays")
 
     def test_vaults_and_generations_do_not_mix(self, store: KeyStore) -> None:
-        """A neighbour's key, or a former one, is not this one."""
+        """The key of another vault or another generation does not count."""
         item, other = _fresh(), _fresh()
         later = item._replace(generation=item.generation + 1)
         with _put(store, item):
@@ -379,7 +379,7 @@ class KeyStoreContract:
             _demand(_absent(store, item), "only the whole name counts")
 
     def test_deleted_is_gone(self, store: KeyStore) -> None:
-        """A deleted key is absent for everybody, and deleting says whether it was there."""
+        """A deleted key is absent for every process, and deleting says whether it existed."""
         item = _fresh()
         with _put(store, item):
             _demand(store.delete(item), "deleting says that it was there")
@@ -388,7 +388,7 @@ class KeyStoreContract:
             _demand(not store.delete(item), "deleting again says that it was not there")
 
     def test_a_deleted_name_can_be_used_again(self, store: KeyStore) -> None:
-        """Deleting leaves nothing in the way."""
+        """After deleting, the same item can be added again."""
         item = _fresh()
         with _put(store, item):
             store.delete(item)
@@ -396,14 +396,14 @@ class KeyStoreContract:
             _demand(_reads(store, item, bytes(KEY_BYTES)), "the new key is read")
 
     def test_the_removal_command_names_the_item(self, store: KeyStore) -> None:
-        """People can copy the command, and it is about this item."""
+        """The command is one line that users can copy, and it names this item."""
         item = _fresh()
         command = store.removal_command(item)
         _demand(item.service in command, "the command names the service")
         _demand("\n" not in command, "the command is one line")
 
     def test_it_never_shows_a_key(self, store: KeyStore) -> None:
-        """Printing the keychain's object shows no key."""
+        """No text form of the keychain's object shows a key."""
         item = _fresh()
         with _put(store, item):
             key = _KEYS[item.kind]
@@ -415,7 +415,7 @@ _KEYS: dict[Kind, bytes] = {
     "session-key": b"\x00contract: session-key" + bytes(10),
     "audit-key": b"\xffcontract: audit-key" + bytes(12),
 }
-"""What the contract puts where it does not matter which key it is. They guard nothing."""
+"""Default keys of the contract's tests. They protect nothing."""
 
 
 def _demand(holds: bool, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
@@ -426,7 +426,7 @@ def _demand(holds: bool, rule: str) -> None:  # noqa: FBT001 - reads as a senten
 
 
 def _fresh() -> Item:
-    """Name an item of a vault that nobody has."""
+    """Return an item of a random vault id."""
     return Item(os.urandom(8).hex(), "session-key", 1)
 
 
@@ -441,7 +441,7 @@ def _put(store: KeyStore, item: Item, key: bytes | None = None) -> Iterator[None
 
 
 def _absent(store: KeyStore, *items: Item) -> bool:
-    """Return whether none of the items is there. A `Secret` is never compared with `==`."""
+    """Return whether none of the items exists. A `Secret` is never compared with `==`."""
     return all(key is None for key in store.read(items))
 
 
@@ -452,5 +452,5 @@ def _reads(store: KeyStore, item: Item, key: bytes | None = None) -> bool:
 
 
 if TYPE_CHECKING:
-    # mypy holds both against the interfaces that they stand in for.
+    # mypy checks both against the interfaces that they implement.
     _CHECKED: tuple[Clock, KeyStore] = (FrozenClock(), MemoryKeyStore())

@@ -158,7 +158,7 @@ def test_file_without_a_format_is_126(kernel_session):
     done = kernel_session.run("keylease", "exec", URL, "--env", "A", "--", str(path))
 
     assert 126 == done.returncode
-    assert "thing cannot be run: " in done.stderr
+    assert "cannot run thing: " in done.stderr
     assert CANARY not in done.stdout + done.stderr
 
 

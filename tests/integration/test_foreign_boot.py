@@ -70,7 +70,7 @@ def test_container_gets_nothing_and_ends_nothing(machine: Throwaway) -> None:
 
     assert ("", "") == (got.stdout, got.stderr)
     assert (6, "") == (read.returncode, read.stdout)
-    assert "belongs to another boot, which may not be over" in read.stderr
+    assert "belongs to another boot, which may still be running" in read.stderr
     assert before == files(machine)
     assert "session.ended" not in [line["event"] for line in machine.audit()]
     assert PASSWORD in machine.run("keylease", "read", "https://git.example").stdout

@@ -112,8 +112,8 @@ def test_policy_shortens_a_session_that_is_there(machine):
 @pytest.mark.parametrize(
     ("owner", "mode", "said"),
     [
-        (12345, 0o644, "belongs to user 12345, not to user 0, so it is not believed"),
-        (0, 0o666, "has mode 0666: others can write it, so it is not believed"),
+        (12345, 0o644, "belongs to user 12345, not to user 0, so it is not trusted"),
+        (0, 0o666, "has mode 0666: others can write it, so it is not trusted"),
     ],
 )
 def test_policy_that_a_user_could_have_written_is_refused(machine, owner, mode, said):

@@ -477,7 +477,7 @@ def test_a_socket_whose_bus_has_died_is_missing(keyring, monkeypatch):
 
     said = refused(patient().probe, KeychainMissingError)
 
-    assert "nobody listens on the session bus: Connection refused" == said
+    assert "no program listens on the session bus: Connection refused" == said
 
 
 # Items that are not as keylease made them.

@@ -67,7 +67,7 @@ def test_ssh_add_gets_a_wrong_passphrase_once(keys: Throwaway) -> None:
     done = type_in(keys, SSH_ADD)
 
     assert done.returncode != 0
-    assert "the question says that the passphrase before it was wrong" in done.stderr
+    assert "the question says that the last passphrase was wrong" in done.stderr
     assert count(keys, "session.released") <= 2
 
 

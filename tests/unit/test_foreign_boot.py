@@ -52,7 +52,7 @@ def files(rig: Rig) -> dict[str, bytes]:
 
 def refused(call: Callable[[], object]) -> None:
     """Assert that a call refuses because of the boot, and not with an end."""
-    with pytest.raises(ForeignBootError, match="another boot, which may not be over"):
+    with pytest.raises(ForeignBootError, match="another boot, which may still be running"):
         call()
 
 

@@ -1,6 +1,6 @@
-"""The audit log: written, read, judged and handed on.
+"""The audit log.
 
-What can be written is in `events`, and `log` writes it by way of `chain`, which knows the end by
-`head` and `pin`. `reader` and `query` find lines, `verify` judges all of them, and `report`,
-`stats` and `feed` make something of them for people and for other systems.
+`events` lists what a line can say. `log` writes lines through `chain`, which finds the end of the
+log by `head` and `pin`. The packages `read`, `report` and `export` search, verify, show and export
+the log.
 """

@@ -1,6 +1,6 @@
-"""One day's file: the number it begins with, the line it ends with, and what a crash left of one.
+"""One day's file: its first number, its last line, and the repair after a crash.
 
-The audit lock is held by the caller.
+The caller holds the audit lock.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from keylease.statefile import Directory
 
 TORN: Final = ".torn-"
-"""What follows the name of a day file in that of a piece set aside of it."""
+"""Follows the name of the day file in the name of a torn piece of it."""
 _LARGEST_SEQ: Final = 1 << 62
-"""No line has a number as large, so one that has was made up. The next has room in a head."""
+"""A larger number is forged. The next number still fits into a head."""
 _SEQ_BYTES: Final = len(LINE_PREFIX) + 21
 
 
@@ -33,15 +33,15 @@ class LastLine(NamedTuple):
 def mend(
     directory: Directory, name: str, in_time: Callable[[], None]
 ) -> tuple[LastLine | None, int]:
-    """Return the file's last line, and how many half-written ones were set aside to find it.
+    """Return the file's last line, and the number of half-written lines set aside.
 
-    A crash leaves one beginning of a line at the most, and behind it any number of zeros. Both go
-    into one file, in which the zeros are a hole.
+    A crash leaves at most the beginning of one line, and any number of zeros after it. Both go into
+    one file, with the zeros as a hole.
 
     Args:
         directory: The audit directory.
         name: The day file.
-        in_time: Called again and again meanwhile; it raises when that takes too long.
+        in_time: Called repeatedly; raises when the time is over.
 
     Raises:
         StateError: the last line is not one of keylease's, or the system refuses.
@@ -51,7 +51,7 @@ def mend(
     torn = tail[tail.rfind(b"\n") + 1 :]
     whole = end - len(torn)
     if whole and torn == tail:
-        # No crash has left as much: it is longer than any line.
+        # This is longer than any line, so no crash left it.
         refusal = _foreign("last", name)
         raise refusal
     if whole < size:
@@ -76,9 +76,9 @@ def first_seq(directory: Directory, name: str) -> int:
 
 
 def _set_aside(directory: Directory, name: str, torn: bytes, start: int, size: int) -> None:
-    """Move what a crash left from a place on, and the zeros behind it, into a file of its own."""
-    # Named by what is in it: a crash before the next step repeats this one, and what another crash
-    # left at the same place is kept beside it.
+    """Move a torn line and the zeros after it into a separate file."""
+    # The name has a digest of the content. After a crash before the truncation this step repeats
+    # with the same name; the piece of another crash gets another name.
     aside = f"{name}{TORN}{start}-{digest(torn)[:16]}"
     directory.replace(aside, torn, zeros=size - start - len(torn))
     directory.truncate(name, start)

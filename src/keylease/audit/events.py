@@ -1,4 +1,4 @@
-"""The fixed lists of the audit log. What is not in them is a programming error, not a line."""
+"""The fixed lists of the audit log. Any other value is a programming error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Event = Literal[
     "audit.truncated",
     "audit.unvouched",
 ]
-"""What can happen. docs/audit.md says what each one means."""
+"""All events. docs/audit.md explains each."""
 
 Outcome = Literal["ok", "refused"]
 
@@ -56,25 +56,25 @@ RefusalReason = Literal[
     "config",
     "internal",
 ]
-"""Why something was not done. Beside them stand the reasons for which a session ended."""
+"""Why something was refused. The reasons for the end of a session are valid, too."""
 
 EVENTS: Final[frozenset[str]] = frozenset(get_args(Event))
 OUTCOMES: Final[frozenset[str]] = frozenset(get_args(Outcome))
 ENDS: Final[frozenset[str]] = frozenset(get_args(Reason))
 REASONS: Final[frozenset[str]] = ENDS | frozenset(get_args(RefusalReason))
 NAMES: Final = ("session", "target", "username")
-"""The fields that name whose credential a line is about."""
+"""The fields that identify the credential of a line."""
 
 
 class Shape(NamedTuple):
-    """What the lines of one event can have. Every line has the fields of every line beside."""
+    """The allowed values of one event's lines, beside the fields of every line."""
 
     outcomes: Mapping[str, frozenset[str | None]]
-    """The reasons that go with each outcome; `None` for a line without one."""
+    """The valid reasons of each outcome; `None` for a line without one."""
     names: bool = False
-    """Whether it can have `NAMES`; they are `null` otherwise."""
+    """Whether it can have `NAMES`; otherwise they are `null`."""
     extra: tuple[str, ...] = ()
-    """The fields that no other event has, all of which it has."""
+    """The event's own fields; each line has all of them."""
 
 
 _NO_REASON: Final[frozenset[str | None]] = frozenset({None})
@@ -137,7 +137,7 @@ _FITS: Final[Mapping[str, Callable[[object], bool]]] = {
 
 
 class Entry(NamedTuple):
-    """What one line tells. The log adds when, who called, the number and the chain."""
+    """The content of one line. The log adds the time, the caller, the number and the chain."""
 
     event: Event
     outcome: Outcome = "ok"
@@ -149,7 +149,7 @@ class Entry(NamedTuple):
     """The event's own fields."""
 
     def check(self) -> None:
-        """Raise `ValueError` for what is not in the fixed lists: that is a programming error."""
+        """Raise `ValueError` for a value that is not in the fixed lists: a programming error."""
         names = (self.session, self.target, self.username)
         if not fits(self.event, self.outcome, self.reason, names, self.extra):
             own = ", ".join(map(str, self.extra)) or "no field of its own"
@@ -167,7 +167,7 @@ def fits(
     names: tuple[object, ...],
     extra: Mapping[str, object],
 ) -> bool:
-    """Return whether a line can be so; `names` are the values of `NAMES`."""
+    """Return whether a line can have these values; `names` are the values of `NAMES`."""
     shape = FIELDS.get(event)
     return (
         shape is not None

@@ -1,8 +1,8 @@
-"""What the day files prove of what head and pin claim. Asked only where something is amiss.
+"""Check the claims of head and pin against the day files. Needed only if they disagree.
 
-Between two lines anybody of the same user can take lines from the end and put others there, without
-a MAC, whose numbers and digests fit. So that the log goes on beyond the end that was known proves
-nothing: the line that was the end has to be there. The audit lock is held by the caller.
+Between two writes any program of the same user can replace lines at the end by lines without a MAC
+whose numbers and digests fit. So a log that is longer than the known end proves nothing: the last
+known line itself must be there. The caller holds the audit lock.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _SOME_MAC: Final = BEFORE_MAC + b'"'
 _BLOCK: Final = 1 << 20
-"""How much is read at once."""
+"""Bytes of one read."""
 
 
 class Evidence:
-    """The day files of one audit directory, as witnesses of what head and pin claim.
+    """The day files of one audit directory, as evidence for the claims of head and pin.
 
     Args:
         directory: The audit directory.
         days: The last line of each day file.
-        in_time: Called before each block is read; it raises when that takes too long.
+        in_time: Called before each block; raises when the time is over.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Evidence:
         self._in_time = in_time
 
     def has_end(self, end: Head) -> bool:
-        """Return whether the line that was the end is in the log; `end` is what a head says of it.
+        """Return whether the log has the last line that the head `end` names.
 
         Raises:
             StateError: the system refuses.
@@ -50,25 +50,25 @@ class Evidence:
         return self._has(end.seq, lambda line: digest(line) == end.digest)
 
     def has_synced(self, end: Head, key: Secret, before: bytes | None = None) -> bool:
-        """Return whether the last line that was known to be on the disk is in the log, unforged.
+        """Return whether the log has the last line that was synced, with a valid MAC.
 
         Args:
-            end: What a head says of it.
+            end: The head that names the line.
             key: The audit key.
-            before: The time, to the second, before which it was written if a reboot explains the
-                rest.
+            before: If a reboot is to explain missing lines, the line must be older than this time,
+                to the second.
 
         Raises:
             StateError: the system refuses.
         """
-        # A head with a MAC is written with a line that has one: so has the line that was synced.
+        # A head with a MAC is written with a line that has one, so the synced line has one, too.
         return not end.synced or self._has(
             end.synced,
             lambda line: _fits(line, key) and (before is None or _time(line) < before),
         )
 
     def has_mac(self) -> bool:
-        """Return whether a line in the files has a MAC, whoever made it.
+        """Return whether any line in the files has a MAC, valid or not.
 
         Raises:
             StateError: the system refuses.
@@ -76,14 +76,14 @@ class Evidence:
         return any(_SOME_MAC in block for name in self._days for block in self._blocks(name))
 
     def _has(self, seq: int, fits: Callable[[bytes], bool]) -> bool:
-        """Return whether the line of that number is there, and fits."""
-        # Within a file the numbers grow. It is in the first that reaches so far, if no clock was
-        # set.
+        """Return whether there is a line of that number that fits."""
+        # Within a file the numbers grow, so the line is in the first file that reaches it, unless a
+        # clock was set back.
         later = sorted((last.seq, name) for name, last in self._days.items() if last.seq >= seq)
         return any(fits(self._line(name, seq)) for _, name in later)
 
     def _line(self, name: str, seq: int) -> bytes:
-        """Return the line of that number, or nothing. Of two the last: `verify` tells of both."""
+        """Return the last line of that number, or nothing. `verify` reports duplicates."""
         for block in self._blocks(name):
             start = block.rfind(LINE_PREFIX + b"%d," % seq)
             if start >= 0:
@@ -91,7 +91,7 @@ class Evidence:
         return b""
 
     def _blocks(self, name: str) -> Iterator[bytes]:
-        """Yield the file in pieces, the last first; each line is whole in one of them."""
+        """Yield overlapping blocks, last first; each line is complete in one of them."""
         end = self._directory.size(name) or 0
         while end > 0:
             self._in_time()
@@ -100,7 +100,7 @@ class Evidence:
 
 
 def _time(line: bytes) -> bytes:
-    """Return when a line was written, to the second."""
+    """Return the time of a line, to the second."""
     return line.partition(b'"time":"')[2][: len("2026-11-22T11:26:21")]
 
 

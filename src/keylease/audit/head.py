@@ -1,7 +1,7 @@
-"""Where the log ends: one record of fixed size, beside the log (the head) and outside it (the pin).
+"""A record of the log's end, of fixed size: beside the log (the head) and outside it (the pin).
 
-Bytes only. It is rewritten after each line, in place, and nothing waits for the disk. What it
-claims is checked by its own MAC, under the same key as the lines'.
+Bytes only. The record is rewritten in place after each line, without a sync. Its own MAC, made with
+the audit key, protects it.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ if TYPE_CHECKING:
     from keylease.secrets.secret import Secret
 
 _MAGIC: Final = "keylease-audit-head-1"
-# Each with its width. What is of fixed size can be overwritten on a full disk, in one write.
+# The width of each field. A record of fixed size can be overwritten in one write, on a full disk.
 _SEQ, _SYNCED, _FILE, _SIZE = 20, 20, 16, 20
 _DIGEST, _BOOT, _CONFIGURATION, _KEY, _MAC = 64, 32, 16, 16, 64
 _WIDTHS: Final = (_SEQ, _SYNCED, _FILE, _SIZE, _DIGEST, _BOOT, _CONFIGURATION, _KEY, _MAC)
 _NONE: Final = "-"
 HEAD_BYTES: Final = len(_MAGIC) + sum(1 + width for width in _WIDTHS) + 1
-"""How long a head is, its line feed included."""
+"""Bytes of a head, with its line feed."""
 
 
 class Head(NamedTuple):
-    """What the log's last line is, as whoever wrote it says."""
+    """The log's last line, as the writer of the head recorded it."""
 
     seq: int
     synced: int
-    """The highest number of a line that is known to be on the disk."""
+    """The number of the last line that was synced to the disk."""
     file: str
-    """The day file that the line is in."""
+    """The day file of the line."""
     size: int
-    """The size of that file with the line."""
+    """The size of that file, with the line."""
     digest: str
     boot: str
-    """The boot of the machine in which it was written."""
+    """The boot in which it was written."""
     configuration: str
-    """What the configuration's files held; see docs/audit.md."""
+    """The digest of the configuration's files; see docs/audit.md."""
     key: str | None
-    """The id of the key that vouches for this, or `None` if no key does."""
+    """The id of the key of the MAC, or `None` if there is no MAC."""
 
 
 def pack(head: Head, key: Secret | None) -> bytes:
-    """Return the head's bytes, with a MAC if there is a key. Its `key` is that key's id.
+    """Return the head's bytes, with a MAC if there is a key. `head.key` is that key's id.
 
     Raises:
-        ValueError: a field does not fit its place: a programming error.
+        ValueError: a field does not fit: a programming error.
     """
     texts = (
         f"{head.seq:0{_SEQ}d}",
@@ -67,7 +67,7 @@ def pack(head: Head, key: Secret | None) -> bytes:
 
 
 def parse(data: bytes) -> Head | None:
-    """Return what a head says, or `None` for bytes that are none. See `verify` for its MAC."""
+    """Return the head, or `None` if the bytes are not one. `verify` checks the MAC."""
     if len(data) != HEAD_BYTES or not data.endswith(b"\n") or not data.isascii():
         return None
     magic, *texts = data[:-1].decode("ascii").split(" ")
@@ -81,7 +81,7 @@ def parse(data: bytes) -> Head | None:
 
 
 def verify(data: bytes, key: Secret) -> bool:
-    """Return whether `data` is a head for which the audit key vouches."""
+    """Return whether `data` is a head with a valid MAC of the audit key."""
     body, _, mac = data.rpartition(b" ")
     return parse(data) is not None and hmac.compare_digest(
         mac, _hmac(key, body).encode("ascii") + b"\n"
@@ -89,7 +89,7 @@ def verify(data: bytes, key: Secret) -> bool:
 
 
 def later(head: Head | None, pin: Head | None) -> Head | None:
-    """Return which of the two knows more. Where they differ about one line the pin is believed."""
+    """Return the one with the later line. If both name the same line but differ, trust the pin."""
     if head is None or pin is None:
         return head or pin
     return pin if (pin.seq, pin.digest != head.digest) > (head.seq, False) else head

@@ -1,8 +1,8 @@
-"""The form of one line: values to bytes and back, its digest and its MAC.
+"""The format of one line: values to bytes and back, its digest and its MAC.
 
-No files and no clock. docs/audit.md has the same in prose. A line begins with `{"seq":N,"time":"`
+No files and no clock. docs/audit.md describes the format. A line begins with `{"seq":N,"time":"`
 and ends with `,"key":...,"prev":"...","mac":...}` and a line feed, byte for byte, so that a reader
-of a million lines can cut these out without parsing the rest.
+of a million lines can extract these fields without parsing the rest.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from keylease.secrets.secret import Secret
 
 LINE_PREFIX: Final = b'{"seq":'
-"""How every line begins, and nothing else that can stand in a line."""
+"""The beginning of every line. It cannot occur anywhere else in a line."""
 BEFORE_KEY: Final = b',"key":'
 BEFORE_PREV: Final = b',"prev":"'
 BEFORE_MAC: Final = b',"mac":'
-"""The last of these in a line is the one that counts: quotation marks in names are escaped."""
+"""The last one in a line counts. Names cannot contain it: their quotation marks are escaped."""
 NO_LINE: Final = "0" * 64
-"""What the first line of all has as `prev`."""
+"""The `prev` of line 1."""
 LONGEST_LINE: Final = 128 * 1024
-"""Bytes that no line exceeds: a character takes at most 12 in JSON, and names are cut."""
+"""Maximum bytes of a line: a character takes at most 12 in JSON, and names are cut."""
 KEY_DIGITS: Final = 16
 
 _FIRST: Final = (
@@ -50,10 +50,10 @@ _FIRST: Final = (
 _TARGET: Final = ("namespace", "protocol", "host", "path")
 _KEY_ID: Final = b"keylease audit key id"
 
-# The grammar of a line, to the byte: whatever else is JSON, even of the same meaning, was not
-# written here. A text is as `_dump` gives it: printable ASCII, and escaped only what must be, in
-# the one way that Python's json has for each character. Each byte decides alone how to go on, so
-# that no line takes more time than its length does.
+# The grammar of a line, to the byte. Any other JSON, even of the same meaning, was not written by
+# this program. A text is as `_dump` writes it: printable ASCII, with only the necessary escapes, in
+# the one way that Python's json uses. Each byte alone decides the next step, so matching takes time
+# linear in the length of the line.
 _NUMBER: Final = "(0|[1-9][0-9]{0,18})"
 _PLAIN: Final = r"[ !#-\[\]-~]*"
 _ESCAPE: Final = (
@@ -64,22 +64,22 @@ _TEXT: Final = f'"({_PLAIN}(?:{_ESCAPE}{_PLAIN})*)"'
 _TEXT_OR_NULL: Final = f"(?:null|{_TEXT})"
 TIME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)"
 BEGINNING: Final = rf'\{{"seq":([1-9][0-9]{{0,18}}),"time":"{TIME}",'
-"""What every line begins with, as a regular expression: number and time."""
+"""The beginning of every line as a regular expression: number and time."""
 END: Final = (
     r',"key":(?:null|"(?P<key>[0-9a-f]{16})"),"prev":"([0-9a-f]{64})"'
     r',"mac":(?(key)"([0-9a-f]{64})"|null)\}\n'
 )
-"""What every line ends with: the key's id, `prev` and the MAC, which is there if the key is."""
+"""The end of every line: the key's id, `prev`, and the MAC, if there is a key."""
 _NAMES: Final = slice(6, 16)
-"""Those groups of the grammar that are texts of any kind, from the session to the terminal."""
+"""The groups of the grammar that are free texts, from the session to the terminal."""
 
 
 class LineError(ValueError):
-    """Bytes that are no line of the audit log, for this program never writes them so."""
+    """The bytes are not a line as this program writes it."""
 
 
 class Record(NamedTuple):
-    """What one line says. That it is true is another matter: see `mac_of` and `digest`."""
+    """The content of one line, not verified: see `mac_of` and `digest`."""
 
     seq: int
     time: str
@@ -94,39 +94,38 @@ class Record(NamedTuple):
     extra: dict[str, Any]
     """The event's own fields, such as `lost`."""
     key: str | None
-    """Which audit key made the MAC; see `key_id`."""
+    """The id of the audit key of the MAC; see `key_id`."""
     prev: str
     mac: str | None
 
 
 def format_time(wall_ns: int) -> str:
-    """Return a time as a line has it: RFC 3339, UTC, microseconds."""
+    """Return a time in the format of a line: RFC 3339, UTC, microseconds."""
     return f"{rfc3339(wall_ns)[:-1]}.{wall_ns % NANOSECONDS // 1000:06d}Z"
 
 
 def pack(fields: Mapping[str, object], key: Secret | None, name: str | None) -> bytes:
-    """Return one whole line, line feed included.
+    """Return one complete line with its line feed.
 
     Args:
-        fields: What it says: `prev`, the fields of every line, which are `null` if they are not
-            given, and those of the event.
-        key: The audit key, if it is at hand; the line has no MAC without it.
+        fields: `prev`, the fields of every line (`null` if not given), and those of the event.
+        key: The audit key, if available; without it the line has no MAC.
         name: The key's `key_id`.
     """
     line = dict.fromkeys(_FIRST) | dict(fields)
     prev = line.pop("prev")
     line |= {"key": name if key else None, "prev": prev}
-    # Without the brace: what the MAC covers ends before its own field.
+    # Without the closing brace: the MAC covers everything before its own field.
     packed = _dump(line)[:-1]
     mac = _hmac(key, packed) if key else None
     return packed + BEFORE_MAC + (f'"{mac}"' if mac else "null").encode("ascii") + b"}\n"
 
 
 def parse(line: bytes) -> Record:
-    """Return what a line says.
+    """Return the content of a line.
 
     Raises:
-        LineError: it is not of the form that `pack` gives a line, to the byte.
+        LineError: `pack` does not write such a line.
     """
     found = _grammar().fullmatch(_text(line))
     if found is None:
@@ -152,15 +151,15 @@ def parse(line: bytes) -> Record:
 
 
 def digest(line: bytes) -> str:
-    """Return the SHA-256 of a whole line, line feed included: what the next has as `prev`."""
+    """Return the SHA-256 of a line with its line feed: the `prev` of the next line."""
     return hashlib.sha256(line).hexdigest()
 
 
 def covered(line: bytes) -> bytes:
-    """Return the part of a line that its MAC vouches for: all before `,"mac":`.
+    """Return the part of a line that its MAC covers: everything before `,"mac":`.
 
     Raises:
-        LineError: there is no such place.
+        LineError: there is no such field.
     """
     end = line.rfind(BEFORE_MAC)
     if end < 0:
@@ -170,16 +169,16 @@ def covered(line: bytes) -> bytes:
 
 
 def mac_of(key: Secret, line: bytes) -> str:
-    """Return the MAC that a line has to have under the audit key `key`.
+    """Return the MAC that a line must have with the audit key `key`.
 
     Raises:
-        LineError: it has no place for one.
+        LineError: the line has no field for it.
     """
     return _hmac(key, covered(line))
 
 
 def key_id(key: Secret) -> str:
-    """Return 16 hexadecimal digits that tell one audit key from another and nothing about it."""
+    """Return 16 hexadecimal digits that identify an audit key and reveal nothing about it."""
     return _hmac(key, _KEY_ID)[:KEY_DIGITS]
 
 
@@ -188,21 +187,21 @@ def _hmac(key: Secret, data: bytes) -> str:
 
 
 def _dump(line: dict[str, object]) -> bytes:
-    # Escaped ASCII, DEL too: whatever a name holds, no control character reaches a terminal.
+    # Escaped ASCII, DEL too, so no control character of a name reaches a terminal.
     text = json.dumps(line, separators=(",", ":")).replace("\x7f", "\\u007f")
     return text.encode("ascii")
 
 
 @cache
 def _grammar() -> re.Pattern[str]:
-    """Return the grammar of a line. Who only writes does not pay for it."""
+    """Return the grammar of a line, compiled at its first use: a writer does not need it."""
     return re.compile(
         f'{BEGINNING}"boottime_ns":{_NUMBER},"event":"([a-z.]+)","outcome":"([a-z]+)"'
         f',"reason":(?:null|"([a-z_]+)"),"session":{_TEXT_OR_NULL},"target":(?:null'
         rf'|\{{"namespace":{_TEXT},"protocol":{_TEXT},"host":{_TEXT},"path":{_TEXT_OR_NULL}\}})'
         rf',"username":{_TEXT_OR_NULL},"caller":\{{"pid":{_NUMBER},"executable":{_TEXT_OR_NULL}'
         rf',"parent":{_TEXT_OR_NULL},"terminal":{_TEXT_OR_NULL}\}}'
-        # An event's own fields, of which few lines have any, are left to the parser of JSON.
+        # Few events have their own fields; the JSON parser reads these.
         rf'((?:,"[a-z_]+":.*)??){END}'
     )
 
@@ -222,9 +221,9 @@ def _unescaped(value: str | None) -> str | None:
 
 
 def _own_fields(packed: str) -> dict[str, Any]:
-    """Return the fields that only this event has."""
-    # Python's parser takes more than one way of writing the same thing, and of two fields of one
-    # name the last. What was written here comes out of it and back to the same bytes.
+    """Return the event's own fields."""
+    # Python's parser accepts different notations, and the last of two fields of one name. Writing
+    # the result again must give the same bytes.
     text = f"{{{packed[1:]}}}"
     try:
         found: dict[str, Any] = json.loads(text)

@@ -1,11 +1,11 @@
-"""The pin: a copy of the log's head where whoever takes lines from the log does not reach by files.
+"""The pin: a copy of the log's head outside the state directory.
 
-It is in what forgets at logout or reboot: the kernel's user keyring, else the runtime directory of
-the login, on Windows the Credential Manager. A pin that cannot be kept is no reason to refuse a
-release; without one, `keylease audit verify` says so.
+Removing lines from the files does not change the pin. It is in a volatile store: the kernel's user
+keyring, else the runtime directory of the login, on Windows the Credential Manager. If no store
+keeps it, releases go on, and `keylease audit verify` reports that it is missing.
 
-NOTE: a program of the same user can write it as this one does. What it cannot do without the audit
-key is make one that verifies.
+NOTE: a program of the same user can write the pin, but without the audit key it cannot make one
+that verifies.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 class PinStore(Protocol):
-    """Where a pin is kept. Neither call raises for what the place does not do."""
+    """A store for the pin. No call raises for a failure of the store."""
 
     def read(self) -> bytes | None:
-        """Return the pin; `None` if there is none, or none that can be reached."""
+        """Return the pin; `None` if there is none or it cannot be read."""
 
     def write(self, data: bytes) -> bool:
-        """Put a pin in the place of the one before, and return whether it is kept."""
+        """Replace the pin, and return whether it was stored."""
 
 
 class Nowhere:
-    """No place for a pin: macOS has none that forgets."""
+    """No store for a pin: macOS has no volatile one."""
 
     def read(self) -> bytes | None:
         """Return none."""
@@ -48,21 +48,21 @@ class Nowhere:
 
 
 class FirstOf:
-    """The first place that keeps it, of several.
+    """Several stores, used in order.
 
     Args:
-        stores: The places, best first.
+        stores: The stores, best first.
     """
 
     def __init__(self, *stores: PinStore) -> None:
         self._stores = stores
 
     def read(self) -> bytes | None:
-        """Return the pin of the first place that has one."""
+        """Return the pin of the first store that has one."""
         return next((data for store in self._stores if (data := store.read()) is not None), None)
 
     def write(self, data: bytes) -> bool:
-        """Write to the first place that keeps it."""
+        """Write to the first store that keeps it."""
         return any(store.write(data) for store in self._stores)
 
 
@@ -70,8 +70,8 @@ class RuntimeDirPin:
     """The pin in a file of the login's runtime directory.
 
     Args:
-        make: Opens the directory, made if need be, or raises `StateError`.
-        find: Opens it if it is there, or raises `StateError`.
+        make: Opens the directory, creating it if needed, or raises `StateError`.
+        find: Opens an existing directory, or raises `StateError`.
     """
 
     _NAME: Final = "audit.pin"
@@ -102,10 +102,10 @@ if sys.platform == "linux":
     from keylease.system.keyctl import KEYCTL_INVALIDATE, KEYCTL_SETPERM, PERMISSIONS, USER_KEYRING
 
     class KernelPin:
-        """The pin in the kernel's user keyring, without a time-out.
+        """The pin in the kernel's user keyring, without a timeout.
 
         Args:
-            name: What tells the pins of two logs apart.
+            name: Identifies the log of the pin.
             calls: Makes the system calls; `keylease.system.keyctl.Calls`.
         """
 
@@ -132,7 +132,7 @@ if sys.platform == "linux":
                 serial, self._serial = self._serial, None
                 if serial is not None and calls.update(serial, bytearray(data)):
                     return True
-                # add_key(2): a key of that name in that keyring is updated, and keeps the rest.
+                # add_key(2) updates an existing key of that name and keeps its permissions.
                 is_new = calls.find(self._name) is None
                 serial = calls.add(self._name, bytearray(data), USER_KEYRING)
                 if is_new:
@@ -142,7 +142,7 @@ if sys.platform == "linux":
             return True
 
         def remove(self) -> None:
-            """Take the key away, if it is there. The kernel would keep it until the next start."""
+            """Remove the key, if it exists. The kernel would keep it until the next reboot."""
             with suppress(OSError):
                 serial = self._kernel().find(self._name)
                 if serial is not None:
@@ -159,10 +159,10 @@ if sys.platform == "win32":
     from keylease.shares.windows import read_for_session, write_for_session
 
     class WindowsPin:
-        """The pin in Credential Manager, for the length of the logon session.
+        """The pin in Credential Manager, for the logon session.
 
         Args:
-            name: What tells the pins of two logs apart.
+            name: Identifies the log of the pin.
         """
 
         def __init__(self, name: str) -> None:

@@ -1,7 +1,7 @@
-"""A witness outside: checkpoints of the chain in the system log, where the user cannot edit them.
+"""An external witness: checkpoints of the chain in the system log, which the user cannot edit.
 
-Never a reason to refuse or to wait: the system log confirms nothing, so nobody could tell whether a
-checkpoint arrived. Whether they are all there is what `keylease audit verify --witness` finds out.
+A failure never refuses or delays a release: the system log confirms nothing, so the sender cannot
+know whether a checkpoint arrived. `keylease audit verify --witness` checks that none is missing.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 IDENTITY: Final = "keylease"
 """The name under which the system log has them: `journalctl -t keylease`."""
 EVERY: Final = 64
-"""Every line whose number this divides is a checkpoint."""
-# Where syslogd(8) and journald listen: _PATH_LOG of paths.h.
+"""Every line whose number is a multiple of this is a checkpoint."""
+# The socket of syslogd(8) and journald: _PATH_LOG of paths.h.
 _SOCKET: Final = "/var/run/syslog" if sys.platform == "darwin" else "/dev/log"
 # RFC 3164, 4.1.1: facility 4 (security messages) times 8, and severity 5 (normal but significant).
 _PRIORITY: Final = 4 * 8 + 5
 _ABOUT_KEYS: Final = ("vault.", "key.")
 _MARK: Final = "audit checkpoint "
 _LONGEST_NUMBER: Final = 20
-"""Digits, as in a head. Python takes its time over thousands."""
+"""Digits, as in a head. int() is slow for thousands of digits."""
 _FIELDS: Final = ("seq", "digest", "key", "mac")
 
 
 class Checkpoint(NamedTuple):
-    """What the system log is told: that the line `seq` has this digest."""
+    """A message to the system log: the line `seq` has this digest."""
 
     seq: int
     digest: str
@@ -41,22 +41,22 @@ class Checkpoint(NamedTuple):
     mac: str
 
     def text(self) -> str:
-        """Return it as the system log has it, after the program's name."""
+        """Return the text of the message, after the program's name."""
         return _text(self.seq, self.digest, self.key) + f" mac={self.mac}"
 
     def fits(self, key: Secret) -> bool:
-        """Return whether it was made with that key. Any user can write into the system log."""
+        """Return whether it was made with that key. Any user can write to the system log."""
         return hmac.compare_digest(self.mac, _mac(key, self.seq, self.digest, self.key))
 
 
 class Witness(Protocol):
-    """Where checkpoints go."""
+    """A receiver of checkpoints."""
 
     def wants(self, event: str, seq: int, *, is_first: bool) -> bool:
-        """Return whether it is to be told of this line; `is_first` of the first one of a file."""
+        """Return whether this line is a checkpoint; `is_first` for the first line of a file."""
 
     def tell(self, checkpoint: Checkpoint) -> None:
-        """Take one. Whether it arrived is not known, and nothing waits for it."""
+        """Send a checkpoint without waiting. It may get lost."""
 
 
 class Nobody:
@@ -68,11 +68,11 @@ class Nobody:
         return False
 
     def tell(self, checkpoint: Checkpoint) -> None:
-        """Take nothing down."""
+        """Do nothing."""
 
 
 class SystemLog:
-    """The system log, reached as syslog(3) reaches it, but without its waiting.
+    """The system log, through the socket of syslog(3), but never waiting.
 
     Args:
         address: The socket at which the system log listens.
@@ -82,19 +82,19 @@ class SystemLog:
         self._address = address
 
     def wants(self, event: str, seq: int, *, is_first: bool) -> bool:
-        """Want the first line of a day, all about keys, and one in `EVERY` of the rest."""
+        """Want the first line of a day, every line about keys, and every 64th line (`EVERY`)."""
         return is_first or event.startswith(_ABOUT_KEYS) or seq % EVERY == 0
 
     def tell(self, checkpoint: Checkpoint) -> None:
-        """Send one to the system log. One that is full or away misses it."""
+        """Send a checkpoint. It is lost if the system log is full or not running."""
         if sys.platform == "win32":
-            return  # where the configuration refuses it
+            return  # the configuration refuses a witness there
         import socket  # only where a witness is configured
 
         # RFC 3164, 4.1: the time of this machine, with a blank before a day of one digit.
         time = strftime("%b %e %H:%M:%S", localtime())
         line = f"<{_PRIORITY}>{time} {IDENTITY}[{os.getpid()}]: {checkpoint.text()}"
-        # syslog(3) would wait for a system log that hangs, and a release would wait with it.
+        # syslog(3) would wait for a hung system log and so delay the release.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.settimeout(0)
             log.connect(self._address)
@@ -107,9 +107,9 @@ def checkpoint(seq: int, digest: str, key: Secret, name: str) -> Checkpoint:
 
 
 def parse(text: str) -> Checkpoint | None:
-    """Return the checkpoint that a line of the system log tells of, if it does.
+    """Return the checkpoint in a line of the system log, if there is one.
 
-    What stands before it, such as the time and the name of the machine, is of no matter.
+    Text before it, such as the time and the name of the machine, is ignored.
     """
     _, mark, rest = text.rpartition(_MARK)
     words = [word.partition("=") for word in rest.split()]
@@ -126,5 +126,5 @@ def _text(seq: int, digest: str, key: str) -> str:
 
 
 def _mac(key: Secret, seq: int, digest: str, name: str) -> str:
-    # What it covers begins like neither a line nor a head, so none can pass for another.
+    # The covered text begins unlike a line or a head, so the three MACs cannot be exchanged.
     return hmac.digest(key.reveal(), _text(seq, digest, name).encode("utf-8"), "sha256").hex()

@@ -1,7 +1,7 @@
 """The human commands, from `keylease login` to `keylease gc`.
 
-One module for each, named in a table and imported when it is called. A command raises what went
-wrong; here, and nowhere else, that becomes a message and an exit code (docs/cli.md).
+Each has its own module, imported when the command runs. A command raises an error, and only this
+module turns it into a message and an exit code (docs/cli.md).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _INTERRUPTED_EXIT: Final = 130
     "--keychain",
     metavar="NAME",
     help="The keychain for the key of a new vault: secret-service, kernel, macos, windows or "
-    "library:MODULE.CLASS. A vault that was made in another one stays there and refuses. The "
+    "library:MODULE.CLASS. If the vault exists in another keychain, keylease refuses. The "
     "environment variable KEYLEASE_KEYCHAIN does the same.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
@@ -54,10 +54,10 @@ _INTERRUPTED_EXIT: Final = 130
 def keylease(ctx: click.Context, keychain: str | None) -> None:
     """Hold credentials in short sessions.
 
-    git and other tools ask keylease for a password or token and are answered from a session. A
-    session ends 15 minutes after its last use, and 8 hours after its start at the latest, if
-    nothing else is configured. It is kept sealed on the disk under a key in the system's keychain.
-    Whoever deletes that key ends every session.
+    git and other tools ask keylease for a password or token, and keylease answers from a session. A
+    session ends 15 minutes after its last use, and 8 hours after its start at the latest, unless
+    you configure other times. It is sealed on the disk with a key in the system's keychain.
+    Deleting that key ends every session.
 
     The first time:
 
@@ -66,7 +66,7 @@ def keylease(ctx: click.Context, keychain: str | None) -> None:
         keylease login https://git.example
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     if keychain:
-        # Here, because not every command comes to open one: nobody takes a slip for a name.
+        # Check the name here, because not every command opens a keychain.
         keystores.check_name(keychain)
     ctx.obj = Program(keychain)
 
@@ -86,15 +86,15 @@ def main(argv: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED_EXIT
     except SystemExit as error:
-        # click's own way out where a reader of the help goes away.
+        # click exits this way if the reader of the help closes the pipe.
         code = error.code
-    except BaseException as error:  # noqa: BLE001 - a person is told one line, and no traceback
+    except BaseException as error:  # noqa: BLE001 - users get one line, not a traceback
         return complain(as_refusal(error))
     return code if isinstance(code, int) else 0
 
 
 def _translate(error: click.ClickException) -> KeyleaseError:
-    """Return click's refusal in our form: one line, lower case, no full stop, and a hint."""
+    """Return click's error in our form: one line, lower case, no full stop, and a hint."""
     message = " ".join(error.format_message().split()).removesuffix(".")
     message = message[:1].lower() + message[1:]
     if isinstance(error, click.UsageError):

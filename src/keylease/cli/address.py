@@ -1,4 +1,4 @@
-"""The options that name a command's session: its target and its user."""
+"""The options that name a session: its target and its user."""
 
 from __future__ import annotations
 
@@ -28,43 +28,45 @@ __all__ = [
 ]
 
 TOOLS: Final = tuple(tool for tool in PROTOCOLS if tool != "git")
-"""The tools that have sessions of their own. git's are those of the web."""
+"""The tools that have their own sessions. git uses those of the namespace web."""
 
 username_option = click.option(
     "--username",
     metavar="USER",
-    help="Whose session, where the URL names nobody (https://USER@host).",
+    help="The user of the session, if the URL does not name one (https://USER@host).",
 )
-"""The option `--username`, as every command with a URL has it."""
-_TOOL_HELP: Final = "Whose session, where it is not git's: URL is then what that tool knows it by. "
+"""The option `--username` of every command with a URL."""
+_TOOL_HELP: Final = (
+    "The tool of the session, if it is not git. URL is then the tool's own name for it. "
+)
 tool_option = click.option(
     "--tool",
     metavar="NAME",
     type=click.Choice(TOOLS),
     help=f"{_TOOL_HELP}keylease login --help lists the tools.",
 )
-"""The option `--tool`, as every command has it that shows or ends a session."""
+"""The option `--tool` of every command that shows or ends a session."""
 listing_tool_option = click.option(
     "--tool",
     metavar="NAME",
     type=click.Choice(TOOLS),
     help=f"{_TOOL_HELP}One of {', '.join(TOOLS)}.",
 )
-"""The same, with all the names. One command lists them, so a new tool changes one page."""
+"""The same option with all the names. One command lists them, so a new tool changes one page."""
 
 
 def read(url: str, username: str | None = None, tool: str | None = None) -> Address:
-    """Return what a person names: a URL, or what a tool of its own knows its session by.
+    """Return the address of a URL, or of a tool's own name for its session.
 
     Raises:
-        UsageError: it makes no sense.
+        UsageError: the text is not a valid URL or name.
     """
     if tool is None:
         return parse_url(url, username)
     protocol = load(tool)
     if not hasattr(protocol, "target"):
-        msg = f"the sessions of {tool} are those of git"
-        raise UsageError(msg, "name the URL, and leave --tool out")
+        msg = f"{tool} uses the sessions of git"
+        raise UsageError(msg, "give the URL without --tool")
     target = cast("Nameable", protocol).target(url)
     return Address(target, None if username is None else name(username))
 
@@ -73,11 +75,11 @@ def read(url: str, username: str | None = None, tool: str | None = None) -> Addr
 def exact_hint(
     wanted: Address | None, url: str | None = None, tool: str | None = None
 ) -> Iterator[None]:
-    """Let a refusal that says to log in name the very command to type.
+    """Put the exact login command into the hint of a refusal.
 
     Args:
-        wanted: What the session is for, if one is named.
-        url: What was typed for it. It is needed for a tool's own session alone.
+        wanted: The target and user of the session, if the command line names one.
+        url: The text on the command line. Needed only for a tool's own session.
         tool: That tool.
     """
     try:

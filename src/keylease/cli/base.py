@@ -1,8 +1,7 @@
-"""What every human command is made of: a lazy group, the options before it, and its own voice.
+"""The parts of every human command: a lazy group, the global options, and the output functions.
 
-The answer goes to stdout by `say` and `say_json`, everything else to stderr by `warn` and
-`complain`, and each of them escapes what a terminal might obey. Names come from peers and URLs, so
-from anywhere.
+`say` and `say_json` write the answer to stdout; `warn` and `complain` write everything else to
+stderr. Each escapes terminal control characters, because names come from peers and URLs.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
 
     from keylease.wiring import Wiring
 
-# A person waits longer than git does, and may have to answer a window first: macOS shows one when a
-# program comes for an item for the first time, and a desktop may only now start its keychain.
+# A user waits longer than git does, and may have to answer a dialog first: macOS shows one when a
+# program first reads an item, and a desktop may have to start its keychain.
 PERSON_SECONDS: Final = 20.0
-# What `keylease.__main__` takes for the helper's where it stands alone.
+# Alone on the command line, these go to the helper (see `keylease.__main__`).
 _OPERATIONS: Final = frozenset({"get", "store", "erase", "capability"})
 _WORD: Final = re.compile(r"[a-z][a-z-]{0,30}")
 _USAGE_EXIT: Final = 2
@@ -34,19 +33,21 @@ _USAGE_EXIT: Final = 2
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, described in docs/cli.md."
 )
-"""The option `--json`, as every command with an answer for programs has it."""
+"""The option `--json` of every command that can answer a program."""
 
 
 class Program(NamedTuple):
-    """What was said before the command's name."""
+    """The options before the command's name."""
 
     keychain: str | None = None
 
     def wiring(self, timeout: int | None = None) -> Wiring:
-        """Put the layers together. It starts the clock for keychains and locks: ask people first.
+        """Put the layers together. This starts the deadline of keychains and locks.
+
+        So ask the user everything first.
 
         Args:
-            timeout: The idle timeout of new sessions in seconds, if the command line has one.
+            timeout: The idle timeout of new sessions in seconds, from the command line.
         """
         from keylease.wiring import Wiring
 
@@ -54,28 +55,28 @@ class Program(NamedTuple):
 
 
 class Command(click.Command):
-    """A command that does not repeat superfluous words: one of them may be a password."""
+    """A command that does not repeat unexpected arguments: one of them may be a password."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the command line apart.
+        """Parse the command line.
 
         Raises:
-            UsageError: there is a word too many.
+            UsageError: there are too many arguments.
         """
         ctx.allow_extra_args = True
         rest = super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
-            msg = f"there are more words than expected, {len(ctx.args)} too many"
+            count = len(ctx.args)
+            msg = f"too many arguments: {count} more than expected"
             raise UsageError(msg, see_help(ctx))
         return rest
 
 
 class Group(click.Group):
-    """Commands by a table of names: only the one that is called is imported.
+    """A group that imports only the command that is called.
 
     Args:
-        modules: Each command's module by the command's name. The module has a function of the name.
-        callback: What does the group's own options.
+        modules: The module of each command. It has a function with the command's name.
         attributes: As in `click.Group`.
     """
 
@@ -84,7 +85,7 @@ class Group(click.Group):
         self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the table's order, which is the order of their use."""
+        """Return the names in the order of the table, which is the usual order of use."""
         del ctx
         return list(self._modules)
 
@@ -97,7 +98,7 @@ class Group(click.Group):
         return cast("click.Command", getattr(import_module(module), cmd_name))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the command line apart. Nothing at all is answered with the help."""
+        """Parse the command line. Print the help if it is empty."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(_USAGE_EXIT)
@@ -113,11 +114,11 @@ class Group(click.Group):
         """
         name = args[0]
         if ctx.parent is None and name in _OPERATIONS:
-            # Alone it had gone to the helper; "there is no such command" would be untrue.
-            msg = f"{name} is for tools, which ask on stdin: expected nothing after it"
+            # Without arguments it goes to the helper, so "no such command" would be wrong.
+            msg = f"{name} is for tools, which ask on stdin: expected no arguments"
             raise UsageError(msg, "see: git help credentials")
         if name not in self._modules and not ctx.resilient_parsing:
-            # What is not a word may be a URL with a password in it, and is not repeated.
+            # Repeat only a plain word: anything else may be a URL with a password.
             called = f" {name}" if _WORD.fullmatch(name) else " of that name"
             msg = f"there is no command{called}: expected {', '.join(self._modules)}"
             raise UsageError(msg, see_help(ctx))
@@ -127,52 +128,52 @@ class Group(click.Group):
 class OutputError(KeyleaseError):
     """The answer cannot be written to stdout."""
 
-    hint = "what was asked for is done; only its answer is lost"
+    hint = "the command is done; only its output is lost"
 
 
 def see_help(ctx: click.Context) -> str:
-    """Return the hint that leads to the help of a command."""
+    """Return the hint that names the help of a command."""
     return f"see: {ctx.command_path} --help"
 
 
 def say(line: str = "") -> bool:
-    """Print one line of the answer, and return whether anybody reads on.
+    """Print one line of the answer, and return whether stdout still has a reader.
 
     Raises:
-        OutputError: stdout does not take it. A reader that went away is no error.
+        OutputError: stdout cannot be written. A closed pipe is no error.
     """
     try:
         _write(line, sys.stdout)
     except OSError as error:
-        # What follows goes nowhere, and so does what Python writes when it exits: it would fail
-        # again, with a traceback ("Note on SIGPIPE" in the documentation of `signal`).
+        # Discard all later output. Python flushes stdout at exit, and would fail again with a
+        # traceback ("Note on SIGPIPE" in the documentation of `signal`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # `keylease status | head` has read what it wanted.
+        # In `keylease status | head` the closed pipe is normal.
         if not isinstance(error, BrokenPipeError):
-            msg = f"the answer cannot be written to stdout: {error.strerror}"
+            msg = f"cannot write the answer to stdout: {error.strerror}"
             raise OutputError(msg) from error
         return False
     return True
 
 
 def say_json(document: Mapping[str, object]) -> None:
-    """Print the answer for a program; docs/cli.md has the fields.
+    """Print the answer for a program. docs/cli.md lists the fields.
 
     Raises:
         OutputError: as `say`.
     """
-    # Escaped ASCII, DEL too: a lone surrogate stands for a byte that is not UTF-8, as in the log.
+    # Escape to ASCII, DEL too. As in the log, a lone surrogate stands for a byte that is not UTF-8.
     for line in json.dumps(document, indent=1).replace("\x7f", "\\u007f").splitlines():
         say(line)
 
 
 def warn(message: str, hint: str = "") -> None:
-    """Tell a person what is done but not as well as it could be."""
+    """Print a warning: the command goes on, but the user should know this."""
     _tell("warning", message, hint)
 
 
 def complain(error: KeyleaseError) -> int:
-    """Tell a person why something is not done, and return the exit code for it."""
+    """Print an error and its hint, and return its exit code."""
     _tell("error", str(error), error.hint)
     return error.exit_code
 
@@ -183,12 +184,12 @@ def _tell(kind: str, message: str, hint: str) -> None:
         if hint:
             _write(f"keylease: hint: {hint}", sys.stderr)
     except OSError:
-        # Nobody listens, and there is nowhere else to say it. The exit code still tells.
+        # stderr is closed. The exit code still reports the result.
         return
 
 
 def _write(line: str, stream: TextIO | None) -> None:
-    if stream is None:  # Python's word for a descriptor that was closed before it started
+    if stream is None:  # the descriptor was closed before Python started
         return
     encoding = stream.encoding or "utf-8"
     text = printable(line).encode(encoding, "backslashreplace").decode(encoding)

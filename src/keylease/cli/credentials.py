@@ -1,7 +1,7 @@
-"""What `keylease login` asks for each tool, and what it makes of the answers.
+"""What `keylease login` asks for each tool, and how the answers become a credential.
 
-A tool's secret has a name of its own, some have more than one, and not all have a user name. None
-of them ever comes from the command line. The rows of `keylease.tools` say what is asked for.
+Each tool has its own name for its secret, some have several secrets, and not all have a user name.
+No secret ever comes from the command line. The rows of `keylease.tools` say what a login asks for.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     from keylease.tools import Form
 
 LONGEST_SECRET: Final = git.MAX_LINE - len("password=\n")
-"""Bytes; git reads an answer line by line, and a line is no longer than that."""
+"""Bytes. git reads an answer line by line, and bounds the length of a line."""
 _ONE_LINE: Final = re.compile(rb"[^\n]*\n")
-# IAM User Guide, "Reference identifiers": a key whose id begins so is temporary, and of no use
+# IAM User Guide, "Reference identifiers": a key id with this prefix is temporary, and useless
 # without its session token.
 _TEMPORARY: Final = "ASIA"
 
 
 class Given(NamedTuple):
-    """What the command line says of a login, and where its secrets are. None of them is in it."""
+    """The options of a login. They say where the secrets are, but contain none."""
 
     tool: str | None
     password_stdin: bool = False
     fields: tuple[str, ...] = ()
-    """The extra secrets that are asked for on the terminal."""
+    """Names of the extra secrets to ask for on the terminal."""
     files: tuple[tuple[str, str], ...] = ()
-    """The secrets that are in files: name and path."""
+    """Name and path of each secret in a file."""
 
 
 def ask(wanted: Address, given: Given) -> tuple[Address, Credential]:
     """Return the address with its user name, and the credential.
 
     Raises:
-        UsageError: there is nobody to ask, or what was given cannot be one.
+        UsageError: there is no terminal to ask on, or a given value is not valid.
     """
     form = named(given.tool or "git").login
     _check(form, wanted, [*given.fields, *(name for name, _ in given.files)], given)
@@ -71,26 +71,26 @@ def ask(wanted: Address, given: Given) -> tuple[Address, Credential]:
 
 
 def _check(form: Form, wanted: Address, named: Sequence[str], given: Given) -> None:
-    """Refuse what the tool has no use for, before anybody is asked for a secret."""
+    """Refuse options that do not fit the tool, before asking for a secret."""
     known = [*form.fields, *([form.instead] if form.instead else [])]
     for name in named:
         if name not in known or named.count(name) > 1:
             expected = f"one of {', '.join(known)}" if known else "none"
-            msg = f"the field {name!a} is unknown or named twice: expected {expected}"
+            msg = f"the field {name!a} is unknown or given twice: expected {expected}"
             raise UsageError(msg)
     if form.username is None and wanted.username is not None:
         msg = f"a session for {given.tool} has no user name"
-        raise UsageError(msg, "leave --username out")
+        raise UsageError(msg, "leave out --username")
     if form.instead and len(named) not in {0, len(known)}:
-        msg = f"{' and '.join(known)} belong together"
+        msg = f"found only one of {' and '.join(known)}, expected both"
         raise UsageError(msg, "give both with --field-file")
     if form.instead in named and given.password_stdin:
-        msg = f"there is a {form.instead} in the place of the {form.secret.lower()}"
-        raise UsageError(msg, "leave --password-stdin out")
+        msg = f"found both a {form.instead} and a {form.secret.lower()}, expected one of them"
+        raise UsageError(msg, "leave out --password-stdin")
 
 
 def _secrets(form: Form, wanted: Address, given: Given) -> Iterator[tuple[str | None, Secret]]:
-    """Read or ask for one secret after the other; `None` is the name of the one that all have."""
+    """Read or ask for each secret. `None` is the name of the main one, which every tool has."""
     files, fields = dict(given.files), [*given.fields]
     temporary = given.tool == "aws" and (wanted.username or "").startswith(_TEMPORARY)
     if temporary and "session_token" not in {*files, *fields}:
@@ -112,16 +112,16 @@ def _judge(secret: Secret, what: str, *, lines: bool) -> None:
         msg = f"the {what.replace('_', ' ')} is empty"
         raise UsageError(msg, "nothing was changed; try again")
     if not lines and not git.BREAKING.isdisjoint(secret.reveal()):
-        msg = f"the {what.replace('_', ' ')} has a line break or NUL inside"
-        hint = "no tool can be told that; give it alone, with one line end after it at most"
+        msg = f"the {what.replace('_', ' ')} contains a line break or NUL"
+        hint = "tools cannot receive that; give only the value, with one line end at most"
         raise UsageError(msg, hint)
 
 
 def _read_file(name: str, path: str) -> Secret:
-    """Return a file's bytes, as they are but for the line end after the last one of a single line.
+    """Return a file's bytes. If the file has a single line, leave out its line end.
 
     Raises:
-        UsageError: it is no regular file, too long, or cannot be read.
+        UsageError: it is not a regular file, too long, or cannot be read.
     """
     buffer = allocate(LONGEST_SECRET + 1)
     try:
@@ -130,8 +130,8 @@ def _read_file(name: str, path: str) -> Secret:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             length = file.readinto(buffer) if regular else 0
         if not regular:
-            msg = f"the file for {name} is no regular file"
-            raise UsageError(msg, "to have the secret asked for, use --field")
+            msg = f"the file for {name} is not a regular file"
+            raise UsageError(msg, "name a regular file, or type the secret with --field")
         if length > LONGEST_SECRET:
             msg = f"the file for {name} is longer than {LONGEST_SECRET} bytes"
             raise UsageError(msg)
@@ -139,7 +139,7 @@ def _read_file(name: str, path: str) -> Secret:
             length -= 1
         return Secret(buffer[:length])
     except OSError as error:
-        msg = f"the file for {name} cannot be read: {error.strerror}"
+        msg = f"cannot read the file for {name}: {error.strerror}"
         raise UsageError(msg) from None
     finally:
         secure_clear(buffer)

@@ -1,12 +1,12 @@
 """`keylease exec`: run a command with a credential, for tools that have no helper protocol.
 
 The credential goes into a pipe that the command inherits, or into its environment; never into its
-arguments, which every user of the machine can read. What can be refused without the secret is
-refused before the session is asked, so a slip in the command line releases nothing.
+arguments, which every user of the machine can read. The command line is checked before the session
+is asked, so a mistake in it releases nothing.
 
 On POSIX this process becomes the command. Signals, job control and the exit code are then the
-command's own, and no process of keylease's is left that still has the secret in its memory. Windows
-has no such call: there the command is a child, and this process waits for it.
+command's own, and no keylease process keeps the secret in its memory. Windows has no such call:
+there the command is a child, and this process waits for it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from keylease.cli.handover import Handover
 
 _WORDS: Final = "keylease.cli.exec.words"
-"""Under this name click's context keeps what stands after `--`."""
+"""The key in click's context for the words after `--`."""
 
 
 class _Exec(Command):
-    """A command line in two halves: ours before `--`, the command's own after it."""
+    """A command line in two halves: ours before `--`, and the command's after it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take our half apart. The other half is not looked at: its options are its own."""
+        """Parse our half. Keep the other half as it is."""
         at = args.index("--") if "--" in args else len(args)
         ctx.meta[_WORDS] = args[at + 1 :]
         return super().parse_args(ctx, args[:at])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Return what the usage line says after the command's name."""
+        """Return the usage line after the command's name."""
         return [*super().collect_usage_pieces(ctx), "-- CMD [ARGS]..."]
 
 
@@ -54,8 +54,8 @@ class _Exec(Command):
     "pipes",
     metavar="NAME[=WHAT]",
     multiple=True,
-    help="Let CMD inherit a pipe with the value in it. Its number is in the environment variable "
-    "NAME, and takes the place of {NAME} in CMD's words. Not on Windows.",
+    help="Pass the value in a pipe that CMD inherits. The environment variable NAME has the number "
+    "of the descriptor, and {NAME} in CMD's arguments is replaced by it. Not on Windows.",
 )
 @click.option(
     "--env",
@@ -81,22 +81,21 @@ def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's 
         keylease exec https://ci.example --env CI_TOKEN -- tool deploy
         keylease exec --env A=https://a.example --fd B=https://b.example -- tool
 
-    WHAT is a field of the session for URL: password if nothing is said, username, or the name of
-    an extra field. Or it is a URL of its own, with or without #FIELD after it, and the value comes
-    from the session for that. Both options can be given several times.
+    WHAT is a field of the session for URL: password (the default), username, or the name of an
+    extra field. Or WHAT is another URL, with or without #FIELD, and the value comes from the
+    session for that URL. You can give both options several times.
 
-    --fd is safer than --env. What is in a pipe can be read once, by CMD or by what it lets inherit
-    the pipe. What is in the environment goes to every process that CMD starts, may be written
-    into logs and crash reports, and stays readable in /proc for as long as CMD runs.
+    --fd is safer than --env. A value in a pipe can be read once, by CMD or by a process that
+    inherits the pipe. A value in the environment goes to every process that CMD starts, may be
+    written into logs and crash reports, and stays readable in /proc while CMD runs.
 
-    It counts as a use of each session, like git's, and is one line in the audit log for each. CMD's
-    exit code is passed on. If CMD is not run, the code is keylease's own: 127 if there is none of
-    that name, 126 if it cannot be run.
+    This is a use of each session, like git's, and one line in the audit log for each. keylease
+    returns CMD's exit code. If CMD does not run, the exit code is 127 if there is no such command,
+    and 126 if it cannot be run.
 
-    Nothing is released if a word of the command line makes no sense, or if CMD, or what the first
-    line of a script names, is not there. What only shows later is refused with the release in the
-    log, and CMD gets nothing: a program that the system cannot run after all, and a FIELD that the
-    session does not have.
+    Nothing is released if the command line is wrong, or if CMD or the interpreter in the first line
+    of a script does not exist. Two errors show only after the release is in the log: the system
+    cannot run CMD, or the session does not have FIELD. CMD then gets nothing.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     words: list[str] = ctx.meta[_WORDS]
     given = handovers(ctx, pipes, variables, default(ctx, url, username))
@@ -104,8 +103,8 @@ def exec(  # noqa: A001, PLR0913, PLR0917 - the command's own name, and click's 
         msg = "there is no command to run"
         raise UsageError(msg, "put it after two dashes: keylease exec URL --fd NAME -- CMD ARGS")
     path = find(words[0])
-    with values(program.wiring().session, given) as told:
-        code = _run(path, words, list(zip(given, told, strict=True)))
+    with values(program.wiring().session, given) as released:
+        code = _run(path, words, list(zip(given, released, strict=True)))
     ctx.exit(code)
 
 
@@ -115,8 +114,8 @@ if sys.platform == "win32":
     def _run(path: str, words: Sequence[str], values: Sequence[tuple[Handover, bytes]]) -> int:
         """Run the command as a child and return its exit code.
 
-        Ctrl-C goes to every process of the console, so the child gets it without our help; this
-        process only must not end before it.
+        Ctrl-C goes to every process of the console, so the child gets it, too. This process ignores
+        it, because it must not end before the child.
         """
         import signal
 
@@ -133,14 +132,14 @@ else:
     import fcntl
     import signal
 
-    from keylease.secrets.hardening import as_it_was
+    from keylease.secrets.hardening import original_core_limit
 
-    # Python ignores these when it starts, and what is ignored stays so in the command: it would
-    # miss that its reader has gone away ("Note on SIGPIPE" in the documentation of `signal`).
+    # Python ignores these at start, and the command would inherit that. It would then not notice
+    # that its reader closed the pipe ("Note on SIGPIPE" in the documentation of `signal`).
     _IGNORED: Final = ("SIGPIPE", "SIGXFSZ")
 
     def _run(path: str, words: Sequence[str], values: Sequence[tuple[Handover, bytes]]) -> int:
-        """Become the command. It returns only by an exception.
+        """Become the command. Return only by an exception.
 
         Raises:
             NotRunnableError: the system refuses to run it.
@@ -148,31 +147,31 @@ else:
         environment = dict(os.environb)
         words = list(words)
         for handover, value in values:
-            told = value
+            content = value
             if handover.way == "fd":
                 number = str(_pipe(value))
-                told = number.encode("ascii")
+                content = number.encode("ascii")
                 words[1:] = [word.replace(f"{{{handover.name}}}", number) for word in words[1:]]
-            environment[handover.name.encode("ascii")] = told
+            environment[handover.name.encode("ascii")] = content
         ignored = [getattr(signal, name) for name in _IGNORED]
         before = [signal.signal(each, signal.SIG_DFL) for each in ignored]
         try:
-            with as_it_was():
-                # Without a shell, which would read meaning into the words.
+            with original_core_limit():
+                # Without a shell, which would interpret special characters in the words.
                 os.execve(path, words, environment)  # noqa: S606  # nosec B606
         except (OSError, ValueError) as error:
-            # Out of memory for arguments, a format that is not executable, a name too long.
-            # Never with the cause: its traceback has the environment.
+            # Too many arguments, a format that is not executable, a name too long.
+            # Never with the cause: its traceback holds the environment.
             raise _refusal(words[0], error) from None
         finally:
-            # Here this process goes on after all, and must not die of a reader that goes away.
+            # execve failed, so this process goes on and must not die of a closed pipe.
             for each, handler in zip(ignored, before, strict=True):
                 signal.signal(each, handler)
 
     def _pipe(value: bytes) -> int:
-        """Return the readable end of a pipe that has the value in it, to be inherited.
+        """Return the read end of an inheritable pipe that contains the value.
 
-        Nobody is left who would write the rest, so it is written before there is a reader.
+        The whole value must fit into the pipe, because no process is left to write the rest.
         """
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -183,15 +182,15 @@ else:
         finally:
             os.close(writer)
         if written < len(value):
-            msg = "the value is longer than what a pipe of this system holds"
+            msg = "the value is too long for a pipe of this system"
             raise KeyleaseError(msg, f"use --env; {LOGGED}")
-        # Above the standard streams: with stdin closed the pipe would else be the command's stdin.
+        # Above the standard streams: if stdin is closed, the pipe would become the command's stdin.
         inherited = fcntl.fcntl(reader, fcntl.F_DUPFD, 3)
         os.close(reader)
         return inherited
 
 
 def _refusal(name: str, error: OSError | ValueError) -> NotRunnableError:
-    reason = error.strerror if isinstance(error, OSError) else "a word has a NUL inside"
-    msg = f"{name} cannot be run: {reason}"
+    reason = error.strerror if isinstance(error, OSError) else "an argument contains a NUL"
+    msg = f"cannot run {name}: {reason}"
     return NotRunnableError(msg, LOGGED)

@@ -1,4 +1,4 @@
-"""`keylease extend`: use a session without handing out what it holds."""
+"""`keylease extend`: restart the idle timeout of a session without releasing its secret."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from keylease.model import NANOSECONDS
 def extend(program: Program, url: str, username: str | None, tool: str | None) -> None:
     """Restart the idle timeout of the session for URL.
 
-    It is the newest session that git would be answered from, as if git had just used it. The cap
-    stays where it is: a session ends so long after its start, however often it is extended.
+    It extends the newest session that would answer git, as a use by git does. The cap stays: it
+    counts from the start of the session, however often you extend it.
 
-    The exit code is 3 if there is no live session; nothing revives one that has ended.
+    The exit code is 3 if there is no live session. An ended session cannot be extended.
     """
     wanted = address.read(url, username, tool)
     with address.exact_hint(wanted, url, tool):

@@ -1,4 +1,4 @@
-"""`keylease gc`: remove what is over, without waiting for somebody to ask for it."""
+"""`keylease gc`: remove ended sessions and leftover files now."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ _WORDS: Final = {
 @click.command(cls=Command)
 @click.pass_obj
 def gc(program: Program) -> None:
-    """Remove what has ended, and what is of no use any more.
+    """Remove ended sessions and leftover files.
 
-    A session that has ended is removed when somebody asks for its host, and mostly when a new one
-    is stored for any other. This looks at all of them at once, and at what killed processes and
-    earlier logins have left: files, volatile shares, and vault keys that were replaced. It also
-    removes the copies of other tools' configurations that a killed setup left beside them, and
-    takes out of the records of setups what an earlier version kept of such a file. It uses no
-    session, and git never waits for it. Run it when you like, or never: what has ended cannot be
-    used either way.
+    keylease removes an ended session when a tool asks for its host, and usually when a new session
+    is stored. This command checks all sessions now. It also removes what killed processes and
+    earlier logins left: files, volatile shares, replaced vault keys, and copies of other tools'
+    configurations beside the originals. From the records of setups it removes file contents that
+    an earlier version kept. It does not count as a use of any session, and git never waits for it.
+    You need not run it: an ended session cannot be used either way.
 
     The exit code is 4 if the keychain is locked; what needs no key is removed all the same.
     """
-    # First what needs no keychain: a locked one ends the command.
+    # Start with what needs no keychain, because a locked keychain ends the command.
     counts = _tidy_setups()
     if any(counts.values()):
         _tell(counts)
@@ -54,17 +53,17 @@ def _tell(counts: Mapping[str, int]) -> None:
     removed = [
         counted(counts[kind], one, many) for kind, (one, many) in _WORDS.items() if counts.get(kind)
     ]
-    say(f"removed {', '.join(removed)}" if removed else "there is nothing to remove")
+    say(f"removed {', '.join(removed)}" if removed else "nothing to remove")
 
 
 def _tidy_setups() -> dict[str, int]:
-    """Tidy after setups, and return how many copies and records that were."""
+    """Remove leftovers of setups, and return the number of copies and records."""
     counts = {"copies": 0, "records": 0}
     for tool in records.tools():
         try:
             counts["copies"] += records.sweep(tool)
             counts["records"] += records.rewrite(tool)
         except KeyleaseError as error:
-            # One broken record does not keep sessions from being removed.
+            # A broken record must not prevent the removal of sessions.
             warn(f"{tool}: {error}", error.hint)
     return counts

@@ -1,4 +1,4 @@
-"""Hand out one value of a credential: which one, and to stdout byte for byte."""
+"""Select one value of a credential, and write it to stdout unchanged."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ if TYPE_CHECKING:
 PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 USERNAME: Final = "username"
 FIELD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""The names that fields have. Others are not repeated: they may be a password in a wrong place."""
+"""A valid name of a field. Messages repeat no other text: it may be a misplaced password."""
 
 _STDOUT: Final = 1
 
 
 def value(credential: Credential, field: str, hint: str) -> bytes | memoryview:
-    """Return one value of the credential; of a secret it is a view, which ends with it.
+    """Return one value of the credential. For a secret it is a view, valid until the wipe.
 
     Args:
-        credential: It is released by then.
+        credential: The released credential.
         field: `password`, `username`, or the name of an extra field.
-        hint: What to say of the release that led to nothing.
+        hint: The hint of a refusal: the release is logged although no value was written.
 
     Raises:
-        KeyleaseError: there is none of that name.
+        KeyleaseError: the credential has no such field.
     """
     if field == USERNAME:
         if credential.username is None:
             msg = "the session has no user name"
-            raise KeyleaseError(msg, f"leave username out; {hint}")
+            raise KeyleaseError(msg, f"leave out username; {hint}")
         return credential.username.encode("utf-8", "surrogateescape")
     secret = credential.secret if field == PASSWORD else credential.field(field)
     if secret is None:
         known = [PASSWORD] if credential.username is None else [PASSWORD, USERNAME]
         names = ", ".join([*known, *(name for name, _ in credential.fields)])
         msg = f"the session has no field {field}"
-        raise KeyleaseError(msg, f"what it has: {names}; {hint}")
+        raise KeyleaseError(msg, f"its fields: {names}; {hint}")
     return secret.reveal()
 
 
 def refuse_terminal(hint: str) -> None:
-    """Raise if what is written to stdout would stand on a screen.
+    """Refuse to show a secret on a screen.
 
     Raises:
         UsageError: stdout is a terminal.
     """
     if os.isatty(_STDOUT):
-        msg = "stdout is a terminal, which would show it"
+        msg = "stdout is a terminal, which would show the secret"
         raise UsageError(msg, hint)
 
 
 def write(*parts: bytes | memoryview, gate: Gate = OPEN_GATE) -> None:
-    """Write to stdout at once, without any reading of the bytes as text.
+    """Write to stdout at once, as bytes.
 
     Args:
-        parts: What to write.
-        gate: What it passes, if it was released just now.
+        parts: The bytes to write.
+        gate: The gate of the release: it stays open only while the session lives.
 
     Raises:
         SessionNotFoundError: the session has ended meanwhile, so nothing is written.
-        LockTimeoutError: nobody takes it in time, so nothing is written.
-        OutputError: stdout does not take it all, and its reader has only a part.
+        LockTimeoutError: the reader does not read in time, so nothing is written.
+        OutputError: stdout failed, and its reader may have only a part.
     """
     text = joined(parts)
     try:
@@ -78,7 +78,7 @@ def write(*parts: bytes | memoryview, gate: Gate = OPEN_GATE) -> None:
         with gate:
             _write(text)
     except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
+        msg = f"cannot write the answer to stdout: {error.strerror}"
         raise OutputError(msg, "the release is in the audit log") from None
     finally:
         secure_clear(text)

@@ -1,6 +1,6 @@
-"""What a command is handed over, and from which session: the words of `--fd` and `--env`.
+"""Parse `--fd` and `--env`: which value of which session a command gets, and how.
 
-What can be refused without a secret is refused before any session is asked.
+Everything that needs no secret is checked before a session is asked.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from keylease.model import Reply
     from keylease.session.service import SessionService
 
-# POSIX.1-2024, XBD 8.1: what a shell can have as a variable. Others reach no script.
+# POSIX.1-2024, XBD 8.1: the names that a shell can use for variables.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# The session is opened by then, and used.
-LOGGED: Final = "the release is in the audit log, and the command had nothing"
+LOGGED: Final = "the release is in the audit log, but the command got nothing"
 
 
 class Handover(NamedTuple):
-    """One value of the credential, and where the command finds it."""
+    """One value of a credential, and how the command gets it."""
 
     way: Literal["env", "fd"]
     name: str
@@ -38,76 +37,76 @@ class Handover(NamedTuple):
     field: str
     """`password`, `username`, or the name of an extra field."""
     address: Address
-    """Of which session."""
+    """The session's target and user."""
 
 
 def default(ctx: click.Context, url: str | None, username: str | None) -> Address | None:
-    """Return what the URL before the options names, from which a bare FIELD is taken.
+    """Return the address of the URL before the options; a FIELD without a URL belongs to it.
 
     Raises:
-        UsageError: it makes no sense, or only a user is named.
+        UsageError: the URL is not valid, or there is a user but no URL.
     """
     if url is not None:
         return address.read(url, username)
     if username is not None:
-        msg = "--username goes with a URL before it"
-        raise UsageError(msg, f"write it into the other one, https://USER@host; {see_help(ctx)}")
+        msg = "--username needs a URL before --fd and --env"
+        raise UsageError(msg, f"or write the user into the URL: https://USER@host; {see_help(ctx)}")
     return None
 
 
 def handovers(
     ctx: click.Context, pipes: Sequence[str], variables: Sequence[str], default: Address | None
 ) -> list[Handover]:
-    """Return what is to be handed over, and how.
+    """Return the handovers that the options ask for.
 
     Raises:
-        UsageError: nothing is, or a name makes no sense.
+        UsageError: there is none, or a name or URL is not valid.
     """
     found = [_handover("fd", each, default) for each in pipes]
     found += [_handover("env", each, default) for each in variables]
     if not found:
-        msg = "it is not said how the command gets the credential"
-        raise UsageError(msg, f"give --fd NAME or --env NAME; {see_help(ctx)}")
+        msg = "found neither --fd nor --env, so the command would get no credential"
+        raise UsageError(msg, f"say how to pass it: --fd NAME or --env NAME; {see_help(ctx)}")
     if pipes and sys.platform == "win32":
-        msg = "--fd is not on Windows, where no descriptor is inherited by its number"
+        msg = "--fd does not work on Windows, where descriptors are not inherited by number"
         raise UsageError(msg, "use --env")
     names = [each.name for each in found]
     if len(set(names)) < len(names):
-        msg = "two values would go under one name"
-        raise UsageError(msg, "give each --fd and --env a name of its own")
+        msg = "two values have the same NAME"
+        raise UsageError(msg, "give each --fd and --env its own NAME")
     if default is not None and default not in {each.address for each in found}:
-        msg = "nothing is taken from the session for the first URL"
-        raise UsageError(msg, "leave it out, or name a --fd or --env without a URL of its own")
+        msg = "no --fd or --env uses the first URL"
+        raise UsageError(msg, "leave it out, or give a --fd or --env without its own URL")
     return found
 
 
 def _handover(way: Literal["env", "fd"], text: str, default: Address | None) -> Handover:
     name, equals, what = text.partition("=")
-    # The text is not repeated: who misreads the form puts the password itself there.
+    # Do not repeat the text: a user who misreads the form may put the password there.
     if not _NAME.fullmatch(name):
-        msg = f"--{way} has a name that no environment variable can have"
+        msg = f"--{way} has a NAME that is not valid for an environment variable"
         raise UsageError(msg, "expected letters, digits and underscores, and no digit first")
     field, wanted = what, default
     if "://" in what:
         url, mark, field = what.rpartition("#") if "#" in what else (what, "", "")
         wanted, equals = address.read(url), mark
     if equals and not handout.FIELD.fullmatch(field):
-        msg = f"--{way} {name} has something that names no field"
-        raise UsageError(msg, "expected password, username or the name of a field")
+        msg = f"--{way} {name} does not have the name of a field"
+        raise UsageError(msg, "expected password, username or the name of an extra field")
     if wanted is None:
-        msg = f"--{way} {name} is from no session"
-        raise UsageError(msg, f"name its URL: --{way} {name}=https://host")
+        msg = f"--{way} {name} has no URL, and there is none before the options"
+        raise UsageError(msg, f"give the URL: --{way} {name}=https://host")
     return Handover(way, name, field or handout.PASSWORD, wanted)
 
 
 @contextmanager
 def values(session: SessionService, handovers: Sequence[Handover]) -> Iterator[list[bytes]]:
-    """Yield the value of each handover; every session is used once.
+    """Yield the value of each handover. Each session is used once.
 
-    In the block they are handed over at once: those who end a session wait for it.
+    Pass the values on at once in the block: a command that ends the session waits for its end.
 
     Raises:
-        KeyleaseError: there is none, or no program could be told it.
+        KeyleaseError: a session or field does not exist, or a value contains a NUL.
     """
     replies: dict[Address, Reply] = {}
     with ExitStack() as gates:
@@ -119,7 +118,7 @@ def values(session: SessionService, handovers: Sequence[Handover]) -> Iterator[l
                 replies[each.address] = reply
         values = _values(handovers, replies)
         for wanted, reply in replies.items():
-            # What becomes another program leaves no block.
+            # Wipe now: execve(2) never leaves the block.
             reply.credential.wipe()
             with address.exact_hint(wanted):
                 gates.enter_context(reply.gate)
@@ -127,16 +126,13 @@ def values(session: SessionService, handovers: Sequence[Handover]) -> Iterator[l
 
 
 def _values(handovers: Sequence[Handover], replies: Mapping[Address, Reply]) -> list[bytes]:
-    """Return the values as bytes, which the system takes: it takes no view of what is wiped."""
+    """Return the values as bytes: the system call takes no views."""
     values = [
         bytes(handout.value(replies[each.address].credential, each.field, LOGGED))
         for each in handovers
     ]
     for handover, value in zip(handovers, values, strict=True):
         if b"\0" in value:
-            msg = (
-                f"the field {handover.field} has a NUL inside,"
-                " which no environment variable can have"
-            )
+            msg = f"the field {handover.field} contains a NUL, which cannot be passed on"
             raise KeyleaseError(msg, LOGGED)
     return values

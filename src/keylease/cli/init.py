@@ -1,4 +1,4 @@
-"""`keylease init`: make the vault, or a new key after a revocation, without a session."""
+"""`keylease init`: create the vault, or a new key after a revocation, without a session."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from keylease.errors import StateError
 @click.command(cls=Command)
 @click.pass_obj
 def init(program: Program) -> None:
-    """Make the vault, or a new key after a revocation.
+    """Create the vault, or a new key after a revocation.
 
-    Nobody has to: the first login does it too, and so does the first password that git stores. This
-    is for choosing the keychain before that, and for allowing sessions again after a revocation
-    without starting one. Where there is a vault with its key it changes nothing.
+    This is optional: the first login creates the vault, and so does the first password that git
+    stores. Use it to choose the keychain earlier, or to allow sessions again after a revocation
+    without starting one. If the vault and its key exist, it changes nothing.
     """
     wiring = program.wiring()
     before = wiring.vault.record() if has_state() else None
     generation = wiring.session.open_vault()
     record = wiring.vault.record()
     if record is None:
-        msg = "the vault that was just made is gone"
-        raise StateError(msg, "somebody removed the state directory; try again")
+        msg = "the new vault is missing: another program removed the state directory"
+        raise StateError(msg, "try again")
     here = before is not None and before.revoked is None and before.generation == generation
-    done = "there is a vault already:" if here else "made a vault key:"
+    done = "the vault exists already:" if here else "made a vault key:"
     say(f"{done} generation {generation} in {place(record).title} ({record.keychain})")

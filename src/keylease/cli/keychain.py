@@ -1,4 +1,4 @@
-"""What can be said about a vault's keychain without asking it anything."""
+"""Describe a vault's keychain without contacting it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class KeyLocation(NamedTuple):
     """Where the vault key is."""
 
     title: str
-    """As people call it; its name where this machine does not have it any more."""
+    """The keychain's title; its name if this machine no longer has it."""
     removal_command: str | None
-    """The platform's own command that deletes the key; `None` if it is not known here."""
+    """The platform's command that deletes the key; `None` if unknown."""
 
 
 def place(record: VaultRecord) -> KeyLocation:
-    """Return where the vault key is. A locked keychain has its title, too."""
+    """Return where the vault key is. This works for a locked keychain, too."""
     try:
         keystore = keystores.open_keystore(record.keychain, Deadline(0))
         return KeyLocation(keystore.title, keystore.removal_command(record.session_item))
@@ -33,10 +33,10 @@ def place(record: VaultRecord) -> KeyLocation:
 
 
 def has_state() -> bool:
-    """Return whether there is a state directory; to open it would be to make it."""
+    """Return whether there is a state directory. Opening it would create it."""
     try:
         os.lstat(state_directory())
     except OSError as error:
-        # Where nobody can tell, opening it will say why.
+        # For any other error return True: opening the directory then reports it.
         return not isinstance(error, FileNotFoundError | NotADirectoryError)
     return True

@@ -1,6 +1,6 @@
 """`keylease list`: the live sessions and nothing else, one a line.
 
-Not `list.py`: a module is an attribute of its package, where it would take the built-in's place.
+The module is not named `list`, because it would shadow the built-in in its package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from keylease.cli.status import HEAD, row, to_json
 from keylease.cli.table import lay_out
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 
 
 @click.command(cls=Command)
@@ -24,8 +24,8 @@ FORMAT: Final = 1
 def list(program: Program, as_json: bool) -> None:  # noqa: A001 - the table of commands names it so
     """List the live sessions, oldest first.
 
-    They are those of keylease status, without the keychain. Nothing is printed where there is none.
-    No session is used by being listed, and no secret is shown.
+    The table is that of keylease status, without the keychain. Without a live session it prints
+    nothing. This command shows no secret and does not count as a use.
 
     The exit code is 0 with or without sessions, 4 if the keychain is locked or cannot be reached,
     and 5 if the vault key was deleted or revoked.

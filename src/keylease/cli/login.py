@@ -1,4 +1,4 @@
-"""`keylease login`: start a session with a password that a person has."""
+"""`keylease login`: start a session with a password or token that the user gives."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 @click.option(
     "--password-stdin",
     is_flag=True,
-    help="Read the password from stdin instead of the terminal. One line end after it is not part "
-    "of it.",
+    help="Read the password from stdin instead of the terminal, without the line end after it.",
 )
 @click.option(
     "--field",
     "fields",
     metavar="NAME",
     multiple=True,
-    help="Ask for another secret of the tool, too: session_token of aws.",
+    help="Ask for another secret of the tool: session_token of aws.",
 )
 @click.option(
     "--field-file",
@@ -42,26 +41,26 @@ if TYPE_CHECKING:
     nargs=2,
     multiple=True,
     help="Read another secret of the tool from FILE: session_token of aws, certificate and key of "
-    "kubernetes. FILE stays as it is.",
+    "kubernetes. FILE is not changed.",
 )
 @click.option(
     "--expires",
     metavar="TIME",
     help="End the session at TIME (2026-11-22T16:00:00Z) at the latest, because the credential "
-    "itself ends then.",
+    "expires then.",
 )
 @click.option(
     "--timeout",
     metavar="SECONDS",
     type=int,
-    help="End the session after so long without use; as configured if not given, and never later "
-    "than the policy of the machine allows. The cap stays.",
+    help="End the session after SECONDS without use. The default is the configured time, and the "
+    "policy of the machine is the maximum. The cap stays.",
 )
 @click.option(
     "--verify",
     is_flag=True,
-    help="Ask the server first whether it takes the password, as git would. Without it nobody is "
-    "asked.",
+    help="Ask the server first whether it accepts the password, as git would. Without this option "
+    "the server is not contacted.",
 )
 @click.pass_obj
 def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
@@ -76,36 +75,35 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     timeout: int | None,
     verify: bool,
 ) -> None:
-    """Start a session for URL, or for what a tool knows its session by.
+    """Start a session for URL.
 
-    The user name and the password are asked for on the terminal, unless they are given; the
-    password is never shown and never taken from the command line. A token goes where the password
-    goes. If there is a session for the same URL and user already, the new one takes its place.
+    keylease asks for the user name and the password on the terminal, unless you give them. The
+    password is never shown and never taken from the command line. If you have a token, give it as
+    the password. The new session replaces one for the same URL and user.
 
-    The URL is that of a repository, or just of a server. Scheme, host and port count exactly as git
-    will ask for them: no port is added or left out, and capital letters are not made small.
+    URL is the address of a repository or of a server. Scheme, host and port must match what git
+    asks for exactly: no port is added or removed, and capital letters are kept.
 
-    Without a path (https://git.example) the session is for whatever git asks of that host. A path
-    (https://git.example/org/repo.git) does not narrow that: git names only the host unless
-    credential.useHttpPath is set, and is then answered from the newest session of that host,
-    whatever its path. Where it is set, git names the path too, and only a session of exactly that
-    path answers.
+    A session without a path (https://git.example) answers every question of git about that host. A
+    path (https://git.example/org/repo.git) matters only if credential.useHttpPath is set: git then
+    names the path, and only a session with exactly that path answers. Otherwise git names only the
+    host, and the newest session of that host answers, with any path.
 
-    With --tool the session is that tool's alone, and what is asked is what the tool needs. URL is
+    With --tool the session is only for that tool, and keylease asks for what the tool needs. URL is
     then the registry of docker, the index of cargo, any name for aws, the server of kubernetes.
 
-    After the vault key was deleted from the keychain (see keylease status), login makes a new one.
-    Besides it only keylease init does, and no tool can.
+    If the vault key was deleted from the keychain (see keylease status), login makes a new one.
+    Only login and keylease init do this; tools cannot.
 
-    With --verify the exit code is 10 if the server refuses the password, and no session is started.
+    With --verify, if the server refuses the password, no session starts and the exit code is 10.
     Any other answer, or none, is only a warning.
     """
     wanted = address.read(url, username, tool)
     if tool is None:
         _check_scheme(wanted)
     elif verify:
-        msg = f"--verify asks a git server, and {tool} has none"
-        raise UsageError(msg, "leave it out")
+        msg = f"--verify asks a git server, and --tool {tool} has none"
+        raise UsageError(msg, "leave out --verify")
     until = None if expires is None else _read_end(program, expires)
     if timeout is not None:
         Limits(timeout, MAX_CAP_SECONDS).check()
@@ -128,24 +126,25 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         f" after {duration(session.cap_seconds)} at the latest"
     )
     if session.weakened is not None:
-        warn(f"its end is a check of keylease (policy): {session.weakened}", "see: keylease doctor")
+        msg = f"keylease enforces the end of this session, not the kernel: {session.weakened}"
+        warn(msg, "see: keylease doctor")
     if timeout is not None and timeout > session.idle_seconds:
-        msg = f"--timeout {timeout} is longer than what is allowed, {session.idle_seconds}"
-        warn(msg, "see where that comes from: keylease config show")
+        msg = f"--timeout {timeout} is longer than the maximum, {session.idle_seconds}"
+        warn(msg, "find out where the maximum is set: keylease config show")
 
 
 def _verify(wanted: Address, password: Secret) -> None:
-    """Ask the server, and say what it said.
+    """Ask the server, and print the result.
 
     Raises:
-        CredentialRefusedError: it does not take the password.
-        UsageError: it cannot be asked.
+        CredentialRefusedError: the server refuses the password.
+        UsageError: the server cannot be asked.
     """
     from keylease.cli.verify import verify
 
     doubt = verify(wanted.target, wanted.username or "", password)
     if doubt is None:
-        say(f"verified: {wanted.target.host} takes the password")
+        say(f"verified: {wanted.target.host} accepts the password")
     else:
         hint = "name the URL of a repository that is not public, or see docs/cli.md"
         warn(f"the password is not verified: {doubt}", hint)
@@ -154,17 +153,17 @@ def _verify(wanted: Address, password: Secret) -> None:
 def _check_scheme(wanted: Address) -> None:
     protocol = wanted.target.protocol
     if protocol != protocol.lower():
-        # git would ask for it as it is written, but finds no transport of that name.
-        msg = f"the scheme {protocol} has capital letters, which git does not know"
+        # git keeps the capital letters and then has no transport of that name.
+        msg = f"the scheme {protocol} has capital letters, which git does not support"
         raise UsageError(msg, f"write it as {protocol.lower()}")
 
 
 def _read_end(program: Program, expires: str) -> int:
     end = read_time(expires)
     if end is None:
-        msg = f"--expires {expires!a} is no time"
-        raise UsageError(msg, "write it in UTC, as RFC 3339 has it: 2026-11-22T16:00:00Z")
+        msg = f"--expires {expires!a} is not a time in RFC 3339 and UTC"
+        raise UsageError(msg, "write it like 2026-11-22T16:00:00Z")
     if end <= program.wiring().clock.now().wall_ns // NANOSECONDS:
-        msg = f"--expires {expires} has passed already"
-        raise UsageError(msg, "get a new credential from whoever issued it")
+        msg = f"--expires {expires} is in the past"
+        raise UsageError(msg, "get a new credential from its issuer")
     return end

@@ -14,7 +14,7 @@ from keylease.errors import KeychainUnavailableError, SessionNotFoundError, Usag
 @click.argument("url", required=False)
 @address.username_option
 @address.tool_option
-@click.option("--all", "everything", is_flag=True, help="End every session there is.")
+@click.option("--all", "everything", is_flag=True, help="End every session.")
 @click.pass_obj
 @click.pass_context
 def logout(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
@@ -28,14 +28,14 @@ def logout(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     """End the sessions for URL, or all of them.
 
     Without a path, the URL stands for every session of that host; without a user name, for every
-    user's. What was sealed is removed from the disk. A password that a tool was given before is not
-    called back: change it at the server if that matters.
+    user's. The sealed files are removed from the disk. A tool keeps a password that it already
+    received: change it at the server if that matters.
 
-    --all needs no keychain and works while it is locked. To end every session at once from outside,
-    delete the vault key from the keychain.
+    --all needs no keychain and works while it is locked. You can also end every session from
+    outside: delete the vault key from the keychain.
 
-    A tool that is being answered at this moment has its answer before this command returns, or
-    never. If that answer does not finish in two seconds, the command says so.
+    If a tool is being answered at this moment, the command waits up to two seconds for that answer
+    and says if it did not finish. After the command no tool receives the secret.
 
     The exit code is 3 if there was no session to end, and 6 if an answer did not finish.
     """
@@ -53,7 +53,7 @@ def _end(program: Program, wanted: address.Address) -> None:
     try:
         ended = program.wiring().auth.logout(*wanted)
     except SessionNotFoundError:
-        # There is no vault yet. That is no reason to be told how to start a session.
+        # There is no vault yet. The usual hint to log in does not fit a logout.
         ended = []
     except KeychainUnavailableError as error:
         hint = f"{error.hint}; or end every session with: keylease logout --all"
@@ -62,12 +62,12 @@ def _end(program: Program, wanted: address.Address) -> None:
         say(f"ended the session for {address.describe(session.target, session.username)}")
     if not ended:
         msg = f"there is no session for {wanted}"
-        raise SessionNotFoundError(msg, "what there is, is told by: keylease status")
+        raise SessionNotFoundError(msg, "list sessions: keylease status")
 
 
 def _end_all(program: Program) -> None:
     ended = program.wiring().auth.logout_all()
     if not ended:
         msg = "there is no session"
-        raise SessionNotFoundError(msg, "nothing had to be done")
+        raise SessionNotFoundError(msg, "nothing to do")
     say(f"ended {counted(len(ended), 'session')}")

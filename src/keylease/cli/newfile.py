@@ -1,6 +1,4 @@
-"""Write a file that a command was asked for: whole or not at all, for its owner alone, never over
-another one unasked.
-"""  # noqa: D205 - the sentence is longer than a line
+"""Write a command's output file: in one step, private, and over no existing file unasked."""
 
 from __future__ import annotations
 
@@ -18,33 +16,33 @@ _PRIVATE: Final = stat.S_IRUSR | stat.S_IWUSR
 
 
 class FileError(KeyleaseError):
-    """The file that was asked for cannot be written."""
+    """The output file cannot be written."""
 
-    hint = "nothing was written; name another place"
+    hint = "nothing was written; choose another path"
 
 
 def write_new(path: str, parts: Iterable[bytes], *, force: bool) -> None:
-    """Write a file that its owner alone can read.
+    """Write a file that only its owner can read.
 
-    What is already there is kept to the last moment, so nobody ever sees half of a file.
+    An existing file is replaced at the end in one step, so no program sees half of a file.
 
     Args:
-        path: Where to.
+        path: The path of the file.
         parts: The content.
-        force: Whether a file that is there may be replaced. A link is replaced, not followed.
+        force: Whether to replace an existing file. A link is replaced, not followed.
 
     Raises:
-        UsageError: there is something already, or `path` is `-`, which stands for stdout elsewhere.
+        UsageError: the file exists, or `path` is `-`, which elsewhere means stdout.
         FileError: the system refuses.
     """
     if path == "-":
-        msg = "a file is made here, and - is the name of none"
-        raise UsageError(msg, "name one; if it is to be called so: ./-")
+        msg = "found -, expected the name of a file: this command does not write to stdout"
+        raise UsageError(msg, "give a file name; for a file called - write ./-")
     if not force and os.path.lexists(path):
-        raise _there()
+        raise _exists()
     path = os.path.abspath(path)
     try:
-        # What a killed command left of the same file goes first.
+        # First remove leftovers of a killed command for the same file.
         replacement.sweep(path)
         with replacement.temporary_for(path, parts, _PRIVATE) as temporary:
             if force:
@@ -52,12 +50,12 @@ def write_new(path: str, parts: Iterable[bytes], *, force: bool) -> None:
             else:
                 replacement.move_to_new(temporary, path)
     except FileExistsError:
-        raise _there() from None
+        raise _exists() from None
     except OSError as error:
-        msg = f"the file cannot be written: {error.strerror}"
+        msg = f"cannot write the file: {error.strerror}"
         raise FileError(msg) from error
 
 
-def _there() -> UsageError:
-    msg = "there is a file of that name already, and it was left as it is"
-    return UsageError(msg, "name another one, or replace it with --force")
+def _exists() -> UsageError:
+    msg = "the file exists already and was not changed"
+    return UsageError(msg, "choose another name, or replace it with --force")

@@ -1,4 +1,4 @@
-"""`keylease read`: one value of a session on stdout, for tools that run a command to get it."""
+"""`keylease read`: write one value of a session to stdout, for tools that run a command for it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from keylease.errors import UsageError
     "--field",
     metavar="FIELD",
     default=handout.PASSWORD,
-    help="What to write: password if nothing is said, username, or the name of an extra field of "
+    help="The value to write: password (the default), username, or the name of an extra field of "
     "the session.",
 )
 @click.option("--no-newline", is_flag=True, help="Write no line end after the value.")
-@click.option("--show", is_flag=True, help="Write it even if stdout is a terminal.")
+@click.option("--show", is_flag=True, help="Write the value even if stdout is a terminal.")
 @click.pass_obj
 def read(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     program: Program,
@@ -34,24 +34,24 @@ def read(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
 ) -> None:
     """Write the password of the session for URL to stdout.
 
-    It is for tools that take the output of a command for a password:
+    It is for tools that run a command to get a password:
 
     \b
         export RESTIC_PASSWORD_COMMAND='keylease read https://backup.example'
         rclone --password-command 'keylease read https://rclone.example' lsd x:
 
-    The value is written byte by byte, with one line end after it, which such tools take away again.
-    To a terminal nothing is written and nothing released, unless --show is given.
+    The value is written unchanged, with one line end after it, which such tools remove. If stdout
+    is a terminal, nothing is released unless you give --show.
 
-    It counts as a use of the session, like git's, and is one line in the audit log. Without a live
-    session nothing is written, and the exit code is 3: the tool stops and shows what keylease says.
+    This is a use of the session, like git's, and one line in the audit log. Without a live session
+    it writes nothing and the exit code is 3, so the tool stops and shows the message of keylease.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     if not handout.FIELD.fullmatch(field):
-        msg = "--field has something that names no field"
-        raise UsageError(msg, "expected password, username or the name of a field")
+        msg = "--field does not have the name of a field"
+        raise UsageError(msg, "expected password, username or the name of an extra field")
     wanted = address.read(url, username, tool)
     if not show:
-        handout.refuse_terminal("nothing was released; give --show if that is what you want")
+        handout.refuse_terminal("nothing was released; to write it to the terminal, give --show")
     with address.exact_hint(wanted, url, tool):
         reply = program.wiring().session.release(*wanted)
     try:

@@ -1,12 +1,12 @@
-"""Put a file in the place of another: whole, and only if that one is still as it was read.
+"""Replace a file in one step, and only if it still has the content that was read.
 
-The new content stands in a temporary in the same directory, named `.NAME.<16 hex digits>.keylease`
-and locked by its writer (flock). A temporary without a lock belongs to a writer that was killed:
-`sweep` removes it. Where the tool has a lock of its own, `NAME.lock`, the temporary is linked there
-first, so no writer that respects the lock runs meanwhile, and the lock is renamed over the file.
+The new content is in a temporary file in the same directory, named
+`.NAME.<16 hex digits>.keylease` and locked by its writer (flock). A temporary without a lock
+belongs to a killed writer, and `sweep` removes it. If the tool locks the file by `NAME.lock`, the
+temporary is first linked to that name, which keeps other writers out, and then renamed to the file.
 
-Not defended against: a program that writes into the file in place, through a descriptor that it
-opened before the exchange.
+Not defended against: a program that writes into the file through a descriptor that it opened before
+the exchange.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if sys.platform != "win32":
     import fcntl
 
 MOST_BYTES: Final = 1 << 20
-"""A file that is replaced has no more."""
+"""Maximum size of a file that is replaced."""
 _END: Final = ".keylease"
 # Older versions named it NAME.<process id>.keylease.
 _NAMES: Final = r"\.{0}\.[0-9a-f]{{16}}\.keylease|{0}\.[0-9]+\.keylease"
 # A name has at most 255 bytes, and a character up to four of them.
 _MOST_NAME: Final = 50
-# Windows has no flock. No writer needs this long.
+# Windows has no flock, so age decides there. No writer needs this long.
 _ABANDONED_SECONDS: Final = 60.0
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -44,24 +44,24 @@ _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 class ChangedError(KeyleaseError):
     """Another program wrote the file, or holds its lock."""
 
-    hint = "it is as that program left it; try again"
+    hint = "it was left as that program wrote it; try again"
 
 
 def replace(
     path: str, before: bytes | None, after: bytes | None, *, mode: int = 0o600, locked: bool = False
 ) -> None:
-    """Put `after` in the place of the file that has `before` in it. A link is followed.
+    """Replace the content `before` of a file by `after`. A link is followed.
 
     Args:
         path: The file.
-        before: What was read from it; `None` if it is not there.
-        after: What is to be in it; `None` if it is to be removed.
-        mode: The mode of a new file, less the umask. One that is there keeps its own.
+        before: The content that was read; `None` if the file does not exist.
+        after: The new content; `None` to remove the file.
+        mode: The mode of a new file, less the umask. An existing file keeps its mode.
         locked: Whether the tool locks the file by `NAME.lock`, as git and kubectl do.
 
     Raises:
-        ChangedError: it has something else in it by now, or is locked. It is left so.
-        OSError: the system refuses. The file is as it was.
+        ChangedError: the file has other content by now, or is locked. It is not changed.
+        OSError: the system refuses. The file is not changed.
     """
     path = os.path.realpath(path)
     _make_directory(os.path.dirname(path))
@@ -87,7 +87,7 @@ def replace(
 
 
 def abandoned(path: str) -> list[str]:
-    """Return the temporaries of the file that a killed writer left. A link is not followed.
+    """Return the temporaries that a killed writer of the file left. A link is not followed.
 
     Raises:
         OSError: the directory cannot be listed.
@@ -103,7 +103,7 @@ def abandoned(path: str) -> list[str]:
 
 
 def sweep(path: str) -> int:
-    """Remove the temporaries that killed writers left, and their lock; return how many.
+    """Remove the temporaries and the lock that killed writers left; return how many.
 
     A link is not followed.
 
@@ -114,8 +114,8 @@ def sweep(path: str) -> int:
     lock = _lock_of(path)
     for each in found:
         with suppress(FileNotFoundError):
-            # The lock of a killed writer is a second name of its temporary. It goes first: without
-            # the temporary it could not be told from the lock of a program that runs.
+            # The lock of a killed writer is a link to its temporary. Remove the lock first: without
+            # the temporary it looks like the lock of a running program.
             if os.path.samefile(each, lock):
                 os.unlink(lock)
         with suppress(FileNotFoundError):
@@ -134,13 +134,13 @@ def _make_directory(path: str) -> None:
 def temporary_for(
     path: str, parts: Iterable[bytes], mode: int, like: os.stat_result | None = None
 ) -> Iterator[str]:
-    """Make a locked temporary with this content, and remove what is left of it at the end.
+    """Create a locked temporary with this content, and remove it at the end if it is still there.
 
     Args:
-        path: The file in whose place it is to come.
+        path: The file that it will replace.
         parts: The content.
         mode: The mode, less the umask.
-        like: The file whose owner and mode it gets instead.
+        like: Use the owner and mode of this file instead.
 
     Raises:
         OSError: the system refuses.
@@ -159,7 +159,7 @@ def temporary_for(
             if like is not None:
                 _resemble(temporary, like)
             if sys.platform == "win32":
-                # An open file cannot be renamed there.
+                # Windows cannot rename an open file.
                 file.close()
             yield temporary
     finally:
@@ -169,7 +169,7 @@ def temporary_for(
 
 @contextmanager
 def _locked(path: str, temporary: str) -> Iterator[str]:
-    """Hold the tool's own lock; return what is to be renamed over the file."""
+    """Hold the tool's own lock. Yield the path to rename to the file."""
     lock = _lock_of(path)
     linked = True
     try:
@@ -181,13 +181,13 @@ def _locked(path: str, temporary: str) -> Iterator[str]:
             linked = False
             os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
-        msg = f"{path} is locked by another program: there is {lock}"
-        raise ChangedError(msg, "try again; if no program runs, remove that lock") from None
+        msg = f"{path} is locked by another program: {lock} exists"
+        raise ChangedError(msg, "try again; if no program uses it, remove that lock") from None
     try:
         yield lock if linked else temporary
     finally:
         with suppress(FileNotFoundError):
-            # After the rename the name may be another program's lock already.
+            # After the rename another program may already have locked the file.
             if not linked or os.path.samefile(temporary, lock):
                 os.unlink(lock)
 
@@ -211,7 +211,7 @@ def _put_new(temporary: str, path: str) -> None:
 
 
 def move_to_new(temporary: str, path: str) -> None:
-    """Give the temporary its name, if no other program has taken that meanwhile.
+    """Rename the temporary, unless another program has created the file by now.
 
     Raises:
         FileExistsError: one has.
@@ -220,8 +220,8 @@ def move_to_new(temporary: str, path: str) -> None:
     try:
         os.link(temporary, path)
     except OSError as error:
-        # FAT and some network file systems have no links. There a rename is the next best; it would
-        # take the place of a file that was made in this very moment.
+        # FAT and some network file systems have no links. There use a rename; it would replace a
+        # file that appears at this very moment.
         if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):
@@ -230,7 +230,7 @@ def move_to_new(temporary: str, path: str) -> None:
 
 
 def _exchange_checked(temporary: str, path: str, before: bytes) -> None:
-    """Put the temporary there, and put the other one back if it is not what was read."""
+    """Exchange the two files, and exchange them back if the old content is not `before`."""
     _check(path, before)
     if not exchange(temporary, path):
         os.replace(temporary, path)
@@ -251,7 +251,7 @@ def _changed(path: str) -> ChangedError:
 
 
 def _read(path: str) -> bytes | None:
-    """Return what is there, as far as it can be equal to what was read before."""
+    """Return the content, or one byte more than the maximum size; `None` if there is no file."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
@@ -261,10 +261,10 @@ def _read(path: str) -> bytes | None:
 
 
 def _resemble(path: str, there: os.stat_result) -> None:
-    """Give a new file the owner and the mode of the one whose place it takes.
+    """Give a new file the owner and the mode of the file that it replaces.
 
     Raises:
-        OSError: it belongs to another user, and the system does not let us give it away.
+        OSError: that file belongs to another user, and the system refuses the change of owner.
     """
     if sys.platform != "win32":
         own = os.stat(path)
@@ -274,7 +274,7 @@ def _resemble(path: str, there: os.stat_result) -> None:
 
 
 def _is_abandoned(path: str) -> bool:
-    """Return whether no writer holds the temporary. One that is not ours to open is left alone."""
+    """Return whether no writer locks the temporary; `False` if it cannot be opened."""
     if sys.platform == "win32":
         try:
             age = time.time() - os.stat(path).st_mtime

@@ -1,6 +1,6 @@
-"""What `keylease status` tells, before it is put into words.
+"""Collect what `keylease status` shows.
 
-A survey uses no session and makes nothing on a machine that has nothing.
+A survey does not count as a use of a session, and creates no files.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from keylease.wiring import Wiring
 
 State = Literal["none", "available", "unavailable", "revoked", "reset"]
-"""How it is with the vault key. `none`: no vault was made yet. `reset`: a restart of the machine
-emptied the keychain, as it always does with that kind, and that is no revocation."""
+"""The state of the vault key. `none`: there is no vault yet. `reset`: a restart of the machine
+emptied the keychain, as it always does with that kind; this is no revocation."""
 
 
 class Keychain(NamedTuple):
@@ -41,14 +41,14 @@ class Keychain(NamedTuple):
 
     state: State = "none"
     name: str | None = None
-    """As after `--keychain`."""
+    """The name that `--keychain` takes."""
     title: str | None = None
-    """As people call it."""
+    """The name that users know."""
     generation: int | None = None
     created: str | None = None
     """When this generation was made, RFC 3339 UTC."""
     revoked: str | None = None
-    """When it was found to be deleted, or revoked, RFC 3339 UTC."""
+    """When its deletion was noticed, or when it was revoked, RFC 3339 UTC."""
 
 
 class SessionLine(NamedTuple):
@@ -59,30 +59,35 @@ class SessionLine(NamedTuple):
 
     @property
     def end(self) -> Literal["erased", "policy"]:
-        """Whether the platform itself sees to it that the ended session cannot be opened."""
+        """The same as `enforced_by`, in the words of the JSON's first version."""
         return "erased" if self.session.erased else "policy"
+
+    @property
+    def enforced_by(self) -> Literal["kernel", "keylease"]:
+        """What ends the session: the kernel destroys half of its key, or keylease checks a time."""
+        return "kernel" if self.session.erased else "keylease"
 
 
 class Survey(NamedTuple):
-    """Everything that is told."""
+    """Everything that `keylease status` shows."""
 
     keychain: Keychain = Keychain()
     lines: tuple[SessionLine, ...] = ()
     sealed: int | None = None
-    """How many sealed files wait for a keychain that cannot be read now."""
+    """Number of sealed files that wait for an unavailable keychain."""
     unknown: int = 0
-    """How many sessions there are of which nothing can be said from here."""
+    """Number of sessions that cannot be opened here, such as those of a container."""
     error: KeyleaseError | None = None
-    """What is wrong, and decides the exit code."""
+    """The error that decides the exit code."""
 
 
 def survey(program: Program, wanted: Address | None) -> Survey:
-    """Look at every session, or at the one that a tool would be answered from.
+    """Read every session, or the one that would answer the tool.
 
     Raises:
         KeyleaseError: the state cannot be read at all.
     """
-    # To open the state directory is to make it, so whether there is one is asked first.
+    # Opening the state directory would create it, so check first that it exists.
     wiring = program.wiring() if has_state() else None
     record = wiring.vault.record() if wiring else None
     if wiring is None or record is None:
@@ -93,11 +98,11 @@ def survey(program: Program, wanted: Address | None) -> Survey:
     try:
         unknown: list[StateError] = []
         report = report._replace(lines=tuple(_look(wiring, wanted, unknown)))
-        # What can be shown is shown; what cannot be opened from here still decides the exit code.
+        # Show the sessions that can be opened; one that cannot still decides the exit code.
         report = report._replace(error=next(iter(unknown), None), unknown=len(unknown))
     except VaultRevokedError as error:
         state, report = "revoked", report._replace(error=error)
-        record = wiring.vault.record() or record  # only now it says since when
+        record = wiring.vault.record() or record  # it now has the time of the revocation
     except KeychainUnavailableError as error:
         state = "unavailable"
         report = report._replace(error=error, sealed=wiring.store.count())
@@ -117,7 +122,7 @@ def _look(wiring: Wiring, wanted: Address | None, unknown: list[StateError]) -> 
 def _near(wiring: Wiring, asked: Target) -> str:
     """Return a hint that names a session for the same server in another spelling, if there is one.
 
-    Lookups are exact, so a tool that asks as `asked` says is not answered from it.
+    Lookups are exact, so that session does not answer a tool that asks for `asked`.
     """
     server = origin(asked.protocol, asked.host)
     with suppress(KeyleaseError):
@@ -126,8 +131,8 @@ def _near(wiring: Wiring, asked: Target) -> str:
             same = held.namespace == asked.namespace and held[1:3] != asked[1:3]
             if same and origin(held.protocol, held.host) == server:
                 return (
-                    f"the session for {held.url} is for the same server in another spelling, and "
-                    f"answers that spelling alone; start one for this URL with: {LOGIN}"
+                    f"the session for {held.url} is for the same server but answers only that "
+                    f"spelling; start one for this URL with: {LOGIN}"
                 )
     return ""
 
@@ -135,13 +140,13 @@ def _near(wiring: Wiring, asked: Target) -> str:
 def _keychain(wiring: Wiring, record: VaultRecord, state: State) -> Keychain:
     title = record.keychain
     try:
-        # Nothing is asked of it, so a locked one has its title, too.
+        # This does not contact the keychain, so it works for a locked one, too.
         keystore = keystores.open_keystore(record.keychain, Deadline(0))
         title = keystore.title
         if state == "available" and forgotten(record, keystore, wiring.clock.now()):
             state = "reset"
     except KeychainUnavailableError:
-        # This machine does not have it any more. That is said already, and its name will do.
+        # This machine no longer has the keychain. The report already says so; show its name.
         pass
     return Keychain(
         state, record.keychain, title, record.generation, record.created, record.revoked

@@ -1,4 +1,4 @@
-"""`keylease revoke`: delete the vault key, and with it every session, in one step."""
+"""`keylease revoke`: delete the vault key and end every session."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 _NOTHING = "there is no vault, so there is nothing to revoke"
 _BY_NAME = (
-    "put that right and revoke again; or delete the key by its name,"
-    " keylease:VAULT:session-key.NUMBER, with the commands of docs/admin.md"
+    "fix that and revoke again; or delete the item keylease:VAULT:session-key.NUMBER"
+    " with the commands of docs/admin.md"
 )
 
 
 @click.command(cls=Command)
-@click.option("--yes", "agreed", is_flag=True, help="Do it without asking.")
+@click.option("--yes", "agreed", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def revoke(program: Program, agreed: bool) -> int:
     """Delete the vault key and end every session at once.
 
     It marks the vault as revoked, deletes the key from the keychain, and removes the volatile
-    shares and the sealed files. A step that fails holds up no other, and what is left then is said.
-    Nothing but a login, or keylease init, makes a new key afterwards; no tool can. The audit log
-    and its own key stay.
+    shares and the sealed files. If a step fails, it still takes the others, and reports what is
+    left. Afterwards only keylease login or keylease init makes a new key; tools cannot. The audit
+    log and its key stay.
 
-    With a locked keychain everything else is done, and the vault stays revoked; the key itself is
-    deleted when this is run again, or by the command that keylease key show names.
+    If the keychain is locked, everything else is done and the vault stays revoked. To delete the
+    key itself, run this again, or the command that keylease key show prints.
 
-    The exit code is 0 only if nothing is left: else 4 if the key may still be in the keychain, or 6
-    if files are.
+    The exit code is 0 if nothing is left, 4 if the key may still be in the keychain, and 6 if files
+    are left.
     """
     if not has_state():
         say(_NOTHING)
@@ -52,16 +52,14 @@ def _confirm() -> None:
     try:
         answer = terminal.ask(question)
     except UsageError as error:
-        raise UsageError(
-            str(error), "nothing was changed; to do it without asking: --yes"
-        ) from None
+        raise UsageError(str(error), "nothing was changed; to skip the question: --yes") from None
     if answer.strip().lower() not in {b"y", b"yes"}:
-        msg = "it was not confirmed, so nothing was changed"
+        msg = "the answer was not y or yes, so nothing was changed"
         raise KeyleaseError(msg)
 
 
 def _tell(done: Revoked) -> int:
-    """Say what was done and what is left, and return the exit code."""
+    """Report what was done and what is left, and return the exit code."""
     remains = done.key_failure or done.failures or done.sealed
     if done.record is None and not (remains or done.sessions):
         say(_NOTHING)
@@ -70,10 +68,10 @@ def _tell(done: Revoked) -> int:
     say(f"ended {counted(len(done.sessions), 'session')}")
     if done.shares:
         warn(
-            f"{counted(len(done.shares), 'volatile share')} could not be reached",
-            "they die by themselves, or with the login; without its file a share opens nothing",
+            f"{counted(len(done.shares), 'volatile share')} could not be removed",
+            "the system removes them at the latest at logout; without its file a share is useless",
         )
-    # More than one step can stop at the same thing.
+    # Several steps can fail for the same reason.
     for failure in {str(failure): failure for failure in done.failures}.values():
         complain(failure)
     if done.sealed:
@@ -85,7 +83,7 @@ def _tell(done: Revoked) -> int:
 
 
 def _tell_key(done: Revoked) -> None:
-    """Say what became of the vault key and of the mark."""
+    """Report whether the vault is marked and the key deleted."""
     if done.record is None:
         if done.key_failure is not None:
             msg = f"the vault is not marked, and its key may still be there: {done.key_failure}"

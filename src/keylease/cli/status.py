@@ -1,4 +1,4 @@
-"""`keylease status`: the live sessions and their keychain, in words or as JSON."""
+"""`keylease status`: show the live sessions and their keychain, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from keylease.cli.report import Keychain, SessionLine, Survey
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 
-HEAD: Final = ("TARGET", "NAMESPACE", "USER", "IDLE", "CAP", "END")
-_NO_VAULT: Final = "not made yet; the first login makes the vault and its key"
+HEAD: Final = ("TARGET", "NAMESPACE", "USER", "IDLE", "CAP", "ENFORCED BY")
+_NO_VAULT: Final = "none yet; the first login creates the vault and its key"
 _STATES: Final = {
     "available": "available",
     "unavailable": "cannot be read now",
-    "revoked": "revoked, as written down at {}",
+    "revoked": "revoked at {}",
     "reset": "emptied by a restart of the machine; the next login makes a new key",
 }
-_ENDS: Final = {
-    "erased": "erased: the system destroys a part of the key, and no copy can be opened",
-    "policy": "policy: keylease checks the time, refuses and removes the file",
+_ENFORCERS: Final = {
+    "kernel": "kernel: it destroys half of the session's key, so no copy can be opened",
+    "keylease": "keylease: it checks the time, refuses and removes the file",
 }
-# 64 KiB of a name fit on no screen, and nobody compares them by eye.
+# A name can have 64 KiB, which fits on no screen.
 _LONGEST_NAME: Final = 1024
 
 
@@ -41,7 +41,7 @@ _LONGEST_NAME: Final = 1024
 @address.tool_option
 @json_option
 @click.option(
-    "--watch", "watched", is_flag=True, help="Count down on the terminal until Ctrl-C is typed."
+    "--watch", "watched", is_flag=True, help="Count down on the terminal until you type Ctrl-C."
 )
 @click.pass_obj
 @click.pass_context
@@ -54,28 +54,27 @@ def status(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     as_json: bool,
     watched: bool,
 ) -> None:
-    """Show the live sessions and their keychain, or the one for URL.
+    """Show the live sessions and their keychain, or the session for URL.
 
-    IDLE is how long a session lives if it is not used again, CAP how long it lives however often it
-    is used. END is how it ends: erased, by the system itself, which destroys a part of the key; or
-    policy, by a check of keylease. No session is used by being shown, and no secret is shown.
+    IDLE is the time left if the session is not used again. CAP is the time left however often it is
+    used. ENFORCED BY names what ends the session: the kernel, which destroys half of its key, or
+    keylease, which checks the time. This command shows no secret and does not count as a use.
 
-    With URL it is the newest session that git would be answered from, in detail. With --tool, too,
-    it is that tool's.
+    With URL, show in detail the newest session that would answer git. With --tool, show that tool's
+    session.
 
-    With --watch the table is one of bars that grow shorter. It looks at the sessions again when
-    something has happened to them, and once in half a minute. It ends when you type Ctrl-C, and
-    with URL when the session does.
+    With --watch, show each session as two bars that count down. Sessions are read again when one
+    changes, and every 30 seconds. It ends with Ctrl-C, and with URL at the end of the session.
 
     The exit code is 0 with or without sessions, 3 if there is none for URL, 4 if the keychain is
     locked or cannot be reached, and 5 if the vault key was deleted or revoked.
     """
     if url is None and (username, tool) != (None, None):
-        msg = "--username and --tool go with a URL"
+        msg = "--username and --tool need a URL"
         raise UsageError(msg, see_help(ctx))
     if watched and as_json:
-        msg = "--watch shows bars, and --json is for programs"
-        raise UsageError(msg, "leave one of them out")
+        msg = "--watch and --json exclude each other"
+        raise UsageError(msg, "leave out one of them")
     wanted = None if url is None else address.read(url, username, tool)
     if watched:
         from keylease.cli.watch import open_terminal, watch
@@ -103,13 +102,13 @@ def _listed(report: Survey) -> list[str]:
 
 
 def _below(report: Survey) -> list[str]:
-    """Return what is said below the sessions, and in their place if there is none."""
+    """Return the lines below the sessions, and the line that replaces an empty list."""
     lines = [f"keychain: {_where(report.keychain)}"]
     if report.sealed:
         wait = counted(report.sealed, "sealed session waits", "sealed sessions wait")
         lines.insert(0, f"{wait} for the keychain; nothing was deleted")
     elif report.unknown:
-        lines.insert(0, f"sessions that cannot be opened from here: {report.unknown}")
+        lines.insert(0, f"sessions that cannot be opened here: {report.unknown}")
     elif not report.lines:
         lines.insert(0, "no live session")
     return lines
@@ -124,7 +123,7 @@ def row(line: SessionLine) -> tuple[str, ...]:
         _user(session.username),
         duration(left.ns // NANOSECONDS),
         duration(left.cap_ns // NANOSECONDS),
-        line.end,
+        line.enforced_by,
     )
 
 
@@ -144,10 +143,10 @@ def _detailed(report: Survey, line: SessionLine) -> list[str]:
             ("session", session.id),
             ("started", time(session.created.wall_ns)),
             ("last used", time(session.used.wall_ns)),
-            ("handed out", "never" if session.released is None else time(session.released.wall_ns)),
+            ("released", "never" if session.released is None else time(session.released.wall_ns)),
             ("idle", _of(left.ns, session.idle_seconds)),
             ("cap", _of(left.cap_ns, session.cap_seconds)),
-            ("end", _ENDS[line.end]),
+            ("enforced by", _ENFORCERS[line.enforced_by]),
             ("keychain", _where(report.keychain)),
         )
     )
@@ -160,8 +159,8 @@ def _of(left_ns: int, seconds: int) -> str:
 def _where(keychain: Keychain) -> str:
     if keychain.state == "none":
         return _NO_VAULT
-    said = _STATES[keychain.state].format(keychain.revoked)
-    return f"{keychain.title} ({keychain.name}), key generation {keychain.generation}, {said}"
+    state = _STATES[keychain.state].format(keychain.revoked)
+    return f"{keychain.title} ({keychain.name}), key generation {keychain.generation}, {state}"
 
 
 def _user(username: str | None) -> str:
@@ -171,7 +170,7 @@ def _user(username: str | None) -> str:
 
 
 def _name(text: str) -> str:
-    """Return a name that is safe to lay out; a monstrous one is cut, and says so."""
+    """Return a name that is safe to lay out. A very long one is cut and marked."""
     if len(text) > _LONGEST_NAME:
         text = f"{text[:_LONGEST_NAME]}[cut, {len(text)} characters]"
     return printable(text)
@@ -187,7 +186,7 @@ def _document(report: Survey) -> dict[str, object]:
 
 
 def to_json(line: SessionLine) -> dict[str, object]:
-    """Return a session as every command prints it with --json; docs/cli.md has the fields."""
+    """Return a session as every command prints it with --json. docs/cli.md lists the fields."""
     session, left = line
     released = session.released
     return {
@@ -204,4 +203,5 @@ def to_json(line: SessionLine) -> dict[str, object]:
         "cap_seconds": session.cap_seconds,
         "cap_seconds_left": left.cap_ns // NANOSECONDS,
         "end": line.end,
+        "enforced_by": line.enforced_by,
     }

@@ -1,4 +1,4 @@
-"""Words in columns, times and durations, as people read them."""
+"""Format tables, times and durations for people."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ _SECONDS_A_MINUTE, _MINUTES_AN_HOUR = 60, 60
 
 
 def lay_out(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows under their heads, each in one line, or in a block where a line is too long.
+    """Return a table with one line for each row, or one block for each if a line is too long.
 
-    Nothing is cut: the end of a host's name is what tells it from another's. Words are printable
-    already.
+    Nothing is cut, because two host names may differ only at the end. The cells must be printable.
     """
     widths = [max(map(columns, column)) for column in zip(head, *rows, strict=True)]
     lines = [_GAP.join(map(_padded, row, widths)).rstrip() for row in (head, *rows)]
@@ -34,7 +33,7 @@ def lay_out(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def lay_out_block(pairs: Sequence[tuple[str, str]], title: str = "") -> list[str]:
-    """Return one thing and what is to say about it, one pair a line."""
+    """Return one pair of name and value a line, below the title."""
     width = max(columns(key) for key, _ in pairs)
     indent = _GAP if title else ""
     lines = [f"{indent}{_padded(key, width)}{_GAP}{value}" for key, value in pairs]
@@ -42,7 +41,7 @@ def lay_out_block(pairs: Sequence[tuple[str, str]], title: str = "") -> list[str
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal the text takes, as nearly as Unicode tells.
+    """Return how many columns of a terminal the text takes, by the Unicode tables.
 
     Wide and full-width characters take two (UAX #11), combining marks none.
     """
@@ -53,12 +52,12 @@ def columns(text: str) -> int:
 
 
 def duration(seconds: int) -> str:
-    """Return a span of time as people say it, rounded down to two units at most."""
+    """Return a duration for people, rounded down to two units at most."""
     minutes, rest = divmod(max(0, seconds), _SECONDS_A_MINUTE)
     hours, minutes = divmod(minutes, _MINUTES_AN_HOUR)
     parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
-    said = [f"{count} {unit}" for count, unit in parts if count][:2]
-    return " ".join(said) or "0 s"
+    shown = [f"{count} {unit}" for count, unit in parts if count][:2]
+    return " ".join(shown) or "0 s"
 
 
 def time(wall_ns: int) -> str:
@@ -67,9 +66,9 @@ def time(wall_ns: int) -> str:
 
 
 def read_time(text: str) -> int | None:
-    """Return the Unix seconds of a time as `time` writes it; `None` if it is none.
+    """Return the Unix seconds of a time that `time` wrote; `None` for any other text.
 
-    Records are files, which a person can edit.
+    Users can edit the files that hold these times.
     """
     try:
         return timegm(strptime(text, _RFC_3339))
@@ -78,12 +77,12 @@ def read_time(text: str) -> int | None:
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """Return how many there are of something, as people say it.
+    """Return a number and its noun.
 
     Args:
-        count: How many.
-        one: What it is called if there is one of it.
-        many: What it is called else; with an s after it if not given.
+        count: The number.
+        one: The noun in the singular.
+        many: The noun in the plural; the singular and an s if not given.
     """
     return f"{count} {one if count == 1 else many or one + 's'}"
 
@@ -93,6 +92,6 @@ def _padded(text: str, width: int) -> str:
 
 
 def _room() -> float:
-    # What reads a pipe or a file has no width, and wants one line for each session.
+    # A pipe or a file has no width, and its reader wants one line for each row.
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return get_terminal_size().columns if terminal else float("inf")

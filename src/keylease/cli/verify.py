@@ -1,11 +1,11 @@
-"""Ask a git server whether it takes a password, before a session is made of it.
+"""Ask a git server whether it accepts a password, before a session starts with it.
 
-It is the request that a clone begins with: GET URL/info/refs?service=git-upload-pack with Basic
-authentication (gitprotocol-http(5), RFC 7617). The password goes to the host of the URL and to
-nobody else: no redirect leads elsewhere, TLS certificates are verified, and plain HTTP is spoken
-with this machine alone.
+The request is the first one of a clone: GET URL/info/refs?service=git-upload-pack with Basic
+authentication (gitprotocol-http(5), RFC 7617). The password goes only to the host of the URL:
+redirects to other hosts are not followed, TLS certificates are verified, and plain HTTP is used
+only for this machine.
 
-NOTE: what builds the request makes copies of the password that nobody can wipe.
+NOTE: the HTTP library makes copies of the password that cannot be wiped.
 """
 
 from __future__ import annotations
@@ -32,69 +32,69 @@ if TYPE_CHECKING:
     from keylease.secrets.secret import Secret
 
 SECONDS: Final = 15.0
-"""How long the server may take for one answer."""
+"""Maximum time for one answer of the server."""
 _SERVICE: Final = "/info/refs?service=git-upload-pack"
-# Some servers speak git's smart protocol only to what calls itself git.
+# Some servers speak git's smart protocol only to a user agent named git.
 _AGENT: Final = f"git/2.0 (keylease {__version__})"
-# RFC 3986, 3.2.2, without percent signs: a host is opaque to git, and one that is not plainly a
-# host could be read as another one here, or as a host and a path.
+# RFC 3986, 3.2.2, without percent signs: a host is opaque to git. The HTTP library could read an
+# unusual one as another host, or as a host and a path.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 def check(target: Target) -> None:
-    """Return if the server of the target can be asked at all. Nothing is sent.
+    """Check that the server can be asked. Send nothing.
 
     Raises:
-        UsageError: it cannot, or the password would go over the network in the clear.
+        UsageError: it cannot, or the password would go over the network unencrypted.
     """
-    without = "leave --verify out"
+    without = "leave out --verify"
     if target.protocol not in {"http", "https"}:
-        msg = f"--verify asks servers by https, and the URL says {target.protocol}"
+        msg = f"--verify needs a URL with https, found {target.protocol}"
         raise UsageError(msg, without)
     if not _HOST.fullmatch(target.host):
-        msg = "--verify cannot ask a host of that name"
+        msg = "--verify needs a plain host name or IP address in the URL"
         raise UsageError(msg, without)
     if target.protocol == "http" and not _is_loopback(target.host):
-        msg = "--verify would send the password in the clear, for the URL says http"
+        msg = "--verify would send the password unencrypted, because the URL has http"
         raise UsageError(msg, f"use https, or {without}")
 
 
 def verify(target: Target, username: str, password: Secret) -> str | None:
-    """Ask the server; return `None` if it takes the password, else why it is not known.
+    """Ask the server. Return `None` if it accepts the password, else why this is unknown.
 
     Raises:
-        CredentialRefusedError: it answered 401 Unauthorized.
+        CredentialRefusedError: the server answered 401 Unauthorized.
         UsageError: as `check`, or the user name cannot be sent.
     """
     check(target)
     if ":" in username:
         # RFC 7617, 2: "a user-id containing a colon character is invalid".
         msg = "--verify cannot send a user name with a colon"
-        raise UsageError(msg, "leave --verify out")
+        raise UsageError(msg, "leave out --verify")
     url = f"{target.protocol}://{target.host}{_path(target.path)}{_SERVICE}"
     status = _ask(url, _basic(username, password))
     if isinstance(status, str):
         return status
     if status == HTTPStatus.UNAUTHORIZED:
-        msg = f"{target.host} does not take the password: 401 Unauthorized"
+        msg = f"{target.host} refuses the password: 401 Unauthorized"
         raise CredentialRefusedError(msg)
     if status != HTTPStatus.OK:
         return f"{target.host} answered {_called(status)}"
-    # What everybody may read says nothing about a password.
+    # A public repository answers without a password, so it proves nothing about this one.
     if _ask(url, None) == HTTPStatus.OK:
         return f"{target.host} answers the same without a password"
     return None
 
 
 def _ask(url: str, authorization: str | None) -> int | str:
-    """Return the status of the server's answer, or why there is none."""
+    """Return the status of the server's answer, or why there is no answer."""
     headers = {"User-Agent": _AGENT, "Accept": "*/*"}
-    # `check` let through http and https alone, and the opener below knows no other scheme.
+    # `check` allows only http and https, and the opener below knows no other scheme.
     request = urllib.request.Request(url, headers=headers)  # noqa: S310
     if authorization is not None:
         # "Unredirected": not sent to a proxy, and not copied into the request after a redirect.
         request.add_unredirected_header("Authorization", authorization)
-    # A proxy sees nothing of what goes through it by TLS. With this machine there is none between.
+    # A proxy cannot read TLS. Requests to this machine (http) use no proxy.
     proxies = urllib.request.getproxies() if url.startswith("https:") else {}
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -113,9 +113,9 @@ def _ask(url: str, authorization: str | None) -> int | str:
         with error:
             return error.code
     except urllib.error.URLError as error:
-        return f"it could not be asked: {_reason(error.reason)}"
+        return f"the server did not answer: {_reason(error.reason)}"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"it could not be asked: {_reason(error)}"
+        return f"the server did not answer: {_reason(error)}"
 
 
 class _SameHostRedirects(urllib.request.HTTPRedirectHandler):
@@ -161,7 +161,7 @@ def _path(path: str | None) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    # RFC 6761, 6.3: localhost is this machine, whatever a name server says.
+    # RFC 6761, 6.3: localhost is always this machine.
     name = urlsplit(f"//{host}").hostname or ""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -183,5 +183,5 @@ def _reason(error: object) -> str:
         return f"its certificate is not valid: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # An exception's own text may repeat what was sent.
+    # The text of an exception may repeat the request.
     return error if isinstance(error, str) else type(error).__name__

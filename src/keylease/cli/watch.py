@@ -1,12 +1,10 @@
-"""`keylease status --watch`: the live sessions as bars that grow shorter.
+"""`keylease status --watch`: show the live sessions as bars that count down.
 
-The countdown is arithmetic: it reads the clock each second and subtracts. Sessions are looked at
-again only when something has happened (a file of the state changed, a session reached its end) and
-now and then besides, for a key that was deleted in the keychain changes no file. A look uses no
-session, so watching keeps none alive.
+The countdown reads the clock each second and subtracts. Sessions are read again only when a file of
+the state changes or a session reaches its end, and every `LOOK_SECONDS`, because deleting a key in
+the keychain changes no file. Reading does not count as a use, so watching keeps no session alive.
 
-The terminal is not taken over: no alternate screen, no hidden cursor, no changed mode. So there is
-nothing to put back, however the program ends.
+The terminal keeps its mode, screen and cursor, so nothing needs restoring when the program ends.
 """
 
 from __future__ import annotations
@@ -41,27 +39,27 @@ if TYPE_CHECKING:
     from keylease.system.clock import Clock
 
 LOOK_SECONDS: Final = 30
-"""After so long the sessions are looked at although nothing seems to have happened."""
+"""Maximum interval between two reads of the sessions."""
 _TICK_SECONDS: Final = 1.0
-# What is left of the whole, and the colour of that. The length of the bar says the same.
+# Share that is left, and the colour for it. The length of the bar shows the same.
 _STYLES: Final = ((0.1, "red"), (0.25, "yellow"), (1.0, "green"))
 _LONGEST_NAME: Final = 1024
 
 
 def open_terminal(ctx: click.Context) -> Console:
-    """Return the terminal that stdout is.
+    """Return stdout as a terminal.
 
     Raises:
-        UsageError: it is none, or one on which nothing can be written over.
+        UsageError: it is not a terminal, or one that cannot overwrite lines.
     """
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if sys.stdout is None or not sys.stdout.isatty() or console.is_dumb_terminal:
-        msg = "--watch needs a terminal that can be written over, and stdout is not one"
-        raise UsageError(msg, f"leave --watch out, or ask for --json; {see_help(ctx)}")
+        msg = "--watch needs a terminal that can overwrite lines, and stdout is not one"
+        raise UsageError(msg, f"leave out --watch, or use --json; {see_help(ctx)}")
     return console
 
 
-def watch(  # noqa: PLR0913 - what it sees and waits by is passed in
+def watch(  # noqa: PLR0913 - tests replace the clock and the pause
     console: Console,
     look: Callable[[], Survey],
     below: Callable[[Survey], Iterable[str]],
@@ -70,19 +68,19 @@ def watch(  # noqa: PLR0913 - what it sees and waits by is passed in
     clock: Clock | None = None,
     pause: Callable[[], None] = lambda: time.sleep(_TICK_SECONDS),
 ) -> NoReturn:
-    """Show the sessions until somebody interrupts, or the one session that is watched has ended.
+    """Show the sessions until Ctrl-C, or until the one watched session has ended.
 
     Args:
         console: The terminal.
-        look: Looks at the sessions.
-        below: Says what stands below them.
-        one: Whether one session is watched, and its end is the end.
+        look: Reads the sessions.
+        below: Returns the lines below them.
+        one: Whether to end with the first error, because only one session is watched.
         clock: Tells the time.
-        pause: Waits for the next line of the countdown.
+        pause: Waits for the next step of the countdown.
 
     Raises:
         SessionNotFoundError: the one session has ended.
-        KeyleaseError: the state cannot be read at all, or the terminal is gone.
+        KeyleaseError: the state cannot be read, or the terminal is closed.
     """
     clock = clock or BootClock()
     try:
@@ -93,9 +91,9 @@ def watch(  # noqa: PLR0913 - what it sees and waits by is passed in
                     raise report.error
                 live.update(_picture(report, passed_ns, below(report)), refresh=True)
     except OSError as error:
-        msg = f"the terminal cannot be written to: {error.strerror}"
-        raise OutputError(msg, "it is gone") from error
-    raise AssertionError  # pragma: no cover - there is always one more second
+        msg = f"cannot write to the terminal: {error.strerror}"
+        raise OutputError(msg, "open a terminal, then try again") from error
+    raise AssertionError  # pragma: no cover - `_reports` never ends
 
 
 def _reports(
@@ -103,7 +101,7 @@ def _reports(
 ) -> Iterator[tuple[Survey, int]]:
     """Yield, second by second, the newest report and the nanoseconds since it was made."""
     while True:
-        # The files first: what changes them during the look is seen at the next turn.
+        # Stat the files first, so a change during the read is noticed in the next round.
         stamp, since = _stamp(state_directory()), clock.now()
         report, passed_ns = look(), 0
         while True:
@@ -115,7 +113,7 @@ def _reports(
 
 
 def _passed(since: Moment, now: Moment) -> int:
-    """Return the nanoseconds that have passed, by whichever clock is ahead, as the rules do."""
+    """Return the nanoseconds that have passed on the clock that is ahead, as the rules do."""
     return max(now.boot_ns - since.boot_ns, now.wall_ns - since.wall_ns)
 
 
@@ -125,20 +123,20 @@ def _is_due(report: Survey, passed_ns: int) -> bool:
 
 
 def _stamp(state: str) -> dict[str, int]:
-    """Return when each file of the vault and of the sessions was written last. None is opened."""
+    """Return the modification time of each file of the vault and the sessions."""
     sessions = os.path.join(state, "sessions")
     found: dict[str, int] = {}
     for directory in (state, sessions, *_directories(sessions)):
         try:
             with os.scandir(directory) as entries:
-                # Locks are touched by every look, and the audit log is nothing that is shown.
+                # Reading the sessions touches the locks, and the audit log is not shown.
                 found |= {
                     each.path: each.stat(follow_symlinks=False).st_mtime_ns
                     for each in entries
                     if each.name.endswith((".json", ".sealed", ".touch"))
                 }
         except OSError:
-            # It is not there, or just went. What is wrong with it is said by the next look.
+            # The directory does not exist or cannot be read. Reading the sessions reports it.
             continue
     return found
 
@@ -152,7 +150,7 @@ def _directories(path: str) -> list[str]:
 
 
 def _picture(report: Survey, passed_ns: int, below: Iterable[str]) -> RenderableType:
-    """Return what stands on the terminal in this second."""
+    """Return what the terminal shows in this second."""
     parts: list[RenderableType] = []
     for line in report.lines:
         session, left = line
@@ -172,7 +170,7 @@ def _picture(report: Survey, passed_ns: int, below: Iterable[str]) -> Renderable
 
 
 def _bars(*rows: tuple[str, int, int]) -> Table:
-    """Return one bar a row, of what is left of a number of seconds, and the same in words."""
+    """Return one row for each limit: a bar of the time left, and the same in words."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(width=6, justify="right")
     table.add_column(ratio=1)

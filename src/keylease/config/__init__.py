@@ -1,9 +1,9 @@
-"""What is configured, where it comes from, and what the policy of the machine leaves of it.
+"""The effective configuration: options, variables, the user's file, and the machine's policy.
 
-In this order, and the first that says something counts: a command-line option, a variable, the
-user's `config.toml`, the default. The policy is above them all, and so is a section for one target:
-both only make times shorter and `store` stricter. Of the audit log a policy only asks for more.
-What cannot be read or believed is refused, never passed over.
+The first of these that has a value counts: a command-line option, an environment variable, the
+user's `config.toml`, the default. The policy and the section of a target override all of them, but
+only towards shorter times, a stricter `store`, and more audit log. A file that cannot be read or
+trusted is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _NOTHING: Final = Document({}, {})
 
 
 class Place(NamedTuple):
-    """Where a configuration file is, and whose it has to be to be believed."""
+    """Where a configuration file is, and which owners are trusted."""
 
     kind: Kind
     path: str
     owners: frozenset[int]
-    """User numbers. Windows has none, and there the owner of a policy is asked for by name."""
+    """User numbers. Not for Windows, which has none; there `file` checks the owner itself."""
 
 
 class Effective(NamedTuple):
-    """What counts, and what was wished instead."""
+    """The effective value, and the setting that it overrides."""
 
     value: Value
     source: str
@@ -46,16 +46,16 @@ class Effective(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """Everything that is configured, weighed."""
+    """The effective configuration."""
 
     general: dict[str, Effective]
     targets: dict[str, dict[str, Effective]]
-    """What counts for each target that has a section of its own."""
+    """The effective values of each target that has its own section."""
     settings: Settings
     digest: str
     """16 hexadecimal digits that change with every byte of the two files."""
     files: tuple[str, ...]
-    """Those of the two that are there."""
+    """Those of the two files that exist."""
 
     @property
     def retention_days(self) -> int:
@@ -64,43 +64,43 @@ class Configuration(NamedTuple):
 
     @property
     def witness(self) -> str:
-        """Who else is told how the audit log goes on."""
+        """Where checkpoints of the audit log go."""
         return str(self.general["audit.witness"].value)
 
     @property
     def keychain(self) -> str | None:
-        """The keychain that is named, if one is."""
+        """The configured keychain, if there is one."""
         value = self.general["keychain"].value
         return None if value is None else str(value)
 
 
 def user_file() -> Place | None:
-    """Return where the user's own file is; `None` for a user who has no home."""
+    """Return where the user's own file is; `None` for a user without a home directory."""
     try:
         path = os.path.join(config_directory(), FILE)
     except StateError:
         # A service without a home keeps its state in KEYLEASE_STATE_DIR, and has no file.
         return None
-    # What root put there is believed: an administrator may set up a user's home.
+    # Trust root, too: an administrator may set up a user's home.
     user = os.geteuid() if hasattr(os, "geteuid") else _ROOT
     return Place("user", path, frozenset((_ROOT, user)))
 
 
 def machine_policy() -> Place:
-    """Return where the policy is. No variable moves it: whoever is bound by it sets those."""
+    """Return where the policy is. No variable moves it, because users can set variables."""
     return Place("policy", policy_file(), frozenset((_ROOT,)))
 
 
 def load(options: Mapping[str, Value], *, user: Place | None, policy: Place) -> Configuration:
-    """Return what counts.
+    """Return the effective configuration.
 
     Args:
-        options: What the command line says, by key and as it is called there; checked already.
+        options: The values of the command line by key, already checked.
         user: The user's own file.
         policy: The policy of the machine.
 
     Raises:
-        ConfigError: a file cannot be read or believed, or a value makes no sense.
+        ConfigError: a file cannot be read or trusted, or a value is not valid.
     """
     bounds = _document(policy)
     wishes = _document(user) if user else _NOTHING
@@ -130,7 +130,7 @@ def _document(place: Place) -> Document:
     except (FileNotFoundError, NotADirectoryError):
         return _NOTHING
     except OSError:
-        # Whether it is there cannot be seen. Reading it says why, and refuses.
+        # The file may exist. Reading it raises the error that says why it cannot be read.
         pass
     from keylease.config.file import read
 
@@ -138,20 +138,20 @@ def _document(place: Place) -> Document:
 
 
 def _digest(*documents: Document) -> str:
-    # A digest of digests: bytes that move from one file into the other are a change.
+    # A digest of digests, so moving bytes from one file to the other is a change.
     parts = [b"" if each.data is None else hashlib.sha256(each.data).digest() for each in documents]
     return hashlib.sha256(b"".join(b"%d:" % len(part) + part for part in parts)).hexdigest()[:16]
 
 
 def _chosen(name: str, options: Mapping[str, Value], wishes: Section) -> Stated:
-    """Return what counts before the policy does."""
+    """Return the value before the policy applies."""
     key = KEYS[name]
     if options.get(name) is not None:
         return Stated(options[name], "command line")
     named = os.environ.get(variable(name)) if key.in_environment else None
     if named:
-        # int() takes blanks, underscores and the digits of all scripts; a person means these ten.
-        # At most 20 of them: Python takes its time over a number of thousands.
+        # int() also accepts blanks, underscores and the digits of all scripts; accept only ASCII
+        # digits. At most 20, because int() is slow for thousands of digits.
         is_number = named.isascii() and named.isdigit() and isinstance(key.default, int)
         value = int(named[:20]) if is_number else named
         return check(name, Stated(value, variable(name)))
@@ -159,7 +159,7 @@ def _chosen(name: str, options: Mapping[str, Value], wishes: Section) -> Stated:
 
 
 def _effective(name: str, wished: Stated, bound: Stated | None, stated: Stated | None) -> Effective:
-    """Return the stricter of two, and what was stated in vain."""
+    """Return the stricter of the two, with the value that it overrides."""
     if bound is None or not _is_stricter(name, bound.value, wished.value):
         return Effective(*wished)
     lost = stated and stated.source != "default" and stated.value != bound.value
@@ -168,7 +168,7 @@ def _effective(name: str, wished: Stated, bound: Stated | None, stated: Stated |
 
 def _is_stricter(name: str, bound: Value, wished: Value) -> bool:
     if name == "keychain":
-        return bound != wished  # none is stricter than another; the policy's is the one
+        return bound != wished  # no keychain is stricter than another; the policy decides
     if name == "store":
         return STORES.index(bound) < STORES.index(wished)
     if name == "audit.witness":
@@ -181,7 +181,7 @@ def _is_stricter(name: str, bound: Value, wished: Value) -> bool:
 
 
 def _within_cap(effective: Mapping[str, Effective]) -> Effective:
-    """Return an idle timeout that is no longer than the cap, which ends the session anyway."""
+    """Return the idle timeout, no longer than the cap, which ends the session anyway."""
     idle, cap = effective["idle_timeout"], effective["cap"]
     stated = idle.instead_of or Stated(idle.value, idle.source)
     bounded = _effective("idle_timeout", stated, Stated(cap.value, cap.source), stated)
@@ -191,7 +191,7 @@ def _within_cap(effective: Mapping[str, Effective]) -> Effective:
 def _for_target(
     general: Mapping[str, Effective], wishes: Section, bounds: Section
 ) -> dict[str, Effective]:
-    """Return what counts for one target: the strictest of what is said for it and for all."""
+    """Return the effective values of one target: the strictest of its own and the general ones."""
     effective = {}
     for name, all_targets in general.items():
         if not KEYS[name].in_target:

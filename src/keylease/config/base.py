@@ -1,6 +1,6 @@
-"""What can be configured: each key, what makes sense as its value, and where it may stand.
+"""What can be configured: each key, its valid values, and where it is allowed.
 
-docs/configuration.md has the same for people, and a test holds the two together.
+docs/configuration.md describes the same, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Kind = Literal["user", "policy"]
-"""Whose file it is: the user's own, or that of whoever administers the machine."""
+"""The user's own file, or the administrator's policy."""
 Value = int | str | None
-"""A flag is an `int` too. `None` is for the keychain alone: the best one that the machine has."""
+"""A flag is an `int`, too. Only the keychain can be `None`: the best one of the machine."""
 
 AUDIT: Final = "audit"
 """The table of the keys about the audit log."""
 RETENTION_DAYS: Final = 90
-"""How many days of the audit log are kept if nobody says otherwise."""
+"""How many days of the audit log are kept by default."""
 MAX_RETENTION_DAYS: Final = 3650
 WITNESSES: Final = ("none", "syslog")
-"""Who else is told how the audit log goes on, least first."""
+"""Where checkpoints of the audit log go, least first."""
 
 _LONGEST_SHOWN: Final = 60
 
 
 class Stated(NamedTuple):
-    """A value, and who says so."""
+    """A value and its source."""
 
     value: Value
     source: str
@@ -41,17 +41,17 @@ class Stated(NamedTuple):
 
 
 Section = dict[str, Stated]
-"""What is stated in one place, by key."""
+"""The values of one section, by key."""
 
 
 class Document(NamedTuple):
-    """What one file says."""
+    """The content of one file."""
 
     general: Section
     targets: dict[str, Section]
-    """By the name that `keylease.origin.origin` gives a target."""
+    """By the name of the target that `keylease.origin.origin` returns."""
     data: bytes | None = None
-    """The file's bytes; `None` if it is not there."""
+    """The file's bytes; `None` if there is no file."""
 
 
 class Key(NamedTuple):
@@ -61,17 +61,17 @@ class Key(NamedTuple):
     expected: str
     default: Value = None
     in_target: bool = True
-    """Whether a target can have its own."""
+    """Whether the section of a target can contain it."""
     policy_only: bool = False
 
     @property
     def in_environment(self) -> bool:
-        """Whether a variable says it too."""
+        """Whether an environment variable can set it."""
         return not self.policy_only
 
 
 def _is_seconds(value: object) -> bool:
-    # bool is an int to Python, and `true` is no number of seconds.
+    # In Python a bool is an int, but `true` is not a number of seconds.
     return type(value) is int and 1 <= value <= MAX_CAP_SECONDS
 
 
@@ -80,7 +80,7 @@ def _is_days(value: object) -> bool:
 
 
 def _is_witness(value: object) -> bool:
-    # Windows has no system log that syslog(3) reaches. Who asks for a witness shall have one.
+    # Windows has no system log for syslog(3). Refuse the setting rather than ignore it.
     return value in (WITNESSES[:1] if sys.platform == "win32" else WITNESSES)
 
 
@@ -111,7 +111,7 @@ KEYS: Final = {
         in_target=False,
     ),
 }
-"""Everything that can be configured, by its name in a file; `audit.x` is `x` in its table."""
+"""Every key by its name in a file; `audit.x` is `x` in the table `audit`."""
 
 
 def variable(name: str) -> str:
@@ -120,10 +120,10 @@ def variable(name: str) -> str:
 
 
 def check(name: str, stated: Stated) -> Stated:
-    """Return a value if it makes sense for the key.
+    """Return the value if it is valid for the key.
 
     Raises:
-        ConfigError: it does not. The message says where it stands and what is expected.
+        ConfigError: it is not. The message says where it is and what is expected.
     """
     key = KEYS[name]
     if not key.fits(stated.value):
@@ -133,12 +133,12 @@ def check(name: str, stated: Stated) -> Stated:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: on one line, in printable ASCII, and not too long."""
+    """Return a value for a message: on one line, in printable ASCII, and not too long."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, int | float | str):
         return f"a value of type {type(value).__name__}"
     if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN * 3:
-        return "a huge number"  # Python refuses to write out one of more than 4300 digits
+        return "a huge number"  # Python refuses to print more than 4300 digits
     text = ascii(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -1,10 +1,10 @@
-"""Read one configuration file: judge whether it can be believed, then each value in it.
+"""Read one configuration file: check that it can be trusted, then each value in it.
 
-A file that somebody else could have written is refused, and so is one with anything in it that
-makes no sense; a line that was overlooked would be a limit that does not hold. This module, and
-with it the TOML parser, is imported only where there is a file.
+A file that another user could have written is refused. So is a file with any invalid line, because
+an ignored line would be a limit that does not hold. This module and the TOML parser are imported
+only if there is a file.
 
-Not defended against: root. On Windows access lists beside the owner are not judged; see `_judge`.
+Not defended against: root. On Windows only the owner is checked, not the access list; see `_judge`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 LONGEST_FILE: Final = 64 * 1024
 """Bytes; room for a thousand targets."""
 LONGEST_LINE: Final = 1000
-"""Characters. tomllib takes 40 s for 64 KiB of one dotted key, and git waits for the answer."""
+"""Characters. tomllib takes 40 s for 64 KiB of one dotted key, while git waits."""
 _TARGET: Final = "target"
 _BOM: Final = "\ufeff"
 _EXAMPLE: Final = 'one like "https://git.example" or "https://git.example:8443"'
-# What cannot be part of a host with its port; a path, a user and a pattern are refused with it.
+# Not valid in a host with its port. This refuses a path, a user and a pattern, too.
 _NOT_IN_HOST: Final = frozenset("/?#@*\\")
-# What is said beside a URL and is no protocol of it: tools, their namespaces, and cargo's word for
-# an index. A section holds for all tools. The sessions of AWS alone are called by that name.
+# Words that are no protocol of a server: tools, their namespaces, and cargo's word for an index. A
+# section holds for all tools. Only AWS sessions use the tool's name as their protocol.
 _NOT_PROTOCOLS: Final = frozenset({*PROTOCOLS, "npm", "web", "sparse+https"} - {"aws"})
 
 
 def read(place: Place) -> Document:
-    """Return what the file says.
+    """Return the content of the file.
 
     Raises:
-        ConfigError: it cannot be read or believed, or something in it makes no sense.
+        ConfigError: the file cannot be read or trusted, or something in it is not valid.
     """
     try:
         _judge_directory(place)
@@ -55,20 +55,20 @@ def read(place: Place) -> Document:
         finally:
             os.close(fd)
     except OSError as error:
-        msg = f"{printable(place.path)}: it is there, but cannot be read: {error.strerror}"
+        msg = f"{printable(place.path)}: the file exists but cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
     return _Parser(place, _text(place, data)).document()._replace(data=data)
 
 
 class _Parser:
-    """One file's text on its way to a document."""
+    """Turn one file's text into a document."""
 
     def __init__(self, place: Place, text: str) -> None:
         self._place = place
         self._text = text
 
     def document(self) -> Document:
-        """Return what the text says, every value checked."""
+        """Return the content of the text, with every value checked."""
         tables = self._parsed()
         sections = tables.pop(_TARGET, {})
         if not isinstance(sections, dict):
@@ -85,22 +85,22 @@ class _Parser:
                 self._refuse(path, f"found {shown(values)}, expected {self._example()}")
             called = self._origin(name)
             if called in targets:
-                self._refuse(path, f"it is the same target as another section: {called}")
+                self._refuse(path, f"another section is for the same target: {called}")
             targets[called] = self._section(path, values)
             self._keep_within(targets[called], general)
         return Document(general, targets)
 
     def _parsed(self) -> dict[str, object]:
         if self._text.startswith(_BOM):
-            self._refuse((), "it begins with a byte order mark: save it as UTF-8 without one")
+            self._refuse((), "found a byte order mark at the start: save it as UTF-8 without one")
         try:
             return tomllib.loads(self._text)
-        # RecursionError is what brackets in brackets end in. tomllib's own error is a ValueError,
-        # and so is that of a number with more digits than Python is told to read.
+        # RecursionError: nested brackets. tomllib's own error is a ValueError, and so is Python's
+        # for a number with too many digits.
         except (ValueError, RecursionError) as error:
             deep = isinstance(error, RecursionError)
-            said = "it nests too deep" if deep else printable(str(error))
-            msg = f"{printable(self._place.path)}: not TOML: {_small(said)}"
+            reason = "it nests too deep" if deep else printable(str(error))
+            msg = f"{printable(self._place.path)}: not TOML: {_small(reason)}"
             raise ConfigError(msg) from None
 
     def _section(self, path: tuple[str, ...], values: Mapping[str, object]) -> Section:
@@ -109,14 +109,14 @@ class _Parser:
         for key, value in values.items():
             name = table + key
             self._judge_key((*path, key), name)
-            # What is no value of any key is told by `check`, and goes no further.
+            # `check` refuses a value of a wrong type.
             stated = Stated(value, self._source((*path, key)))  # type: ignore[arg-type]
             section[name] = check(name, stated)
         self._keep_within({k: v for k, v in section.items() if k == "idle_timeout"}, section)
         return section
 
     def _judge_key(self, path: tuple[str, ...], name: str) -> None:
-        """Refuse what is no key, or cannot stand here; `name` is what `KEYS` would call it."""
+        """Refuse an unknown or misplaced key; `name` is its name in `KEYS`."""
         in_target, table = path[0] == _TARGET, name.rpartition(".")[0]
         possible = [
             each
@@ -128,8 +128,9 @@ class _Parser:
         if name in possible and "." not in path[-1]:
             return
         if name in KEYS and "." not in path[-1]:
-            where = "in no target" if KEYS[name].policy_only is False else "in the policy file only"
-            self._refuse(path, f"{name} can stand {where}")
+            policy_only = KEYS[name].policy_only
+            where = "allowed only in the policy file" if policy_only else "not allowed in a target"
+            self._refuse(path, f"{name} is {where}")
         from difflib import get_close_matches
 
         if len(path) == 1:
@@ -155,14 +156,14 @@ class _Parser:
             self._refuse((), f"found {shown(name)}, expected {expected}")
         called = origin(protocol, host)
         server = called.partition("://")[2]
-        # A wide slash becomes a slash, and a host that is nothing but full stops becomes nothing.
+        # A wide slash becomes a slash, and a host of nothing but full stops becomes empty.
         if not server.isascii() or server[:1] in {"", ":"} or not _NOT_IN_HOST.isdisjoint(server):
             expected = f"a host that internationalized domain names allow (UTS 46), {_EXAMPLE}"
             self._refuse((), f"found {shown(name)}, expected {expected}")
         return called
 
     def _keep_within(self, section: Section, outer: Section) -> None:
-        """Refuse a time that is longer than what bounds it in the same file, so does nothing."""
+        """Refuse a time that has no effect: a shorter one in the same file bounds it."""
         for name, bounds in (("idle_timeout", ("idle_timeout", "cap")), ("cap", ("cap",))):
             stated = section.get(name)
             for bound in bounds:
@@ -179,7 +180,7 @@ class _Parser:
         return f"a section [target.NAME], its name in quotation marks and {_EXAMPLE}"
 
     def _source(self, path: tuple[str, ...]) -> str:
-        """Return the file, and the section of a target as TOML writes it."""
+        """Return the file, and the section of a target in TOML's notation."""
         section = f" [{_TARGET}.{shown(path[1])}]" if path[:1] == (_TARGET,) else ""
         return printable(self._place.path) + section
 
@@ -190,7 +191,7 @@ class _Parser:
 
 def _text(place: Place, data: bytes) -> str:
     if len(data) > LONGEST_FILE:
-        msg = f"{printable(place.path)}: it has more than {LONGEST_FILE} bytes"
+        msg = f"{printable(place.path)}: the file has more than {LONGEST_FILE} bytes"
         raise ConfigError(msg)
     try:
         text = data.decode("utf-8")
@@ -200,7 +201,7 @@ def _text(place: Place, data: bytes) -> str:
         raise ConfigError(msg) from None
     for number, each in enumerate(text.split("\n"), 1):
         if len(each) > LONGEST_LINE:
-            msg = f"{printable(place.path)}:{number}: it has more than {LONGEST_LINE} characters"
+            msg = f"{printable(place.path)}:{number}: more than {LONGEST_LINE} characters in a line"
             raise ConfigError(msg)
     return text
 
@@ -217,13 +218,13 @@ def _read(fd: int) -> bytes:
 
 
 if sys.platform != "win32":
-    # O_NONBLOCK: open(2) of a FIFO waits for the other end without it. It does nothing to a file.
+    # O_NONBLOCK: without it open(2) of a FIFO waits for the other end. It does not affect a file.
     _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
     def _open(place: Place) -> int:
-        # The user's own may be a link: programs that keep settings in one place make such links,
-        # and what it leads to is judged. Nobody has a reason to make one of a policy.
+        # The user's own file may be a link: programs that keep settings in one place make such
+        # links, and the checks apply to its target. There is no reason for a policy to be a link.
         if place.kind == "policy" and stat.S_ISLNK(os.lstat(place.path).st_mode):
             _refuse(
                 place.path, "is a symbolic link, not a regular file", "put the file itself there"
@@ -238,28 +239,28 @@ if sys.platform != "win32":
         _judge_writers(place, above, found)
 
     def _judge(place: Place, fd: int) -> None:
-        """Refuse what is no file, or what others than the owners could have written.
+        """Refuse anything but a regular file that only its owner can write.
 
-        A POSIX access list shows in the mode: its mask is the mode's group part (acl(5)). One of
-        macOS does not, and is not judged.
+        A POSIX access list shows in the mode: its mask is the mode's group part (acl(5)). An access
+        list of macOS does not, and is not checked.
         """
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            _refuse(place.path, "is not a regular file", "put a file there, or nothing")
+            _refuse(place.path, "is not a regular file", "remove it, or replace it with a file")
         _judge_writers(place, place.path, found)
 
     def _judge_writers(place: Place, path: str, found: os.stat_result) -> None:
         if found.st_uid not in place.owners:
             wanted = " or ".join(str(uid) for uid in sorted(place.owners))
-            hint = "find out who made it, then: chown it, or move it away"
+            hint = "find out who made it, then chown it or move it away"
             _refuse(path, f"belongs to user {found.st_uid}, not to user {wanted}", hint)
         if found.st_mode & _OTHERS_WRITE:
             mode = stat.S_IMODE(found.st_mode)
-            hint = f"make sure nobody changed it, then: chmod go-w {printable(path)}"
+            hint = f"check its content, then: chmod go-w {printable(path)}"
             _refuse(path, f"has mode {mode:04o}: others can write it", hint)
 
     def _refuse(path: str, what: str, hint: str) -> NoReturn:
-        msg = f"{printable(path)} {what}, so it is not believed"
+        msg = f"{printable(path)} {what}, so it is not trusted"
         raise ConfigError(msg, f"{hint}; {ConfigError.hint}")
 
 else:
@@ -288,7 +289,7 @@ else:
     def _open(place: Place) -> int:
         if stat.S_ISREG(os.lstat(place.path).st_mode) and not _is_link(place.path):
             return os.open(place.path, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
-        msg = f"{printable(place.path)} is not a regular file, so it is not believed"
+        msg = f"{printable(place.path)} is not a regular file, so it is not trusted"
         raise ConfigError(msg)
 
     def _judge_directory(place: Place) -> None:
@@ -299,9 +300,9 @@ else:
     def _judge(place: Place, fd: int) -> None:  # noqa: ARG001 - the other platform's
         """Refuse a policy that an ordinary user made.
 
-        Any user can make a directory in ProgramData, and then owns it. Whether whoever administers
-        the machine has let others write a file of his own is not looked into. The user's own file
-        is below AppData, whose access list keeps others out.
+        Any user can create a directory in ProgramData, and then owns it. The access list of a file
+        that belongs to an administrator is not checked. The user's own file is below AppData, whose
+        access list keeps others out.
         """
         if place.kind == "policy":
             _judge_owner(place.path)
@@ -330,5 +331,5 @@ else:
         finally:
             _LocalFree(descriptor)
         if _is_link(path) or not trusted:
-            msg = f"{printable(path)} does not belong to the administrators, so it is not believed"
+            msg = f"{printable(path)} does not belong to the administrators, so it is not trusted"
             raise ConfigError(msg)

@@ -1,7 +1,7 @@
-"""`require_session`: no session, no call, for a function of somebody else's.
+"""`require_session`: run a function of another program only with a live session.
 
-`keylease.session.service` decides; this module only asks. It never takes a secret out by itself,
-and it never imports click, not even where it speaks click's language.
+`keylease.session.service` decides; this module only asks. It never releases a secret by itself, and
+it never imports click, although it raises click's exceptions in a click command.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class LiveSession:
-    """A live session, as `require_session` hands it to the function that requires one.
+    """A live session, which `require_session` passes to the function.
 
     It has no secret until `credential` is called, and none after the function has returned. It
     belongs to that one call: other threads may call the same function, but not share its session.
@@ -45,34 +45,34 @@ class LiveSession:
 
     @property
     def id(self) -> str:
-        """The session's id, as the audit log has it."""
+        """The session's id in the audit log."""
         return self._session.id
 
     @property
     def target(self) -> Target:
-        """What the session is for."""
+        """The target of the session."""
         return self._session.target
 
     @property
     def username(self) -> str | None:
-        """Whose session it is; `None` if it was started without a name."""
+        """The user of the session; `None` if it was started without one."""
         return self._session.username
 
     def credential(self) -> Credential:
-        """Release what the session holds. Asked again, it is the same one.
+        """Release the credential of the session. A second call returns the same one.
 
-        It is a use like git's: a line in the audit log comes first, and the idle timeout restarts.
-        When the function returns or raises, the secrets are wiped, so keep no view of them. If
-        `authtype` is set, the secret is the whole value of an Authorization header.
+        This is a use like git's: it writes a line in the audit log first, and restarts the idle
+        timeout. The secrets are wiped when the function returns or raises, so keep no view of them.
+        If `authtype` is set, the secret is the whole value of an Authorization header.
 
         Raises:
             SessionNotFoundError: the session has ended in the meantime.
-            AuditError: the release could not be written down, so it did not happen.
+            AuditError: the audit line could not be written, so nothing was released.
             KeyleaseError: the keychain or the state cannot be used.
-            ValueError: the function has returned, so there is nobody who would wipe it.
+            ValueError: the function has returned, so the credential would not be wiped.
         """
         if self._over:
-            msg = "the function that required the session has returned, and the session with it"
+            msg = "the function that required the session has returned; use the session inside it"
             raise ValueError(msg)
         if self._credential is None:
             with _exact_hint(self._command):
@@ -83,7 +83,7 @@ class LiveSession:
         return self._credential
 
     def roll(self) -> None:
-        """Restart the idle timeout, as an explicit use does.
+        """Restart the idle timeout.
 
         Raises:
             SessionNotFoundError: the session has ended in the meantime.
@@ -92,7 +92,7 @@ class LiveSession:
         self._service.extend(self.target, self.username, like=self._session)
 
     def __enter__(self) -> Self:
-        """Return the session; what it released is wiped when the block is left."""
+        """Return the session. The end of the block wipes what it released."""
         return self
 
     def __exit__(
@@ -101,26 +101,26 @@ class LiveSession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wipe, whatever happened."""
+        """Wipe the credential, also after an exception."""
         self._over = True
         if self._credential is not None:
             self._credential.wipe()
 
 
 class Decorator(Protocol):
-    """What `require_session` returns: it takes the argument `session` off a function."""
+    """What `require_session` returns: it supplies the argument `session` of a function."""
 
     def __call__(self, function: Callable[..., Result], /) -> Callable[..., Result]:
-        """Return the function that finds its session by itself."""
+        """Return the function without the argument `session`."""
 
 
 def require_session(url: str, username: str | None = None, *, service: SessionService) -> Decorator:
-    """Let a function run only with a live session, and roll the session when it has succeeded.
+    """Run a function only with a live session, and roll the session when it has succeeded.
 
-    `keylease.require_session` is this on the user's own sessions, and says more.
+    `keylease.require_session` does the same with the user's own sessions, and documents more.
 
     Raises:
-        UsageError: the URL makes no sense.
+        UsageError: the URL is not valid.
     """
     required = _Requirement(service, parse_url(url, username))
 
@@ -133,7 +133,7 @@ def require_session(url: str, username: str | None = None, *, service: SessionSe
             call = cast("Callable[..., Result]", required.around_async(asynchronous))
         else:
             call = required.around(function)
-        # Whoever makes options of a function's arguments does not make one of this one.
+        # Hide the argument from libraries that make options of a function's arguments.
         signature = inspect.signature(function)
         left = [each for each in signature.parameters.values() if each.name != "session"]
         call.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
@@ -143,10 +143,10 @@ def require_session(url: str, username: str | None = None, *, service: SessionSe
 
 
 def _check(function: object) -> None:
-    """Refuse what the session would be over for before the body runs.
+    """Refuse objects that the decorator cannot hold a session open for.
 
     Raises:
-        TypeError: it is no function, or a generator, or has no argument `session`.
+        TypeError: it is not a function, or is a generator, or has no argument `session`.
     """
     import inspect
 
@@ -157,8 +157,8 @@ def _check(function: object) -> None:
         )
         raise TypeError(msg)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        # Its body runs when somebody iterates: after the call that would have had the session.
-        msg = f"{function.__qualname__} is a generator, which @require_session cannot hold open"
+        # Its body runs during the iteration, after the call that holds the session.
+        msg = f"{function.__qualname__} is a generator; @require_session expects a function"
         raise TypeError(msg)
     parameters = inspect.signature(function).parameters.values()
     if not any(
@@ -166,12 +166,12 @@ def _check(function: object) -> None:
         or (each.name == "session" and each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY})
         for each in parameters
     ):
-        msg = f"{function.__qualname__} has no argument named session to be handed the session in"
+        msg = f"{function.__qualname__} has no argument named session; add one"
         raise TypeError(msg)
 
 
 class _Requirement:
-    """Whose session a function requires, and for what. It has no state: threads may share it."""
+    """The session that a function requires. It has no state, so threads may share it."""
 
     def __init__(self, service: SessionService, wanted: Address) -> None:
         self._service = service
@@ -183,7 +183,7 @@ class _Requirement:
 
         @wraps(function)
         def call(*args: object, **kwargs: object) -> Result:
-            with _told_to_click():
+            with _click_errors():
                 with self._validate() as session:
                     result = function(*args, session=session, **kwargs)
                 self._roll(session)
@@ -194,12 +194,12 @@ class _Requirement:
     def around_async(
         self, function: Callable[..., Awaitable[Result]]
     ) -> Callable[..., Awaitable[Result]]:
-        """Return the same for a coroutine function. The event loop waits for no keychain."""
+        """Return the same for a coroutine function, without blocking the event loop."""
         from asyncio import to_thread
 
         @wraps(function)
         async def call(*args: object, **kwargs: object) -> Result:
-            with _told_to_click():
+            with _click_errors():
                 with await to_thread(self._validate) as session:
                     result = await function(*args, session=session, **kwargs)
                 await to_thread(self._roll, session)
@@ -213,16 +213,16 @@ class _Requirement:
         return LiveSession(self._service, session, self._command)
 
     def _roll(self, session: LiveSession) -> None:
-        # What the function did is done, and its result is worth more than some minutes: a session
-        # that cannot be rolled (it was ended, the disk is full) ends sooner, and the refusal is on
-        # record. The next call meets the same trouble before it does anything.
+        # Keep the function's result even if the roll fails (the session was ended, the disk is
+        # full). The session then ends sooner, and the refusal is in the audit log. The next call
+        # meets the same error before it does anything.
         with suppress(KeyleaseError):
             session.roll()
 
 
 @contextmanager
 def _exact_hint(command: str) -> Iterator[None]:
-    """Name the very command to type, and do it in the message: many a program shows no more."""
+    """Put the exact login command into the message, because many programs show no hint."""
     try:
         yield
     except KeyleaseError as error:
@@ -237,15 +237,15 @@ def _with_hint(error: KeyleaseError) -> str:
 
 
 @contextmanager
-def _told_to_click() -> Iterator[None]:
-    """Let a refusal in a click command end it with one line and the refusal's own exit code.
+def _click_errors() -> Iterator[None]:
+    """End a click command with one line and the error's own exit code.
 
-    It stays what it was as well, so that whoever catches it by its own name still does.
+    The new error keeps its class, so that code which catches our errors still does.
     """
     try:
         yield
     except KeyleaseError as error:
-        # A program that runs a click command has imported click. Nothing is imported for it here.
+        # A program that runs a click command has already imported click.
         click: Any = sys.modules.get("click")
         if (
             click is None
@@ -255,7 +255,7 @@ def _told_to_click() -> Iterator[None]:
             raise
         kind = type(error)
         both: Any = type(kind.__name__, (kind, click.ClickException), {"exit_code": kind.exit_code})
-        told = both.__new__(both)
-        click.ClickException.__init__(told, _with_hint(error))
-        vars(told).update(vars(error))
-        raise told from error
+        converted = both.__new__(both)
+        click.ClickException.__init__(converted, _with_hint(error))
+        vars(converted).update(vars(error))
+        raise converted from error

@@ -1,7 +1,7 @@
-"""Keychains: where the vault key sleeps. One module for each, chosen by name from a table.
+"""Keychains, which hold the vault key. One module for each, chosen by name from a table.
 
-Only the one that is asked for is imported. Which one a new vault gets is data (`PREFERENCE`), and a
-keychain that is there but locked is never passed over for a weaker one.
+Only the named one is imported. `PREFERENCE` says which one a new vault uses. A locked keychain is
+never replaced by a weaker one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from keylease.keystores.base import KeyStore
     from keylease.system.clock import Deadline
 
-    # mypy holds each module's entrance against this one.
+    # mypy checks each module's `open_keystore`.
     _CHECKED = (secretservice.open_keystore, kernel.open_keystore, library.open_keystore)
 
 KEYSTORES: Final = {
@@ -29,14 +29,14 @@ KEYSTORES: Final = {
     "windows": "keylease.keystores.library",
     "library": "keylease.keystores.library",
 }
-"""Every kind of keychain by its name. `library` is followed by a colon and `MODULE.CLASS`."""
+"""Every kind of keychain by its name. The full name of a `library` is `library:MODULE.CLASS`."""
 
 PREFERENCE: Final = {
     "linux": (
         "secret-service",  # unlocked with the login, survives a reboot, has windows to look into
         "kernel",  # no daemon and no desktop needed; forgets everything at a reboot
-        # Not KWallet by the keyring library, which asks for its password on the screen, at every
-        # git command: KDE's wallet of today is a Secret Service. Who wants it can name it.
+        # Not KWallet through the keyring library: it asks for its password on the screen at every
+        # git command, and KDE's present wallet is a Secret Service. Users can still name it.
     ),
     "darwin": ("macos",),  # the login keychain: unlocked with the login, survives a reboot
     "win32": ("windows",),  # Credential Manager: sealed under the login, survives a reboot
@@ -45,21 +45,21 @@ PREFERENCE: Final = {
 
 _NAME_ONE: Final = "name a keychain with --keychain or KEYLEASE_KEYCHAIN"
 _REMEDIES: Final = {
-    # Without either the machine is mostly a container, whose engine forbids these calls by default.
+    # A machine with neither is usually a container, whose engine forbids these calls by default.
     "linux": "log in to a desktop with a Secret Service, or let this process use the kernel keyring"
     f" (in a container: add_key and keyctl in its seccomp profile), or {_NAME_ONE}",
 }
 
 
 def open_keystore(name: str, deadline: Deadline) -> KeyStore:
-    """Return the keychain called `name`. Nothing is asked of it yet.
+    """Return the keychain called `name`, without contacting it.
 
     Args:
         name: One of `KEYSTORES`; `library:MODULE.CLASS` names a backend of the keyring library.
-        deadline: When each of its calls has to have ended.
+        deadline: When each of its calls must have ended.
 
     Raises:
-        UsageError: there is none of that name, or it is one that does not keep secrets.
+        UsageError: there is none of that name, or it does not keep secrets.
         KeychainUnavailableError: its library cannot be loaded.
     """
     check_name(name)
@@ -73,10 +73,10 @@ def open_keystore(name: str, deadline: Deadline) -> KeyStore:
 
 
 def check_name(name: str) -> None:
-    """Return if a keychain can have that name; nothing is imported.
+    """Check the name of a keychain without importing it.
 
     Raises:
-        UsageError: none can, on this machine or another.
+        UsageError: no keychain has this name, on any machine.
     """
     if not is_known(name):
         names = ", ".join(known for known in KEYSTORES if known != "library")
@@ -85,17 +85,17 @@ def check_name(name: str) -> None:
 
 
 def is_known(name: str) -> bool:
-    """Return whether `name` is one that a keychain can have, on this machine or another."""
+    """Return whether `name` is valid for a keychain, on any machine."""
     kind, colon, backend = name.partition(":")
     return kind in KEYSTORES and bool(backend if kind == "library" else not colon)
 
 
 def choose(deadline: Deadline) -> KeyStore:
-    """Return the best keychain of this machine that a key can be put into now.
+    """Return the best keychain of this machine that can store a key now.
 
     Raises:
         KeychainMissingError: this machine has none.
-        KeychainUnavailableError: the best one is there, but locked, hung or broken.
+        KeychainUnavailableError: the best one is locked, hung or broken.
     """
     missing = []
     for name in PREFERENCE.get(sys.platform, ()):

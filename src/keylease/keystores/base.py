@@ -1,9 +1,9 @@
 """What every keychain must do, and the three answers that it can give.
 
 *Found*, *absent* and *unavailable* are different answers: `KeyStore.read` returns a secret, returns
-`None`, or raises `KeychainUnavailableError`. `None` is a strong claim. It means "this keychain was
-reached, it was unlocked, it was searched whole, and the item is not there"; every session of the
-vault is destroyed on that word. A provider that is not sure raises.
+`None`, or raises `KeychainUnavailableError`. `None` is a strong claim. It means that the keychain
+was reached, was unlocked and was searched completely, and does not have the item; keylease then
+destroys every session of the vault. A provider that is not sure raises.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 KEY_BYTES: Final = 32
 TEXT_BYTES: Final = 44
-"""How long a key is in base64 (RFC 4648, 4), as which keychains hold it that know texts only."""
+"""Length of a key in base64 (RFC 4648, 4), for keychains that store only text."""
 USERNAME: Final = "keylease"
 """The user name of every item, so that `keyring get SERVICE keylease` finds it."""
 
@@ -45,77 +45,75 @@ class Item(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a person reads in the keychain's own window: what deleting the item does."""
+        """The text in the keychain's own window. It says what deleting the item does."""
         if self.kind == "session-key":
             return "keylease session key: delete it to end every session at once"
         return "keylease audit key: keep it, the audit log is verified with it"
 
 
 MEMORY: Final = " keyring="
-"""What stands in an instance before the name of its memory, if it has one."""
+"""In an instance, this precedes the name of its memory, if it has one."""
 
 
 class KeyStore(Protocol):
-    """One keychain. Every call ends within the `Deadline` that the constructor was given."""
+    """One keychain. Every call ends within the constructor's `Deadline`."""
 
     name: str
-    """As in `vault.json` and after `--keychain`: `secret-service`, `kernel`, `macos`, ..."""
+    """The name in `vault.json` and for `--keychain`: `secret-service`, `kernel`, `macos`, ..."""
     title: str
-    """As people call it: `Secret Service`, `Linux kernel keyring`, ..."""
+    """The name that users know: `Secret Service`, `Linux kernel keyring`, ..."""
     survives_reboot: bool
-    """False where a reboot empties the keychain, so that absence after one is no revocation."""
+    """False if a reboot empties the keychain, so that absence after a reboot is no revocation."""
 
     def instance(self) -> str:
-        """Tell this keychain from another of the same kind, if the kind has several.
+        """Return a text that identifies this keychain among others of its kind.
 
-        It is recorded with the vault; another instance is *unavailable*, not *absent*. Empty if
-        the platform has one only. What follows `MEMORY` tells one life of the same keychain from
-        the next: another one means that the keychain has lost all it had, as in a reboot.
+        The vault records it; another instance is *unavailable*, not *absent*. It is empty if the
+        platform has only one. The part after `MEMORY` changes when the same keychain has lost all
+        its keys, as in a reboot.
         """
 
     def probe(self) -> None:
-        """Return if a key could be put here now.
+        """Return if a key can be stored here now.
 
         Raises:
             KeychainMissingError: this machine or login has none; the next kind may be tried.
-            KeychainUnavailableError: it is there, but locked, hung or broken; no other may be
-                tried.
+            KeychainUnavailableError: it is locked, hung or broken; no other kind may be tried.
         """
 
     def read(self, items: Sequence[Item]) -> list[Secret | None]:
-        """Return each item's key (`KEY_BYTES` bytes), or `None` where it is surely absent.
+        """Return each item's key (`KEY_BYTES` bytes), or `None` if it is certainly absent.
 
         Raises:
-            KeychainUnavailableError: nothing can be said about at least one of them.
+            KeychainUnavailableError: the answer for at least one of them is not certain.
         """
 
     def add(self, item: Item, key: Secret) -> None:
-        """Put a new item. It has the label and the attributes that people and tools search by.
+        """Store a new item, with the label and the attributes that people and tools search by.
 
         Raises:
-            KeychainUnavailableError: it was not put, or could not be read back as it was put.
+            KeychainUnavailableError: it was not stored, or reading it back gave another value.
         """
 
     def delete(self, item: Item) -> bool:
-        """Delete the item for good and return whether it was there. It is absent afterwards.
+        """Delete the item and return whether it existed. It is absent afterwards.
 
         Raises:
-            KeychainUnavailableError: it is not known to be gone.
+            KeychainUnavailableError: it may still exist.
         """
 
     def removal_command(self, item: Item) -> str:
-        """Return the platform's own command that deletes the item, for people to copy."""
+        """Return the platform's own command that deletes the item, for users to copy."""
 
 
 _QUESTIONS: Final = ("instance", "probe", "read", "add", "delete")
 
 
 def answering(provider: type[T]) -> type[T]:
-    """Let a keychain's class give the three answers and no other.
+    """Restrict a keychain's class to the three answers. Each class uses this decorator.
 
-    Whatever else one of its calls raises (a parser's `AssertionError` for a malformed message, a
-    `RecursionError` for a nested one, a `MemoryError`) says nothing about the item, so it is
-    *unavailable*. Each class decorates itself with this.
+    Any other exception of a call (a parser's `AssertionError`, a `RecursionError` for a nested
+    message, a `MemoryError`) says nothing about the item, so the answer is *unavailable*.
     """
     for name in _QUESTIONS:
         setattr(provider, name, _answering(getattr(provider, name)))
@@ -144,7 +142,7 @@ _VALUES: Final = {digit: value for value, digit in enumerate(DIGITS)}
 
 
 def key_from_text(text: Sequence[int]) -> Secret | None:
-    """Return the key that `base64text.encode` made a text of; `None` if it did not."""
+    """Return the key of a text from `base64text.encode`; `None` for any other text."""
     if (
         len(text) != TEXT_BYTES
         or text[-1] != PADDING

@@ -1,12 +1,12 @@
-"""Any keychain that the `keyring` library knows, by a backend that is named.
+"""A keychain through a named backend of the `keyring` library.
 
-For the macOS Keychain, the Windows Credential Manager, and whatever others have written a backend
-for. The library's own choice of a backend is never used: an environment variable or a file of
-configuration replaces it, and then "absent" would be the answer of some other store.
+For the macOS Keychain, the Windows Credential Manager, and any other keychain that has a backend.
+The library's own choice of a backend is never used: an environment variable or a configuration file
+can change it, and then another store would answer "absent".
 
-Never a backend that only seems to keep secrets, or that keeps them in a file. Never a wait beyond
-the deadline: a backend has no time limits of its own, so each call runs in a thread, and a call
-that hangs is left behind with its thread. Its exceptions end here, whatever they are.
+Backends that do not keep secrets, or keep them in a file, are refused. No call outlasts the
+deadline: a backend has no timeouts, so each call runs in a thread, and a call that hangs is
+abandoned with its thread. All exceptions of a backend become our own here.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ MACOS: Final = "keyring.backends.macOS.Keyring"
 WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
 
 NAMES: Final = {"macos": (MACOS, "darwin"), "windows": (WINDOWS, "win32")}
-"""The backends that have a name of their own, and the platform that they are for."""
+"""The backends that have their own name in `KEYSTORES`, with their platform."""
 
 
 class _Known(NamedTuple):
-    """What is known of a backend beyond its class."""
+    """Facts about a backend beyond its class."""
 
     title: str
     removal: str
     """The platform's own command; `{0}` is the service."""
     properties: Mapping[str, Any]
-    """What to set on the backend."""
+    """Attributes to set on the backend."""
     not_found: int
     """The platform's code for "there is no such item"."""
     reasons: Mapping[int, str]
@@ -57,9 +57,9 @@ KNOWN: Final = {
     MACOS: _Known(
         title="macOS Keychain",
         removal=f"security delete-generic-password -s {{0}} -a {USERNAME}",
-        # Where KEYCHAIN_PATH is set, the backend warns on stderr that it does not use it.
+        # If KEYCHAIN_PATH is set, the backend warns on stderr that it does not use it.
         properties={"keychain": None},
-        # SecBase.h. The backend knows four of these and passes the rest on as "Unknown Error".
+        # SecBase.h. The backend knows four of these and reports the rest as "Unknown Error".
         not_found=-25300,
         reasons={
             -25308: "it is locked, and this login may not ask to unlock it",
@@ -74,27 +74,27 @@ KNOWN: Final = {
     WINDOWS: _Known(
         title="Windows Credential Manager",
         removal="cmdkey /delete:{0}",
-        # Left alone, the backend lets credentials roam with the profile to other machines.
+        # By default the backend lets credentials roam with the profile to other machines.
         properties={"persist": "local machine"},
-        # winerror.h. The backend lets these through as they come from the system.
+        # winerror.h. The backend passes on the system's errors unchanged.
         not_found=1168,
         reasons={
             5: "access to it was denied",
             1312: "this logon session has none (a service, or a login by ssh)",
-            1783: "the value is longer than it can keep",
+            1783: "the value is too long for it",
         },
     ),
 }
 
-# A backend is refused if it, or a class that it inherits from, is defined in one of these modules
-# or below. The reason follows the word "it".
+# Refuse a backend if it or a base class is defined in one of these modules or below. The reason
+# follows the word "it".
 REFUSED: Final = {
     "keyring.backends.null": "keeps nothing",
     "keyring.backends.fail": "refuses everything",
     "keyring.backends.chainer": "may read from one keychain and write to another",
-    "keylease.embed.keyring_backend": "asks the sessions that this key is for",
-    "keyrings.alt": "is one of those that its own authors do not recommend, most of them files",
-    "keyrings.cryptfile": "is a file under a password that somebody has to type",
+    "keylease.embed.keyring_backend": "reads the sessions that this key protects",
+    "keyrings.alt": "is not recommended by its own authors; most of its backends are files",
+    "keyrings.cryptfile": "is a file with a password that the user has to type",
 }
 
 # keyring.backend.KeyringBackend.priority: "a priority of one or greater is recommended".
@@ -106,12 +106,12 @@ class LibraryKeyStore:
     """One backend of the `keyring` library.
 
     Args:
-        name: As in `keylease.keystores.KEYSTORES`.
+        name: The name in `keylease.keystores.KEYSTORES`.
         backend: The class, as `MODULE.CLASS`.
-        deadline: When every operation has to have ended.
+        deadline: When every operation must have ended.
 
     Raises:
-        UsageError: it is no backend, or one that does not keep secrets.
+        UsageError: it is not a backend, or does not keep secrets.
         KeychainUnavailableError: it cannot be loaded.
     """
 
@@ -131,48 +131,48 @@ class LibraryKeyStore:
             self.title = self._known.title
 
     def instance(self) -> str:
-        """Return nothing: a backend has no way to say which of several keychains it is."""
+        """Return an empty text: a backend cannot identify its keychain."""
         return ""
 
     def probe(self) -> None:
-        """Return if the backend says that it can be used here, and answers.
+        """Return if the backend claims to work here, and answers.
 
         Raises:
-            UsageError: its own authors do not recommend it for keeping secrets.
-            KeychainMissingError: it says that it cannot be used here.
+            UsageError: its own authors do not recommend it for secrets.
+            KeychainMissingError: it says that it does not work here.
             KeychainUnavailableError: it is locked, broken or too slow.
         """
         outcome = self._run(lambda: float(self._class.priority))
         if isinstance(outcome.error, RuntimeError):
-            # keyring.backend.KeyringBackend.priority: so it says "not suitable here".
+            # keyring.backend.KeyringBackend.priority: an exception means "not suitable".
             msg = f"the {self.title} is not on this machine, or its packages are not installed"
             raise KeychainMissingError(msg)
         if self._value(outcome) < RECOMMENDED:
             msg = f"{self._path} is not recommended by its own authors for keeping secrets"
             raise UsageError(msg, _NAME_ANOTHER)
-        # An item that nobody has: only the answer counts.
+        # This item never exists; only the fact of an answer counts.
         self._get(Item("0" * 16, "session-key", 0))
 
     def read(self, items: Sequence[Item]) -> list[Secret | None]:
-        """Return each key, or `None` where the keychain itself said that it has none.
+        """Return each key, or `None` if the keychain itself says that it has none.
 
         Raises:
-            KeychainUnavailableError: it is locked, broken or too slow, or a value is no key.
+            KeychainUnavailableError: it is locked, broken or too slow, or a value is not a key.
         """
         return [self._get(item) for item in items]
 
     def add(self, item: Item, key: Secret) -> None:
-        """Put a new item, and read it back. The library would overwrite, so it is sought before.
+        """Store a new item, and read it back. Search first, because the library would overwrite.
 
-        That search is no lock: the callers that share a vault hold the vault's own.
+        The search is no lock: the callers hold the lock of the vault.
 
         Raises:
-            KeychainUnavailableError: it is there already, or was not put.
+            KeychainUnavailableError: the item exists already, or was not stored.
         """
         if self._text(item) is not None:
             self._refuse(f"{item.service} is there already, and an item is never overwritten")
         encoded = base64text.encode(key.reveal())
-        # The library takes text only, and nobody can wipe that copy.
+        # The library takes only `str`, and that copy cannot be wiped.
         text = str(encoded, "ascii")
         secure_clear(encoded)
         self._value(self._run(lambda: self._backend().set_password(item.service, USERNAME, text)))
@@ -181,28 +181,28 @@ class LibraryKeyStore:
             self._refuse(f"{item.service} was put and is not read back as it was")
 
     def delete(self, item: Item) -> bool:
-        """Delete the item, and look whether it is gone.
+        """Delete the item, and check that it is absent.
 
         Raises:
-            KeychainUnavailableError: it is locked, broken or too slow, or the item is still there.
+            KeychainUnavailableError: it is locked, broken or too slow, or the item still exists.
         """
         if self._text(item) is None:
             return False
         deleted = self._run(lambda: self._backend().delete_password(item.service, USERNAME))
-        # What counts is whether it is there. An error can mean that somebody else was faster.
+        # Only the check counts: an error can mean that another process deleted it first.
         if self._text(item) is not None:
             self._value(deleted)
             self._refuse(f"{item.service} was deleted and is still there")
         return True
 
     def removal_command(self, item: Item) -> str:
-        """Return the platform's own command, or the library's where there is none."""
+        """Return the platform's own command, or else the library's."""
         if self._known:
             return self._known.removal.format(item.service)
         return f"keyring --keyring-backend {self._path} del {item.service} {USERNAME}"
 
     def _load(self) -> type[KeyringBackend]:
-        """Import the class and judge it: by its name before, by what it is after."""
+        """Import the class. Check its name before the import, and its base classes after it."""
         _judge(self._path, self._path)
         no_backend = UsageError(
             f"{self._path} is no backend of the keyring library: expected MODULE.CLASS",
@@ -226,8 +226,8 @@ class LibraryKeyStore:
     def _backend(self) -> KeyringBackend:
         """Return the backend, built at its first use."""
         if self._instance is None:
-            # The library sets a backend's properties from KEYRING_PROPERTY_... of the environment.
-            # That can turn the same class into another store, in which everything is absent.
+            # The library sets a backend's properties from the variables KEYRING_PROPERTY_... They
+            # can point the same class to another store, in which everything is absent.
             isolated = type(
                 self._class.__name__, (self._class,), {"set_properties_from_env": _ignore}
             )
@@ -238,7 +238,7 @@ class LibraryKeyStore:
         return self._instance
 
     def _text(self, item: Item) -> object:
-        """Return what the keychain has under the item's name, or `None` if it has nothing."""
+        """Return the keychain's value under the item's name, or `None` if it has none."""
         outcome = self._run(lambda: self._backend().get_password(item.service, USERNAME))
         error = outcome.error
         if error is not None and self._known and self._known.not_found in _codes(error):
@@ -255,9 +255,9 @@ class LibraryKeyStore:
         return key
 
     def _run(self, function: Callable[[], T]) -> _Outcome[T]:
-        """Call in a thread, and wait for it until the deadline.
+        """Call the function in a thread, and wait until the deadline.
 
-        The thread is a daemon: one that hangs does not keep the process alive.
+        The thread is a daemon, so a hung one does not keep the process alive.
         """
         outcome = _Outcome(function)
         remaining = self._deadline.remaining()
@@ -270,7 +270,7 @@ class LibraryKeyStore:
         return outcome
 
     def _value(self, outcome: _Outcome[T]) -> T:
-        """Return what the call returned, or raise in our words what it raised."""
+        """Return the result of the call, or raise its exception as one of our errors."""
         if outcome.error is not None:
             self._refuse(_reason(outcome.error, self._known.reasons if self._known else {}))
         return outcome.value
@@ -284,7 +284,7 @@ _NAME_ANOTHER: Final = "name another keychain with --keychain or KEYLEASE_KEYCHA
 
 
 class _Outcome(Generic[T]):
-    """A call of foreign code, and what came of it."""
+    """A call of foreign code, with its result or exception."""
 
     value: T
 
@@ -294,23 +294,23 @@ class _Outcome(Generic[T]):
         self.done = False
 
     def run(self) -> None:
-        """Call. Whatever is raised is carried over to the thread that waits.
+        """Call the function, and keep any exception for the thread that waits.
 
-        A backend may raise anything: the library's errors, those of D-Bus or of the platform.
-        What is not carried over, the thread would print on stderr with its traceback.
+        A backend may raise anything: errors of the library, of D-Bus or of the platform. The thread
+        itself would print an exception with its traceback on stderr.
         """
         try:
             self.value = self._function()
-        except BaseException as error:  # noqa: BLE001 - see above; it is raised again in our words
+        except BaseException as error:  # noqa: BLE001 - see above; `_value` raises our own error
             self.error = error
         self.done = True
 
 
 def _judge(asked: str, path: str) -> None:
-    """Refuse a class that is defined where no backend keeps secrets.
+    """Refuse a class from a module whose backends do not keep secrets.
 
     Raises:
-        UsageError: it is.
+        UsageError: the class is from such a module.
     """
     for module, reason in REFUSED.items():
         if path.startswith(f"{module}."):
@@ -323,17 +323,17 @@ def _path(backend: type) -> str:
 
 
 def _ignore(_: object) -> None:
-    """Take nothing from the environment."""
+    """Do not read properties from the environment."""
 
 
 def _codes(error: BaseException) -> list[object]:
-    """Return the platform's codes in an error: Windows' own, or those under one of the library."""
+    """Return the platform's codes in a Windows error, or in the cause of a library's error."""
     cause = error.__cause__
     return [getattr(error, "winerror", None), *(cause.args[:1] if cause else ())]
 
 
 def _reason(error: BaseException, reasons: Mapping[int, str]) -> str:
-    """Say why a backend failed. Its own message is left out: it can repeat what it was given."""
+    """Return why a backend failed, without its own message, which can repeat its input."""
     from keyring.errors import InitError, KeyringLocked
 
     for code in _codes(error):
@@ -348,10 +348,10 @@ def _reason(error: BaseException, reasons: Mapping[int, str]) -> str:
 
 
 def open_keystore(name: str, deadline: Deadline) -> KeyStore:
-    """Return the backend, or why it cannot be used.
+    """Return the backend, or a keychain that refuses with the reason.
 
     Raises:
-        UsageError: it is no backend, or one that does not keep secrets.
+        UsageError: it is not a backend, or does not keep secrets.
     """
     from keylease.keystores.unavailable import UnavailableKeyStore
 

@@ -1,21 +1,20 @@
 """The Secret Service of the desktop: GNOME Keyring, KeePassXC, KDE's wallet.
 
-Spoken directly on the session bus, after the freedesktop.org specification, with jeepney for the
-messages. One connection for each operation, and questions that do not depend on each other's
-answers travel together.
+This module speaks to it on the session bus, by the freedesktop.org specification, with jeepney for
+the messages. Each operation has one connection, and sends independent questions together.
 
-Never a prompt: nothing is ever asked that could raise one, and a prompt that a service offers all
-the same is dismissed. So KeePassXC, which answers every addition and every deletion with a prompt,
-can be read from and no more.
+It never shows a prompt: it sends no question that could raise one, and dismisses a prompt that a
+service offers anyway. KeePassXC offers one for every addition and deletion, so keylease can only
+read from it.
 
-Never a wait beyond the deadline, whoever is hung: the service or the bus. Never "absent" from a
-service that is locked, or that has no default collection: see `_search`.
+No wait exceeds the deadline, even if the service or the bus hangs. The answer is never "absent" if
+the service is locked or has no default collection: see `_search`.
 
-No secret goes through jeepney, which would make `bytes` of it. A key is written over a stand-in of
-the same length in the message that jeepney made, and read out of the answer where it lies.
+No secret goes through jeepney, which would make `bytes` of it. A key replaces a placeholder of the
+same length in the finished message, and is read in place from the raw answer.
 
-The transport of the secret is `plain`. Only the two ends and the bus see it, they all run as the
-same user, and whoever can read that socket's traffic can read the process that holds the key.
+The transport of the secret is `plain`. Only the two ends and the bus see it, and they run as the
+same user. A program that can read that socket's traffic can also read this process's memory.
 """
 
 # jeepney has no type hints, and is not installed where there is no session bus.
@@ -59,13 +58,13 @@ ITEM: Final = "org.freedesktop.Secret.Item"
 PROMPT: Final = "org.freedesktop.Secret.Prompt"
 PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 NOTHING: Final = "/"
-"""The path that stands for no object: no prompt is needed, no such alias."""
+"""The path for no object: no prompt is needed, or no such alias."""
 
 SECRETS: Final = "a{o(oayays)}"
-"""The signature of the one answer that has secrets in it: GetSecrets'."""
+"""The signature of the answer to GetSecrets, the only answer with secrets."""
 
-# D-Bus Specification, "Message Bus Starting Services": nobody owns the name, and nobody can be
-# started for it. Any other failure to start one is a service that is there and broken.
+# D-Bus Specification, "Message Bus Starting Services": no service owns the name or can be started
+# for it. Any other failure means that the service exists and is broken.
 NOBODY: Final = frozenset(
     {
         "org.freedesktop.DBus.Error.ServiceUnknown",
@@ -81,17 +80,17 @@ REASONS: Final = {
 }
 
 
-# D-Bus Specification, "Message Format": what says how long the rest is.
+# D-Bus Specification, "Message Format": the part that has the length of the rest.
 _START_BYTES: Final = 16
-# The specification allows 128 MiB. What keylease asks has short answers.
+# The specification allows 128 MiB, but the answers to keylease are short.
 _LONGEST_MESSAGE: Final = 1 << 20
 
 
 class _SearchResult(NamedTuple):
-    """What a search of all unlocked collections gave."""
+    """The result of a search in all unlocked collections."""
 
     paths: list[list[str]]
-    """For each item that was asked for, the objects that have its attributes."""
+    """For each item, the objects that have its attributes."""
     default: str
     """The default collection, or `NOTHING`."""
     locked: list[str]
@@ -116,17 +115,17 @@ class SecretServiceKeyStore:
     def instance(self) -> str:
         """Return the path of the default collection.
 
-        Another desktop's service, or another database of KeePassXC, has another default collection,
-        and what is not in that one was not deleted from this one.
+        Another desktop's service, or another database of KeePassXC, has another default collection.
+        An item that is missing there was not deleted here.
 
         Raises:
-            KeychainUnavailableError: there is no default collection, or nobody to ask.
+            KeychainUnavailableError: there is no default collection, or no service.
         """
         with _Bus(self._deadline) as bus:
             return _default(bus)
 
     def probe(self) -> None:
-        """Return if the default collection is there and unlocked.
+        """Return if the default collection exists and is unlocked.
 
         Raises:
             KeychainMissingError: there is no bus, no service, or no default collection.
@@ -138,10 +137,10 @@ class SecretServiceKeyStore:
                 _refuse(f"its collection {default} is locked")
 
     def read(self, items: Sequence[Item]) -> list[Secret | None]:
-        """Return each key, or `None` where the whole service was searched and has none.
+        """Return each key, or `None` if a search of the whole service finds none.
 
         Raises:
-            KeychainUnavailableError: it is locked, hung or not there, or a value is no key.
+            KeychainUnavailableError: it is locked, hung or missing, or a value is not a key.
         """
         if not items:
             return []
@@ -149,13 +148,13 @@ class SecretServiceKeyStore:
             return _read(bus, items)
 
     def add(self, item: Item, key: Secret) -> None:
-        """Put a new item into the default collection, and read it back.
+        """Store a new item in the default collection, and read it back.
 
-        The specification's CreateItem compares and adds in two steps, so the search before it is no
-        lock: the callers that share a vault hold the vault's own.
+        The search and CreateItem are two steps, so the search is no lock: the callers hold the lock
+        of the vault.
 
         Raises:
-            KeychainUnavailableError: it is there already, or was not put.
+            KeychainUnavailableError: the item exists already, or was not stored.
         """
         with _Bus(self._deadline) as bus:
             default = _default(bus)
@@ -177,7 +176,7 @@ class SecretServiceKeyStore:
                 f"{ITEM}.Attributes": ("a{ss}", attributes),
             }
             secret = (bus.session, b"", stand_in, "text/plain")
-            body = (properties, secret, False)  # False: do not replace what has these attributes
+            body = (properties, secret, False)  # False: do not replace an existing item
             create = _call(default, COLLECTION, "CreateItem", "a{sv}(oayays)b", body)
             text = base64text.encode(key.reveal())
             try:
@@ -190,10 +189,10 @@ class SecretServiceKeyStore:
                 _refuse(f"{item.service} was put and is not read back as it was")
 
     def delete(self, item: Item) -> bool:
-        """Delete every item of that name, and look whether it is gone.
+        """Delete every item of that name, and check that none is left.
 
         Raises:
-            KeychainUnavailableError: it is locked, hung, or still there.
+            KeychainUnavailableError: it is locked or hung, or an item still exists.
         """
         with _Bus(self._deadline) as bus:
             found = _search(bus, [item])
@@ -216,7 +215,7 @@ def _default(bus: _Bus) -> str:
     """Return the default collection.
 
     Raises:
-        KeychainUnavailableError: there is none: nobody ever made a keyring in this account.
+        KeychainUnavailableError: there is none, because this account never made a keyring.
     """
     (answer,) = bus.ask((_call(ROOT, SERVICE, "ReadAlias", "s", ("default",)), "o"))
     default = str(answer[0])
@@ -236,15 +235,15 @@ def _locked(bus: _Bus, collections: Sequence[str]) -> list[str]:
     return [
         path
         for path, (answer,) in zip(collections, answers, strict=True)
-        if answer != ("b", False)  # what is no boolean counts as locked too
+        if answer != ("b", False)  # any other answer counts as locked, too
     ]
 
 
 def _search(bus: _Bus, items: Sequence[Item]) -> _SearchResult:
     """Search every unlocked collection for the items.
 
-    NOTE: not Service.SearchItems, which covers all collections in one call. On a locked database
-    KeePassXC 2.7 lets it wait until the user has unlocked.
+    NOTE: Service.SearchItems would search all collections in one call. But with a locked database
+    KeePassXC 2.7 does not answer until the user has unlocked it.
     """
     alias, listed = bus.ask(
         (_call(ROOT, SERVICE, "ReadAlias", "s", ("default",)), "o"),
@@ -266,29 +265,29 @@ def _search(bus: _Bus, items: Sequence[Item]) -> _SearchResult:
     )
     paths = [[found for _ in unlocked for found in next(answers)[0]] for _ in items]
     if not all(paths):
-        # A collection that was locked after it was asked whether it is, and before it was searched,
-        # looks empty. So what is absent counts only if all are still unlocked now.
+        # A collection that was locked between the first check and the search looks empty. So an
+        # item is absent only if all collections are still unlocked now.
         locked = _locked(bus, collections)
     return _SearchResult(paths, str(alias[0]), locked)
 
 
 def _attributes(item: Item) -> dict[str, str]:
-    """Return what the item is found by: the same two that the keyring library goes by."""
+    """Return the search attributes of the item: the two that the keyring library uses."""
     return {"service": item.service, "username": USERNAME}
 
 
 def _demand_complete(found: _SearchResult) -> None:
-    """Refuse unless what was not found is surely not there.
+    """Refuse unless an item that was not found is certainly absent.
 
     Raises:
-        KeychainUnavailableError: a collection is locked, or there is no default collection. The
-            latter is what a service looks like that was started without the user's keyrings; one
-            collection it always has, in memory.
+        KeychainUnavailableError: a collection is locked, or there is no default collection. A
+            service that was started without the user's keyrings has none; it has only its
+            collection in memory.
     """
     if found.locked:
         _refuse(f"its collection {found.locked[0]} is locked")
     if found.default == NOTHING:
-        _refuse("it has no default collection, so it is not the one that keys were put into")
+        _refuse("it has no default collection, so it is not the one that the keys are in")
 
 
 def _read(bus: _Bus, items: Sequence[Item]) -> list[Secret | None]:
@@ -315,13 +314,13 @@ def _key(item: Item, secrets: Sequence[memoryview | None]) -> Secret:
     """Return the one key among the values of the objects that carry the item's name.
 
     Raises:
-        KeychainUnavailableError: a value was not given out, is no key, or they differ.
+        KeychainUnavailableError: a value is missing or not a key, or the values differ.
     """
     keys = []
     for secret in secrets:
         if secret is None:
-            # GetSecrets leaves out what is locked or gone in the meantime: nobody knows which.
-            _refuse(f"it does not give out {item.service}")
+            # GetSecrets leaves out items that were locked or deleted meanwhile, not saying which.
+            _refuse(f"it does not return {item.service}")
         key = key_from_text(secret)
         if key is None:
             _refuse(f"{item.service} holds no key of {KEY_BYTES} bytes in base64")
@@ -332,14 +331,14 @@ def _key(item: Item, secrets: Sequence[memoryview | None]) -> Secret:
 
 
 def _demand_no_prompt(bus: _Bus, prompt: str) -> None:
-    """Refuse if the service wants to ask the user before it does what it was told.
+    """Refuse if the service wants to ask the user first.
 
-    A prompt shows nothing until its own method is called; dismissing it takes it away again.
+    A prompt is not shown until its own method is called. Dismiss it, so that none is left.
     """
     if prompt != NOTHING:
         bus.ask((_call(prompt, PROMPT, "Dismiss"), ""))
         hint = "change the item with the service's own tools, or name another keychain"
-        _refuse("it wants to ask the user first, and keylease never raises a prompt", hint)
+        _refuse("it wants to ask the user first, and keylease never shows a prompt", hint)
 
 
 def _refuse(reason: str, hint: str | None = None) -> NoReturn:
@@ -356,23 +355,23 @@ def _call(
     try:
         return new_method_call(DBusAddress(path, NAME, interface), member, signature, body)
     except ValueError:
-        # Our own names are right, so it is a path that the service gave.
+        # Our own names are valid, so a path from the service is not.
         _refuse("it gave an answer that is not in the specification")
 
 
 class _Bus:
     """A connection to the session bus on which every wait ends at the deadline.
 
-    jeepney has connections of its own. Their first call has no time limit, so a hung bus would hang
-    the helper; and they wait for each answer before the next question.
+    jeepney has its own connections. But their first call has no timeout, so a hung bus would hang
+    the helper, and they wait for each answer before the next question.
 
     Args:
-        deadline: When every wait has to have ended.
-        missing: What is raised where there is no bus or nobody provides the service. For a vault
-            that is pinned to this keychain that is *unavailable*: nothing is known about its key.
+        deadline: When every wait must have ended.
+        missing: The error if there is no bus or no service. For a vault that is pinned to this
+            keychain it means *unavailable*: the state of its key is unknown.
 
     Raises:
-        KeychainUnavailableError: the bus or the service does not answer, or not as it should.
+        KeychainUnavailableError: the bus or the service gives no answer, or a wrong one.
     """
 
     def __init__(
@@ -386,8 +385,8 @@ class _Bus:
         self._missing = missing
         self._serial = 0
         self._socket = self._connect()
-        # The first message on a bus is Hello. The service's session, in which secrets are sent as
-        # they are, is opened in the same breath; it ends with the connection.
+        # The first message on a bus is Hello. Open the service's session (plain transport) at the
+        # same time; it ends with the connection.
         session = _call(ROOT, SERVICE, "OpenSession", "sv", ("plain", ("s", "")))
         try:
             _, opened = self.ask((message_bus.Hello(), "s"), (session, "vo"))
@@ -397,7 +396,7 @@ class _Bus:
         self.session = str(opened[1])
 
     def __enter__(self) -> Self:
-        """Return the connection; it is closed when the block is left."""
+        """Return the connection. The end of the block closes it."""
         return self
 
     def __exit__(
@@ -418,7 +417,7 @@ class _Bus:
         except TimeoutError:
             _refuse("the session bus gave no answer in time")
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            self.refuse_missing(f"nobody listens on the session bus: {error.strerror}")
+            self.refuse_missing(f"no program listens on the session bus: {error.strerror}")
         except OSError as error:
             _refuse(f"the session bus cannot be reached: {error.strerror or error}")
         except ValueError:
@@ -429,8 +428,8 @@ class _Bus:
     def _address(self) -> str:
         """Return where the session bus listens.
 
-        D-Bus Specification, "Well-known Message Bus Instances"; without the variable, systemd's
-        place for it, as libdbus and sd-bus have it.
+        D-Bus Specification, "Well-known Message Bus Instances". Without the variable use systemd's
+        socket, as libdbus and sd-bus do.
         """
         from jeepney.bus import get_connectable_addresses
 
@@ -453,9 +452,9 @@ class _Bus:
         """Send every question at once and return the answers in the same order.
 
         Args:
-            questions: Each with the signature that its answer has to have; so the answers can be
-                unpacked without looking.
-            instead: What is sent in the place of a stand-in of the same length.
+            questions: Each with the required signature of its answer, so that the caller can unpack
+                the answers without checks.
+            instead: The bytes to send in place of each placeholder of the same length.
 
         Raises:
             KeychainUnavailableError: an answer is late, an error, or not of that signature.
@@ -483,28 +482,28 @@ class _Bus:
         except OSError as error:
             _refuse(f"the session bus hung up: {error.strerror}")
         except (ValueError, LookupError, TypeError, struct.error):
-            # What jeepney's parser raises on bytes that are no message.
+            # jeepney's parser raises these for bytes that are not a message.
             _refuse("the session bus does not speak D-Bus")
         finally:
             secure_clear(sent)
         return answers
 
     def _body(self, reply: Message, signature: str) -> tuple[Any, ...]:
-        """Return what the reply says, if it is of that signature and no error."""
+        """Return the content of the reply, if it has that signature and is not an error."""
         from jeepney import MessageType
 
         if reply.header.message_type is MessageType.error:
             error = str(_field(reply, "error_name"))
             if error in NOBODY:
                 self.refuse_missing("there is no Secret Service on the session bus")
-            # The service's own words are left out: they can repeat what was sent to it.
+            # Leave out the service's own message: it can repeat what was sent to it.
             _refuse(REASONS.get(error, f"it answered {error}"))
         if _field(reply, "signature") != (signature or None):
             _refuse("it gave an answer that is not in the specification")
         return tuple(reply.body)
 
     def _receive(self) -> tuple[Message, dict[str, memoryview]]:
-        """Return the next message, and the secrets in it: those are not in the message."""
+        """Return the next message without its secrets, and the secrets separately."""
         from jeepney import Message
 
         start = allocate(_START_BYTES)
@@ -514,7 +513,7 @@ class _Bus:
         try:
             whole[:_START_BYTES] = start
             self._fill(whole[_START_BYTES:])
-            # Only this far are there no secrets, whatever comes after it.
+            # The header contains no secrets; the body may.
             signature = f"\x01g\0{chr(len(SECRETS))}{SECRETS}\0".encode("ascii")
             secrets = {}
             if signature in bytes(whole[:body]):
@@ -532,19 +531,19 @@ class _Bus:
             buffer = buffer[count:]
 
     def _time_left(self) -> float:
-        # A timeout of zero would mean "do not block", which is another question.
+        # A timeout of zero would mean "do not block".
         remaining = self._deadline.remaining()
         if not remaining:
             raise TimeoutError
         return remaining
 
     def refuse_missing(self, message: str) -> NoReturn:
-        """Say that there is no such keychain, in the way that the operation has to say it."""
+        """Raise the operation's error for a missing keychain."""
         raise self._missing(message) from None
 
 
 def _put_in(message: bytes, instead: Mapping[bytes, memoryview]) -> memoryview:
-    """Return the message with what is sent in the place of each stand-in. The caller clears it."""
+    """Return the message with each placeholder replaced. The caller clears it."""
     whole = allocate(len(message))
     whole[:] = message
     for stand_in, value in instead.items():
@@ -554,13 +553,13 @@ def _put_in(message: bytes, instead: Mapping[bytes, memoryview]) -> memoryview:
 
 
 def _lengths(start: memoryview) -> tuple[int, int, str]:
-    """Return how long a message is, where its body begins, and its byte order.
+    """Return the length of a message, the offset of its body, and its byte order.
 
     D-Bus Specification, "Message Format": the order, three bytes, the body's length, the serial,
     the length of the header's fields; the body begins at a multiple of eight.
 
     Raises:
-        ValueError: these are not the first bytes of a message, or it is too long to be an answer.
+        ValueError: these bytes do not begin a message, or it is too long for an answer.
     """
     order = {ord("l"): "<", ord("B"): ">"}.get(start[0])
     if order is None:
@@ -575,17 +574,17 @@ def _lengths(start: memoryview) -> tuple[int, int, str]:
 
 
 def _take_out(message: memoryview, at: int, order: str) -> dict[str, memoryview]:
-    """Return the secrets in a message by the paths of their items, and clear them in there.
+    """Return the secrets in a message by the paths of their items, and clear them in the message.
 
     D-Bus Specification, "Marshaling"; the signature is `SECRETS`. A secret is (session, parameters,
     value, content type); see the Secret Service API, "Secret".
 
     Raises:
-        LookupError, ValueError, struct.error: the message is not what it says it is.
+        LookupError, ValueError, struct.error: the message does not match its signature.
     """
     found = {}
     (length,) = struct.unpack_from(f"{order}I", message, at)
-    at = _aligned(at + 4, 8)  # which does not count for the length
+    at = _aligned(at + 4, 8)  # the length does not include this padding
     end = at + length
     while at < end:
         path, at = _bytes_at(message, _aligned(at, 8), order)
@@ -602,7 +601,7 @@ def _take_out(message: memoryview, at: int, order: str) -> dict[str, memoryview]
 
 
 def _bytes_at(message: memoryview, at: int, order: str) -> tuple[memoryview, int]:
-    """Return a text or an array of bytes, which has its length before it, and where it ends."""
+    """Return a text or an array of bytes (its length precedes it), and the offset of its end."""
     at = _aligned(at, 4) + 4
     (length,) = struct.unpack_from(f"{order}I", message, at - 4)
     if length > len(message) - at:
@@ -622,9 +621,9 @@ def _field(message: Message, name: str) -> Any:  # noqa: ANN401 - each field has
 
 
 def open_keystore(name: str, deadline: Deadline) -> KeyStore:
-    """Return the Secret Service, or why it cannot be spoken to."""
+    """Return the Secret Service, or a keychain that refuses with the reason."""
     try:
-        import jeepney  # noqa: F401 - whether it is there is the question
+        import jeepney  # noqa: F401 - only check that it is installed
     except ImportError:
         from keylease.keystores.unavailable import UnavailableKeyStore
 

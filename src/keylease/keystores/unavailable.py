@@ -1,7 +1,7 @@
-"""The keychain that cannot be used, as an object: every call refuses with the reason.
+"""A keychain that cannot be used, as an object: every call refuses with the reason.
 
-So there is no `None` where a keychain should be, and nobody downstream has to ask. It never answers
-"absent", which would end every session.
+It stands in place of `None`, so callers need no check. It never answers "absent", which would end
+every session.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class UnavailableKeyStore:
     """A keychain that refuses every call.
 
     Args:
-        name: The name of the keychain that should have been here.
+        name: The name of the missing keychain.
         reason: What was found and what was expected.
-        kind: `KeychainMissingError` if another kind may be tried in its place.
+        kind: `KeychainMissingError` if another kind may be tried instead.
         hint: What to do next; the error's own hint if not given.
     """
 
@@ -69,7 +69,7 @@ class UnavailableKeyStore:
         self._refuse()
 
     def removal_command(self, item: Item) -> str:
-        """Refuse: which tool it would be is not known."""
+        """Refuse: the right tool is unknown."""
         del item
         self._refuse()
 

@@ -1,7 +1,6 @@
 """Base64 (RFC 4648, section 4) of secrets, written in the memory for secrets.
 
-The standard library returns `bytes`, which nobody can clear and which stay where they were after
-their end.
+The standard library returns `bytes`. These cannot be cleared and stay in memory after their end.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DIGITS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-"""Each value's digit."""
 PADDING: Final = ord("=")
 _GROUP: Final = 3
-"""So many bytes are four digits."""
+"""Bytes that make four digits."""
 
 
 def encode(secret: Sequence[int]) -> memoryview:
-    """Return the bytes in base64, in memory of their own, which the caller clears.
+    """Return the bytes in base64, in new locked memory. The caller clears it.
 
-    NOTE: no number on the way is above 255, for those are objects that Python has anyway: none is
-    made of a part of the secret.
+    NOTE: no intermediate number is above 255. Python keeps one permanent object for each of those,
+    so no new object holds a part of the secret.
     """
     missing = -len(secret) % _GROUP
     text = allocate((len(secret) + missing) // _GROUP * 4)

@@ -1,8 +1,8 @@
-"""What a process that handles secrets shuts before it has one, and leaves when it ends.
+"""Harden a process before it handles a secret, and wipe its secrets when it ends.
 
-Every step is best effort: one that the system refuses is left out, and the answer is given all the
-same. `closed` tells what is in force, and `keylease doctor` shows it. None of it is a wall against
-root, or against a program of the same user that was there first.
+Every step is best effort: if the system refuses one, the process goes on without it.
+`restrictions` returns what is in force, and `keylease doctor` shows it. Nothing here stops root, or
+a program of the same user that attached earlier.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 VARIABLE: Final = "KEYLEASE_DUMPABLE"
-"""Set to 1, it leaves a process open to tracers of the same user, and to crash reports."""
+"""Set to 1, it lets debuggers of the same user and crash reports read the process."""
 
-# What ends a process from outside. SIGKILL and a crash cannot be handled; see `_refuse_dumps`.
+# Signals that end a process. SIGKILL and a crash cannot be handled; see `_refuse_dumps`.
 _ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _FIRST_INHERITED: Final = 3
 # linux/prctl.h
@@ -33,19 +33,19 @@ _PR_SET_DUMPABLE: Final = 4
 _PT_DENY_ATTACH: Final = 31
 
 
-class Closed(NamedTuple):
-    """What is in force in this process: what the kernel says of it, not what it was asked for."""
+class Restrictions(NamedTuple):
+    """What the kernel reports as in force in this process."""
 
     core_limit: int | None
-    """The most bytes of a core file, 0 for none; -1 for no limit; `None` if it is not told."""
-    to_tracers: bool | None
-    """Whether programs of the same user are kept out of its memory; `None` if it is not told."""
+    """Maximum bytes of a core file: 0 for none, -1 for no limit, `None` if unknown."""
+    tracers_refused: bool | None
+    """Whether programs of the same user are kept out of its memory; `None` if unknown."""
 
 
-def close() -> None:
-    """Shut a process that a person started: to debuggers, core dumps and imports from elsewhere.
+def restrict_process() -> None:
+    """Harden a process against debuggers, core dumps and imports from the working directory.
 
-    What it starts finds the same limit on core files, except in `as_it_was`.
+    Child processes inherit the limit on core files, except in `original_core_limit`.
     """
     refuse_tracers()
     _refuse_dumps()
@@ -53,21 +53,21 @@ def close() -> None:
 
 
 def harden() -> None:
-    """Make this process a helper's: shut in every way that its short life allows.
+    """Harden a helper process in every way that its short life allows.
 
-    It changes what the whole process has and what its children inherit, so it is for a program
-    that is about to answer and to end, never for a library.
+    This changes the whole process and what its children inherit. It is for a program that answers
+    once and ends, never for a library.
     """
-    _handle_signals()
-    close()
+    _wipe_on_signals()
+    restrict_process()
     _close_inherited()
 
 
-def leave(code: int) -> NoReturn:
-    """End the process at once. Every secret is overwritten before.
+def wipe_and_exit(code: int) -> NoReturn:
+    """Overwrite every secret and end the process at once.
 
-    The interpreter would take itself apart first, which costs milliseconds and gives memory back
-    to the system in an order of its own. A thread that hangs in a keychain is not waited for.
+    The interpreter's own shutdown costs milliseconds and frees memory in an unknown order. It would
+    also wait for a thread that hangs in a keychain.
     """
     memory.clear_all()
     if sys.stderr is not None:
@@ -77,10 +77,10 @@ def leave(code: int) -> NoReturn:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C and the signals that end a process wait until the block is left.
+    """Hold back Ctrl-C and the signals that end a process until the block ends.
 
-    The block is short: it removes files, and waits for nothing but a lock. SIGQUIT is not held
-    back, so a person has a way out; SIGKILL cannot be, and the next run completes what it left.
+    The block is short: it removes files, and waits for nothing but a lock. SIGQUIT still works, so
+    a user can always stop it. After SIGKILL the next run completes the work.
     """
     if sys.platform == "win32":
         yield
@@ -93,15 +93,15 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _handle_signals() -> None:
+def _wipe_on_signals() -> None:
     for name in _ENDING:
         number = getattr(signal, name, None)
-        # What is ignored stays so, or nohup(1) would be of no use.
+        # An ignored signal stays ignored, or nohup(1) would not work.
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _end)
+            signal.signal(number, _wipe_and_die)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _wipe_and_die(number: int, frame: FrameType | None) -> None:
     """Overwrite every secret and die of the same signal, so that the parent sees which it was."""
     del frame
     memory.clear_all()
@@ -112,36 +112,36 @@ def _end(number: int, frame: FrameType | None) -> None:
 if sys.platform == "win32":
 
     def refuse_tracers() -> None:
-        """Do nothing: a debugger of the same user is let in by Windows as by design."""
+        """Do nothing: Windows lets debuggers of the same user in by design."""
 
-    def closed() -> Closed:
+    def restrictions() -> Restrictions:
         """Return what is in force: nothing keeps other programs of the same user out."""
-        return Closed(None, to_tracers=False)
+        return Restrictions(None, tracers_refused=False)
 
     def _refuse_dumps() -> None:
         """Do nothing: error reports are a setting of the machine."""
 
     @contextmanager
-    def as_it_was() -> Iterator[None]:
+    def original_core_limit() -> Iterator[None]:
         """Do nothing: there is no limit that a child inherits."""
         yield
 
     def _close_inherited() -> None:
-        """Do nothing: no descriptor is inherited but the standard ones."""
+        """Do nothing: only the standard descriptors are inherited."""
 
 else:
     import ctypes
     import resource
 
     _given: list[tuple[int, int]] = []
-    """The limits on core files that this process was started with, once they were changed."""
+    """The original limits on core files, once they were changed."""
 
     def refuse_tracers() -> None:
         """Keep out debuggers, /proc/PID/mem and core dumps of the same user.
 
-        prctl(2), PR_SET_DUMPABLE: the process's files in /proc belong to root then, and ptrace(2)
-        needs privileges. An execve(2) undoes it. What identifies its callers by those files (some
-        keychains and desktop portals show the program's name) sees none, so it can be left out.
+        prctl(2), PR_SET_DUMPABLE: the process's files in /proc then belong to root, and ptrace(2)
+        needs privileges. An execve(2) undoes it. Some keychains and desktop portals read those
+        files to show the caller's name and now see none, so `KEYLEASE_DUMPABLE` switches this off.
         """
         if os.environ.get(VARIABLE) == "1":
             return
@@ -150,24 +150,24 @@ else:
         elif sys.platform == "darwin":
             ctypes.CDLL(None).ptrace(_PT_DENY_ATTACH, 0, None, 0)
 
-    def closed() -> Closed:
-        """Return what is in force. macOS does not tell whether PT_DENY_ATTACH was heard."""
+    def restrictions() -> Restrictions:
+        """Return what is in force. macOS does not report whether PT_DENY_ATTACH worked."""
         try:
             limit, _ = resource.getrlimit(resource.RLIMIT_CORE)
         except OSError:
             limit = None
-        # prctl(2): 1 is open, 0 and 2 (suid_dumpable in proc(5)) are closed, -1 is a refusal.
-        told = _prctl(_PR_GET_DUMPABLE, 0) if sys.platform == "linux" else -1
-        return Closed(limit, {0: True, 1: False, 2: True}.get(told))
+        # prctl(2): 1 admits tracers; 0 and 2 (suid_dumpable in proc(5)) refuse them; -1: error.
+        dumpable = _prctl(_PR_GET_DUMPABLE, 0) if sys.platform == "linux" else -1
+        return Restrictions(limit, {0: True, 1: False, 2: True}.get(dumpable))
 
     def _prctl(option: int, argument: int) -> int:
         words = [ctypes.c_ulong(each) for each in (argument, 0, 0, 0)]
         return int(ctypes.CDLL(None).prctl(ctypes.c_int(option), *words))
 
     def _refuse_dumps() -> None:
-        """Leave no core file (core(5)), whatever becomes of the line above.
+        """Write no core file (core(5)), even if `refuse_tracers` fails.
 
-        NOTE: a core_pattern that is a pipe does not ask for this limit; it asks for the other one.
+        NOTE: a core_pattern that is a pipe ignores this limit and obeys PR_SET_DUMPABLE instead.
         """
         try:
             given = resource.getrlimit(resource.RLIMIT_CORE)
@@ -177,11 +177,11 @@ else:
         _given[:] = [*_given, given][:1]
 
     @contextmanager
-    def as_it_was() -> Iterator[None]:
-        """Give back the limit on core files meanwhile, for what takes this process's place.
+    def original_core_limit() -> Iterator[None]:
+        """Restore the original limit on core files for a program that this process executes.
 
-        It is inherited by execve(2), and what a user runs is to crash as he is used to. The rest
-        that `close` does ends with execve(2) by itself.
+        The limit is inherited through execve(2), and a user's program should dump core as usual.
+        Everything else that `restrict_process` does ends with execve(2) by itself.
         """
         for given in _given:
             resource.setrlimit(resource.RLIMIT_CORE, given)
@@ -192,13 +192,13 @@ else:
                 _refuse_dumps()
 
     def _close_inherited() -> None:
-        """Close what a caller left open by mistake: this process needs the three standard streams.
+        """Close every descriptor but the three standard streams.
 
-        A socket or a file of somebody's would else be in reach of a keychain's library.
+        A socket or file that the caller left open would be in reach of a keychain's library.
         """
         os.closerange(_FIRST_INHERITED, _open_max())
 
     def _open_max() -> int:
-        # With close_range(2) any number costs the same; without it each one costs a call.
+        # close_range(2) closes any number in one call; without it each descriptor costs a call.
         most = os.sysconf("SC_OPEN_MAX")
         return min(most, 65_536) if most > 0 else 1024

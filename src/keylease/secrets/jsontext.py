@@ -1,11 +1,11 @@
-"""JSON texts (RFC 8259) of tools, read and written where a secret may be in them.
+"""Read and write JSON texts (RFC 8259) that may contain a secret.
 
-The reader of the standard library would make a `str` of each string, and nobody can wipe that.
-Here a string is a view of UTF-8 in locked memory (`keylease.secrets.memory`), and the reader clears
-all of it when it is done. The names of members are no secrets, and are `str`.
+The standard library's reader makes a `str` of each string, which cannot be wiped. Here a string is
+a view of UTF-8 in locked memory (`keylease.secrets.memory`), and the reader clears it at the end.
+The names of members are not secret, and are `str`.
 
-The reader is strict, because two readers of one message must not see two things: no member twice,
-no half of a surrogate pair, nothing after the end, at most so deep and so many digits.
+The reader is strict, because two readers of one message must see the same: no member twice, no half
+of a surrogate pair, nothing after the end, bounded depth and number length.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from keylease.secrets.memory import allocate, secure_clear
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    # What a JSON text is made of. Strings are views, the names of members are not.
+    # Strings are views, the names of members are `str`.
     Value = dict[str, "Value"] | list["Value"] | memoryview | int | float | bool | None
 
 MAX_DEPTH: Final = 16
-"""How deep arrays and objects may be in each other. No protocol here goes beyond four."""
+"""Maximum nesting of arrays and objects. No protocol here goes beyond four."""
 MAX_DIGITS: Final = 32
-"""How long a number may be."""
+"""Maximum characters of a number."""
 
 _BLANKS: Final = re.compile(rb"[ \t\n\r]*+")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _LITERALS: Final = ((b"true", True), (b"false", False), (b"null", None))
-# RFC 8259, section 7, and RFC 3629, section 4: what may stand in a string as it is.
+# RFC 8259, section 7, and RFC 3629, section 4: what a string may contain unescaped.
 _UTF_8: Final = (
     rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
@@ -54,24 +54,24 @@ _CODE_UNIT: Final = re.compile(rb"[0-9a-fA-F]{4}")
 _HIGH: Final = range(0xD800, 0xDC00)
 _LOW: Final = range(0xDC00, 0xE000)
 _PAIR: Final = "both halves of a surrogate pair"
-# What is escaped on writing. Go's encoder escapes the brackets, too, and tools compare with that.
+# Escaped on writing. Go's encoder also escapes the brackets, and tools compare with its output.
 _ESCAPED: Final = re.compile(rb'[\x00-\x1f"\\\x7f<>&]')
-# No name is made of these: they could not be shown, and something may take them for a line's end.
+# Refused in names: they cannot be shown, and some programs take them for the end of a line.
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 @contextmanager
 def opened(message: bytearray | memoryview) -> Iterator[dict[str, Value]]:
-    """Yield the one object that a message is, and clear its strings afterwards.
+    """Yield the message's JSON object, and clear its strings afterwards.
 
     Raises:
-        RequestError: it is no JSON, no object, or one that could be understood in two ways.
+        RequestError: the message is not JSON, not an object, or ambiguous.
     """
     reader = _JsonReader(memoryview(message))
     try:
         value = reader.read()
         if not isinstance(value, dict):
-            msg = "the message is no JSON object"
+            msg = "the message is not a JSON object"
             raise RequestError(msg)
         yield value
     finally:
@@ -79,23 +79,23 @@ def opened(message: bytearray | memoryview) -> Iterator[dict[str, Value]]:
 
 
 def string(members: dict[str, Value], key: str) -> memoryview | None:
-    """Return a string of an object, which lives as long as the object; `None` if there is none.
+    """Return a member that is a string, valid as long as the object; `None` if absent or null.
 
     Raises:
-        RequestError: it is something else.
+        RequestError: the member is not a string.
     """
     value = members.get(key)
     if value is not None and not isinstance(value, memoryview):
-        msg = f"{key} is no string"
+        msg = f"{key} is not a string"
         raise RequestError(msg)
     return value
 
 
 def name(members: dict[str, Value], key: str) -> str | None:
-    """Return a string of an object that is no secret; `None` if there is none.
+    """Return a member that is a string and not secret; `None` if absent or null.
 
     Raises:
-        RequestError: it is something else, or has a control character.
+        RequestError: the member is not a string, or has a control character.
     """
     value = string(members, key)
     if value is None:
@@ -107,19 +107,19 @@ def name(members: dict[str, Value], key: str) -> str | None:
 
 
 def quoted(value: str | bytes | memoryview, what: str = "a value") -> memoryview:
-    """Return a JSON string in memory of its own, which the caller clears.
+    """Return a JSON string in new locked memory. The caller clears it.
 
     Args:
-        value: UTF-8, or a name as the model has it.
-        what: What it is, for the refusal.
+        value: UTF-8, or a name as `keylease.model` has it.
+        what: What the value is, for the message of the refusal.
 
     Raises:
-        RequestError: it is not UTF-8, and JSON can say nothing else.
+        RequestError: the value is not UTF-8.
     """
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     if _ANY.fullmatch(value) is None:
-        msg = f"{what} is not UTF-8, and a JSON text can say nothing else"
+        msg = f"{what} is not UTF-8, which JSON requires"
         raise RequestError(msg)
     escapes = [found.start() for found in _ESCAPED.finditer(value)]
     text = allocate(len(value) + 2 + 5 * len(escapes))
@@ -135,10 +135,10 @@ def quoted(value: str | bytes | memoryview, what: str = "a value") -> memoryview
 
 
 def all_quoted(*values: tuple[str | bytes | memoryview, str]) -> list[memoryview]:
-    """Return JSON strings as `quoted` does: each of them, or none, and then none is left behind.
+    """Return JSON strings as `quoted` does. If one fails, clear those that were made.
 
     Args:
-        values: Each value, and what it is.
+        values: Each value, and what the value is.
 
     Raises:
         RequestError: one of them is not UTF-8.
@@ -155,12 +155,12 @@ def all_quoted(*values: tuple[str | bytes | memoryview, str]) -> list[memoryview
 
 
 class _JsonReader:
-    """One pass over one text."""
+    """Read one text, once."""
 
     def __init__(self, text: memoryview) -> None:
         self._text = text
         self._at = 0
-        # No string is longer than its text: an escape stands for fewer bytes than it has.
+        # All strings fit: an escape is longer than the bytes it stands for.
         self._room = allocate(len(text))
         self._used = 0
 
@@ -220,7 +220,7 @@ class _JsonReader:
             self._expect(b",", "a comma or the end of the array")
 
     def _string(self) -> memoryview:
-        """Return the string whose first quotation mark was just read."""
+        """Return the string after the opening quotation mark."""
         begin = self._used
         while True:
             start, self._at = self._at, self._end(_PLAIN)
@@ -232,12 +232,12 @@ class _JsonReader:
         return self._room[begin : self._used]
 
     def _keep(self, piece: bytes | memoryview) -> None:
-        """Put a piece of a string behind what was read of it so far."""
+        """Append a piece to the string that is being read."""
         start, self._used = self._used, self._used + len(piece)
         self._room[start : self._used] = piece
 
     def _escaped(self) -> bytes:
-        """Return the character whose backslash was just read."""
+        """Return the escaped character after the backslash."""
         mark = self._text[self._at : self._at + 1].tobytes()
         self._at += 1
         if mark in _SHORT:
@@ -282,12 +282,12 @@ class _JsonReader:
         return depth + 1
 
     def _end(self, pattern: re.Pattern[bytes]) -> int:
-        """Return where what fits the pattern ends; where it would begin if nothing does."""
+        """Return where the match of the pattern ends; the current place if nothing matches."""
         found = pattern.match(self._text, self._at)
         return self._at if found is None else found.end()
 
     def _next(self, mark: bytes) -> bool:
-        """Return whether `mark` comes next, and go past it if so."""
+        """Return whether `mark` comes next, and skip it if so."""
         if self._text[self._at : self._at + len(mark)] != mark:
             return False
         self._at += len(mark)
@@ -298,6 +298,6 @@ class _JsonReader:
             self._refuse(what)
 
     def _refuse(self, expected: str) -> NoReturn:
-        # Nothing of the message is repeated: any of it may be a secret.
-        msg = f"the message is no JSON at byte {self._at + 1}: expected {expected}"
+        # Any part of the message may be secret, so the refusal repeats none of it.
+        msg = f"the message is not JSON at byte {self._at + 1}: expected {expected}"
         raise RequestError(msg)

@@ -1,11 +1,11 @@
 """Memory for secrets: not swapped, not dumped, empty in a forked child, zeros before its reuse.
 
-`allocate` hands out slots of private anonymous mappings. A slot goes back when the last view of it
-is gone, so no view ever shows another's secret. mlock(2), madvise(2) and their like are asked for
-and may be refused (`protection` tells): a helper that does not answer would make people put their
-passwords into a plain file.
+`allocate` hands out slots of private anonymous mappings. A slot is reused only after its last view
+is gone, so a view never shows another secret. If the system refuses mlock(2) or madvise(2), the
+memory is used all the same and `protection` reports it: a helper that does not answer would make
+people put their passwords into a plain file.
 
-NOTE: it is memory of this process nevertheless. Whoever may trace the process may read it.
+NOTE: a program that may trace this process may still read this memory.
 """
 
 from __future__ import annotations
@@ -23,53 +23,54 @@ if TYPE_CHECKING:
 
 PAGE: Final = mmap.PAGESIZE
 _CHUNK: Final = 8 * PAGE
-"""What one mapping has for small slots. The lowest limit that is usual, 64 KiB, has room for it."""
+"""Bytes of one mapping for small slots. It fits the lowest usual mlock limit, 64 KiB."""
 _SMALLEST: Final = 64
 
-# So much goes through registers at once in the copying functions of glibc (memmove-vec-unaligned).
+# Bytes that glibc's copying functions hold in registers at once (memmove-vec-unaligned).
 _REGISTERS: Final = 256
 
-# linux/mman.h, the same on every architecture; the module `mmap` has only some of them by name.
+# linux/mman.h, the same on every architecture; the module `mmap` names only some of them.
 _MADV_DONTDUMP: Final = 16
 _MADV_WIPEONFORK: Final = 18
-# getentropy(3): the most that one call gives.
+# getentropy(3): the maximum for one call.
 _ENTROPY_BYTES: Final = 256
 # bcrypt.h
 _BCRYPT_USE_SYSTEM_PREFERRED_RNG: Final = 2
 
 
 class Protection(NamedTuple):
-    """What the system does for the memory that was handed out so far."""
+    """How the system protects the memory that was allocated so far."""
 
     locked: bool = True
     """It is never written to a swap file."""
     undumped: bool = True
     """It is in no core dump."""
     wiped_on_fork: bool = True
-    """A forked child finds zeros, whoever forked; else only where Python's own fork was called."""
+    """A child finds zeros after any fork. If false, only after a fork by Python itself."""
     reason: str = ""
-    """Why it is not locked."""
+    """Why the memory is not locked."""
 
 
 def _overwrite(
     address: int,
     size: int,
-    # Bound here: when the interpreter ends, a module can be empty before its objects go.
+    # Bound as defaults: at the interpreter's end a module can be cleared before its objects.
     fill: Callable[[int, int, int], object] = ctypes.memset,
     move: Callable[[int, bytes, int], object] = ctypes.memmove,
     zeros: bytes = bytes(_REGISTERS),
 ) -> None:
-    """Overwrite memory, and the processor's wide registers, through which its content was copied.
+    """Overwrite memory and the processor's wide registers, which copied its content.
 
-    They keep it until they are used again; and the dynamic linker, at the first call of any
-    function, writes them to the stack (seen by a scan). Zeros that go the same way displace it.
+    The registers keep the content until their next use. The dynamic linker writes them to the stack
+    at the first call of any function (a memory scan found it there). Copying zeros through the
+    registers clears them.
     """
     fill(address, 0, size)
     move(address, zeros, min(size, len(zeros)))
 
 
 class _Arena:
-    """The mappings of one process. A forked child starts another."""
+    """The mappings of one process. A forked child starts a new one."""
 
     def __init__(self) -> None:
         self.protection = Protection()
@@ -79,12 +80,12 @@ class _Arena:
         self._mapped: dict[int, int] = {}
 
     def allocate(self, size: int) -> memoryview:
-        """Return a view of `size` zeros. See the function of that name."""
+        """Return a view of `size` zeros. See the function `allocate`."""
         if size < 0:
             msg = f"{size} bytes of memory, expected none or more"
             raise ValueError(msg)
         room = max(_SMALLEST, 1 << (size - 1).bit_length()) if size else _SMALLEST
-        # list.pop and list.append are one step each, for threads and for the collector.
+        # list.pop and list.append are atomic for threads and for the garbage collector.
         free = self._free.setdefault(room, [])
         if room > PAGE:
             mapping, offset, home = self._map(room), 0, None
@@ -100,12 +101,12 @@ class _Arena:
         return memoryview(slot).cast("B")[:size]
 
     def clear(self) -> None:
-        """Overwrite everything, whoever still has a view of it."""
+        """Overwrite everything, including memory that still has views."""
         for address, size in list(self._mapped.items()):
             _overwrite(address, size)
 
     def _split(self, room: int, free: list[tuple[mmap.mmap, int]]) -> tuple[mmap.mmap, int]:
-        """Return one slot of a page that was not used yet; the rest of the page becomes free."""
+        """Return one slot of an unused page; the rest of the page becomes free."""
         try:
             mapping, page = self._pages.pop()
         except IndexError:
@@ -130,11 +131,11 @@ class _Arena:
         return mapping
 
     def forget(self, address: int) -> None:
-        """Drop a mapping of its own, which goes back to the system with its only slot."""
+        """Drop a mapping that had only one slot; the system takes it back."""
         self._mapped.pop(address, None)
 
     def _kind(self, room: int) -> Any:  # noqa: ANN401 - a type that is made at run time
-        """Return a new type for slots of that size. The object that holds the buffer has an end."""
+        """Return a new type for slots of that size. Its `__del__` clears the slot."""
         body = {"_type_": ctypes.c_ubyte, "_length_": room, "__del__": _release}
         return self._kinds.setdefault(room, type("Slot", (ctypes.Array,), body))
 
@@ -145,7 +146,7 @@ def _release(
     address_of: Callable[[Any], int] = ctypes.addressof,
     overwrite: Callable[[int, int], None] = _overwrite,
 ) -> None:
-    """Overwrite a slot that has no view left, and keep it for the next one."""
+    """Overwrite a slot that has no view left, and keep it for reuse."""
     address = address_of(slot)
     overwrite(address, len(slot))
     arena, mapping, offset, home = slot.place
@@ -160,23 +161,23 @@ _generation = 0
 
 
 def allocate(size: int) -> memoryview:
-    """Return `size` zeros to write a secret to, as a view; its owner clears them after use.
+    """Return a view of `size` zeros to write a secret to. The caller clears them after use.
 
-    They are protected as far as the system does it. When the last view of them is gone they are
-    cleared in any case, and handed out again.
+    `protection` returns how far the system protects them. They are also cleared when their last
+    view is gone.
 
     Raises:
-        MemoryError: the system has none left.
+        MemoryError: the system has no memory left.
         ValueError: the size is negative.
     """
     return _arena.allocate(size)
 
 
 def joined(parts: Sequence[bytes | memoryview]) -> memoryview:
-    """Return the parts one after the other, in memory of their own, which the caller clears.
+    """Return the parts joined, in new locked memory. The caller clears it.
 
     Raises:
-        MemoryError: the system has none left.
+        MemoryError: the system has no memory left.
     """
     whole, at = allocate(sum(map(len, parts))), 0
     for part in parts:
@@ -186,12 +187,12 @@ def joined(parts: Sequence[bytes | memoryview]) -> memoryview:
 
 
 def secure_clear(buffer: bytearray | memoryview) -> None:
-    """Overwrite `buffer` with zeros, in place: by a call that no compiler leaves out.
+    """Overwrite `buffer` with zeros, in place, by a call that no compiler removes.
 
-    NOTE: what is in it now. A `bytearray` that grew, or was cut, may have left bytes elsewhere.
+    NOTE: this clears only the current memory. A `bytearray` that was resized may have left copies.
 
     Raises:
-        TypeError: it cannot be written to, or does not lie in one piece.
+        TypeError: the buffer is read-only or not contiguous.
 
     New in version 0.1.0.
     """
@@ -205,35 +206,35 @@ def clear(
     address_of: Callable[[ctypes.c_char], int] = ctypes.addressof,
     overwrite: Callable[[int, int], None] = _overwrite,
 ) -> None:
-    """Do what `secure_clear` does, also for what outlives this module at the interpreter's end."""
+    """Do what `secure_clear` does, and still work after the interpreter cleared this module."""
     with memoryview(buffer) as view:
         if view.nbytes:
             overwrite(address_of(first.from_buffer(view)), view.nbytes)
 
 
 def clear_all() -> None:
-    """Overwrite every secret of this process; none can be revealed after it."""
+    """Overwrite every secret of this process. `Secret.reveal` refuses from then on."""
     global _generation  # noqa: PLW0603 - there is one memory to a process
     _generation += 1
     _arena.clear()
 
 
 def generation() -> int:
-    """Return a number that another one follows when every secret was overwritten, as by a fork."""
+    """Return a number that changes each time every secret was overwritten, as by a fork."""
     return _generation
 
 
 def protection() -> Protection:
-    """Return what the system does for the memory of secrets, tried out if none was needed yet."""
+    """Return how the system protects the memory of secrets; allocate a byte to find out."""
     allocate(1)
     return _arena.protection
 
 
 def fill_random(buffer: memoryview) -> None:
-    """Fill `buffer` from the system's random generator, without a copy on the way.
+    """Fill `buffer` from the system's random generator, without a copy elsewhere.
 
     Raises:
-        StateError: the generator gave nothing; there is no second source.
+        StateError: the generator failed; there is no fallback.
     """
     for start in range(0, len(buffer), _ENTROPY_BYTES):
         part = buffer[start : start + _ENTROPY_BYTES]
@@ -244,8 +245,8 @@ def fill_random(buffer: memoryview) -> None:
             raise StateError(msg) from error
 
 
-def _start_afresh() -> None:
-    """Take other memory in a forked child, for the parent's is not locked there."""
+def _renew_after_fork() -> None:
+    """Use new memory in a forked child, because a child does not inherit memory locks."""
     global _arena  # noqa: PLW0603 - there is one memory to a process
     if not _arena.protection.wiped_on_fork:
         _arena.clear()
@@ -261,7 +262,7 @@ if sys.platform == "win32":
         return mmap.mmap(-1, size)
 
     def _protect(mapping: mmap.mmap, address: int, size: int) -> Protection:
-        """Lock it. There are no forks here, and whoever asks for a full dump gets everything."""
+        """Lock it. Windows has no forks, and a full dump of a process contains everything."""
         del mapping
         if _kernel32.VirtualLock(address, size):
             return Protection(undumped=False)
@@ -295,7 +296,7 @@ else:
         return Protection(locked=False, undumped=undumped, wiped_on_fork=wiped, reason=reason)
 
     def _advise(mapping: mmap.mmap, advice: int) -> bool:
-        """Tell the kernel how to treat the mapping; before Linux 4.14 it knows only the first."""
+        """Return whether the kernel takes the advice. MADV_WIPEONFORK needs Linux 4.14."""
         if sys.platform != "linux":
             return False
         try:
@@ -305,7 +306,7 @@ else:
         return True
 
     def _fill_random(buffer: memoryview) -> None:
-        """getentropy(3): in glibc since 2.25, musl since 1.1.20, macOS since 10.12."""
+        # getentropy(3): glibc 2.25, musl 1.1.20, macOS 10.12.
         fill = getattr(_libc, "getentropy", None)
         if fill is None:
             buffer[:] = os.urandom(len(buffer))
@@ -315,4 +316,4 @@ else:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
-    os.register_at_fork(after_in_child=_start_afresh)
+    os.register_at_fork(after_in_child=_renew_after_fork)

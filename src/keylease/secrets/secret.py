@@ -1,12 +1,12 @@
 """Bytes that never print, compare in constant time and can be wiped.
 
 A `Secret` is not a `str` and not `bytes`: it has no text form, no pickle, no hash and no `==`.
-`reveal` is the one way out, so `grep reveal` lists every place that a secret passes.
+`reveal` is the only way out, so `grep reveal` lists every place that reads a secret.
 
-Its bytes are where `keylease.secrets.memory` has them: locked, in no core dump, in no forked child.
+`keylease.secrets.memory` holds its bytes: locked, in no core dump, in no forked child.
 
-NOTE: the interpreter and the libraries below make copies that nobody can wipe. What is promised
-is only that the buffer owned here is overwritten.
+NOTE: the interpreter and its libraries make copies that cannot be wiped. The promise covers only
+the buffer of this class.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class Secret:
     __slots__ = ("_generation", "_view", "_wiped")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        # By way of a view, which neither an `int` nor a `str` has: `bytearray(5)` is five zeros.
+        # A view refuses an `int` and a `str`; `bytearray(5)` would silently be five zeros.
         with memoryview(data) as source, source.cast("B") as given:
             self._take(allocate(len(given)))
             self._view[:] = given
 
     @classmethod
     def random(cls, length: int) -> Self:
-        """Return `length` bytes of the system's generator, which were nowhere else.
+        """Return `length` bytes of the system's random generator, without another copy.
 
         Raises:
-            StateError: it gave none; there is no second source.
+            StateError: the generator failed; there is no fallback.
         """
         return cls.filled(length, fill_random)
 
     @classmethod
     def filled(cls, length: int, fill: Callable[[memoryview], object]) -> Self:
-        """Return `length` bytes that `fill` writes to where they stay.
+        """Return `length` bytes that `fill` writes straight into the secret's memory.
 
         Raises:
-            Exception: whatever `fill` raises.
+            Exception: any that `fill` raises.
         """
         secret = cls.__new__(cls)
         secret._take(allocate(length))  # noqa: SLF001 - its own class
@@ -67,34 +67,34 @@ class Secret:
         self._generation = generation()
 
     def reveal(self) -> memoryview:
-        """Return a view of the bytes: zeros once the secret is wiped or gone, so do not keep it.
+        """Return a view of the bytes. Do not keep it: it shows zeros once the secret is wiped.
 
         Raises:
-            ValueError: it was wiped, or every secret was, because this process is a fork of the one
-                that had them. Zeros are taken for no password and for no key.
+            ValueError: the secret was wiped, or a fork or the end of the process wiped all secrets.
+                Zeros must never be used as a password or a key.
         """
         if self._wiped:
-            msg = "a secret that was wiped"
+            msg = "the secret was wiped"
             raise ValueError(msg)
         if self._generation != generation():
-            msg = "a secret that was overwritten with all others: by a fork, or at the end"
+            msg = "the secret was wiped with all others, by a fork or at the end of the process"
             raise ValueError(msg)
         return self._view[:]
 
     def matches(self, other: Secret) -> bool:
         """Compare in a time that does not depend on where the two differ.
 
-        What was wiped matches nothing: two that are gone are not the same.
+        A wiped secret matches nothing, not even another wiped one.
 
         Raises:
-            ValueError: both are there no more by a fork, as `reveal`.
+            ValueError: a fork wiped both; see `reveal`.
         """
         if self._wiped or other._wiped:
             return False
         return hmac.compare_digest(self.reveal(), other.reveal())
 
     def wipe(self) -> None:
-        """Overwrite the bytes with zeros. The secret is empty of meaning afterwards."""
+        """Overwrite the bytes with zeros. `reveal` refuses from then on."""
         self._wiped = True
         secure_clear(self._view)
 
@@ -103,7 +103,7 @@ class Secret:
         return bool(self._view)
 
     def __enter__(self) -> Self:
-        """Return the secret; it is wiped when the block is left."""
+        """Return the secret. The end of the block wipes it."""
         return self
 
     def __exit__(
@@ -112,28 +112,28 @@ class Secret:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wipe, whatever happened."""
+        """Wipe the secret, also after an exception."""
         self.wipe()
 
-    # Bound here: when the interpreter ends, a module can be empty before its objects go.
+    # Bound as a default: at the interpreter's end a module can be cleared before its objects.
     def __del__(self, clear: Callable[[memoryview], None] = clear) -> None:
-        """Wipe what nobody wiped; what got no memory has nothing to wipe."""
+        """Wipe an unwiped secret. Without `_view` the allocation failed: nothing to wipe."""
         if hasattr(self, "_view"):
             clear(self._view)
 
     def __repr__(self) -> str:
-        """Say nothing, not even the length."""
+        """Show nothing, not even the length."""
         return "Secret(...)"
 
     __str__ = __repr__
 
     def __format__(self, spec: str) -> str:
-        """Say nothing in an f-string either."""
+        """Show nothing in an f-string either."""
         return repr(self)
 
     def _refuse(self, *_: object) -> NoReturn:
-        """Refuse what would copy a secret or compare it carelessly."""
-        msg = "a Secret is compared with matches() and read with reveal(); it is never copied"
+        """Refuse to copy a secret or to compare it in variable time."""
+        msg = "a Secret cannot be copied or compared with ==; use matches() or reveal()"
         raise TypeError(msg)
 
     __eq__ = _refuse
@@ -147,13 +147,13 @@ class Secret:
 
 
 def random_bytes(length: int) -> bytes:
-    """Return `length` bytes of the system's generator.
+    """Return `length` bytes of the system's random generator.
 
     Raises:
-        StateError: it gave none, or fewer; there is no second source.
+        StateError: the generator failed or gave fewer bytes; there is no fallback.
     """
     try:
-        # NOTE: not `secrets`, which does the same after importing the whole of `random`.
+        # NOTE: the module `secrets` does the same, but imports all of `random` first.
         value = os.urandom(length)
     except (OSError, NotImplementedError) as error:
         msg = f"the system's random generator gave no bytes: {error}"

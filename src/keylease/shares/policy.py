@@ -1,7 +1,7 @@
 """No volatile store: the end of a session is a check that this program makes.
 
 A copy of the sealed file and the vault key together can then be opened after the session's end.
-That is said in docs/security.md, and it is what `policy` means in `keylease status`.
+That is said in docs/security.md, and `keylease status` then says ENFORCED BY keylease.
 """
 
 from __future__ import annotations

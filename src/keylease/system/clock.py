@@ -1,7 +1,7 @@
-"""The two clocks that a session lives by, and the boot that it belongs to.
+"""The two clocks of a session's deadlines, and the boot that it belongs to.
 
-`time.monotonic` is wrong for sessions: on Linux it stands still in suspend, so a laptop that sleeps
-over night would wake with its sessions alive. The clocks used here count through suspend.
+`time.monotonic` is wrong for sessions: on Linux it stops in suspend, so a laptop that sleeps over
+night would wake with its sessions alive. The clocks here count through suspend.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from keylease.model import NANOSECONDS, Moment
 
 
 class Clock(Protocol):
-    """What the session rules need of time. Tests replace it."""
+    """The interface that the session rules need. Tests replace it."""
 
     def now(self) -> Moment:
         """Read both clocks once."""
@@ -36,7 +36,7 @@ class BootClock:
 class Deadline:
     """The time that is left for an answer, on the monotonic clock.
 
-    Not for sessions: it bounds waiting for locks and keychains within one process.
+    It bounds waiting for locks and keychains within one process. Sessions never use it.
 
     Args:
         seconds: How long from now.
@@ -44,11 +44,11 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        """How long an answer may take, from the next `restart` on."""
+        """How long an answer may take, from the next `restart`."""
         self.restart()
 
     def restart(self) -> None:
-        """Count from now again, for the next answer of the same process."""
+        """Count from now, for the next answer of the same process."""
         self._end = time.monotonic() + self.seconds
 
     def remaining(self) -> float:
@@ -74,18 +74,18 @@ if sys.platform == "linux":
         return offsets.get(b"boottime", 0)
 
     def _boot() -> str:
-        # random(4): "/proc/sys/kernel/random/boot_id" is made anew at each boot.
+        # random(4): the kernel makes a new boot_id at each boot.
         try:
             with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
                 return file.read().strip().replace("-", "")
         except OSError as error:
-            msg = f"this boot cannot be told from another: boot_id: {error.strerror}"
+            msg = f"cannot identify this boot: /proc/sys/kernel/random/boot_id: {error.strerror}"
             raise StateError(msg, "mount /proc, then try again") from error
 
 elif sys.platform == "darwin":
 
     def _since_boot_ns() -> int:
-        # clock_gettime(3) of macOS: CLOCK_MONOTONIC goes on counting while the system sleeps.
+        # clock_gettime(3) of macOS: CLOCK_MONOTONIC counts while the system sleeps.
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def _offset_ns() -> int:
@@ -99,7 +99,7 @@ elif sys.platform == "darwin":
         size = ctypes.c_size_t(64)
         value = ctypes.create_string_buffer(size.value)
         if libc.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0) != 0:
-            msg = "this boot cannot be told from another: sysctl kern.bootsessionuuid failed"
+            msg = "cannot identify this boot: sysctl kern.bootsessionuuid failed"
             raise StateError(msg)
         return value.value.decode("ascii").replace("-", "").lower()
 
@@ -117,17 +117,17 @@ else:  # Windows
         return 0  # there are no time namespaces here
 
     class _TimeOfDay(ctypes.Structure):
-        """SYSTEM_TIMEOFDAY_INFORMATION, its documented size; only the first field is read."""
+        """SYSTEM_TIMEOFDAY_INFORMATION in its documented size. Only the first field is read."""
 
         _fields_ = (("boot_time", wintypes.LARGE_INTEGER), ("reserved", ctypes.c_byte * 40))
 
     def _boot() -> str:
         # NtQuerySystemInformation(SystemTimeOfDayInformation = 3): the boot time, in 100 ns.
-        # NOTE: setting the wall clock moves it, and so ends every session: the safe side.
+        # NOTE: setting the wall clock changes it and so ends every session, which is safe.
         value = _TimeOfDay()
         ntdll = ctypes.WinDLL("ntdll")
         size = ctypes.sizeof(value)
         if ntdll.NtQuerySystemInformation(3, ctypes.byref(value), size, None) != 0:
-            msg = "this boot cannot be told from another: the boot time cannot be read"
+            msg = "cannot identify this boot: Windows does not return the boot time"
             raise StateError(msg)
         return f"{value.boot_time & (2**64 - 1):032x}"

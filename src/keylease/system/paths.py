@@ -1,7 +1,7 @@
 """Where keylease keeps its state and its configuration.
 
-Nothing is made or looked at here. The rule for Linux is written out, for the helper asks on every
-run; elsewhere platformdirs knows, and on Linux it is the tests' oracle.
+This module only names paths; it creates nothing. For Linux it implements the rule itself, because
+every run of the helper needs it and platformdirs takes long to import. The tests compare the two.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _POLICY = "policy.toml"
 def state_directory() -> str:
     """Return the absolute path of the state directory.
 
-    `KEYLEASE_STATE_DIR` names another one. Then `$XDG_STATE_HOME/keylease`, else
-    `~/.local/state/keylease` (XDG Base Directory Specification 0.8); on macOS and Windows the
-    platform's own place.
+    `KEYLEASE_STATE_DIR` overrides the default. The default is `$XDG_STATE_HOME/keylease`, else
+    `~/.local/state/keylease` (XDG Base Directory Specification 0.8); on macOS and Windows it is the
+    platform's own directory.
 
     Raises:
         UsageError: `KEYLEASE_STATE_DIR` is not an absolute path.
@@ -29,9 +29,9 @@ def state_directory() -> str:
     named = os.environ.get("KEYLEASE_STATE_DIR")
     if named:
         if not os.path.isabs(named):
-            # Taking the usual place instead would mix a trial with the user's real sessions.
+            # Using the default instead would mix a trial with the user's real sessions.
             msg = "KEYLEASE_STATE_DIR is not an absolute path"
-            raise UsageError(msg, "give it the whole path of a directory, or unset it")
+            raise UsageError(msg, "set it to the absolute path of a directory, or unset it")
         return named
     return _state_directory()
 
@@ -46,10 +46,10 @@ def config_directory() -> str:
 
 
 def policy_file() -> str:
-    """Return the absolute path of the policy of this machine. No variable names another one.
+    """Return the absolute path of the policy of this machine. No variable overrides it.
 
     Raises:
-        StateError: Windows does not tell.
+        StateError: Windows does not return the directory.
     """
     return _policy_file()
 
@@ -77,7 +77,7 @@ if sys.platform == "linux":
             msg = f"the runtime directory cannot be used: {error.strerror}"
             raise StateError(msg) from error
         if kinds.get(f"{os.major(device)}:{os.minor(device)}") != "tmpfs":
-            msg = "the runtime directory is not in memory, so a share in it could be kept"
+            msg = "the runtime directory is not a tmpfs, so a share in it could outlive its session"
             raise StateError(msg)
         return path
 
@@ -112,7 +112,7 @@ if sys.platform == "linux":
 
         try:
             return pwd.getpwuid(os.geteuid()).pw_dir
-        except KeyError:  # a container may run under a number that has no name
+        except KeyError:  # a container may run under a user number without a passwd entry
             return ""
 
 else:
@@ -130,8 +130,8 @@ else:
     if sys.platform == "win32":
 
         def _policy_file() -> str:
-            # NOTE: not %ProgramData%, nor platformdirs, which a variable can override: the user
-            # sets variables, and the user is who the policy binds.
+            # NOTE: neither %ProgramData% nor platformdirs: a variable overrides both, and the user
+            # whom the policy binds can set variables.
             import ctypes
 
             # KNOWNFOLDERID: FOLDERID_ProgramData, {62AB5D82-FDC1-4DC3-A9DD-070D1D495D97}.
@@ -142,7 +142,7 @@ else:
             )
             try:
                 if code != 0 or not found.value:
-                    msg = "Windows does not tell where ProgramData is, so no policy can be read"
+                    msg = "Windows returns no path of ProgramData, so no policy can be read"
                     raise StateError(msg)
                 return os.path.join(found.value, _NAME, _POLICY)
             finally:
@@ -151,5 +151,5 @@ else:
     else:
 
         def _policy_file() -> str:
-            # "File System Programming Guide", Library directories: for all users of the machine.
+            # "File System Programming Guide": the Library directory of all users.
             return f"/Library/Application Support/{_NAME}/{_POLICY}"

@@ -1,7 +1,7 @@
-"""A helper's streams: a message from stdin, an answer to stdout, a word to who looks at stderr.
+"""A helper's streams: the message on stdin, the answer on stdout, a refusal on stderr.
 
-A secret goes from the descriptor into the memory for secrets, and from there to the other one,
-without a copy on the way. What is meanwhile printed by others reaches nobody.
+A secret goes from stdin into locked memory, and from there to stdout, without a copy elsewhere.
+Output of libraries in between is discarded.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ STDOUT: Final = 1
 _STDIN: Final = 0
 _STDERR: Final = 2
 _FIRST_ROOM: Final = 4096
-"""Bytes; what most peers send fits in, and more room is made for more."""
+"""Bytes. Most messages fit; the buffer grows for longer ones."""
 _MOST_PARTS: Final = 1024
-"""IOV_MAX of Linux, macOS and the BSDs: what one writev(2) takes."""
+"""IOV_MAX of Linux, macOS and the BSDs: the maximum for one writev(2)."""
 
 
 class PeerGoneError(StateError):
-    """The peer's stdin or stdout is not there, or not any more."""
+    """The peer's end of stdin or stdout is closed."""
 
     hint = "nothing was released or stored"
 
 
 def read(limit: int, complete: Callable[[memoryview], bool]) -> memoryview:
-    """Return the peer's message, which the caller clears.
+    """Return the peer's message. The caller clears it.
 
     Args:
-        limit: The most bytes that are read.
-        complete: Returns whether what was read needs no more, though the peer's end is still open.
+        limit: Maximum number of bytes.
+        complete: Returns whether the message is complete although the peer's end is still open.
 
     Raises:
         PeerGoneError: stdin cannot be read.
@@ -55,7 +55,7 @@ def read(limit: int, complete: Callable[[memoryview], bool]) -> memoryview:
                 room = _doubled(room)
             count = stdin.readinto(room[length:limit])
             if count is None:
-                # Somebody made the pipe non-blocking: nothing yet is not the end. Half a message
+                # The pipe is non-blocking and has nothing yet. This is not the end: half a message
                 # that is taken for a whole one can name another host.
                 select.select([_STDIN], [], [])
             elif not count:
@@ -64,13 +64,13 @@ def read(limit: int, complete: Callable[[memoryview], bool]) -> memoryview:
                 length += count
     except OSError as error:
         secure_clear(room)
-        msg = f"the request cannot be read from stdin: {error.strerror}"
+        msg = f"cannot read the request from stdin: {error.strerror}"
         raise PeerGoneError(msg) from None
     return room[:length]
 
 
 def _doubled(room: memoryview) -> memoryview:
-    """Return twice the room with what is in it, and clear the smaller one."""
+    """Return a copy in a buffer of twice the size, and clear the smaller one."""
     larger = allocate(2 * len(room))
     larger[: len(room)] = room
     secure_clear(room)
@@ -79,18 +79,18 @@ def _doubled(room: memoryview) -> memoryview:
 
 @contextmanager
 def undisturbed() -> Iterator[int]:
-    """Yield a descriptor for the answer that nobody else knows, and silence the usual ones.
+    """Yield a private descriptor for the answer, and send other output to the null device.
 
-    git believes each line that it reads. A keychain library that prints, or a browser that is
-    started by one, would else name another host or add a line to the password.
+    git believes each line that it reads. Output of a keychain library, or of a browser that it
+    starts, could name another host or add a line to the password.
 
     Raises:
-        PeerGoneError: there is no stdout.
+        PeerGoneError: stdout is closed.
     """
     try:
         stdout = os.dup(STDOUT)
     except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
+        msg = f"cannot write the answer to stdout: {error.strerror}"
         raise PeerGoneError(msg, "") from None
     saved = {STDOUT: stdout}
     null = os.open(os.devnull, os.O_WRONLY)
@@ -108,29 +108,29 @@ def undisturbed() -> Iterator[int]:
 
 
 def tell(refusal: Refusal) -> None:
-    """Tell a person why, if one looks or the peer shows it to one.
+    """Print the refusal if stderr is a terminal, or if the peer shows it to its user.
 
-    Other programs are told nothing: git's t0303 compares stderr too.
+    Print nothing for other programs: git's t0303 compares stderr.
     """
     if sys.stderr is not None and (refusal.always or _is_read_by_a_person()):
         try:
             sys.stderr.write(refusal.message)
             sys.stderr.flush()
         except OSError:
-            # Nobody is there to be told, and the peer goes by the exit code all the same. What is
-            # left in the buffer would be written once more at the end, and change that code.
+            # stderr is closed, and the peer needs only the exit code. Discard the buffer: Python
+            # would write it again at the end, fail, and change the exit code.
             with open(os.devnull, "wb") as null:
                 os.dup2(null.fileno(), _STDERR)
 
 
 def await_reader(stdout: int, seconds: float | None) -> None:
-    """Return when the peer takes something of an answer, or when the time for it is over.
+    """Wait until the peer can take data, or until the time is over.
 
-    A write into a full pipe cannot be called back: it goes on once there is room, however late.
+    A write into a full pipe cannot be cancelled: it continues when there is room, however late.
 
     Args:
-        stdout: Where the answer goes.
-        seconds: How long to wait; not at all if not given.
+        stdout: The descriptor of the answer.
+        seconds: How long to wait; `None` for not at all.
     """
     if seconds is not None and sys.platform != "win32":
         poll = select.poll()
@@ -139,10 +139,10 @@ def await_reader(stdout: int, seconds: float | None) -> None:
 
 
 def write(parts: Sequence[bytes | memoryview], stdout: int) -> None:
-    """Write the whole answer, in one call as far as the system lets it be one.
+    """Write the whole answer, in one call if the system allows it.
 
     Raises:
-        PeerGoneError: stdout does not take it.
+        PeerGoneError: the peer does not take it.
     """
     left = [memoryview(part) for part in parts if part]
     try:
@@ -157,14 +157,14 @@ def write(parts: Sequence[bytes | memoryview], stdout: int) -> None:
             if written:
                 left[0] = left[0][written:]
     except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
+        msg = f"cannot write the answer to stdout: {error.strerror}"
         raise PeerGoneError(msg, "") from None
 
 
 if sys.platform == "win32":
 
     def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
-        """Write what the system takes of a copy, for it takes one piece only."""
+        """Write a joined copy as far as the system takes it; Windows has no writev(2)."""
         whole = joined(parts)
         try:
             return os.write(stdout, whole)
@@ -174,7 +174,7 @@ if sys.platform == "win32":
 else:
 
     def _write_some(stdout: int, parts: Sequence[memoryview]) -> int:
-        """Write what the system takes, out of the parts themselves."""
+        """Write the parts without a copy, as far as the system takes them."""
         return os.writev(stdout, parts[:_MOST_PARTS])
 
 

@@ -1,8 +1,8 @@
-"""Ask a person, on the terminal itself.
+"""Ask the user, on the terminal itself.
 
-A question never goes to stdout and an answer never comes from stdin: both may be a pipe, and then
-a password would be taken from whatever is in it. A secret goes from the terminal straight into a
-`Secret`; Python's own `getpass` would make a `str` of it, which nobody can wipe.
+A question never goes to stdout and an answer never comes from stdin: both may be a pipe, and a
+password must not come out of a pipe by mistake. A secret goes from the terminal straight into a
+`Secret`. Python's own `getpass` makes a `str` of it, which cannot be wiped.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _STDIN: Final = 0
-# A terminal holds a line until it is complete, and silently drops what does not fit: 4095 bytes in
-# n_tty(4) of Linux, 1023 in the BSDs and macOS. An answer of that length may have lost its end.
+# A terminal buffers a line until it is complete, and silently drops what does not fit: 4095 bytes
+# in n_tty(4) of Linux, 1023 in the BSDs and macOS. An answer of that length may be truncated.
 _LONGEST_LINE: Final = 4095 if sys.platform == "linux" else 1023
 
 
 def ask(question: str) -> bytes:
-    """Return the line that a person types after `question`.
+    """Return the line that the user types after `question`.
 
     Raises:
         UsageError: there is no terminal, or no answer.
@@ -38,7 +38,7 @@ def ask(question: str) -> bytes:
 
 
 def ask_secret(question: str) -> Secret:
-    """Return the line that a person types after `question`; the terminal does not show it.
+    """Return the line that the user types after `question`. The terminal does not show it.
 
     Raises:
         UsageError: there is no terminal, or no answer.
@@ -47,18 +47,18 @@ def ask_secret(question: str) -> Secret:
 
 
 def read_secret(limit: int) -> Secret:
-    """Return what stdin holds, without the one line end that a shell puts after it.
+    """Return the content of stdin, without the one line end that a shell adds.
 
     Args:
-        limit: The longest secret in bytes.
+        limit: Maximum bytes of the secret.
 
     Raises:
-        UsageError: stdin is a terminal, or has nothing or too much.
+        UsageError: stdin is a terminal, cannot be read, or has more than `limit` bytes.
     """
     if os.isatty(_STDIN):
         msg = "stdin is a terminal, which would show the password as it is typed"
-        raise UsageError(msg, "leave --password-stdin out, then it is asked for without echo")
-    # One buffer that is filled in place: a growing one leaves its shorter selves behind.
+        raise UsageError(msg, "leave out --password-stdin to type it without echo")
+    # One buffer of full size: a growing one would leave copies behind.
     buffer = allocate(limit + len("\r\n") + 1)
     try:
         length = _fill(buffer)
@@ -67,7 +67,7 @@ def read_secret(limit: int) -> Secret:
             if bytes(buffer[length - 1 : length]) == b"\r":
                 length -= 1
         if length > limit:
-            msg = f"stdin has more than the {limit} bytes that a password can have"
+            msg = f"stdin has a password longer than {limit} bytes; expected at most {limit}"
             raise UsageError(msg)
         return Secret(buffer[:length])
     finally:
@@ -75,27 +75,27 @@ def read_secret(limit: int) -> Secret:
 
 
 def _fill(buffer: memoryview) -> int:
-    """Fill the buffer from stdin and return how far stdin reached."""
+    """Fill the buffer from stdin and return the number of bytes."""
     length = 0
     try:
         stdin = io.FileIO(_STDIN, closefd=False)
         while count := stdin.readinto(buffer[length:]):
             length += count
     except OSError as error:
-        msg = f"stdin cannot be read: {error.strerror}"
+        msg = f"cannot read stdin: {error.strerror}"
         raise UsageError(msg) from None
     return length
 
 
 def _answer(question: str, *, hidden: bool) -> Secret:
-    """Ask, and return one line. It is read into one buffer, which is wiped."""
+    """Ask, and return one line. The buffer for it is wiped."""
     buffer = allocate(_LONGEST_LINE + len("\n"))
     try:
         length = _read_line(printable(question), buffer, hidden=hidden)
         if bytes(buffer[length - 1 : length]) == b"\n":
             length -= 1
         if length >= _LONGEST_LINE:
-            msg = f"the terminal may have cut the answer: it keeps {_LONGEST_LINE} bytes of a line"
+            msg = f"the terminal may have cut the answer: a line holds {_LONGEST_LINE} bytes"
             raise UsageError(msg, "give a long password on stdin with --password-stdin")
         return Secret(buffer[:length])
     finally:
@@ -144,9 +144,9 @@ else:
     import termios
 
     _LOCAL_FLAGS: Final = 3  # the place of c_lflag in what tcgetattr returns
-    # What ends a program at its question. SIGKILL does, too, and cannot be handled.
+    # Signals that end a program at its question. SIGKILL cannot be handled.
     _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    # What is ignored stays so. Python's own interrupt is an exception, which passes through here.
+    # Not replaced: ignored signals stay ignored, and Python's interrupt is an exception anyway.
     _PASSED: Final = (None, signal.SIG_IGN, signal.default_int_handler)
 
     def _read_line(question: str, buffer: memoryview, *, hidden: bool) -> int:
@@ -162,53 +162,53 @@ else:
         finally:
             os.close(fd)
         if length == 0:
-            msg = "the question was left without an answer"
+            msg = "the question got no answer"
             raise UsageError(msg)
         return length
 
     @contextmanager
     def _flushed(fd: int, *, hidden: bool) -> Iterator[None]:
-        """Throw away what was typed before, and have the echo off meanwhile if the answer is so.
+        """Discard earlier input, and switch the echo off for a hidden answer.
 
-        TCSAFLUSH does it: what was typed before a question was shown, and meant for something else.
-        The echo is off before there is a question to answer.
+        TCSAFLUSH discards what was typed before the question was shown: it was meant for something
+        else. The echo is off before the question appears.
         """
         before = termios.tcgetattr(fd)
         silent = [*before]
         if hidden:
             silent[_LOCAL_FLAGS] &= ~termios.ECHO
 
-        def give_back() -> None:
+        def restore() -> None:
             if hidden:
-                os.write(fd, b"\n")  # the one that was typed is not shown either
+                os.write(fd, b"\n")  # the typed one was hidden, too
             termios.tcsetattr(fd, termios.TCSAFLUSH, before)
 
-        with _given_back_before_a_signal(fd, give_back):
+        with _restored_before_signals(fd, restore):
             try:
                 termios.tcsetattr(fd, termios.TCSAFLUSH, silent)
                 yield
             finally:
-                give_back()
+                restore()
 
     @contextmanager
-    def _given_back_before_a_signal(fd: int, give_back: Callable[[], None]) -> Iterator[None]:
-        """Give the terminal back first, and then do with a signal what is done with it elsewhere.
+    def _restored_before_signals(fd: int, restore: Callable[[], None]) -> Iterator[None]:
+        """Restore the terminal before a signal takes its usual effect.
 
-        As readpassphrase(3): whoever dies at a question would leave a terminal without its echo.
+        As readpassphrase(3) does: a program that dies at a question would leave the echo off.
         """
         found = {number: signal.getsignal(number) for number in _ENDING}
         handlers = {number: each for number, each in found.items() if each not in _PASSED}
 
         def handle(number: int, frame: FrameType | None) -> None:
             del frame
-            # Where the terminal is gone there is nothing to give back. And tcsetattr(3) stops who
-            # calls it in the background, where a shell has set the terminal as it needs it.
+            # A closed terminal needs no restoring. In the background tcsetattr(3) would stop this
+            # process, and the shell has already set the terminal as it needs it.
             with suppress(OSError, termios.error):
                 if os.tcgetpgrp(fd) == os.getpgrp():
-                    give_back()
+                    restore()
             signal.signal(number, handlers[signal.Signals(number)])
             signal.raise_signal(number)
-            # The program lives on, but the question does not: an answer would now be shown.
+            # The program goes on, but the question is over: the terminal would show an answer.
             raise KeyboardInterrupt
 
         try:

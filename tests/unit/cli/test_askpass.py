@@ -134,7 +134,7 @@ def test_what_asks_for_no_password_is_refused(ask, question):
     code, out, err = ask(question, KEYLEASE_ASKPASS=URL, KEYLEASE_ASKPASS_KEY=KEY)
 
     assert (2, b"") == (code, out)
-    assert "keylease: error: the question asks for no password\n" in err
+    assert "keylease: error: the question does not ask for a password\n" in err
 
 
 @pytest.mark.parametrize("kind", ["confirm", "none"])
@@ -178,7 +178,7 @@ def test_terminal_gets_nothing(ask, console, monkeypatch):
 def test_program_takes_nothing_but_the_question(ask, monkeypatch):
     """Tools start keylease-askpass with one word, whatever it begins with. It is shut first."""
     asked = []
-    monkeypatch.setattr("keylease.secrets.hardening.close", lambda: asked.append("shut"))
+    monkeypatch.setattr("keylease.secrets.hardening.restrict_process", lambda: asked.append("shut"))
     monkeypatch.setattr("keylease.cli.main", lambda words: asked.append(words) or 0)
 
     for question in ("Password for 'https://git.example': ", "--help"):
@@ -277,5 +277,5 @@ def test_question_that_says_that_the_answer_was_wrong_is_refused(ask, console, q
     code, out, err = ask(question, KEYLEASE_ASKPASS_KEY=KEY, KEYLEASE_ASKPASS=URL)
 
     assert (1, b"") == (code, out)
-    assert "the question says that the passphrase before it was wrong\n" in err
+    assert "the question says that the last passphrase was wrong\n" in err
     assert "session.released" not in events(console)

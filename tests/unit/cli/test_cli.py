@@ -27,13 +27,13 @@ from keylease.cli.setup import TOOLS
         ),
         (
             ("get", "--help"),
-            "get is for tools, which ask on stdin: expected nothing after it",
+            "get is for tools, which ask on stdin: expected no arguments",
             "see: git help credentials",
         ),
         (("login",), "missing argument 'URL'", "see: keylease login --help"),
         (
             ("status", "https://a.example", "b", "c"),
-            "there are more words than expected, 2 too many",
+            "too many arguments: 2 more than expected",
             "see: keylease status --help",
         ),
         (

@@ -118,7 +118,7 @@ def test_kubernetes_is_answered_with_the_certificate_and_its_key(console, tmp_pa
     assert (0, "") == (said.code, said.err)
     status = ask("kubernetes", SERVER)["status"]
     assert (CERTIFICATE, KEY) == (status["clientCertificateData"], status["clientKeyData"])
-    assert "holds       a secret" in console.run("status", "--tool", "kubernetes", SERVER).out
+    assert "holds        a secret" in console.run("status", "--tool", "kubernetes", SERVER).out
 
 
 def test_a_line_end_after_a_token_in_a_file_is_none_of_it(console, tmp_path):
@@ -186,7 +186,7 @@ def test_the_other_commands_take_the_same_names(console):
     console.run("login", "--tool", "aws", "prod", "--username", "AKIA", STDIN, stdin=b"s")
     console.login("https://git.example")
 
-    assert "namespace   aws" in console.run("status", "--tool", "aws", "prod").out
+    assert "namespace    aws" in console.run("status", "--tool", "aws", "prod").out
     assert 0 == console.run("extend", "--tool", "aws", "prod").code
     assert 3 == console.run("status", "aws://prod").code, "git has no such session"
     assert "aws://prod  " in console.run("list").out

@@ -76,7 +76,7 @@ def test_script_that_nothing_runs_is_told_with_what_it_names(script, content, na
     with pytest.raises(NotRunnableError) as caught:
         find(path)
 
-    assert f"{path} cannot be run: its first line names {named}, which is no program" == str(
+    assert f"cannot run {path}: its first line names {named}, which is not a program" == str(
         caught.value
     )
 

@@ -46,7 +46,7 @@ def test_gc_is_no_use(console):
     console.login()
     for _ in range(14):
         console.clock.advance(60)
-        assert "there is nothing to remove\n" == console.run("gc").out
+        assert "nothing to remove\n" == console.run("gc").out
     console.clock.advance(60)
 
     assert "removed 1 session that had ended\n" == console.run("gc").out
@@ -125,7 +125,7 @@ def test_gc_deletes_the_keys_of_killed_rotations(console, monkeypatch):
             console.run("key", "rotate")
 
     assert "removed 2 old vault keys\n" == console.run("gc").out
-    assert "there is nothing to remove\n" == console.run("gc").out
+    assert "nothing to remove\n" == console.run("gc").out
 
 
 def test_gc_with_a_locked_keychain_does_what_needs_no_key(console):
@@ -156,5 +156,5 @@ def test_gc_makes_nothing_where_there_is_nothing(console, made):
     if made:
         console.state.mkdir(0o700)
 
-    assert (0, "there is nothing to remove\n", "") == console.run("gc")
+    assert (0, "nothing to remove\n", "") == console.run("gc")
     assert made == console.state.exists()

@@ -22,7 +22,7 @@ def test_init_where_there_is_a_vault_changes_nothing(console):
     said = console.run("init")
 
     assert 0 == said.code
-    assert said.out.startswith("there is a vault already: generation 1 in ")
+    assert said.out.startswith("the vault exists already: generation 1 in ")
     assert items == console.keystore.items
     assert ["https://git.example"] == console.urls()
 

@@ -33,7 +33,7 @@ def test_logout_without_a_vault_says_the_same(console):
 
     assert (3, "") == (said.code, said.out)
     assert "keylease: error: there is no session for https://git.example\n" in said.err
-    assert "keylease: hint: what there is, is told by: keylease status\n" in said.err
+    assert "keylease: hint: list sessions: keylease status\n" in said.err
 
 
 def test_logout_of_a_host_ends_every_path_and_user(console):

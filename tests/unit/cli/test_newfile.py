@@ -100,7 +100,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path):
 
 def test_directory_that_is_not_there_is_told(tmp_path):
     """In one line, and not by a traceback."""
-    with pytest.raises(FileError, match="cannot be written: No such file"):
+    with pytest.raises(FileError, match="cannot write the file: No such file"):
         write_new(str(tmp_path / "none" / "page.html"), [b""], force=False)
 
 

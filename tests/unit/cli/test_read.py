@@ -78,9 +78,9 @@ def test_reading_is_a_use(session, read):
     ("words", "code", "error"),
     [
         (("--field", "other"), 1, "the session has no field other"),
-        (("--field", "hunter2 canary"), 2, "names no field"),
+        (("--field", "hunter2 canary"), 2, "does not have the name of a field"),
         (("--username", "bob"), 3, "there is no session for https://backup.example as bob"),
-        (("extra",), 2, "there are more words than expected"),
+        (("extra",), 2, "too many arguments"),
     ],
 )
 def test_refusal_writes_nothing(session, read, words, code, error):
@@ -129,7 +129,7 @@ def test_terminal_is_refused_until_asked_twice(session, read, monkeypatch):
 
     code, out, err = read()
     assert (2, b"") == (code, out)
-    assert "stdout is a terminal, which would show it" in err
+    assert "stdout is a terminal, which would show the secret" in err
     assert 0 == releases(session)
 
     assert (0, SECRET + b"\n") == read("--show")[:2]
@@ -143,5 +143,5 @@ def test_answer_that_nobody_gets_is_no_success(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("keylease.cli.handout.os.write", write)
-        with pytest.raises(OutputError, match="cannot be written to stdout: No space left"):
+        with pytest.raises(OutputError, match="cannot write the answer to stdout: No space left"):
             handout.write(b"x")

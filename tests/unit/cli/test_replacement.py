@@ -152,7 +152,7 @@ def test_the_lock_of_a_running_program_is_respected(file):
     """git is writing just now."""
     file.with_name("config.lock").write_bytes(b"git's")
 
-    with pytest.raises(ChangedError, match=r"is locked .*: there is .*config\.lock"):
+    with pytest.raises(ChangedError, match=r"is locked .*: .*config\.lock exists"):
         replace(str(file), b"old", b"new", locked=True)
 
     assert b"old" == file.read_bytes()

@@ -232,7 +232,7 @@ def test_share_out_of_reach_is_a_warning(console):
     said = console.run("revoke", "--yes")
 
     assert 0 == said.code
-    assert "keylease: warning: 1 volatile share could not be reached\n" in said.err
+    assert "keylease: warning: 1 volatile share could not be removed\n" in said.err
     assert [] == sealed(console)
 
 
@@ -249,7 +249,7 @@ def test_broken_record_is_said(console):
         "keylease: error: the vault is not marked, and its key may still be there:"
         " vault.json is not a vault record of format 1\n"
     ) in said.err
-    assert "delete the key by its name, keylease:VAULT:session-key.NUMBER" in said.err
+    assert "delete the item keylease:VAULT:session-key.NUMBER" in said.err
     assert 1 == said.err.count("error: ")
     assert "ended 1 session\n" in said.out
     assert [] == sealed(console)
@@ -285,7 +285,7 @@ def test_without_a_terminal_nothing_is_done_unless_agreed(console, monkeypatch):
     said = console.run("revoke")
 
     assert 2 == said.code
-    assert "hint: nothing was changed; to do it without asking: --yes\n" in said.err
+    assert "hint: nothing was changed; to skip the question: --yes\n" in said.err
     assert [URL] == console.urls()
 
 

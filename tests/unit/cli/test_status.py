@@ -25,7 +25,7 @@ def test_new_machine_has_nothing_and_stays_so(console):
     assert (0, "") == (said.code, said.err)
     assert [
         "no live session",
-        "keychain: not made yet; the first login makes the vault and its key",
+        "keychain: none yet; the first login creates the vault and its key",
     ] == said.out.splitlines()
     assert not console.state.exists()
     assert () == console.keystore.items
@@ -78,13 +78,13 @@ def test_a_session_under_another_spelling_is_pointed_out(console, held, asked, n
     said = console.run("status", asked)
 
     assert 3 == said.code
-    hint = f"keylease: hint: the session for {held} is for the same server in another spelling"
+    hint = f"keylease: hint: the session for {held} is for the same server but answers only"
     assert near == (hint in said.err)
     assert f"keylease login {asked}" in said.err.replace("'", "")
 
 
 def test_live_sessions_are_listed_oldest_first(console):
-    """Target, user, idle, cap and end, and the keychain below."""
+    """Target, user, idle, cap and what enforces the end, and the keychain below."""
     console.login("https://one.example:8443/a", "ada")
     console.clock.advance(61)
     console.login("https://two.example", "")
@@ -93,9 +93,9 @@ def test_live_sessions_are_listed_oldest_first(console):
 
     assert (0, "") == (said.code, said.err)
     assert [
-        "TARGET                      NAMESPACE  USER     IDLE         CAP         END",
-        "https://one.example:8443/a  web        ada      13 min 59 s  7 h 58 min  policy",
-        "https://two.example         web        (empty)  15 min       8 h         policy",
+        "TARGET                      NAMESPACE  USER     IDLE         CAP         ENFORCED BY",
+        "https://one.example:8443/a  web        ada      13 min 59 s  7 h 58 min  keylease",
+        "https://two.example         web        (empty)  15 min       8 h         keylease",
         "",
         "keychain: memory of this process (memory), key generation 1, available",
     ] == said.out.splitlines()
@@ -136,10 +136,10 @@ def test_one_session_in_detail(console):
         "holds": "a password",
         "started": "2026-09-21T14:13:20Z",
         "last used": "2026-09-21T14:13:50Z",
-        "handed out": "never",
+        "released": "never",
         "idle": "14 min 30 s of 15 min",
         "cap": "7 h 59 min of 8 h",
-        "end": "policy: keylease checks the time, refuses and removes the file",
+        "enforced by": "keylease: it checks the time, refuses and removes the file",
         "keychain": "memory of this process (memory), key generation 1, available",
     } == {key: value.strip() for key, value in lines.items()}
 
@@ -153,14 +153,17 @@ def test_how_each_session_ends_is_told_of_each(console):
     console.clock.advance(1)
     words = ("login", "https://two.example", "--username", "ada", "--password-stdin")
     told = console.run(*words, stdin=b"pass")
-    assert "its end is a check of keylease (policy): the quota is used up" in told.err
+    assert "enforces the end of this session, not the kernel: the quota is used up" in told.err
     shares.refusing = None
 
     said = console.run("status")
 
-    assert ["erased", "policy"] == [line.split()[-1] for line in said.out.splitlines()[1:3]]
+    assert ["kernel", "keylease"] == [line.split()[-1] for line in said.out.splitlines()[1:3]]
     assert ["erased", "policy"] == [session["end"] for session in console.status()["sessions"]]
-    assert "erased: the system destroys a part" in console.run("status", "https://one.example").out
+    assert (
+        "kernel: it destroys half of the session's key"
+        in console.run("status", "https://one.example").out
+    )
 
 
 def test_share_that_cannot_be_asked_for_is_an_error_of_its_own(console):
@@ -173,7 +176,7 @@ def test_share_that_cannot_be_asked_for_is_an_error_of_its_own(console):
     said = console.run("status")
 
     assert 6 == said.code
-    assert "sessions that cannot be opened from here: 1\n" in said.out
+    assert "sessions that cannot be opened here: 1\n" in said.out
     assert "no live session" not in said.out
     assert "keylease: error: this process is in a container\n" in said.err
     assert 1 == len(list(console.state.glob("sessions/*/*.sealed")))
@@ -187,9 +190,9 @@ def test_end_of_the_credential_is_shown(console):
 
     lines = console.run("status", "https://git.example").out.splitlines()
 
-    assert "holds       an Authorization header, bearer" in lines
-    assert "expires     2026-09-21T14:14:20Z" in lines
-    assert "cap         1 min of 8 h" in lines
+    assert "holds        an Authorization header, bearer" in lines
+    assert "expires      2026-09-21T14:14:20Z" in lines
+    assert "cap          1 min of 8 h" in lines
 
 
 def test_no_session_for_the_url_has_its_own_code(console):
@@ -280,9 +283,12 @@ def test_revocation_is_said_plainly_and_when(console):
     """After an admin deleted the key the user reads revoked, since when, and what to do."""
     console.login()
     console.revoke()
-    revoked = "revoked, as written down at 2026-09-21T14:13:20Z"
+    revoked = "revoked at 2026-09-21T14:13:20Z"
 
-    for word in ("deleted from the keychain memory", f"in the keychain memory was {revoked}"):
+    for word in (
+        "deleted from the keychain memory",
+        "in the keychain memory was revoked, as written down at 2026-09-21T14:13:20Z",
+    ):
         said = console.run("status")
 
         assert 5 == said.code
@@ -305,7 +311,7 @@ def test_key_that_could_not_be_deleted_is_not_called_deleted(console):
     said = console.run("status")
 
     assert 5 == said.code
-    assert "revoked, as written down at" in said.out
+    assert "revoked at" in said.out
     assert "was revoked, as written down at" in said.err
     assert "deleted" not in said.out + said.err
 
@@ -362,6 +368,7 @@ def test_json_is_what_is_documented(console):
         "cap_seconds": 28800,
         "cap_seconds_left": 28799,
         "end": "policy",
+        "enforced_by": "keylease",
     } == session
 
 

@@ -52,7 +52,7 @@ def test_real_git_server_takes_the_password(console, git_server):
     said = login(console, git_server.url("project.git"))
 
     assert (0, "") == (said.code, said.err)
-    assert f"verified: {git_server.host} takes the password" == said.out.splitlines()[0]
+    assert f"verified: {git_server.host} accepts the password" == said.out.splitlines()[0]
     assert [git_server.url("project.git")] == console.urls()
     asked = [(seen.method, seen.path, seen.authorised) for seen in git_server.seen()]
     request = "/project.git/info/refs?service=git-upload-pack"
@@ -64,7 +64,7 @@ def test_real_git_server_refuses_the_password(console, git_server):
     said = login(console, git_server.url("project.git"), password=b"wrong")
 
     assert (10, "") == (said.code, said.out)
-    assert f"keylease: error: {git_server.host} does not take the password" in said.err
+    assert f"keylease: error: {git_server.host} refuses the password" in said.err
     assert "wrong" not in said.err
     assert not console.state.exists()
 
@@ -127,7 +127,7 @@ def test_server_that_is_not_there_is_a_warning(console):
     said = login(console, url)
 
     assert 0 == said.code
-    assert "the password is not verified: it could not be asked: " in said.err
+    assert "the password is not verified: the server did not answer: " in said.err
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -188,7 +188,7 @@ def test_certificate_that_is_not_valid_gets_no_password(console, tmp_path, monke
         said = login(console, server.url)
 
         assert 0 == said.code
-        assert "it could not be asked: its certificate is not valid: " in said.err
+        assert "the server did not answer: its certificate is not valid: " in said.err
         assert [] == server.seen
 
 
@@ -217,7 +217,7 @@ def test_password_is_not_sent_in_the_clear(console, url):
     said = console.run("login", url, "--username", "ada", "--verify")
 
     assert (2, "") == (said.code, said.out)
-    assert "would send the password in the clear" in said.err
+    assert "would send the password unencrypted" in said.err
     assert not console.state.exists()
 
 

@@ -234,8 +234,8 @@ def test_no_color_is_respected(console, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--watch",), "--watch needs a terminal that can be written over, and stdout is not one"),
-        (("--watch", "--json"), "--watch shows bars, and --json is for programs"),
+        (("--watch",), "--watch needs a terminal that can overwrite lines, and stdout is not one"),
+        (("--watch", "--json"), "--watch and --json exclude each other"),
     ],
 )
 def test_without_a_terminal_it_refuses(console, words, error):

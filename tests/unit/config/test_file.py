@@ -177,9 +177,9 @@ def test_time_that_makes_no_sense_is_refused(place, key, value, found):
             f"{SECTION}: there is no key 'audit': expected",
         ),
         ('"\\u001b" = 5', ": there is no key '\\x1b': expected"),
-        ("revoked = true", ": revoked can stand in the policy file only"),
-        (f"[{GITHUB}]\nrevoked = true", f"{SECTION}: revoked can stand in the policy file only"),
-        (f'[{GITHUB}]\nkeychain = "kernel"', f"{SECTION}: keychain can stand in no target"),
+        ("revoked = true", ": revoked is allowed only in the policy file"),
+        (f"[{GITHUB}]\nrevoked = true", f"{SECTION}: revoked is allowed only in the policy file"),
+        (f'[{GITHUB}]\nkeychain = "kernel"', f"{SECTION}: keychain is not allowed in a target"),
         (f"[{GITHUB}]\nstroe = 1", f"{SECTION}: there is no key 'stroe': did you mean store"),
         (
             "target = 5",
@@ -191,19 +191,19 @@ def test_time_that_makes_no_sense_is_refused(place, key, value, found):
         ("[target.github.com]\ncap = 1", ": found 'github', expected a section"),
         (
             f"[{GITHUB}]\n[target.'https://GITHUB.com']",
-            " [target.'https://GITHUB.com']: it is the same target as another",
+            " [target.'https://GITHUB.com']: another section is for the same target",
         ),
         (f"[{GITHUB}]\n[{GITHUB}]", ": not TOML: "),
         ("cap = 1\ncap = 2\n", ": not TOML: cannot overwrite a value (at line 2, column 8)"),
         ("cap = 1\ncap 2\n", ": not TOML: expected '=' after a key in a key/value pair (at line 2"),
         ("cap = '\0'", ": not TOML: found invalid character '\\x00' (at line 1, column 8)"),
         ("cap = '\x1b'", ": not TOML: found invalid character '\\x1b' (at line 1, column 8)"),
-        ("\ufeffcap = 1", ": it begins with a byte order mark: save it as UTF-8 without one"),
+        ("\ufeffcap = 1", ": found a byte order mark at the start: save it as UTF-8 without one"),
         (b"cap = 1\n# \xff", ":2: found a byte that is not UTF-8"),
         ("cap = 1".encode("utf-16"), ":1: found a byte that is not UTF-8"),
         ("cap=" + "[\n" * 5000, ": not TOML: it nests too deep"),
-        ("\ncap=" + "9" * LONGEST_LINE, f":2: it has more than {LONGEST_LINE} characters"),
-        ("\n" * (LONGEST_FILE + 1), f": it has more than {LONGEST_FILE} bytes"),
+        ("\ncap=" + "9" * LONGEST_LINE, f":2: more than {LONGEST_LINE} characters in a line"),
+        ("\n" * (LONGEST_FILE + 1), f": the file has more than {LONGEST_FILE} bytes"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_place(place, text, said):
@@ -277,7 +277,7 @@ def test_two_spellings_of_a_server_are_one_section(policy):
     one, other = "https://stra\u00dfe.example", "https://XN--STRAE-OQA.example:443"
     told = refused(put(policy, f'[target."{one}"]\n[target."{other}"]\n'))
 
-    same = f" [target.'{other}']: it is the same target as another section: https://xn--strae-oqa"
+    same = f" [target.'{other}']: another section is for the same target: https://xn--strae-oqa"
     assert told.startswith(same)
     assert 2 == len(
         read(put(policy, f'[target."{one}"]\n[target."https://strasse.example"]')).targets
@@ -346,7 +346,7 @@ def test_file_that_others_can_write_is_not_believed(request, kind, mode):
     """Whoever can write it decides what it says."""
     place = put(request.getfixturevalue(kind), "cap = 5", mode)
 
-    assert f" has mode {mode:04o}: others can write it, so it is not believed" == refused(place)
+    assert f" has mode {mode:04o}: others can write it, so it is not trusted" == refused(place)
 
 
 @POSIX
@@ -391,7 +391,7 @@ def test_file_that_was_given_away_is_not_believed(request, kind):
     place = put(request.getfixturevalue(kind), "cap = 5")
     os.chown(place.path, 12345, 12345)
 
-    assert " belongs to user 12345, not to user 0, so it is not believed" == refused(place)
+    assert " belongs to user 12345, not to user 0, so it is not trusted" == refused(place)
 
 
 @POSIX
@@ -411,7 +411,7 @@ def test_policy_that_is_a_link_is_not_believed(policy, directory):
     (directory / "elsewhere").write_text("cap = 5", "utf-8")
     Path(policy.path).symlink_to(directory / "elsewhere")
 
-    assert " is a symbolic link, not a regular file, so it is not believed" == refused(policy)
+    assert " is a symbolic link, not a regular file, so it is not trusted" == refused(policy)
 
 
 @POSIX
@@ -435,7 +435,7 @@ def test_users_own_file_may_be_a_link_to_a_file_of_the_user(place, directory):
 
     assert 5 == read(place).general["cap"].value
     target.chmod(0o666)
-    assert " has mode 0666: others can write it, so it is not believed" == refused(place)
+    assert " has mode 0666: others can write it, so it is not trusted" == refused(place)
 
 
 @POSIX
@@ -450,7 +450,7 @@ def test_what_is_no_file_is_refused_at_once(request, kind, make):
     place = request.getfixturevalue(kind)
     make(place.path, 0o600)
 
-    assert " is not a regular file, so it is not believed" == refused(place)
+    assert " is not a regular file, so it is not trusted" == refused(place)
 
 
 @POSIX
@@ -458,7 +458,7 @@ def test_dangling_link_is_refused(place, directory):
     """Something is there, and it cannot be read."""
     Path(place.path).symlink_to(directory / "nowhere")
 
-    assert ": it is there, but cannot be read: No such file or directory" == refused(place)
+    assert ": the file exists but cannot be read: No such file or directory" == refused(place)
 
 
 @POSIX
@@ -468,7 +468,7 @@ def test_unreadable_file_is_refused(request, kind):
     require_ordinary_user("root can read everything")
     place = put(request.getfixturevalue(kind), "cap = 5", 0)
 
-    assert ": it is there, but cannot be read: Permission denied" == refused(place)
+    assert ": the file exists but cannot be read: Permission denied" == refused(place)
 
 
 @POSIX
@@ -477,4 +477,4 @@ def test_failing_disk_is_told(place, mocker):
     put(place, "cap = 5")
     mocker.patch("os.read", side_effect=OSError(5, "Input/output error"))
 
-    assert ": it is there, but cannot be read: Input/output error" == refused(place)
+    assert ": the file exists but cannot be read: Input/output error" == refused(place)

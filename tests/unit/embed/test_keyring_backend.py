@@ -346,7 +346,7 @@ def test_names_of_our_own_keys_go_past_the_sessions(console, ring, platform, mon
 
 def test_backend_is_no_keychain_for_the_vault_key():
     """The key of the sessions cannot be kept in the sessions."""
-    with pytest.raises(UsageError, match="asks the sessions that this key is for"):
+    with pytest.raises(UsageError, match="reads the sessions that this key protects"):
         LibraryKeyStore("library", "keylease.embed.keyring_backend.Keyring", Deadline(5))
 
 

@@ -148,7 +148,7 @@ def test_threads_share_a_service_and_a_function(keystore):
 
     assert [(number, PASSWORD) for number in range(8)] == sorted(answers)
     for each in kept:
-        with pytest.raises(ValueError, match="a secret that was wiped"):
+        with pytest.raises(ValueError, match="the secret was wiped"):
             each.secret.reveal()
 
 

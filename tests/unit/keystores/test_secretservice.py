@@ -149,7 +149,7 @@ def test_a_collection_that_is_locked_while_it_is_searched_proves_nothing(served,
 def test_an_item_that_goes_while_it_is_read_is_unavailable(served, store):
     """Between search and answer it was locked or deleted; which of them is not guessed."""
     with served(**FOUND | {"GetSecrets": Answer("a{o(oayays)}", ({},))}):
-        assert f"it does not give out {SESSION.service}" in refused(lambda: store.read([SESSION]))
+        assert f"it does not return {SESSION.service}" in refused(lambda: store.read([SESSION]))
 
 
 def test_an_item_that_is_not_read_back_was_not_added(served, store):

@@ -31,7 +31,7 @@ class Late:
         print("the interpreter was taken apart", file=sys.stderr)
 late = Late()
 print("said", file=sys.stderr)
-hardening.leave(7)
+hardening.wipe_and_exit(7)
 """
 
 
@@ -66,7 +66,7 @@ def test_tracers_are_refused_unless_the_user_wants_them(variable, expected):
     """The opt-out is a variable, and it is off."""
     program = (
         "from keylease.secrets import hardening;"
-        "hardening.harden(); print(hardening.closed().to_tracers)"
+        "hardening.harden(); print(hardening.restrictions().tracers_refused)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "KEYLEASE_DUMPABLE"} | variable
 
@@ -78,13 +78,13 @@ import resource
 from keylease.secrets import hardening
 _, most = resource.getrlimit(resource.RLIMIT_CORE)
 resource.setrlimit(resource.RLIMIT_CORE, (most, most))
-print(hardening.closed() == hardening.Closed(most, to_tracers=False))
-hardening.close()
-hardening.close()
-print(hardening.closed() == hardening.Closed(0, to_tracers=True))
-with hardening.as_it_was():
-    print(hardening.closed().core_limit == most)
-print(hardening.closed().core_limit)
+print(hardening.restrictions() == hardening.Restrictions(most, tracers_refused=False))
+hardening.restrict_process()
+hardening.restrict_process()
+print(hardening.restrictions() == hardening.Restrictions(0, tracers_refused=True))
+with hardening.original_core_limit():
+    print(hardening.restrictions().core_limit == most)
+print(hardening.restrictions().core_limit)
 """
 
 
@@ -103,11 +103,11 @@ def refuse(*_):
     raise PermissionError(1, "Operation not permitted")
 resource.setrlimit = refuse
 hardening._prctl = lambda option, argument: -1
-hardening.close()
-print(hardening.closed().to_tracers)
+hardening.restrict_process()
+print(hardening.restrictions().tracers_refused)
 resource.getrlimit = refuse
-print(hardening.closed().core_limit)
-with hardening.as_it_was():
+print(hardening.restrictions().core_limit)
+with hardening.original_core_limit():
     print("goes on")
 """
 

@@ -107,8 +107,8 @@ def test_a_name_that_is_no_text_cannot_be_written():
     [
         (b"", "expected a value"),
         (b"   ", "expected a value"),
-        (b"[]", "the message is no JSON object"),
-        (b'"text"', "the message is no JSON object"),
+        (b"[]", "the message is not a JSON object"),
+        (b'"text"', "the message is not a JSON object"),
         (b"{} {}", "expected nothing more"),
         (b"\xef\xbb\xbf{}", "expected a value"),
         (b'{"a":1,"a":1}', "a member twice"),
@@ -198,7 +198,7 @@ def test_members_are_asked_for_by_their_kind():
     with opened(bytearray(b'{"a":"x","b":1,"c":null,"d":"x\\u007f"}')) as members:
         assert (b"x", "x") == (string(members, "a"), name(members, "a"))
         assert (None, None) == (string(members, "c"), name(members, "z"))
-        with pytest.raises(RequestError, match="b is no string"):
+        with pytest.raises(RequestError, match="b is not a string"):
             string(members, "b")
         with pytest.raises(RequestError, match="d has a control character"):
             name(members, "d")

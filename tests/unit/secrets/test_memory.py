@@ -124,7 +124,7 @@ def test_a_wiped_secret_reveals_nothing_and_equals_nothing():
 
     assert not one.matches(other)
     assert not one.matches(one)
-    with pytest.raises(ValueError, match="a secret that was wiped"):
+    with pytest.raises(ValueError, match="the secret was wiped"):
         one.reveal()
 
 
@@ -203,9 +203,10 @@ except ValueError as error:
 
 def test_everything_can_be_cleared_at_once():
     """What a signal finds is overwritten wherever it is, and is not revealed after it."""
-    assert ["False", "a secret that was overwritten with all others: by a fork, or at the end"] == (
-        lines(CLEARED)
-    )
+    assert [
+        "False",
+        "the secret was wiped with all others, by a fork or at the end of the process",
+    ] == (lines(CLEARED))
 
 
 LATE = """
@@ -288,7 +289,7 @@ def test_a_forked_child_is_told_and_can_have_secrets_of_its_own():
     """Zeros are never taken for a secret, and the parent's stays as it is."""
     told, own, parents = lines(FORKED)
 
-    assert told.startswith("False a secret that was overwritten")
+    assert told.startswith("False the secret was wiped with all others")
     assert ("b'own'", repr(b"s" * 32)) == (own, parents)
 
 
@@ -299,7 +300,7 @@ def test_a_forked_child_has_zeros_where_the_kernel_does_not_see_to_it():
         "from keylease.secrets import memory\nmemory._advise = lambda *_: False" + FORKED
     )
 
-    assert told.startswith("False a secret that was overwritten")
+    assert told.startswith("False the secret was wiped with all others")
     assert ("b'own'", repr(b"s" * 32)) == (own, parents)
 
 

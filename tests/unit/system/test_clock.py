@@ -68,7 +68,7 @@ def test_a_boot_that_cannot_be_told_is_refused(monkeypatch):
 
     monkeypatch.setattr(clock, "open", refuse, raising=False)
 
-    with pytest.raises(StateError, match="this boot cannot be told from another") as caught:
+    with pytest.raises(StateError, match="cannot identify this boot") as caught:
         BootClock()
     assert "mount /proc, then try again" == caught.value.hint
 

@@ -90,7 +90,7 @@ def test_a_stdin_that_cannot_be_read_is_a_peer_that_is_gone(stdin: int) -> None:
     os.dup2(directory, 0)
     os.close(directory)
 
-    with pytest.raises(PeerGoneError, match="the request cannot be read from stdin: "):
+    with pytest.raises(PeerGoneError, match="cannot read the request from stdin: "):
         read(100, never)
 
 
@@ -120,7 +120,7 @@ def test_a_peer_that_went_away_is_told_of_by_one_error() -> None:
     out, into = os.pipe()
     os.close(out)
     try:
-        with pytest.raises(PeerGoneError, match="the answer cannot be written to stdout: "):
+        with pytest.raises(PeerGoneError, match="cannot write the answer to stdout: "):
             write((b"answer",), into)
     finally:
         os.close(into)

@@ -84,7 +84,7 @@ def test_no_answer_is_refused(screen, kind):
     """Ctrl-D is no empty password."""
     said = answer(screen, kind, b"\x04")
 
-    assert "refused: the question was left without an answer" == said
+    assert "refused: the question got no answer" == said
     assert screen.echoes
 
 
@@ -149,7 +149,7 @@ def test_answer_that_the_terminal_may_have_cut_is_refused(screen):
 
     said = answer(screen, "secret", b"x" * 4095 + b"\n")
 
-    assert "refused: the terminal may have cut the answer: it keeps 4095 bytes of a line" == said
+    assert "refused: the terminal may have cut the answer: a line holds 4095 bytes" == said
 
 
 def test_question_is_escaped(screen):

@@ -1,8 +1,8 @@
-"""A line in the words of the Elastic Common Schema, which most fleets' log systems understand.
+"""A line as a document of the Elastic Common Schema, which many log systems understand.
 
-Records in, documents out. What the schema has a field for stands there; the rest is below
-`keylease`, where the schema leaves room for a program's own. Which machine it was is for the
-shipper to add: it knows better.
+Records in, documents out. Values that have a field in the schema are there; the rest is below
+`keylease`, because the schema allows a program's own fields. The log shipper adds the machine,
+which it knows better.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OUTCOMES: Final = {"ok": "success", "refused": "failure"}
 
 
 class _Kind(NamedTuple):
-    """`event.category` and `event.type`, of which the schema has closed lists."""
+    """`event.category` and `event.type`, for which the schema has closed lists."""
 
     category: tuple[str, ...]
     type: tuple[str, ...]
@@ -60,16 +60,16 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "audit.unvouched": _Kind(("file",), ("info",)),
 }
 _UNKNOWN: Final = _Kind((), ("info",))
-"""Of an event that a later version wrote: the schema wants no word that is not in its list."""
+"""For an event of a later version: the schema allows no word outside its lists."""
 
 
 def document(record: Record, digest: str) -> dict[str, Any]:
-    """Return the line as one document. What is `null` in the line is left out.
+    """Return the line as one document, without fields that are `null`.
 
     Args:
         record: The line.
-        digest: The SHA-256 of its bytes, which stands in the next line as `prev`: so each document
-            can be compared with the log, and the documents with each other.
+        digest: The SHA-256 of its bytes, which is `prev` in the next line. With it, documents can
+            be compared with the log and with each other.
     """
     kind = _KINDS.get(record.event, _UNKNOWN)
     own = {
@@ -109,17 +109,17 @@ def document(record: Record, digest: str) -> dict[str, Any]:
 
 
 def unreadable(data: bytes, reason: str) -> dict[str, Any]:
-    """Return a document about bytes in the log that are no line of it.
+    """Return a document about bytes in the log that are not a valid line.
 
     Args:
-        data: What was found.
-        reason: Why it is no line.
+        data: The bytes.
+        reason: Why they are not a line.
     """
     return {
         "ecs": {"version": VERSION},
         "message": reason,
         "event": {
-            # ECS, event.kind: "pipeline_error" is for what could not be taken in properly.
+            # ECS, event.kind: "pipeline_error" is for data that could not be ingested properly.
             "kind": "pipeline_error",
             "module": "keylease",
             "dataset": "keylease.audit",
@@ -130,13 +130,13 @@ def unreadable(data: bytes, reason: str) -> dict[str, Any]:
 
 
 def _target(target: Mapping[str, Any] | None, own: dict[str, Any]) -> dict[str, Any]:
-    """Return the target as a URL and as the far end; put what is left of it into `own`."""
+    """Return the target as a URL and a destination; put the namespace into `own`."""
     if target is None:
         return {}
     own["target"] = {"namespace": target["namespace"]}
     host = str(target["host"])
     name, colon, port = host.rpartition(":")
-    # Without a port the host stands by itself; an IPv6 address keeps its brackets and colons.
+    # An IPv6 address without a port keeps its brackets and colons.
     with_port = bool(colon) and re.fullmatch("[0-9]{1,5}", port) is not None
     return {
         "url": {
@@ -151,7 +151,7 @@ def _target(target: Mapping[str, Any] | None, own: dict[str, Any]) -> dict[str, 
 
 
 def _message(record: Record) -> str:
-    """Return the line in a few words, for lists that show nothing else."""
+    """Return a summary of the line, for lists that show only this."""
     words = [record.event]
     if record.outcome == "refused":
         words.append("refused")
@@ -178,9 +178,9 @@ def _without_nothing(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(value: str) -> str:
-    """Return text that every reader of JSON takes.
+    """Return text that every JSON parser accepts.
 
-    A byte that is not UTF-8 is a lone surrogate in the log. Strict parsers (Rust's, so Vector's)
-    refuse it, and the document with it; here it stands as an escape, as on a terminal.
+    In the log a lone surrogate stands for a byte that is not UTF-8. Strict parsers (Rust's, so
+    Vector's) refuse a document with it, so it becomes an escape, as on a terminal.
     """
     return value.encode("utf-8", "backslashreplace").decode("utf-8")

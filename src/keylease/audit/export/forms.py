@@ -1,7 +1,7 @@
-"""The forms in which the log goes to other systems: as it stands, as a table, and as ECS.
+"""The export formats of the log: unchanged lines, CSV, and ECS documents.
 
-Lines in, bytes out. Only the first can be verified wherever it comes; the others have the digest or
-the links of each line, so that they can be compared with it.
+Lines in, bytes out. Only the unchanged lines can be verified elsewhere. The other formats have the
+digest or the links of each line, so that they can be compared with the log.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ COLUMNS: Final = (
     *("extra", "key", "prev", "mac"),
 )
 """The columns of CSV. `extra` has the event's own fields as JSON."""
-# OWASP, "CSV Injection": what a spreadsheet takes for the beginning of a formula, in the forms of
-# East Asian keyboards and of Unicode's small and raised signs too, quotation marks before it or
-# not. A cell begins where the text does, and wherever a reader splits the text: one that splits at
-# another sign than the comma ignores the quotation marks around a cell.
+# OWASP, "CSV Injection": characters that begin a formula in a spreadsheet, also in the forms of
+# East Asian keyboards and Unicode's small and raised signs, with or without quotation marks before
+# them. A cell begins at the start of the text, and at any other separator a reader may use: such
+# a reader ignores the quotation marks around a cell.
 _FORMULA: Final = re.compile(
     r"(?:\A|(?<=[;,|\t ]))"
     r"(?=\"*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b\u2212\u207a-\u207c\u208a-\u208c])"
@@ -40,7 +40,7 @@ _FORMULA: Final = re.compile(
 
 
 def jsonl(line: Line) -> bytes:
-    """Return the line as it stands, to the byte: it can be verified wherever it comes."""
+    """Return the line unchanged, so that it can be verified elsewhere."""
     return line.data
 
 
@@ -48,7 +48,7 @@ def csv_row(line: Line) -> bytes:
     """Return the line as one row of CSV (RFC 4180).
 
     Raises:
-        LineError: it is no line of the log.
+        LineError: it is not a line of the log.
     """
     return _csv(_cells(parse(line.data)))
 
@@ -59,9 +59,9 @@ def csv_head() -> bytes:
 
 
 def ecs_document(line: Line) -> bytes:
-    """Return the line as one document of the Elastic Common Schema, on a line of its own.
+    """Return the line as one document of the Elastic Common Schema, with a line end.
 
-    What is no line of the log becomes a `pipeline_error` with what was found: it is left to people.
+    An invalid line becomes a `pipeline_error` with its bytes, for people to look at.
     """
     try:
         found = ecs.document(parse(line.data), digest(line.data))
@@ -87,14 +87,14 @@ def _cells(record: Record) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
-    """Return text that a terminal and a spreadsheet leave alone."""
+    """Return text that is harmless in a terminal and in a spreadsheet."""
     return _text(printable(value)) if isinstance(value, str) else str(value)
 
 
 def _inert(value: object) -> object:
-    """Return what JSON is made of with every string in it as `_text` has it.
+    """Apply `_text` to every string in a JSON value.
 
-    In the finished JSON an apostrophe could come to stand before a quotation mark.
+    In the finished JSON text `_text` could put an apostrophe before a quotation mark.
     """
     if isinstance(value, str):
         return _text(value)
@@ -104,17 +104,16 @@ def _inert(value: object) -> object:
 
 
 def _text(value: str) -> str:
-    """Return text with an apostrophe before whatever a spreadsheet would run as a formula.
+    """Return text with an apostrophe before anything that a spreadsheet would run as a formula.
 
-    A host can be called like one.
+    The name of a host can look like a formula.
     """
     return _FORMULA.sub("'", value)
 
 
 def _csv(cells: Iterable[str]) -> bytes:
     row = io.StringIO()
-    # Every cell in quotation marks: a reader that splits at the comma and at other signs keeps to
-    # them.
+    # Quote every cell, for a reader that splits at the comma and at other characters.
     csv.writer(row, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
     return row.getvalue().encode("utf-8")
 

@@ -1,6 +1,6 @@
-"""What is said about the end of the log: by the head beside it, the pin, and the system log.
+"""Compare the end of the log with its three records: the head, the pin, and the system log.
 
-Lines that were taken from the end leave no trace in the others. Only who remembers the end knows.
+The remaining lines do not show that lines were removed from the end. Only these records do.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _OUTSIDE: Final = "nothing outside the log says where it ends, so its last lines
 
 
 class End:
-    """All that is said about the end, to be compared with the lines as they come.
+    """The records of the end, to compare with the lines.
 
     Args:
-        keys: The audit keys that are at hand, by their ids.
-        boot: The boot of this machine, if the log is its own.
+        keys: The available audit keys by their ids.
+        boot: The boot of this machine, if the log is from this machine.
     """
 
     def __init__(self, keys: Mapping[str, Secret], boot: str | None) -> None:
@@ -40,7 +40,7 @@ class End:
         self._findings: list[Observation] = []
 
     def add(self, name: str, data: bytes | None) -> None:
-        """Take what `HEAD` or `PIN` says. Bytes that say nothing are as good as none."""
+        """Add the record `HEAD` or `PIN`. Ignore bytes that are no record."""
         found = None if data is None else heads.parse(data)
         if data is None or found is None:
             return
@@ -57,26 +57,26 @@ class End:
         self._claim(name, found.seq, found.digest)
 
     def add_witness(self, text: str) -> None:
-        """Take what a line of the system log says, if it is a checkpoint of this log."""
+        """Add a line of the system log, if it is a checkpoint of this log."""
         found = parse(text)
         key = None if found is None else self._keys.get(found.key)
-        # NOTE: any user can write into the system log. Without the MAC it says nothing.
+        # NOTE: any user can write to the system log, so only a valid MAC counts.
         if found is not None and key is not None and found.fits(key):
             self._claim(WITNESS, found.seq, found.digest)
 
     def refuted(self, seq: int, digest: str) -> str | None:
-        """Return who says that line `seq` is another one, or `None`."""
+        """Return the record that names another digest for line `seq`, or `None`."""
         others = [name for name, expected in self._claims.get(seq, ()) if expected != digest]
         if others == [HEAD] and self._is_by_crash(seq - 1):
-            # The number of a line that a power cut took is used again, and who did so without the
-            # key, for the keychain was locked, left the head as it was.
+            # A power cut removed the line, and its number was used again. The new line was written
+            # without the key (locked keychain), so the head was not updated.
             message = f"{HEAD} knows of another line {seq}, which was not on the disk before the"
             self._find("pin-missing", f"{message} restart")
             return None
         return next(iter(others), None)
 
     def close(self, last: int) -> list[Observation]:
-        """Return what is to say, now that line `last` was found to be the last."""
+        """Return the findings about the end, given that line `last` is the last."""
         for name, reach in self._reach.items():
             if reach > last:
                 self._tell_missing(name, reach, last)
@@ -94,10 +94,10 @@ class End:
             self._find("truncated", f"{name} knows of {lost}, which are not there")
 
     def _is_by_crash(self, last: int) -> bool:
-        """Return whether a power cut can have left line `last` as the end, and the head as it is.
+        """Return whether a power cut can explain that the log ends at line `last`.
 
-        Lines about ends are not synced one by one. A power cut can take them, and the head that
-        knows of them stays; it also says which boot that was, and what was on the disk.
+        Lines about ends are not synced one by one. A power cut can remove them and leave a head
+        that knows them. The head also names its boot and the last synced line.
         """
         head = self._head
         rebooted = head is not None and self._boot not in {None, head.boot}

@@ -1,8 +1,8 @@
-"""Take lines out of the log: those of a time, or those after the last one that was taken.
+"""Read lines from the log for a consumer: those of a time range, or those after a position.
 
-Nothing is judged here and no key is asked for: what is taken says itself whether it fits, by the
-links and MACs in it. A consumer keeps its place by number and digest, so that it goes on after a
-restart where it was, and notices when that place is no more what it was.
+Nothing is verified here and no key is needed: the consumer can check the links and MACs itself. A
+position is a number and a digest, so that a consumer can continue after a restart, and notices if
+its line was changed or removed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from keylease.audit.read.reader import Line
 
 POSITION_BYTES: Final = 128
-"""No cursor file is longer."""
+"""Maximum bytes of a cursor file."""
 _POSITION: Final = re.compile(rb"([1-9]\d{0,18}) ([0-9a-f]{64})\n", re.ASCII)
 _TIME: Final = re.compile(rb'\{"seq":\d{1,19},"time":"([0-9T:.-]{26}Z)"', re.ASCII)
 _LOST: Final = (
-    "lines were taken away or changed, see: keylease audit verify; to begin with the oldest line, "
+    "lines were removed or changed, see: keylease audit verify; to start with the oldest line, "
     "remove the cursor file"
 )
 
 
 class Position(NamedTuple):
-    """The last line that a consumer has taken."""
+    """The last line that a consumer has read."""
 
     seq: int
     digest: str | None = None
-    """Of its bytes, if that is known."""
+    """The digest of the line, if known."""
 
     def pack(self) -> bytes:
         """Return the content of a cursor file."""
@@ -43,20 +43,20 @@ class Position(NamedTuple):
 
 
 def read_position(data: bytes) -> Position:
-    """Return what a cursor file says.
+    """Return the position in a cursor file.
 
     Raises:
-        StateError: it is not what `Position.pack` writes.
+        StateError: `Position.pack` did not write it.
     """
     found = _POSITION.fullmatch(data)
     if found is None:
-        msg = "the cursor file does not hold what keylease writes there: a number and a digest"
-        raise StateError(msg, "remove it to begin with the oldest line, or use --after SEQ")
+        msg = "the cursor file is not valid: expected a number and a digest"
+        raise StateError(msg, "remove it to start with the oldest line, or use --after SEQ")
     return Position(int(found[1]), found[2].decode("ascii"))
 
 
 def position_of(line: Line) -> Position | None:
-    """Return the place after that line, if it has a number."""
+    """Return the position of that line, if it has a number."""
     return None if line.seq is None else Position(line.seq, digest(line.data))
 
 
@@ -65,9 +65,9 @@ class Lines:
 
     Args:
         directory: The audit directory.
-        after: The last line that was taken; `None` for all there are.
-        since_ns: The beginning of the time that is asked for, as the wall clock was.
-        until_ns: The end, which is not in it.
+        after: The last line that the consumer has read; `None` for all lines.
+        since_ns: The beginning of the range, by the wall clock.
+        until_ns: The end of the range, exclusive.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class Lines:
         self._until = None if until_ns is None else format_time(until_ns).encode("ascii")
         self._places: dict[str, int] = {}
         self.missing = 0
-        """How many lines after the place are not in the log: removed before anybody took them."""
+        """Number of lines after the position that were removed before the consumer read them."""
 
     def there(self) -> Iterator[Line]:
-        """Yield the lines that are there now, without one that is being written.
+        """Yield the present lines, without one that is being written.
 
         Raises:
-            StateError: a file cannot be read, or the place is no more in the log.
+            StateError: a file cannot be read, or the log no longer has the position.
         """
         self._places = reader.sizes(self._directory)
         since_ns, until_ns = self._range
@@ -107,14 +107,14 @@ class Lines:
                 if self._within(line):
                     yield line
             else:
-                self._places[line.file] = line.start  # it is being written, or a crash left it
+                self._places[line.file] = line.start  # half-written, now or by a crash
 
     def follow(self) -> Callable[[], Iterator[Line]]:
-        """Return what yields, at each call, the lines that are new since `there` was read."""
+        """Return a function that yields, at each call, the lines that are new since `there`."""
         return reader.Follower(self._directory, self._places).look
 
     def _reaching(self, files: Mapping[str, int], seq: int) -> dict[str, int]:
-        """Return the files that have that line or a later one. Within a file numbers only grow."""
+        """Return the files with that line or a later one. Within a file the numbers grow."""
         kept = {}
         for name, size in files.items():
             ends = reader.backward(self._directory, name, size)
@@ -135,18 +135,18 @@ class Lines:
             if seq != after.seq:
                 yield line
         if not met:
-            msg = f"the log ends before line {after.seq}, which was taken already"
+            msg = f"the log ends before line {after.seq}, which was exported already"
             raise StateError(msg, _LOST)
 
     def _check(self, after: Position, line: Line, seq: int) -> None:
         if seq > after.seq:
             self.missing = seq - after.seq - 1
         elif after.digest is not None and digest(line.data) != after.digest:
-            msg = f"line {seq} is not the one that was taken under this number"
+            msg = f"line {seq} is not the one that was exported under this number"
             raise StateError(msg, _LOST)
 
     def _within(self, line: Line) -> bool:
-        """Return whether the line is of the time that is asked for. What has no time is given."""
+        """Return whether the line is in the range. A line without a time is."""
         if self._since is None and self._until is None:
             return True
         found = _TIME.match(line.data)
@@ -157,7 +157,7 @@ class Lines:
 
 
 class Records:
-    """The records of lines. What is no line of the log is counted, and left out.
+    """The records of lines. Invalid lines are counted and left out.
 
     Args:
         lines: The lines.

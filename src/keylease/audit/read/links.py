@@ -1,8 +1,8 @@
-"""What ties lines together, cut out of their bytes without parsing the rest; and whether it fits.
+"""Check the links between lines: number, digest and MAC, without parsing the rest.
 
-For who reads a part of the log: every link between two lines that were read is checked, and the MAC
-of the last one of each run, which vouches for all that is before it. Where something does not fit,
-`verify` tells what.
+For commands that read a part of the log. Every link between two lines that were read is checked,
+and the MAC of the last line of each run, which covers all lines before it. If a check fails,
+`verify` says more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_RUNS: Final = 10_000
 
 
 class Ties(NamedTuple):
-    """What ties one line to the others."""
+    """The fields that link one line to the others."""
 
     seq: int
     time: str
@@ -36,7 +36,7 @@ class Ties(NamedTuple):
 
 
 def ties(line: bytes) -> Ties | None:
-    """Return what ties a line to the others, or `None` for bytes that are no line."""
+    """Return the fields that link a line to the others, or `None` if it is not a line."""
     try:
         text = line.decode("ascii")
     except UnicodeDecodeError:
@@ -49,17 +49,17 @@ def ties(line: bytes) -> Ties | None:
 
 
 def by_id(keys: Iterable[Secret]) -> dict[str, Secret]:
-    """Return the audit keys by the ids that the lines have."""
+    """Return the audit keys by their ids."""
     return {key_id(key): key for key in keys}
 
 
 def fits(found: Ties, line: bytes, key: Secret) -> bool:
-    """Return whether the line has the MAC that it has to have under its key."""
+    """Return whether the line has the right MAC."""
     return found.mac is not None and hmac.compare_digest(found.mac, mac_of(key, line))
 
 
 class _Run:
-    """Lines that follow one another without a hole."""
+    """Lines that follow one another without a gap."""
 
     __slots__ = ("by", "digest", "first", "last", "prev", "vouched")
 
@@ -78,24 +78,24 @@ class _Run:
 
 
 class Links:
-    """Whether the lines that were read fit together, in whichever direction they come.
+    """Check that lines fit together, in either reading direction.
 
     Args:
-        keys: The audit keys that are at hand, by their ids.
+        keys: The available audit keys by their ids.
     """
 
     def __init__(self, keys: Mapping[str, Secret]) -> None:
         self._keys = keys
         self._runs: list[_Run] = []
         self.misfit: str | None = None
-        """What does not fit, of which the first is kept."""
+        """The first error, if there is one."""
 
     def add(self, line: Line) -> Ties | None:
-        """Take one line, and return what ties it to the others; `None` if it is no line."""
+        """Check one line, and return its linking fields; `None` if it is not a line."""
         found = ties(line.data)
         if found is None:
             if line.whole or len(line.data) > LONGEST_LINE:
-                self.complain(f"a line of audit/{line.file} is none of keylease's")
+                self.complain(f"keylease did not write a line of audit/{line.file}")
             return None
         if found.time[:10] != line.file[:10]:
             self.complain(f"line {found.seq} is not in the file of its day")
@@ -111,14 +111,14 @@ class Links:
         elif len(self._runs) < _MOST_RUNS:
             self._runs.append(_Run(found, line.data))
         else:
-            self.complain(f"line {found.seq} is one of too many that do not follow one another")
+            self.complain(f"too many lines do not follow one another, such as line {found.seq}")
         return found
 
     def close(self, is_elsewhere: Callable[[int], bool] = lambda _: False) -> str | None:
-        """Return what does not fit in all that was read, or `None`.
+        """Return the first error in the lines that were read, or `None`.
 
         Args:
-            is_elsewhere: Whether a line of that number is in what was not read.
+            is_elsewhere: Returns whether a file that was not read has a line of that number.
         """
         runs = sorted(self._runs, key=lambda run: run.first)
         for before, run in pairwise(runs):
@@ -137,7 +137,7 @@ class Links:
 
     @property
     def unvouched(self) -> str | None:
-        """Why not all that was read is vouched for by a key at hand, or `None`."""
+        """Why an available key does not verify all the lines, or `None`."""
         for run in self._runs:
             if run.by is None:
                 return f"line {run.last} and those before it were written without the audit key"
@@ -152,5 +152,5 @@ class Links:
             self.complain(f"line {seq} does not follow the one before it")
 
     def complain(self, what: str) -> None:
-        """Note what does not fit."""
+        """Record an error; the first one is kept."""
         self.misfit = self.misfit or what

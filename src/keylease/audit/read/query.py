@@ -1,8 +1,8 @@
 """Find lines: by time, event, target, user, session, outcome and reason.
 
 Only the days of the range are read, a block at a time, and only a line that passes the checks on
-its bytes is parsed. All that is read is checked for its links on the way, for a search that trusts
-what it finds would be a way to show people a forged line.
+its bytes is parsed. The links of all lines are checked, because a search must not show a forged
+line without a warning.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _SEPARATORS: Final = re.compile(r"[:/*? ]")
 
 
 class Filter(NamedTuple):
-    """What a line has to be. Whatever is not given does not matter."""
+    """What a line must match. A field that is not given matches every line."""
 
     since_ns: int | None = None
     until_ns: int | None = None
-    """The end, which is not in the range itself."""
+    """The end of the range, exclusive."""
     events: tuple[str, ...] = ()
     target: str | None = None
-    """A host or a URL; `*` stands for anything. A URL without a path stands for all of its own.
-    Before a URL the family of tools may stand, with a blank between them, as `stats` shows it."""
+    """A host or a URL; `*` matches anything. A URL without a path matches every path. The family
+    of tools and a blank may precede the URL, as in the output of `stats`."""
     username: str | None = None
     session: str | None = None
     """The id, or its beginning."""
@@ -44,7 +44,7 @@ class Filter(NamedTuple):
     reason: str | None = None
 
     def matches(self, record: Record) -> bool:
-        """Return whether a record is what is looked for; its time is another matter."""
+        """Return whether a record matches, apart from its time."""
         return (
             (not self.events or record.event in self.events)
             and self.username in {None, record.username}
@@ -56,31 +56,31 @@ class Filter(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """What is known of the lines that were read, whether they were found or not."""
+    """The result of the checks on all lines that were read, matching or not."""
 
     lines: int
     misfit: str | None
-    """What does not fit, if anything does not: somebody else wrote it, or took something away."""
+    """The first error, if there is one: lines were forged, changed or removed."""
     unvouched: str | None
-    """Why no key at hand vouches for all of it, if none does."""
+    """Why an available key does not verify all the lines, if so."""
 
 
 class Match(NamedTuple):
-    """A line that was looked for."""
+    """A line that matches."""
 
     record: Record
     line: Line
 
 
 class Search:
-    """One search: go through it, and ask afterwards what is to be thought of the result.
+    """One search. Single-use iterator; call `trust()` afterwards for the result of the checks.
 
     Args:
         directory: The audit directory.
-        wanted: What is looked for.
-        keys: The audit keys that are at hand.
+        wanted: What the lines must match.
+        keys: The available audit keys.
         reverse: Newest first.
-        limit: How many lines to find at most.
+        limit: Maximum number of matches.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Search:
         )
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield what is found.
+        """Yield the matching records.
 
         Raises:
             StateError: a file cannot be read.
@@ -115,7 +115,7 @@ class Search:
         return (found.record for found in self.lines())
 
     def lines(self) -> Iterator[Match]:
-        """Yield what is found, with the line as it stands in the log.
+        """Yield the matches, each with its line in the log.
 
         Raises:
             StateError: a file cannot be read.
@@ -137,7 +137,7 @@ class Search:
         self._finished.add(file)
 
     def trust(self) -> Trust:
-        """Return what is to be thought of all that was read so far."""
+        """Return the result of the checks on the lines that were read so far."""
         return Trust(self._lines, self._links.close(self._is_elsewhere), self._links.unvouched)
 
     def _is_elsewhere(self, seq: int) -> bool:
@@ -164,13 +164,13 @@ class Search:
         try:
             record = parse(line.data)
         except LineError:
-            self._links.complain(f"a line of audit/{line.file} is none of keylease's")
+            self._links.complain(f"keylease did not write a line of audit/{line.file}")
             return None
         return Match(record, line) if self._wanted.matches(record) else None
 
 
 def last(directory: str, count: int) -> tuple[list[Match], dict[str, int]]:
-    """Return the last lines, oldest first, and where each day file goes on after them.
+    """Return the last lines, oldest first, and the position after them in each day file.
 
     Raises:
         StateError: a file cannot be read.
@@ -180,7 +180,7 @@ def last(directory: str, count: int) -> tuple[list[Match], dict[str, int]]:
     for name, size in sorted(places.items(), reverse=True):
         for line in reader.backward(directory, name, size):
             if not line.whole:
-                # It may be one that is being written at this moment: its end is still to come.
+                # The line may be half-written; follow it from its start.
                 places[name] = line.start
                 continue
             if len(found) == count:
@@ -191,18 +191,17 @@ def last(directory: str, count: int) -> tuple[list[Match], dict[str, int]]:
                 continue
         if len(found) == count:
             break
-    # Where the clock was set back, the newest line is not in the newest file; within the files that
-    # were read the numbers tell.
+    # After a clock was set back, the newest line is not in the newest file, so sort by number.
     return sorted(found, key=lambda each: each.record.seq), places
 
 
 def _rounded(wall_ns: int) -> str:
-    # The log has microseconds: a bound in between is before the next one.
+    # The log has microseconds, so round up to the next one.
     return format_time(-(-wall_ns // _MICROSECOND) * _MICROSECOND)
 
 
 def _needles(wanted: Filter) -> tuple[bytes, ...]:
-    """Return bytes that every wanted line has, so that most others need no parsing."""
+    """Return bytes that every matching line contains, so that most others need no parsing."""
     exact = {"outcome": wanted.outcome, "reason": wanted.reason, "username": wanted.username}
     needles = [
         f'"{name}":{json.dumps(value)}' for name, value in exact.items() if value is not None
@@ -215,10 +214,10 @@ def _needles(wanted: Filter) -> tuple[bytes, ...]:
 
 
 def _literal(pattern: str) -> str:
-    """Return the longest part of a pattern that stands as it is in one field of a line.
+    """Return the longest part of a pattern that occurs literally in one field of a line.
 
-    A URL is put together of fields at its colons and slashes, a blank may stand behind the family
-    of tools, and what is in brackets is a choice.
+    A URL consists of several fields, split at colons and slashes. A blank may follow the family of
+    tools. Brackets are a choice of characters.
     """
     return max(_SEPARATORS.split(pattern), key=len) if "[" not in pattern else ""
 

@@ -1,8 +1,7 @@
 """Read the day files: forwards, backwards, in the order of the chain, and as they grow.
 
-Bytes only, and never more of them at once than a few blocks. Nothing is locked and nothing is
-judged; that a line is what somebody wrote is for `verify` to say. It also reads a copy that lies
-anywhere, so owner and mode do not matter here: whoever could change a file is found by its MACs.
+Bytes only, at most a few blocks at a time. Nothing is locked or verified here. It also reads a copy
+in any directory, so owner and mode do not matter: the MACs show whether a file was changed.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BLOCK: Final = 1 << 18
-"""How much is read at once."""
+"""Bytes of one read."""
 DAY_FILE: Final = re.compile(r"\d{4}-\d\d-\d\d\.jsonl", re.ASCII)
-"""The name of a day file. Whatever else is in the directory holds no lines that count."""
+"""The name of a day file. Other files in the directory are ignored."""
 _DAY_DIGITS: Final = len("2026-11-22")
 _SEQ: Final = re.compile(rb'\{"seq":([1-9][0-9]{0,18}),')
-# open(2): a link is not followed, and a FIFO does not hold up who opens it. Windows knows neither,
-# and would translate line ends.
+# open(2): do not follow a link, and do not wait for a FIFO. Windows has neither flag, but needs
+# O_BINARY to keep line ends.
 _FLAGS: Final = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -39,22 +38,22 @@ _FLAGS: Final = (
 
 
 class Line(NamedTuple):
-    """One line as it stands in its file."""
+    """One line in its file."""
 
     file: str
     start: int
-    """The place of its first byte in the file."""
+    """The offset of its first byte in the file."""
     data: bytes
-    """All of it, line feed included. Without one it is torn, or longer than any line is."""
+    """The line with its line feed. Without a line feed it is torn or too long."""
 
     @property
     def whole(self) -> bool:
-        """Whether it ends as a line does."""
+        """Whether it ends with a line feed."""
         return self.data.endswith(b"\n")
 
     @property
     def seq(self) -> int | None:
-        """The number that it says it has."""
+        """The number in the line, not verified."""
         found = _SEQ.match(self.data)
         return int(found[1]) if found else None
 
@@ -73,7 +72,7 @@ def sizes(directory: str) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        msg = f"the audit log cannot be listed: {error.strerror}"
+        msg = f"cannot list the audit log: {error.strerror}"
         raise StateError(msg) from error
     return found
 
@@ -101,11 +100,11 @@ def lines(
     until_ns: int | None = None,
     reverse: bool = False,
 ) -> Iterator[Line]:
-    """Yield the lines of the days of a range, by day and then as they stand in the file.
+    """Yield the lines of the days of a range, by day and then in the order of the file.
 
     Args:
         directory: The audit directory.
-        since_ns: The beginning, as the wall clock was; whole days are read, so look at the times.
+        since_ns: The beginning by the wall clock. Whole days are read, so check the times.
         until_ns: The end.
         reverse: Newest first.
 
@@ -118,7 +117,7 @@ def lines(
 
 
 def content(directory: str, name: str, limit: int) -> bytes | None:
-    """Return the first bytes of a small file, or `None` if it is not there.
+    """Return the first bytes of a small file, or `None` if it does not exist.
 
     Raises:
         StateError: it cannot be read.
@@ -145,7 +144,7 @@ def forward(directory: str, name: str, size: int, start: int = 0) -> Iterator[Li
                 excess = False
                 place += len(each) + 1
             if len(rest) > LONGEST_LINE:
-                # No line is as long. It is given once, and what follows is passed over.
+                # Too long for a line. Yield its beginning once, and skip the rest.
                 if not excess:
                     yield Line(name, place, rest)
                 excess, place, rest = True, place + len(rest), b""
@@ -154,7 +153,7 @@ def forward(directory: str, name: str, size: int, start: int = 0) -> Iterator[Li
 
 
 def backward(directory: str, name: str, size: int) -> Iterator[Line]:
-    """Yield the lines before a place of a file, last line first, which may be torn.
+    """Yield the lines before an offset of a file, last first. The first one yielded may be torn.
 
     Raises:
         StateError: the file cannot be read.
@@ -167,11 +166,11 @@ def backward(directory: str, name: str, size: int) -> Iterator[Line]:
             os.lseek(fd, place, os.SEEK_SET)
             data = os.read(fd, length) + rest
             end = len(data)
-            # The line feed before the last line that is left, so the last byte is not looked at.
+            # Find the line feed before the last line, so skip the last byte.
             while end and (cut := data.rfind(b"\n", 0, end - 1)) >= 0:
                 yield Line(name, place + cut + 1, data[cut + 1 : end])
                 end = cut + 1
-            # No line is as long as two blocks: of such a one the end tells that it is none.
+            # No line is as long as two blocks, so the end of such data is enough to refuse it.
             rest = data[max(0, end - BLOCK) : end]
         if rest:
             yield Line(name, 0, rest)
@@ -191,12 +190,12 @@ def span(directory: str, name: str, size: int) -> tuple[int, int]:
 def in_sequence(directory: str, files: Mapping[str, int]) -> Iterator[tuple[int, Line]]:
     """Yield each line with its number in the file, in the order of the chain.
 
-    A wall clock that was set back has left its lines in an older day's file, so the files take
-    turns. Within a file nothing is moved: a line that somebody moved is found where it was put.
+    After a wall clock was set back, lines are in an older day's file, so this alternates between
+    files. Within a file the order is kept, so a line that was moved is yielded where it is now.
 
     Args:
         directory: The audit directory.
-        files: Each day file, and how much of it is read.
+        files: Each day file, and how many bytes of it to read.
 
     Raises:
         StateError: a file cannot be read.
@@ -220,11 +219,11 @@ def in_sequence(directory: str, files: Mapping[str, int]) -> Iterator[tuple[int,
 
 
 class Follower:
-    """What is appended to the log from now on.
+    """Read the lines that are appended to the log.
 
     Args:
         directory: The audit directory.
-        places: Where to go on in each day file; a file that is not there is read from its start.
+        places: The offset in each day file to start at; 0 for other files.
     """
 
     def __init__(self, directory: str, places: Mapping[str, int]) -> None:
@@ -232,9 +231,10 @@ class Follower:
         self._places = dict(places)
 
     def look(self) -> Iterator[Line]:
-        """Yield the whole lines that are new. A line that is not finished yet waits.
+        """Yield the new complete lines. A half-written line is left for the next call.
 
-        Files take turns as their lines do. One that became shorter is gone on with at its end.
+        Files are read in the order of their first new lines. A file that became shorter is followed
+        from its new end.
 
         Raises:
             StateError: a file cannot be read.
@@ -256,7 +256,7 @@ class Follower:
 
 @contextmanager
 def _opened(directory: str, name: str) -> Iterator[int]:
-    """Open one day file, for reading only and for nothing but a regular file."""
+    """Open one day file for reading. Refuse anything but a regular file."""
     try:
         fd = os.open(os.path.join(directory, name), _FLAGS)
     except FileNotFoundError as error:
@@ -267,7 +267,7 @@ def _opened(directory: str, name: str) -> Iterator[int]:
         raise StateError(msg) from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            msg = f"audit/{name} is no regular file"
+            msg = f"audit/{name} is not a regular file"
             raise UnsafeStateError(msg, "find out who put it there, then move it away")
         yield fd
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The audit log as a program has it: write a line, find lines, follow them, and judge the whole."""
+"""The audit log for programs: write a line, find lines, follow them, and verify the log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from keylease.system.clock import Clock, Deadline
 
 PAUSE_SECONDS: Final = 0.5
-"""How long who follows the log waits before the next look."""
+"""Seconds between two reads while following the log."""
 _LOCK: Final = "lock"
 _TRIES: Final = 3
 
@@ -40,10 +40,10 @@ class AuditService:
     Args:
         log: Writes.
         clock: Tells the time.
-        place: Returns the path of the audit directory. It is not made by reading.
+        place: Returns the path of the audit directory. Reading does not create it.
         state: Opens the state directory.
-        pin: Where the pin is kept.
-        keys: Returns the audit keys, the present one first, or raises `KeychainUnavailableError`.
+        pin: The store of the pin.
+        keys: Returns the audit keys, the current one first, or raises `KeychainUnavailableError`.
         deadline: How long to wait for the log's lock.
 
     New in version 0.1.0.
@@ -77,11 +77,11 @@ class AuditService:
         target: Target | None = None,
         username: str | None = None,
     ) -> None:
-        """Append one line, which is on the disk on return. Do what it tells only then.
+        """Append one line. On return it is on the disk; only then do what it records.
 
         Raises:
             AuditError: the line is not in the log.
-            KeychainUnavailableError: the audit key cannot be had, so nobody could vouch for it.
+            KeychainUnavailableError: the audit key cannot be read, so the line would have no MAC.
             ValueError: an event, an outcome or a reason that is not in the lists of docs/audit.md.
         """
         entry = Entry(event, outcome, reason, session, target, username)
@@ -103,28 +103,28 @@ class AuditService:
         reverse: bool = False,
         limit: int | None = None,
     ) -> Search:
-        """Return the lines that fit, to be gone through once; `trust()` of it says what they prove.
+        """Return the matching lines: a single-use iterator. Call `trust()` afterwards.
 
         Args:
             since: A time as `keylease audit query` takes it, or nanoseconds since the Unix epoch.
-            until: The same, for the end, which is not in the range itself.
+            until: The same for the end, exclusive.
             events: Any of these.
-            target: A host or a URL, in which `*` stands for anything.
-            username: Whose.
+            target: A host or a URL, in which `*` matches anything.
+            username: The user name.
             session: A session's id, or its beginning.
             outcome: `ok` or `refused`.
             reason: One of the lists of docs/audit.md.
             reverse: Newest first.
-            limit: How many at most.
+            limit: Maximum number of lines.
 
         Raises:
-            UsageError: a time that makes no sense.
+            UsageError: a time is not valid.
         """
         wanted = Filter(
             self._moment(since),
             self._moment(until),
             tuple(events),
-            # As it comes from a browser.
+            # A URL from a browser ends with a slash.
             target and target.rstrip("/"),
             username,
             session,
@@ -141,14 +141,14 @@ class AuditService:
         follow: bool = False,
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
     ) -> Iterator[Record]:
-        """Yield the last lines, oldest first, and with `follow` what is appended, for ever.
+        """Yield the last lines, oldest first, and with `follow` new lines without end.
 
-        Nothing is verified: a line is given as soon as it stands there.
+        Nothing is verified: a line is yielded as soon as it is in the file.
 
         Args:
-            count: How many lines of the end.
-            follow: Whether to go on with new lines.
-            pause: Waits before the next look.
+            count: Number of last lines.
+            follow: Whether to continue with new lines.
+            pause: Waits before the next read.
 
         Raises:
             StateError: a file cannot be read.
@@ -162,7 +162,7 @@ class AuditService:
         follow: bool = False,
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
     ) -> Iterator[Match]:
-        """Yield what `tail` does, each with the line as it stands in the log."""
+        """Yield the same as `tail`, each with its line in the log."""
         place = self._place()
         found, places = last(place, count)
         yield from found
@@ -172,7 +172,7 @@ class AuditService:
                 try:
                     yield Match(parse(line.data), line)
                 except LineError:
-                    continue  # `verify` says where; who follows waits for the next
+                    continue  # skip an invalid line; `verify` reports it
             pause()
 
     def verify(
@@ -182,19 +182,19 @@ class AuditService:
         witness: Iterable[str] = (),
         more_keys: Iterable[Secret] = (),
     ) -> Verdict:
-        """Return what the log is found to be.
+        """Verify the log and return the verdict.
 
         Args:
-            since: The day, as in `2026-11-22`, before which nothing is looked at.
+            since: Skip the days before this one, such as `2026-11-22`.
             witness: Lines of the system log, if checkpoints are sent there.
             more_keys: Audit keys beside those of the keychain.
 
         Raises:
-            StateError: it cannot be read.
+            StateError: the log cannot be read.
         """
         keys, why = self._keys_at_hand()
         keys = (*keys, *more_keys)
-        # Only a checkpoint is kept of what may be a whole system log, for a second try.
+        # The witness may be a whole system log. Keep only the checkpoints, for a second try.
         witness = [line for line in witness if parse_checkpoint(line)]
         for tries in range(_TRIES):
             seen, pin = self._extent()
@@ -210,16 +210,16 @@ class AuditService:
                     why=why,
                 )
             except StateMissingError:
-                # Retention has removed a day in between. The next look does not see it.
+                # Retention has removed a day in between. The next try does not list it.
                 if tries == _TRIES - 1:
                     raise
         raise AssertionError  # pragma: no cover - the last try returns or raises
 
     def export_keys(self) -> Sequence[Secret]:
-        """Return the audit keys of the keychain, after a line that says so; none if there are none.
+        """Record the export and return the audit keys of the keychain; empty if there are none.
 
         Raises:
-            AuditError: the line is not in the log, so nothing is handed out.
+            AuditError: the line is not in the log, so no key is returned.
             KeychainUnavailableError: the keychain cannot be read.
         """
         keys = self._keys()
@@ -229,7 +229,7 @@ class AuditService:
         return keys
 
     def _extent(self) -> tuple[judge.Extent, bytes | None]:
-        """Return how far the log goes and what the pin says, both of one moment."""
+        """Return the extent of the log and the pin, both of the same moment."""
         place = self._place()
         if not os.path.isdir(place):
             return judge.extent(place), self._pin.read()

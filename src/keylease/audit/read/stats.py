@@ -1,7 +1,7 @@
-"""Count what the log tells: how much happened, on which day, for which target.
+"""Count the lines of the log by day, target, event and reason.
 
-Records in, numbers out: no files, no clock. Memory does not grow with the log: names come from
-peers, so there can be any number of them, and beyond a bound they are counted together.
+Records in, numbers out: no files, no clock. Memory is bounded: names come from peers, so there can
+be any number of them, and beyond a limit they are counted together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keylease.audit.line import Record
 
 MOST_NAMES: Final = 5_000
-"""How many different names of a kind are told apart. What comes later is counted as others."""
+"""Maximum number of names of a kind that are counted separately. The rest count as others."""
 
 RELEASED: Final = "session.released"
 
@@ -25,7 +25,7 @@ ValueT = TypeVar("ValueT")
 
 
 class Count:
-    """How many lines there are of something, and how many of them tell what matters most."""
+    """The number of lines, and how many of them are releases and refusals."""
 
     __slots__ = ("lines", "refused", "released")
 
@@ -50,7 +50,7 @@ class Tally(Generic[KeyT, ValueT]):
 
     Args:
         make: Makes a value for a new key.
-        most: How many keys are told apart.
+        most: Maximum number of separate keys.
     """
 
     def __init__(self, make: Callable[[], ValueT], most: int = MOST_NAMES) -> None:
@@ -70,16 +70,16 @@ class Tally(Generic[KeyT, ValueT]):
 
 
 class Stats:
-    """What was counted. `add` each line, then read."""
+    """The counts. Call `add` for each line, then read them."""
 
     def __init__(self) -> None:
         self.all = Count()
         self.first: str | None = None
-        """When the earliest line was written, RFC 3339 UTC."""
+        """The earliest time of a line, RFC 3339 UTC."""
         self.last: str | None = None
         self.days: Tally[str, Count] = Tally(Count)
         self.targets: Tally[str, Count] = Tally(Count)
-        """By the target's name. A line that is about no target is in none."""
+        """By the target's name. Lines without a target are not counted here."""
         self.events: Tally[str, Count] = Tally(Count)
         self.refusals: Tally[str, Count] = Tally(Count)
         """By the reason."""
@@ -89,8 +89,8 @@ class Stats:
     def add(self, record: Record) -> None:
         """Count one line."""
         time = record.time
-        # The same form and length everywhere, so text compares as the times do. A clock that was
-        # set back leaves an earlier time behind a later one.
+        # All times have the same form and length, so compare them as text. After a clock was set
+        # back, an earlier time follows a later one.
         if self.first is None or time < self.first:
             self.first = time
         if self.last is None or time > self.last:
@@ -133,16 +133,16 @@ def count(records: Iterable[Record]) -> Stats:
 
 
 def name_of(record: Record) -> str | None:
-    """Return the target as people write it, with its family of tools if that is not the web's."""
+    """Return the target's URL, with its namespace in front unless that is `web`."""
     if record.target is None:
         return None
     target = Target(**record.target)
-    # NOTE: a line that somebody edited has the fields of a target, and anything in them.
+    # NOTE: in an edited line the fields of a target can have any value.
     return target.url if target.namespace == "web" else f"{target.namespace} {target.url}"
 
 
 def most_first(tally: Tally[str, Count]) -> list[tuple[str, Count]]:
-    """Return names and numbers, the greatest number first, and names in order where it is equal."""
+    """Return names and numbers, the greatest number first, equal numbers by name."""
     return sorted(tally.values.items(), key=lambda each: (-each[1].lines, each[0]))
 
 

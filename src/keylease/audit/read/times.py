@@ -1,6 +1,6 @@
-"""Times as people give them: `2d`, `1h30m`, `yesterday`, a date, or RFC 3339.
+"""Parse a time that a user types: `2d`, `1h30m`, `yesterday`, a date, or RFC 3339.
 
-A day is one of UTC, as everywhere in the log, and a time without an offset is in UTC.
+Days are in UTC, as everywhere in the log, and a time without an offset is in UTC.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LAST_HOUR, _LAST_MINUTE = 23, 59
 # RFC 3339, section 5.7: the second of a leap second is 60.
 _LAST_SECOND: Final = 60
 _FRACTION_DIGITS: Final = 9
-# Years of four digits, which strftime(3) gives to no others: times are compared as texts.
+# Only years of four digits: times are compared as text, and strftime(3) pads no others.
 _BEGINNING: Final = timegm((1000, 1, 1, 0, 0, 0)) * NANOSECONDS
 _END: Final = timegm((9999, 12, 31, 23, 59, 60)) * NANOSECONDS
 _EXPECTED: Final = "give a span such as 2d or 1h30m, a date, a time in RFC 3339, or yesterday"
@@ -41,14 +41,14 @@ def parse_time(text: str, now_ns: int) -> int:
     day.
 
     Args:
-        text: What somebody gave.
+        text: The user's text.
         now_ns: The wall clock.
 
     Raises:
-        UsageError: it is none of these forms, or no day of the calendar.
+        UsageError: the text has none of these forms, or the calendar has no such day.
     """
     found = _parse(text.strip(), now_ns)
-    # NOTE: what was given is not repeated. It may be a word that got here by mistake.
+    # NOTE: do not repeat the text. It may be a secret in the wrong place.
     if found is None or not _BEGINNING <= found < _END:
         msg = "that is not a time"
         raise UsageError(msg, _EXPECTED)

@@ -1,4 +1,4 @@
-"""What can be said of the log as a whole, and the exit code for it."""
+"""The verdict on the log, and its exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Result = Literal["ok", "tail-ahead", "pin-missing", "key-missing", "truncated", "gap", "edited"]
-"""What the log is found to be. docs/audit.md says what each one means."""
+"""The possible verdicts. docs/audit.md explains each."""
 
 EXIT_CODES: Final[Mapping[Result, int]] = {
     "ok": 0,
@@ -19,14 +19,14 @@ EXIT_CODES: Final[Mapping[Result, int]] = {
     "gap": 24,
     "edited": 25,
 }
-"""The exit code of each. Of several the highest counts: the worst wins."""
+"""The exit code of each. If several apply, the highest counts: the worst wins."""
 
 MOST_FINDINGS: Final = 20
-"""How many findings are told one by one. All are counted."""
+"""Maximum number of findings that are listed. All are counted."""
 
 
 class Observation(NamedTuple):
-    """One thing that keeps the log from being ok, and where."""
+    """One error in the log, and its place."""
 
     result: Result
     message: str
@@ -35,40 +35,40 @@ class Observation(NamedTuple):
     number: int | None = None
     """The line in that file, from 1."""
     seq: int | None = None
-    """The number that the line says it has."""
+    """The number in the line, not verified."""
 
 
 class Verdict(NamedTuple):
-    """What the log is found to be, and why."""
+    """The result of verifying the log, with the reasons."""
 
     result: Result
     findings: tuple[Observation, ...]
-    """At most `MOST_FINDINGS`: first what single lines show, in the order of the chain."""
+    """At most `MOST_FINDINGS`: first those of single lines, in the order of the chain."""
     total: int
-    """How many findings there are."""
+    """Number of all findings."""
     lines: int
     days: int
     first: int | None
-    """The number of the first line that was looked at."""
+    """The number of the first line that was checked."""
     last: int | None
     without_mac: int
-    """Lines without a MAC of their own. A later line vouches for each, or the log is not ok."""
+    """Lines without their own MAC. The MAC of a later line must cover each, or it is not ok."""
     torn: int
-    """Files that end with the beginning of a line, as a crash leaves it."""
+    """Files that end with a half-written line, as after a crash."""
     told: Mapping[str, int]
-    """How many lines tell of lines that are not there, by their event."""
+    """Number of lines that report missing lines, by their event."""
     since: str | None
-    """The day before which nothing was looked at."""
+    """Days before this one were skipped."""
 
     @property
     def exit_code(self) -> int:
-        """What `keylease audit verify` exits with."""
+        """The exit code of `keylease audit verify`."""
         return EXIT_CODES[self.result]
 
     @property
     def bad(self) -> Observation | None:
-        """The first line that is not as it should be, if one can be named."""
+        """The first bad line, if it is known."""
         found = [each for each in self.findings if each.number is not None]
         worst = next((each for each in found if each.result == self.result), None)
-        # A line that was moved leaves a hole first. In another file a hole may only follow from it.
+        # A moved line first leaves a gap in its file. A gap in another file may only be a result.
         return next((each for each in found if worst is None or each.file == worst.file), None)

@@ -1,8 +1,8 @@
-"""Whether the log is what was written: whole, in order, unchanged, and to its end.
+"""Verify that the log is complete, in order and unchanged.
 
-One pass over the lines in the order of the chain, in constant memory. Nothing is believed because
-of where it lies: keys, head, pin and what a witness tells may each be wrong or missing, and that
-shows in the verdict. What no key at hand vouches for is never ok.
+One pass over the lines in the order of the chain, in constant memory. Nothing is trusted because of
+its place: keys, head, pin and witness may each be wrong or missing, and the verdict shows it. Lines
+that no available key verifies are never ok.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ _MOST_KEYS: Final = 16
 
 
 class Extent(NamedTuple):
-    """How far the log goes at one moment; best looked at while nobody writes."""
+    """The extent of the log at one moment. Hold the lock to read it consistently."""
 
     files: Mapping[str, int]
-    """How much there is of each day file."""
+    """The size of each day file."""
     head: bytes | None
 
 
 def extent(directory: str) -> Extent:
-    """Return how far the log goes now.
+    """Return the present extent of the log.
 
     Raises:
         StateError: the directory cannot be read.
     """
-    # The head first: what is appended in between leaves it behind, and never ahead.
+    # Read the head first, so a line that is appended now can only leave it behind, never ahead.
     head = reader.content(directory, "head", HEAD_BYTES)
     return Extent(reader.sizes(directory), head)
 
 
-def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missing
+def verify(  # noqa: PLR0913 - each is a separate source, and any may be missing
     directory: str,
     keys: Iterable[Secret],
     pin: bytes | None,
@@ -59,17 +59,17 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
     seen: Extent | None = None,
     why: str = "",
 ) -> Verdict:
-    """Read the log and judge it.
+    """Verify the log.
 
     Args:
         directory: The audit directory, or a copy of it.
-        keys: The audit keys that are at hand.
-        pin: What the place outside the log has about its end.
-        since: The day, as in `2026-11-22`, before which nothing is looked at.
-        witness: Lines of the system log, whatever else is in it.
-        boot: The boot of this machine, if the log is its own.
-        seen: How far the log went. What was appended since is left out.
-        why: Why no key is at hand, if none is.
+        keys: The available audit keys.
+        pin: The content of the pin.
+        since: Skip the days before this one, such as `2026-11-22`.
+        witness: Lines of the system log; other lines are ignored.
+        boot: The boot of this machine, if the log is from this machine.
+        seen: The extent to verify. Later lines are left out.
+        why: Why no key is available, if so.
 
     Raises:
         StateError: a file cannot be read.
@@ -83,7 +83,7 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
         end.add_witness(text)
     files = seen.files
     if since is not None:
-        # Where nothing was written since, the last day tells at least that the end is there.
+        # If no line is newer, verify at least the last day.
         since = min(since, max(files, default=since)[_DAY])
         files = _from(directory, files, since)
     chain = _ChainCheck(known, end, since)
@@ -93,7 +93,7 @@ def verify(  # noqa: PLR0913 - each is a source of its own, and any may be missi
 
 
 def _from(directory: str, files: Mapping[str, int], since: str) -> dict[str, int]:
-    """Return the files from that day on, and older ones that a clock set back has lines in."""
+    """Return the files from that day on, and older ones with later lines (clock set back)."""
     later = {name: size for name, size in files.items() if name[_DAY] >= since}
     firsts = [next(reader.forward(directory, *each), None) for each in later.items()]
     start = min((line.seq for line in firsts if line and line.seq), default=0)
@@ -106,7 +106,7 @@ def _from(directory: str, files: Mapping[str, int], since: str) -> dict[str, int
 
 
 class _ChainCheck:
-    """The lines, one after the other."""
+    """Check the lines, one after the other."""
 
     def __init__(self, keys: Mapping[str, Secret], end: End, since: str | None) -> None:
         self._keys = keys
@@ -117,15 +117,15 @@ class _ChainCheck:
         self._told: Counter[str] = Counter()
         self._first: Ties | None = None
         self._start: Observation | None = None
-        """That the log does not begin with line 1, until a line tells why."""
+        """The finding that the log does not begin with line 1, until a line explains it."""
         self._last = (0, NO_LINE)
-        """Number and digest of the last line that was in its place."""
+        """Number and digest of the last line in order."""
         self._unvouched = 0
         self._unknown: set[str] = set()
         self._lines = self._without = self._torn = 0
 
     def add(self, number: int, line: Line) -> None:
-        """Take the next line."""
+        """Check the next line."""
         if not line.whole and len(line.data) <= LONGEST_LINE:
             self._torn += 1
             return
@@ -134,7 +134,7 @@ class _ChainCheck:
         place = Observation("edited", "", line.file, number, seq)
         early = found is not None and self._since is not None and found.time[_DAY] < self._since
         if early and self._first is None:
-            return  # of an older file that is read for what a clock set back has left in it
+            return  # an early line of an older file, which is read only for its later lines
         self._lines += 1
         if found is None:
             self._find(place, "it is not a line that keylease writes")
@@ -143,7 +143,7 @@ class _ChainCheck:
             self._find(place, "it is not in the file of its day")
         own = self._judge(place, found, line.data)
         if found.event == _UNVOUCHED:
-            message = "when it was written neither head nor pin told where the log had ended before"
+            message = "when it was written, neither head nor pin knew the end of the log before it"
             self._find(place._replace(result="pin-missing"), message)
         digested = digest(line.data)
         if self._first is None:
@@ -159,7 +159,7 @@ class _ChainCheck:
             self._last = (found.seq, digested)
 
     def verdict(self, days: int, why: str) -> Verdict:
-        """Return what was found, now that all lines were seen."""
+        """Return the verdict after the last line."""
         if self._start is not None:
             self._find(self._start)
         no_place = Observation("key-missing", "")
@@ -191,13 +191,13 @@ class _ChainCheck:
         )
 
     def _judge(self, place: Observation, found: Ties, line: bytes) -> dict[str, Any]:
-        """Check the MAC, and return the event's own fields of a line that tells about the log."""
+        """Check the MAC. For a line about the log itself return the event's own fields."""
         key = self._keys.get(found.key or "")
         told = found.event in _TOLD
         if told:
             self._told[found.event] += 1
         try:
-            # A MAC that fits tells that every byte is as it was written.
+            # A valid MAC proves every byte, so only other lines need parsing.
             own = parse(line).extra if told or found.key is None else {}
         except LineError:
             self._find(place, "it is not a line that keylease writes")
@@ -221,9 +221,7 @@ class _ChainCheck:
             if found.prev != NO_LINE:
                 self._find(place, "it is line 1 and follows another")
         elif self._since is None:
-            message = (
-                f"lines 1 to {found.seq - 1} are not there, and no line tells of their removal"
-            )
+            message = f"lines 1 to {found.seq - 1} are missing, and no line reports their removal"
             self._start = place._replace(result="gap", message=message)
 
     def _follow(self, place: Observation, found: Ties, own: dict[str, Any]) -> None:
@@ -242,12 +240,12 @@ class _ChainCheck:
             self._find(place, f"it was not written after the line {seq} that is there")
 
     def _explain(self, own: dict[str, Any]) -> None:
-        """Let an `audit.rotated` line tell why the log does not begin with line 1."""
+        """Accept an `audit.rotated` line as the reason why the log does not begin with line 1."""
         removed = own.get("removed")
         if not isinstance(removed, dict) or self._first is None or self._start is None:
             return
         through, before = removed.get("through"), self._first.seq - 1
-        # Where a crash kept the removal from its end, the log begins in the midst of it.
+        # After a crash during the removal, the log begins within the removed range.
         within = type(through) is int and through > before
         if within or (through == before and removed.get("digest") == self._first.prev):
             self._start = None

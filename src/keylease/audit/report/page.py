@@ -1,8 +1,8 @@
-"""The report as one HTML page: it asks the network for nothing and needs no script.
+"""The report as one HTML page without scripts or network access.
 
-A `Report` in, text out. What matters comes first: whether the log can be believed, then what was
-refused. Nothing is told by colour alone, each table says in its caption what it leaves out, and all
-times are UTC. What the page says stands in `templates`.
+A `Report` in, text out. The most important facts come first: whether the log verifies, then the
+refusals. Colour is never the only sign, each caption says what its table leaves out, and all times
+are in UTC. The text of the page is in `templates`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from keylease.audit.report.report import Period, Report, Verification
 
 _DOUBTS: Final = frozenset({"tail-ahead", "pin-missing", "key-missing"})
-"""Verdicts that accuse nobody: something that would vouch for the log is not at hand."""
+"""Verdicts without evidence of a change: only something needed for the check is missing."""
 _MOST_DAYS: Final = 400
 _CSS: Final = ENVIRONMENT.get_template("style.css").render()
 _DIGEST: Final = base64.b64encode(hashlib.sha256(_CSS.encode("ascii")).digest()).decode("ascii")
-# CSP Level 3: nothing is loaded from anywhere, no script runs, and the one style sheet that
-# applies is the one with this digest. What a name could smuggle in would still do nothing.
+# CSP Level 3: nothing is loaded, no script runs, and only the style sheet with this digest applies.
+# So markup that a name might inject would have no effect.
 POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
 )
@@ -37,9 +37,9 @@ class Origin(NamedTuple):
     directory: str
     """The audit directory."""
     made: str
-    """When, RFC 3339 UTC."""
+    """The time of the report, RFC 3339 UTC."""
     version: str
-    """Of keylease."""
+    """The version of keylease."""
 
 
 def render(report: Report, verification: Verification, period: Period, origin: Origin) -> str:

@@ -1,8 +1,8 @@
-"""Put together what a report shows: refusals, sessions, releases by the hour, callers.
+"""Compile the content of a report: refusals, sessions, releases by the hour, callers.
 
-Records in, a `Report` out: no files, no clock, no HTML (that is `page`). It is made in one pass,
-and its size is bounded for a log of any length: what there are too many of is counted, and the
-report says how many are not shown.
+Records in, a `Report` out: no files, no clock, no HTML (that is `page`). It needs one pass, and its
+size is bounded for a log of any length: rows beyond a limit are counted, and the report says how
+many are not shown.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from keylease.audit.line import Record
 
 MOST_SESSIONS: Final = 120
-"""How many sessions are shown, the latest ones."""
+"""Maximum number of sessions that are shown, the latest ones."""
 MOST_ROWS: Final = 40
-"""How many rows any other table has."""
+"""Maximum number of rows of any other table."""
 _MOST_HELD: Final = 4 * MOST_SESSIONS
-"""How many sessions are held while reading: an end may come long after later beginnings."""
+"""Maximum number of sessions in memory: a session may end long after later ones began."""
 _HOURS: Final = 24
 
 ROUTINE: Final = frozenset(
     {"not_found", "idle", "cap", "credential_expired", "ephemeral", "logout", "replaced", None}
 )
-"""Refusals of everyday life: a tool asked where there is no session any more, or not yet. One for
-no reason is an echo of what an ended session had given."""
+"""Routine refusals: a tool asked and there was no session. A refusal without a reason is an echo
+from an ended session."""
 
 NOTABLE: Final = frozenset(
     {
@@ -45,11 +45,11 @@ NOTABLE: Final = frozenset(
         "audit.unvouched",
     }
 )
-"""What is about the vault or the log itself."""
+"""Events about the vault or the log itself."""
 
 
 class Verification(NamedTuple):
-    """What checking the log found, in words for the head of the page."""
+    """The result of verifying the log, in words for the top of the page."""
 
     verdict: str
     meaning: str
@@ -57,14 +57,14 @@ class Verification(NamedTuple):
 
 
 class Period(NamedTuple):
-    """What was asked for, RFC 3339; `None` where nothing bounds it."""
+    """The requested range, RFC 3339; `None` for an open end."""
 
     since: str | None = None
     until: str | None = None
 
 
 class RefusalCount:
-    """What was refused for the same reason, for the same target and user."""
+    """The refusals with the same reason, target and user."""
 
     __slots__ = ("caller", "first", "last", "times")
 
@@ -73,7 +73,7 @@ class RefusalCount:
         self.first = ""
         self.last = ""
         self.caller: str | None = None
-        """The executable that asked last; advisory."""
+        """The executable of the last refusal; advisory."""
 
     def add(self, record: Record) -> None:
         """Count one refusal."""
@@ -84,7 +84,7 @@ class RefusalCount:
 
 
 class Span:
-    """One session, from its beginning to its end as far as the lines tell them."""
+    """One session, with its beginning and end as far as they are in the log."""
 
     __slots__ = ("began", "ended", "id", "last", "reason", "releases", "target", "used", "username")
 
@@ -93,18 +93,18 @@ class Span:
         self.target: str | None = None
         self.username: str | None = None
         self.began: str | None = None
-        """When it was made; `None` if that was before the first line that was read."""
+        """When it was created; `None` if that was before the first line that was read."""
         self.used = record.time
-        """When it was used last."""
+        """When it was last used."""
         self.last = record.time
-        """When it was told of last."""
+        """The time of its last line."""
         self.ended: str | None = None
-        """When its end was noticed; `None` if no line tells of it."""
+        """When its end was noticed; `None` if there is no line about it."""
         self.reason: str | None = None
         self.releases = 0
 
     def add(self, record: Record) -> None:
-        """Take in one line about this session."""
+        """Add one line about this session."""
         self.last = record.time
         self.target = self.target or name_of(record)
         self.username = record.username if self.username is None else self.username
@@ -129,28 +129,28 @@ class Notice(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Everything that a page shows, and how much there was that it does not show."""
+    """Everything that a page shows, and the numbers of what it does not show."""
 
     stats: Stats
     refusals: list[tuple[tuple[str, str | None, str | None, str | None], RefusalCount]]
-    """By event, reason, target and user; the ones that are not routine first."""
+    """By event, reason, target and user; routine ones last."""
     refusals_left: int
     sessions: list[Span]
-    """The latest, in the order of their beginnings."""
+    """The latest sessions, in the order of their start."""
     sessions_left: int
     hours: list[tuple[str, list[int]]]
     """Releases in each hour of the day (UTC) by target, the busiest first."""
     hours_left: tuple[int, int]
-    """How many targets and how many releases are not in `hours`."""
+    """Numbers of targets and of releases that are not in `hours`."""
     callers: list[tuple[tuple[str | None, str | None], list[int]]]
-    """Lines, releases and refusals by executable and the one that started it."""
+    """Lines, releases and refusals by executable and parent executable."""
     callers_left: int
     notices: list[Notice]
     notices_left: int
 
 
 class _Compiler:
-    """Takes in one line after the other, and makes the report."""
+    """Collect the lines of a report."""
 
     def __init__(self) -> None:
         self._stats = Stats()
@@ -165,7 +165,7 @@ class _Compiler:
         self._notices_left = 0
 
     def add(self, record: Record) -> None:
-        """Take in one line."""
+        """Add one line."""
         self._stats.add(record)
         target = name_of(record)
         released, refused = record.event == RELEASED, record.outcome == "refused"
@@ -185,7 +185,7 @@ class _Compiler:
 
     def finish(self) -> Report:
         """Return the report."""
-        # The dictionary keeps the order in which sessions were met, which is that of the lines.
+        # The dictionary keeps the order of the lines.
         sessions = list(self._sessions.values())[-MOST_SESSIONS:]
         refusals = sorted(self._refusals.values.items(), key=lambda each: each[1].last)[::-1]
         refusals.sort(key=lambda each: each[0][1] in ROUTINE)
@@ -209,7 +209,7 @@ class _Compiler:
     def _session(self, record: Record, session: str) -> None:
         span = self._sessions.get(session)
         if span is None:
-            # A refusal may name a session that nobody ever saw: the file of another machine.
+            # A refusal may name an unknown session, such as one from another machine.
             if record.outcome == "refused":
                 return
             span = self._sessions[session] = Span(record)
@@ -227,7 +227,7 @@ class _Compiler:
 
 
 def compile_report(records: Iterable[Record]) -> Report:
-    """Return the report about the records, which come in the order of the log."""
+    """Return the report about the records, given in the order of the log."""
     compiler = _Compiler()
     for record in records:
         compiler.add(record)
@@ -235,7 +235,7 @@ def compile_report(records: Iterable[Record]) -> Report:
 
 
 def text(value: object) -> str | None:
-    """Return a field of the caller as text: in a line that was edited it can be anything."""
+    """Return a field of the caller as text. In an edited line it can have any type."""
     return None if value is None else str(value)
 
 

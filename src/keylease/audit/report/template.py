@@ -1,7 +1,7 @@
-"""Fill in the templates of the report with names that come from anywhere.
+"""Fill the templates of the report with untrusted names.
 
-Jinja2 escapes whatever is not markup of a template already. What a terminal or a reader could be
-misled by is made visible first: control characters, and those that turn the direction of writing.
+Jinja2 escapes everything that is not markup of a template. Before that, misleading characters are
+made visible: control characters, and characters that change the direction of writing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def _finalize(value: object) -> object:
-    """Return text with what cannot be seen made visible; the markup of a macro as it is."""
-    # NOTE: not `isinstance`. Markup is a `str` too, and it alone is not escaped afterwards.
+    """Return text with invisible characters made visible; markup of a macro unchanged."""
+    # NOTE: not `isinstance`, because Markup is a subclass of `str` and must stay unchanged.
     return printable(value) if type(value) is str else value
 
 
 def _runs(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield the parts of a name, and whether each can be seen; what cannot comes one by one."""
+    """Yield the parts of a name, and whether each is visible; invisible characters one by one."""
     for visible, characters in groupby(text, is_visible):
         if visible:
             yield True, "".join(characters)
@@ -33,7 +33,7 @@ def _runs(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _readable_time(time: str) -> str:
-    """Return a time as people read it: date, hours, minutes and seconds."""
+    """Return a time for people: date, hours, minutes and seconds."""
     return f"{time[:10]} {time[11:19]}"
 
 

@@ -1,4 +1,4 @@
-"""Where the sessions stand along an axis of time; `templates/drawing.html` draws them there."""
+"""The positions of sessions on a time axis; `templates/drawing.html` draws them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _STEPS: Final = (
 _MOST_TICKS: Final = 6
 _SHORTEST_AXIS: Final = 10 * _MINUTE
 _EDGE: Final = 8
-"""Per cent: a word so near to an edge stands beside its mark, not around it."""
+"""Per cent. Nearer to an edge than this, a label is beside its mark, not centred on it."""
 _NARROWEST: Final = 0.4
-"""Per cent of the axis."""
+"""Minimum width of a bar, in per cent of the axis."""
 _SHADES: Final = 4
 _EVERYDAY: Final = frozenset(
     {"idle", "cap", "logout", "erased", "replaced", "credential_expired", "reboot"}
@@ -37,14 +37,14 @@ class Axis(NamedTuple):
     start: float
     end: float
     step: int
-    """How far the marks are apart."""
+    """The distance between marks."""
 
     def at(self, time: float) -> float:
-        """Return where a time is, in per cent of the whole; at an edge what is not on the axis."""
+        """Return the position of a time in per cent; an edge for a time outside the axis."""
         return min(100.0, max(0.0, 100 * (time - self.start) / (self.end - self.start)))
 
     def marks(self) -> Iterator[tuple[float, str, str]]:
-        """Yield each mark: its place, on which side of it its word stands (SVG), and the word."""
+        """Yield each mark: its position, the text anchor of its label (SVG), and the label."""
         time = self.day
         while time <= self.end:
             if time >= self.start:
@@ -58,7 +58,7 @@ class Axis(NamedTuple):
 def by_day(spans: Sequence[Span]) -> Iterator[tuple[str, list[Span], Axis]]:
     """Yield each day with the sessions that began on it, and their axis.
 
-    A day by itself has an axis from its first session to its last; several days have one of 24
+    A single day has an axis from its first session to its last. Several days have an axis of 24
     hours each, so that they can be compared.
     """
     days: dict[str, list[Span]] = {}
@@ -69,12 +69,12 @@ def by_day(spans: Sequence[Span]) -> Iterator[tuple[str, list[Span], Axis]]:
 
 
 class Bar(NamedTuple):
-    """Where one session stands on its axis, in per cent of the whole."""
+    """The position of one session on its axis, in per cent of the whole."""
 
     drawn: float
     """The start of the thick part: from the session's beginning to its last use."""
     width: float
-    """Of the thick part; a session of a minute in a report of a month is still seen."""
+    """The width of the thick part. It has a minimum, so that short sessions stay visible."""
     used: float
     """The last use."""
     last: float
@@ -110,12 +110,12 @@ def bar(span: Span, along: Axis) -> Bar:
 
 
 def began(span: Span) -> str:
-    """Return in words when a session began."""
+    """Return the time of a session's start, as text."""
     return "earlier" if span.began is None else span.began[11:19]
 
 
 def end(span: Span) -> EndText | None:
-    """Return in words how a session ended; `None` if no line tells of it."""
+    """Return the end of a session as text; `None` if there is no line about it."""
     if span.ended is None:
         return None
     same = span.ended[:10] == _start(span)[:10]
@@ -124,7 +124,7 @@ def end(span: Span) -> EndText | None:
 
 
 def shade(number: int, most: int) -> int:
-    """Return how dark: 0 for none, then quarters of the greatest number."""
+    """Return the shade: 0 for none, then 1 to 4 by quarters of the greatest number."""
     return 0 if number == 0 else 1 + min(_SHADES - 1, (number * _SHADES - 1) // most)
 
 
@@ -134,7 +134,7 @@ def _seconds(time: str) -> float:
     try:
         return timegm((*map(int, fields), 0, 0, 0))
     except (ValueError, OverflowError):
-        return 0.0  # a line that was edited can have a month 99; the verdict says so
+        return 0.0  # an edited line can have a month 99; the verdict reports it
 
 
 def _axis(day: str, spans: Sequence[Span]) -> Axis:
@@ -143,7 +143,7 @@ def _axis(day: str, spans: Sequence[Span]) -> Axis:
     if not spans:
         return Axis(midnight, midnight, midnight + _DAY, 4 * _HOUR)
     start = max(midnight, min(_seconds(_start(span)) for span in spans))
-    # What was noticed on a later day would push the day itself together.
+    # An end noticed on a later day would compress the day, so stop at midnight.
     end = min(midnight + _DAY, max(_seconds(span.last) for span in spans))
     end = max(end, start + _SHORTEST_AXIS)
     steps = (step for step in _STEPS if (end - start) / step <= _MOST_TICKS)

@@ -1,4 +1,4 @@
-"""`keylease audit`: read the audit log, and tell whether it is what was written."""
+"""`keylease audit`: search, follow, verify and export the audit log."""
 
 from __future__ import annotations
 

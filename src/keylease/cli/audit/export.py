@@ -1,4 +1,4 @@
-"""`keylease audit export`: the log for other systems, once or as it grows."""
+"""`keylease audit export`: print the log for other systems, once or as it grows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS: Final = 1.0
 _BATCH: Final = 512
-"""How many lines go out before the cursor moves."""
+"""Lines to write before the cursor moves."""
 
 
 @click.command(cls=Command)
@@ -35,7 +35,7 @@ _BATCH: Final = 512
     type=click.Choice(list(FORMS)),
     default="jsonl",
     show_default=True,
-    help="The lines as they stand, a table, or documents of the Elastic Common Schema.",
+    help="The lines unchanged, a table, or documents of the Elastic Common Schema.",
 )
 @reading.range_options
 @click.option(
@@ -44,7 +44,7 @@ _BATCH: Final = 512
 @click.option(
     "--cursor",
     metavar="FILE",
-    help="Go on after the line that FILE names, and keep it up to date. It is made if need be.",
+    help="Start after the line that FILE names, and update FILE. It is created if needed.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Wait for new lines until interrupted.")
 @click.option("--output", metavar="FILE", help="Write to FILE, readable by you alone.")
@@ -61,16 +61,15 @@ def export(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     output: str | None,
     force: bool,
 ) -> None:
-    """Print the log for another system to take, oldest line first.
+    """Print the log for another system, oldest line first.
 
-    As jsonl a line is printed as it stands, byte for byte, and can be verified wherever it comes
-    to. csv has the event's own fields in one column. ecs leaves out what has no value, and has the
-    digest of each line as event.hash. Nothing is verified here, and no key is asked for.
+    jsonl prints each line unchanged, so it can be verified on any machine. csv has the event's own
+    fields in one column. ecs leaves out empty fields, and has the digest of each line as
+    event.hash. This command verifies nothing and needs no key.
 
-    With --cursor a consumer that is started again goes on where it was: FILE names the last line
-    that stdout took, and is written after it. If the machine stops in between, some lines come
-    twice, and none is left out. If that line is no more in the log, or is another one, the exit
-    code is 6.
+    With --cursor an export continues after a restart. FILE names the last line that stdout took; it
+    is updated after the output. If the machine stops in between, some lines are printed twice, but
+    none is lost. If the log no longer has that line, the exit code is 6.
 
     docs/admin.md has configurations of log shippers that run this command.
     """
@@ -85,9 +84,9 @@ def export(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
         _pass_on(lines.there(), form, cursor)
     if lines.missing:
         warn(
-            f"the next line after {place.seq if place else 0} is not in the log any more: "
+            f"the log no longer has the next line after {place.seq if place else 0}: "
             f"{lines.missing} are missing",
-            "old days were removed before they were exported, or see: keylease audit verify",
+            "either old days were removed before the export, or see: keylease audit verify",
         )
     if follow:
         _follow(lines.follow(), form, cursor)
@@ -111,7 +110,7 @@ def _check(  # noqa: PLR0913 - the options that exclude each other
     )
     for one, other, both in pairs:
         if both:
-            msg = f"{one} does not go with {other}"
+            msg = f"{one} and {other} exclude each other"
             raise UsageError(msg, see_help(ctx))
 
 
@@ -130,7 +129,7 @@ def _formed(line: Line, form: str) -> bytes:
 
 
 def _pass_on(lines: Iterable[Line], form: str, cursor: str | None) -> None:
-    """Write lines to stdout, and after each batch where that is in the log."""
+    """Write lines to stdout, and update the cursor after each batch."""
     batch: list[bytes] = []
     last: Line | None = None
     for line in lines:
@@ -152,22 +151,22 @@ def _follow(look: Callable[[], Iterator[Line]], form: str, cursor: str | None) -
 
 
 def _put(parts: list[bytes]) -> None:
-    """Write to stdout; it is with the reader, or in the pipe, on return."""
+    """Write to stdout. On return the data is in the pipe or with the reader."""
     try:
         sys.stdout.buffer.write(b"".join(parts))
         sys.stdout.buffer.flush()
     except OSError as error:
-        # What Python writes when it exits would fail again, with a traceback ("Note on SIGPIPE" in
+        # Python flushes stdout at exit, and would fail again with a traceback ("Note on SIGPIPE" in
         # the documentation of `signal`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            raise click.exceptions.Exit(0) from None  # it has read what it wanted
-        msg = f"the lines cannot be written to stdout: {error.strerror}"
-        raise OutputError(msg, "the cursor stays at the last line that was") from error
+            raise click.exceptions.Exit(0) from None  # the reader has closed the pipe
+        msg = f"cannot write the lines to stdout: {error.strerror}"
+        raise OutputError(msg, "the cursor stays at the last line that was written") from error
 
 
 def _read(cursor: str | None) -> Position | None:
-    """Return where the cursor file says that its consumer is; `None` at the first time."""
+    """Return the position in the cursor file; `None` if there is no file yet."""
     if cursor is None:
         return None
     try:
@@ -176,7 +175,7 @@ def _read(cursor: str | None) -> Position | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        msg = f"the cursor file cannot be read: {error.strerror}"
+        msg = f"cannot read the cursor file: {error.strerror}"
         raise StateError(msg, "make it readable, or name another one") from error
 
 
@@ -189,7 +188,7 @@ def _save(cursor: str | None, last: Line | None) -> None:
 if sys.platform == "win32":
 
     def _is_nobody_listening() -> bool:
-        """Return whether stdout is a pipe without a reader; this platform tells at a write only."""
+        """Return `False`: Windows reports a closed pipe only at a write."""
         return False
 
 else:
@@ -197,7 +196,7 @@ else:
     def _is_nobody_listening() -> bool:
         """Return whether stdout is a pipe without a reader.
 
-        Else who follows a quiet log for a shipper that was killed would stay for ever.
+        Without this check, following a quiet log for a killed log shipper would never end.
         """
         try:
             waiting = select.poll()
@@ -205,4 +204,4 @@ else:
             waiting.register(sys.stdout.fileno(), 0)
             return any(event & (select.POLLERR | select.POLLNVAL) for _, event in waiting.poll(0))
         except (OSError, ValueError):
-            return False  # not a descriptor of the system's, so nobody can close it
+            return False  # stdout has no descriptor, so it is no pipe

@@ -1,4 +1,4 @@
-"""`keylease audit key`: hand the audit key to who verifies the log elsewhere."""
+"""`keylease audit key`: export the audit key, to verify the log on another machine."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ COMMANDS: Final = {"export": "keylease.cli.audit.key"}
 
 @click.group(cls=Group, modules=COMMANDS)
 def key() -> None:
-    """Hand out the audit key, with which the log is verified."""
+    """Export the audit key, which verifies the log."""
 
 
 @click.command(cls=Command)
-@click.option("--terminal", is_flag=True, help="Print it although stdout is a terminal.")
+@click.option("--terminal", is_flag=True, help="Print the key even if stdout is a terminal.")
 @click.pass_obj
 def export(program: Program, *, terminal: bool) -> None:
     """Print the audit key, to verify the log on another machine.
 
-    Whoever has it can verify the log, and can write lines that verify: give it to who keeps the
-    log, and to nobody who might want to change it. It opens no session and no credential. The log
-    has a line about it first; if that cannot be written, nothing is printed.
+    With the key a person can verify the log, but also write lines that verify. Give it only to
+    people who keep the log and have no reason to change it. It opens no session and no credential.
+    The export is a line in the log; if that line cannot be written, nothing is printed.
 
     \b
         (umask 077; keylease audit key export > audit.key)
 
-    On a terminal it is refused, for what is there is scrolled back, copied and recorded; ask again
-    with --terminal. Keys of earlier generations that are still in the keychain are printed, too.
+    A terminal is refused, because its content is kept, copied and recorded; --terminal allows it.
+    Keys of earlier generations that are still in the keychain are printed, too.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     if sys.stdout is not None and sys.stdout.isatty() and not terminal:
-        msg = "the audit key is not printed on a terminal"
-        raise UsageError(msg, "send it to a file or a program, or ask again with --terminal")
+        msg = "stdout is a terminal, which would show the audit key"
+        raise UsageError(msg, "send it to a file or a program, or allow it with --terminal")
     keys = program.wiring().audit_service.export_keys() if has_state() else []
     if not keys:
         msg = "there is no audit key in the keychain"
@@ -58,7 +58,7 @@ def export(program: Program, *, terminal: bool) -> None:
 
 
 def _write(text: bytearray) -> None:
-    """Write to stdout without Python's buffer, which nobody wipes."""
+    """Write to stdout without Python's buffer, which is never wiped."""
     if sys.stdout is None:
         return
     try:
@@ -70,5 +70,5 @@ def _write(text: bytearray) -> None:
     except BrokenPipeError:
         return
     except OSError as error:
-        msg = f"the answer cannot be written to stdout: {error.strerror}"
+        msg = f"cannot write the answer to stdout: {error.strerror}"
         raise OutputError(msg) from None

@@ -1,6 +1,6 @@
-"""An exported audit key: a text of a few lines, of which one for each key has 64 digits.
+"""The file of an exported audit key: comments, and one line of 64 digits for each key.
 
-It is read into and written from buffers that are wiped.
+All buffers that hold a key are wiped.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ NOTICE: Final = (
 )
 _DIGITS: Final = b"0123456789abcdef"
 _COMMENT: Final = ord("#")
-# Larger than Python's own buffer, so that the bytes come straight into this one.
+# Larger than Python's own buffer, so the bytes go straight into this one.
 _LONGEST_FILE: Final = 1 << 14
 
 
 def write_key(key: Secret, buffer: bytearray) -> None:
-    """Append a key to a text that begins with `NOTICE`. Who has the buffer wipes it."""
+    """Append a key to a text that begins with `NOTICE`. The caller wipes the buffer."""
     buffer += f"# key {key_id(key)}\n".encode("ascii")
     for byte in key.reveal():
         buffer.append(_DIGITS[byte >> 4])
@@ -39,7 +39,7 @@ def read_keys(file: BinaryIO) -> list[Secret]:
     """Return the keys of an exported file.
 
     Raises:
-        UsageError: it is not one.
+        UsageError: it is not an exported key file.
     """
     buffer = bytearray(_LONGEST_FILE)
     keys: list[Secret] = []
@@ -59,7 +59,7 @@ def read_keys(file: BinaryIO) -> list[Secret]:
                 keys.append(_key(buffer, start, end))
             start = end + 1
     except OSError as error:
-        msg = f"the key file cannot be read: {error.strerror}"
+        msg = f"cannot read the key file: {error.strerror}"
         raise UsageError(msg) from None
     finally:
         secure_clear(buffer)
@@ -74,8 +74,8 @@ def _key(buffer: bytearray, start: int, end: int) -> Secret:
         end -= 1
     digits = [_DIGITS.find(buffer[place]) for place in range(start, end)]
     if len(digits) != 2 * KEY_BYTES or min(digits) < 0:
-        # What is in the file is not repeated: it may be a key after all.
-        msg = f"the key file has a line that is no audit key: expected {2 * KEY_BYTES} digits 0-f"
+        # Do not repeat the line: it may contain a key.
+        msg = f"a line of the key file is not an audit key: expected {2 * KEY_BYTES} digits 0-f"
         raise UsageError(msg, "make one with: keylease audit key export")
     packed = bytearray(high << 4 | low for high, low in zip(digits[::2], digits[1::2], strict=True))
     try:

@@ -1,4 +1,4 @@
-"""Lines of the log on the screen, as JSON and as CSV: one at a time, however many there are."""
+"""Format lines of the log as a table, as JSON or as CSV, one at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Form = Literal["table", "json", "csv"]
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 _WIDTHS: Final = (20, 17, 7, 20, 8)
 _HEAD: Final = ("TIME", "EVENT", "OUTCOME", "REASON", "SESSION", "TARGET, USER")
 _NARROW: Final = sum(_WIDTHS) + 2 * len(_WIDTHS) + 20
@@ -28,14 +28,14 @@ _SECONDS: Final = len("2026-11-22T11:26:21")
 
 
 def head(form: Form) -> str | None:
-    """Return what stands above the lines, if anything does."""
+    """Return the heading, if the form has one."""
     if form == "csv":
         return csv_head().decode("utf-8").removesuffix("\n")
     return _columns(_HEAD) if form == "table" and not _is_narrow() else None
 
 
 def writer(form: Form) -> Callable[[Match], Sequence[str]]:
-    """Return what turns a line of the log into lines of the answer."""
+    """Return the function that turns a line of the log into lines of output."""
     if form == "table":
         return _block if _is_narrow() else lambda found: (_table(found.record),)
     if form == "csv":
@@ -58,7 +58,7 @@ def describe(record: Record) -> tuple[str, ...]:
 
 
 def _json(found: Match) -> tuple[str]:
-    # The line itself is JSON, in ASCII and without a control character: `parse` has seen to that.
+    # The line itself is JSON in ASCII without control characters: `parse` has checked it.
     line = found.line.data[:-1].decode("ascii")
     return (f'{{"format":{FORMAT},"record":{line}}}',)
 
@@ -73,7 +73,7 @@ def _columns(cells: Sequence[str]) -> str:
 
 
 def _block(found: Match) -> list[str]:
-    """Return a record for a terminal on which no line of the table has room. Nothing is cut."""
+    """Return a record as a block, for a terminal too narrow for the table. Nothing is cut."""
     time, event, outcome, reason, session, named = describe(found.record)
     words = (outcome if outcome != "ok" else "", reason, session, named)
     return [time, f"  {event}", *(f"  {word}" for word in words if word)]

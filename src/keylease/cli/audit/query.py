@@ -24,11 +24,11 @@ _Command = TypeVar("_Command", bound="Callable[..., object]")
 
 
 def form_options(command: _Command) -> _Command:
-    """Add the options for the form of the answer."""
+    """Add the options for the form of the output."""
     words = (
         ("json", "One JSON document a line, described in docs/cli.md."),
         ("csv", "Comma-separated values, with a heading."),
-        ("table", "A table for people, which is the usual form."),
+        ("table", "A table for people (the default)."),
     )
     for name, text in words:
         flag = click.option(f"--{name}", "form", flag_value=name, help=text)
@@ -44,16 +44,16 @@ def form_options(command: _Command) -> _Command:
     metavar="EVENT",
     multiple=True,
     type=click.Choice(sorted(EVENTS)),
-    help="Only this event; may be given several times.",
+    help="Only this event; you can give it several times.",
 )
-@click.option("--target", metavar="URL", help="A host or a URL; * stands for anything.")
-@click.option("--user", "username", metavar="USER", help="Only of this user name.")
+@click.option("--target", metavar="URL", help="A host or a URL; * matches anything.")
+@click.option("--user", "username", metavar="USER", help="Only this user name.")
 @click.option("--session", metavar="ID", help="A session's id, or its beginning.")
 @click.option("--outcome", type=click.Choice(sorted(OUTCOMES)), help="Only with this outcome.")
 @click.option(
     "--reason", metavar="REASON", type=click.Choice(sorted(REASONS)), help="Only for this reason."
 )
-@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many lines.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N lines.")
 @click.option("--reverse", is_flag=True, help="Newest first.")
 @form_options
 @click.pass_obj
@@ -68,31 +68,31 @@ def query(
 ) -> int:
     """Find lines of the audit log.
 
-    Without an option it is the whole log. A time is a span that is counted back from now (90m, 2d),
-    a date, today, yesterday, or a time as in 2026-11-22T11:26:21Z; days are those of UTC. Only the
-    days of the range are read. They are given oldest first, and within a day as the lines stand.
+    Without an option it prints the whole log. TIME is a span before now (90m, 2d), a date, today,
+    yesterday, or a time such as 2026-11-22T11:26:21Z; days are in UTC. Only the days of the range
+    are read, oldest first, and within a day in the order of the file.
 
-    What is read is checked on the way: each line follows the one before it, and the last one has
-    the MAC of the audit key. What does not fit is told at the end, and the exit code is 25; then
-    keylease audit verify says more. That the keychain is locked is told as well, with exit code 0.
+    The command checks the lines that it reads: each must follow the one before it, and the last
+    must have the MAC of the audit key. If one does not fit, it says so at the end and the exit code
+    is 25; then run keylease audit verify. A locked keychain is reported, too, with exit code 0.
     """
     search = program.wiring().audit_service.query(**wanted, reverse=reverse, limit=limit)
     if not show(search, form or "table"):
-        return 0  # nobody reads on
+        return 0  # stdout has no reader any more
     trust = search.trust()
     if form == "json":
         say(_summary(trust))
     if trust.misfit:
         hint = "see: keylease audit verify"
-        warn(f"what was read does not verify: {trust.misfit}", hint)
+        warn(f"the log does not verify: {trust.misfit}", hint)
         return EXIT_CODES["edited"]
     if trust.unvouched:
-        warn(f"what was read is not vouched for: {trust.unvouched}")
+        warn(f"the log could not be verified to its end: {trust.unvouched}")
     return 0
 
 
 def show(search: Search, form: Form) -> bool:
-    """Print what is found, and return whether anybody read it to the end."""
+    """Print the matches, and return whether stdout was read to the end."""
     write = output.writer(form)
     above = output.head(form)
     for found in search.lines():

@@ -1,6 +1,4 @@
-"""What the commands that read the whole log have in common: the time that is asked for, and what is
-said of lines that are none.
-"""  # noqa: D205 - the sentence is longer than a line
+"""Shared parts of the commands that read the whole log: the time range and unreadable lines."""
 
 from __future__ import annotations
 
@@ -26,14 +24,14 @@ _UNTIL: Final = click.option("--until", metavar="TIME", help="Before this.")
 
 
 class Range(NamedTuple):
-    """The time that is asked for, in nanoseconds since the epoch."""
+    """A range of time, in nanoseconds since the epoch."""
 
     since_ns: int | None
     until_ns: int | None
 
     @property
     def texts(self) -> tuple[str | None, str | None]:
-        """Both ends as the log has times."""
+        """Both ends in the log's format of times."""
         since, until = (None if each is None else format_time(each) for each in self)
         return since, until
 
@@ -44,17 +42,17 @@ def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_range(since: str | None, until: str | None) -> Range:
-    """Return the time that the options ask for.
+    """Return the range that the options name.
 
     Raises:
-        UsageError: that is no time.
+        UsageError: an option is not a time.
     """
     now_ns = time.time_ns()
     return Range(*(None if each is None else parse_time(each, now_ns) for each in (since, until)))
 
 
 def lines(asked: Range, after: Position | None = None) -> Lines:
-    """Return the user's own audit log, or what was asked for of it."""
+    """Return the lines of the user's own audit log in the range."""
     return Lines(audit_directory(), after, *asked)
 
 
@@ -64,9 +62,9 @@ def records(asked: Range) -> Records:
 
 
 def tell_unreadable(found: Records) -> None:
-    """Say how many lines were none, if any were."""
+    """Warn if lines were left out because keylease did not write them."""
     if found.unreadable:
         warn(
-            f"{found.unreadable} lines are none of keylease's, and were left out",
+            f"left out {found.unreadable} lines that keylease did not write",
             "see: keylease audit verify",
         )

@@ -1,4 +1,4 @@
-"""`keylease audit report`: the audit log as one page to look at, print or hand on."""
+"""`keylease audit report`: write the audit log as one HTML page."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ if TYPE_CHECKING:
     from keylease.audit.read.verdict import Observation, Result, Verdict
 
 _MEANINGS: Final[dict[Result, str]] = {
-    "ok": "Every line follows the one before it, the audit key vouches for all of them, and the "
-    "records of the end agree on where the log ends.",
-    "tail-ahead": "Everything fits, and the log is one line longer than the records of its end "
-    "say. A crash between the two leaves it so.",
-    "pin-missing": "Everything fits, but nothing outside the log vouches for its end: lines that "
-    "were taken from there would not be missed.",
-    "key-missing": "Nothing was found to be wrong, but not everything could be checked: an audit "
-    "key is not at hand, or lines at the end were written without one.",
-    "truncated": "Lines were taken from the end of the log. What is shown here is not all.",
-    "gap": "Lines are missing from the middle of the log. What is shown here is not all.",
-    "edited": "The log was changed by somebody who did not have the audit key. Do not rely on what "
-    "is shown here.",
+    "ok": "Every line follows the one before it, all are verified with the audit key, and the "
+    "records of the end agree on the last line.",
+    "tail-ahead": "All lines verify, and the log is one line longer than the records of its end "
+    "say. A crash between the two writes causes this.",
+    "pin-missing": "All lines verify, but nothing outside the log confirms its end: if lines were "
+    "removed from the end, this check would not notice it.",
+    "key-missing": "No error was found, but not everything could be checked: an audit key is not "
+    "available, or lines at the end were written without one.",
+    "truncated": "Lines were removed from the end of the log. This page is not complete.",
+    "gap": "Lines are missing from the middle of the log. This page is not complete.",
+    "edited": "The log was changed without the audit key. Do not rely on this page.",
 }
 _MOST_FINDINGS: Final = 5
 
@@ -41,18 +40,18 @@ _MOST_FINDINGS: Final = 5
 @click.command(cls=Command)
 @click.option("--html", "path", metavar="FILE", required=True, help="Where to write the page.")
 @range_options
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.pass_obj
 def report(program: Program, path: str, since: str | None, until: str | None, force: bool) -> None:
-    """Write the audit log as one page of HTML: to look at, to print, to hand on.
+    """Write the audit log as one page of HTML, to read, print or share.
 
-    First the page tells whether the log verifies, then what was refused; then every session with
-    its end, the releases by target and hour, and which programs asked. It is one file that asks the
-    network for nothing and needs no script. Only you can read it: it has the names of hosts, users
-    and programs, and no secret.
+    The page shows first whether the log verifies, then the refusals, every session with its end,
+    the releases by target and hour, and the programs that asked. It is one file without scripts or
+    network access. Only you can read the file. It has the names of hosts, users and programs, and
+    no secret.
 
-    The whole log is verified, whatever time is asked for. What does not verify is said on the page,
-    and here; the exit code is 0 once the page is written.
+    The whole log is verified, also with --since and --until. Errors are shown on the page and here.
+    The exit code is 0 once the page is written.
     """
     if not has_state():
         msg = "there is no audit log yet"
@@ -69,7 +68,7 @@ def report(program: Program, path: str, since: str | None, until: str | None, fo
 
 
 def explain(verdict: Verdict) -> Verification:
-    """Return the verdict in words for the head of the page."""
+    """Return the verdict in words, for the top of the page."""
     details = [("lines", f"{verdict.lines:,}"), ("days", f"{verdict.days:,}")]
     if verdict.bad is not None:
         details.append(("first bad line", _place(verdict.bad)))

@@ -1,4 +1,4 @@
-"""`keylease audit stats`: how much happened, by day, target, event and reason."""
+"""`keylease audit stats`: count the lines of the log by day, target, event and reason."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     Rows = list[tuple[str, Count]]
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 _MOST_ROWS: Final = 20
 _BAR: Final = 24
 _NARROW: Final = 40
-"""Columns that names and numbers need at the least, whatever the terminal has."""
+"""Minimum columns for names and numbers."""
 _LONGEST_NAME: Final = 1024
 _SECONDS: Final = len("2026-11-22T11:26:21")
 
 
 @click.command(cls=Command)
 @range_options
-@click.option("--all", "all_rows", is_flag=True, help="Every row, where usually the first 20 are.")
+@click.option("--all", "all_rows", is_flag=True, help="Show every row, not only the first 20.")
 @json_option
 def stats(since: str | None, until: str | None, all_rows: bool, as_json: bool) -> None:
     """Count the lines of the audit log: by day, target, event and reason.
 
-    A bar is as long as the number of lines, beside the greatest of its table; REFUSED is how many
-    of them are refusals. Days are those of UTC. Nothing is verified.
+    Bars compare the numbers of lines within a table. REFUSED counts the refusals among the lines.
+    Days are in UTC. This command verifies nothing.
     """
     found = records(read_range(since, until))
     counted = count(found)
@@ -57,7 +57,7 @@ def _show(counted: Stats, most: int | None) -> None:
     """Print the tables.
 
     Raises:
-        OutputError: stdout does not take them.
+        OutputError: stdout cannot be written.
     """
     if counted.first is None or counted.last is None:
         say("there is no line")
@@ -70,7 +70,7 @@ def _show(counted: Stats, most: int | None) -> None:
         amount(everything.refused, "refusal"),
     )
     say(f"{', '.join(amounts)}, {first}Z to {last}Z")
-    # rich draws into a string: what stdout does not take is dealt with where all answers are.
+    # rich draws into a string, so that errors of stdout are handled in one place.
     drawn = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     drawn.width = max(drawn.width, _NARROW)
     bars = drawn.width >= _NARROW + _BAR
@@ -84,7 +84,7 @@ def _show(counted: Stats, most: int | None) -> None:
 
 
 def _tables(counted: Stats, most: int | None) -> Iterator[tuple[str, Rows, str]]:
-    """Yield the title of each table, its rows, and what is not in it."""
+    """Yield the title of each table, its rows, and a note about omitted rows."""
     days = list(sorted_days(counted.days))
     yield "DAY", days[-most:] if most else days, _left(days, most)
     for title, tally in (
@@ -99,7 +99,7 @@ def _tables(counted: Stats, most: int | None) -> Iterator[tuple[str, Rows, str]]
 
 
 def _left(rows: Rows, most: int | None, others: int = 0) -> str:
-    """Return what is said below a table that does not have everything."""
+    """Return the note below a table that omits rows."""
     said = []
     if most is not None and len(rows) > most:
         said.append(f"{len(rows) - most} more, see --all")

@@ -1,4 +1,4 @@
-"""`keylease audit tail`: the end of the audit log, and what comes after it."""
+"""`keylease audit tail`: show the last lines of the audit log, and follow it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until Ctrl-C is typed.")
+@click.option("-f", "--follow", is_flag=True, help="Show new lines until you type Ctrl-C.")
 @click.option(
     "-n",
     "--lines",
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 10_000),
     default=10,
     show_default=True,
-    help="How many lines of the end.",
+    help="Show the last N lines.",
 )
 @form_options
 @click.pass_obj
 def tail(program: Program, form: Form | None, *, follow: bool, count: int) -> None:
     """Show the last lines of the audit log.
 
-    With -f it goes on, over midnight and over a clock that is set back, and looks twice a second.
-    Nothing is verified: a line is shown as soon as it stands there.
+    With -f it shows new lines twice a second, also after midnight and after a clock is set back.
+    It verifies nothing: a line is shown as soon as it is in the file.
     """
     form = form or "table"
     write, above = output.writer(form), output.head(form)

@@ -1,4 +1,4 @@
-"""`keylease audit verify`: whether the audit log is what was written."""
+"""`keylease audit verify`: check the integrity of the audit log."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from keylease.secrets.secret import Secret
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 _DAY: Final = len("2026-11-22")
 _LONGEST_LINE: Final = 1 << 16
 _SAID: Final = {
-    "ok": "the log is whole, unchanged, and goes to its end",
-    "tail-ahead": "one line more than its records know of, as a crash leaves it",
-    "pin-missing": "all lines fit, and nothing vouches that the last one is the last",
-    "key-missing": "not everything could be checked, for want of an audit key",
-    "truncated": "lines were taken from its end",
+    "ok": "the log is complete and unchanged",
+    "tail-ahead": "the log has one line more than its records of the end, as after a crash",
+    "pin-missing": "all lines verify, but nothing confirms that the last line is the last",
+    "key-missing": "not everything could be checked, because an audit key is missing",
+    "truncated": "lines were removed from the end",
     "gap": "lines are missing",
-    "edited": "somebody changed it",
+    "edited": "the log was changed",
 }
 
 
 @click.command(cls=Command)
-@click.option("--since", metavar="TIME", help="Look at nothing before the day of this time.")
+@click.option("--since", metavar="TIME", help="Skip the days before this time.")
 @click.option(
     "--directory",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False),
-    help="A copy of an audit directory, in place of the user's own.",
+    help="Verify a copy of an audit directory instead of your own.",
 )
 @click.option(
     "--key-file",
@@ -51,7 +51,7 @@ _SAID: Final = {
     metavar="FILE",
     multiple=True,
     type=click.File("rb"),
-    help="An exported audit key, or - for stdin; may be given several times.",
+    help="An exported audit key, or - for stdin; you can give it several times.",
 )
 @click.option(
     "--witness",
@@ -70,15 +70,15 @@ def verify(  # noqa: PLR0913 - click passes each option as an argument
     witness: BinaryIO | None,
     as_json: bool,
 ) -> int:
-    """Tell whether the audit log is what was written.
+    """Check the integrity of the audit log.
 
-    The verdict is the first word of the answer, and has an exit code: ok 0, tail-ahead 20,
-    pin-missing 21, key-missing 22, truncated 23, gap 24, edited 25. Of several the worst counts;
-    docs/audit.md says what each means.
+    The first word of the output is the verdict, which is also the exit code: ok 0, tail-ahead 20,
+    pin-missing 21, key-missing 22, truncated 23, gap 24, edited 25. If several apply, the worst
+    counts. docs/audit.md explains each.
 
-    The keys come from the keychain. A copy on another machine is verified with --directory and an
-    exported key; there the pin is not at hand, so the best verdict is pin-missing, unless --witness
-    has checkpoints up to the end:
+    The keys come from the keychain. To verify a copy on another machine, use --directory and an
+    exported key. The pin is missing there, so the best verdict is pin-missing, unless --witness has
+    checkpoints up to the end:
 
     \b
         journalctl -t keylease | keylease audit verify --witness -
@@ -87,7 +87,7 @@ def verify(  # noqa: PLR0913 - click passes each option as an argument
         msg = "there is no audit log yet"
         raise StateMissingError(msg, "the first login begins it")
     if sum(file is not None and file.name == "<stdin>" for file in (witness, *key_files)) > 1:
-        msg = "stdin can be read once, and two options name it"
+        msg = "two options read stdin, which can be read only once"
         raise UsageError(msg, "put one of them into a file")
     day = None if since is None else _day(since, program)
     heard = () if witness is None else _lines(witness)
@@ -113,7 +113,7 @@ def _judge_copy(
     """Return the verdict on a copy.
 
     Raises:
-        StateMissingError: it is not one.
+        StateMissingError: the directory has no audit log.
     """
     seen = judge.extent(directory)
     if not seen.files and seen.head is None:
@@ -137,9 +137,9 @@ def _described(verdict: Verdict) -> list[str]:
     if verdict.first is not None:
         many = "" if verdict.days == 1 else "s"
         numbers = f"lines {verdict.first} to {verdict.last}, on {verdict.days} day{many}"
-    said = [f"{verdict.result}: {_SAID[verdict.result]}", f"  looked at {numbers}"]
+    said = [f"{verdict.result}: {_SAID[verdict.result]}", f"  checked {numbers}"]
     if verdict.since is not None:
-        said.append(f"  nothing before {verdict.since} was looked at")
+        said.append(f"  skipped the days before {verdict.since}")
     bad = verdict.bad
     if bad is not None:
         said.append(f"  first bad line: {_place(bad).removesuffix(': ')}")

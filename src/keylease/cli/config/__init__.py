@@ -1,4 +1,4 @@
-"""`keylease config`: what is configured, and where. One module for each question."""
+"""`keylease config`: show the configuration and its files. One module for each command."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import click
 
 from keylease.cli.base import Group
 
-QUESTIONS: Final = {
+COMMANDS: Final = {
     "show": "keylease.cli.config.show",
     "path": "keylease.cli.config.path",
 }
-"""Every question by its name."""
+"""Every command by its name."""
 
 
-@click.group(cls=Group, modules=QUESTIONS)
+@click.group(cls=Group, modules=COMMANDS)
 def config() -> None:
-    """Show what is configured, and where it is written."""
+    """Show the configuration and where it is written."""

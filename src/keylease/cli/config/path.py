@@ -1,4 +1,4 @@
-"""`keylease config path`: where the configuration is written."""
+"""`keylease config path`: print the path of the configuration file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from keylease.system.paths import config_directory
 
 
 @click.command(cls=Command)
-@click.option("--policy", is_flag=True, help="The policy of this machine instead.")
+@click.option("--policy", is_flag=True, help="Print the path of this machine's policy instead.")
 def path(policy: bool) -> None:
     """Print the path of your configuration file.
 
-    It is printed whether or not there is one. The first part of it can be moved as the platform has
-    it, on Linux by XDG_CONFIG_HOME. That of the policy cannot be moved.
+    The file need not exist. You can move its directory as the platform allows, on Linux with
+    XDG_CONFIG_HOME. You cannot move the policy.
     """
     if policy:
         say(config.machine_policy().path)
         return
     found = config.user_file()
-    # Without a home there is no such file, and that is what the directory has to say.
+    # Without a home directory `config_directory` raises the error that says so.
     say(found.path if found else config_directory())

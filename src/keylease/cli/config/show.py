@@ -1,4 +1,4 @@
-"""`keylease config show`: what counts, who says so, and what was wished instead."""
+"""`keylease config show`: each effective setting, its source, and the setting it overrides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from keylease.config.base import Stated, Value
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 
 _HEAD: Final = ("KEY", "VALUE", "FROM", "INSTEAD OF")
 
@@ -28,14 +28,14 @@ _HEAD: Final = ("KEY", "VALUE", "FROM", "INSTEAD OF")
 @json_option
 @click.pass_obj
 def show(program: Program, as_json: bool) -> None:
-    """Show what counts, and where it comes from.
+    """Show the effective settings, and where each comes from.
 
-    The first that says something counts: an option, a KEYLEASE variable, your configuration file,
-    the default. The policy of this machine, and a section for one target, only ever make times
-    shorter and store stricter; what was wished is then shown under INSTEAD OF.
+    The first of these that has a value counts: an option, a KEYLEASE variable, your configuration
+    file, the default. The policy of this machine and a section for one target can only make times
+    shorter and store stricter. INSTEAD OF then shows the value that they override.
 
-    docs/configuration.md has every key. The exit code is 8 if a file cannot be read, cannot be
-    believed or makes no sense.
+    docs/configuration.md lists every key. The exit code is 8 if a file cannot be read, is not
+    trusted or is not valid.
     """
     user, policy = config.user_file(), config.machine_policy()
     found = config.load({"keychain": program.keychain or None}, user=user, policy=policy)

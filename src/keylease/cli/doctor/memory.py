@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.cli.doctor.base import KEYCHAIN_SECONDS, Finding
 from keylease.programs import isolated
-from keylease.secrets.hardening import VARIABLE, closed
+from keylease.secrets.hardening import VARIABLE, restrictions
 from keylease.secrets.memory import protection
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _advised(got: Protection) -> Iterator[Finding]:
 
 
 def _shut() -> Iterator[Finding]:
-    limit, to_tracers = closed()
+    limit, tracers_refused = restrictions()
     if limit == 0:
         yield Finding("ok", "a crash leaves no core file (the limit is 0)")
     elif sys.platform != "win32":
@@ -57,7 +57,7 @@ def _shut() -> Iterator[Finding]:
     if os.environ.get(VARIABLE) == "1":
         found = f"{VARIABLE} lets programs of yours read the helper's memory"
         yield Finding("warn", found, f"take {VARIABLE} out of the environment")
-    elif to_tracers:
+    elif tracers_refused:
         yield Finding("ok", "other programs of yours cannot read the helper's memory")
     elif sys.platform == "linux":
         found = "other programs of yours can read the helper's memory: the kernel did not close it"

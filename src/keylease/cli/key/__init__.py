@@ -1,4 +1,4 @@
-"""`keylease key`: look at the vault key from outside, and replace it. It is never shown."""
+"""`keylease key`: show where the vault key is, and replace it. The key itself is never shown."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ COMMANDS: Final = {
 
 @click.group(cls=Group, modules=COMMANDS)
 def key() -> None:
-    """Tell where the vault key is, or replace it."""
+    """Show where the vault key is, or replace it."""

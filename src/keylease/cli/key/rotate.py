@@ -1,4 +1,4 @@
-"""`keylease key rotate`: a new vault key in the place of the old one."""
+"""`keylease key rotate`: replace the vault key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from keylease.errors import StateMissingError
 def rotate(program: Program) -> int:
     """Replace the vault key, which ends every session.
 
-    The new key is put into the same keychain, and then the old one is deleted. Sessions are not
-    sealed anew: whoever has the old key and a copy of a sealed file would go on having what is in
-    it. Start them again with keylease login, or let git ask you. The audit key stays as it is.
+    The new key goes into the same keychain, and then the old one is deleted. Sessions are not
+    sealed again with the new key, because a stolen old key and a copy of a sealed file would still
+    open them. Start them again with keylease login, or let git ask you. The audit key stays.
 
-    The exit code is 5 if the vault is revoked: then keylease init makes a new key.
+    The exit code is 5 if the vault is revoked; keylease init then makes a new key.
     """
     if not has_state():
-        msg = "there is no vault key that could be replaced"
+        msg = "there is no vault key to replace"
         raise StateMissingError(msg, "make one with: keylease init")
     done = program.wiring().custody.rotate()
     title = place(done.record).title

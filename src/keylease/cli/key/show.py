@@ -1,4 +1,4 @@
-"""`keylease key show`: everything about the vault key but the key."""
+"""`keylease key show`: everything about the vault key except the key itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keylease.wiring import Wiring
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It increases when a field is removed or changes its meaning."""
 
 _STATES: Final = {
     "available": "available",
@@ -30,7 +30,7 @@ _HOURS_A_DAY: Final = 24
 
 
 class _KeyStatus(NamedTuple):
-    """Where the vault key is, and how it is with it. The fields of the JSON."""
+    """The vault key's state and place. These are the fields of the JSON."""
 
     state: Literal["none", "available", "unavailable", "revoked", "reset"] = "none"
     keychain: str | None = None
@@ -51,8 +51,9 @@ class _KeyStatus(NamedTuple):
 def show(program: Program, as_json: bool) -> None:
     """Show where the vault key is. The key itself is never shown.
 
-    The item is that of the keychain: any tool of the platform finds it under that name. The command
-    deletes it, which ends every session at once; the audit key is another item, and stays.
+    It prints the name of the item in the keychain, which any tool of the platform finds, and the
+    command that deletes the item. Deleting it ends every session at once. The audit key is another
+    item, and stays.
 
     The exit code is 4 if the keychain is locked or cannot be reached, and 5 if the key was deleted
     or revoked.
@@ -68,7 +69,7 @@ def show(program: Program, as_json: bool) -> None:
 
 
 def _look(wiring: Wiring) -> tuple[_KeyStatus, KeyleaseError | None]:
-    """Return what can be told, and what is wrong. Nothing is changed."""
+    """Return the state of the key and the error, if there is one. Change nothing."""
     record = wiring.vault.record()
     if record is None:
         return _KeyStatus(), None
@@ -108,7 +109,7 @@ def _age(record: VaultRecord, now: int) -> int | None:
 
 def _described(key: _KeyStatus) -> list[str]:
     if key.state == "none":
-        return ["there is no vault yet; the first login makes it, or: keylease init"]
+        return ["there is no vault yet; the first login creates it, or: keylease init"]
     made = printable(str(key.created))
     if key.age_seconds is not None:
         made = f"{made}, {_span(key.age_seconds)} ago"
@@ -121,7 +122,7 @@ def _described(key: _KeyStatus) -> list[str]:
             ("made", made),
             *revoked,
             ("to delete it", key.removal_command or "not known on this machine"),
-            ("audit key", f"{key.audit_service}; keep it, the log is verified with it"),
+            ("audit key", f"{key.audit_service}; keep it, it verifies the audit log"),
         )
     )
 

@@ -61,7 +61,7 @@ def test_place_survives_being_written_down(rig):
 @pytest.mark.parametrize("data", [b"", b"7", b"7 \n", b"0 " + b"a" * 64 + b"\n", b"\xff" * 128])
 def test_anything_else_is_no_place(data):
     """A file that was named by mistake is refused, and stays as it is."""
-    with pytest.raises(StateError, match="cursor file does not hold"):
+    with pytest.raises(StateError, match="cursor file is not valid"):
         read_position(data)
 
 
@@ -69,7 +69,7 @@ def test_a_line_that_was_exchanged_is_noticed(rig):
     """A log that was taken back to an older copy does not go on as if nothing was."""
     place = Position(2, "0" * 64)
 
-    with pytest.raises(StateError, match="line 2 is not the one that was taken"):
+    with pytest.raises(StateError, match="line 2 is not the one that was exported"):
         list(lines(rig, place).there())
 
 

@@ -159,7 +159,7 @@ def test_line_of_nobody_is_told_and_not_shown(log):
     found = search(log)
 
     assert 7 == len(list(found))
-    assert "a line of audit/2026-11-21.jsonl is none of keylease's" == found.trust().misfit
+    assert "keylease did not write a line of audit/2026-11-21.jsonl" == found.trust().misfit
 
 
 def test_file_under_another_days_name_is_told(log):

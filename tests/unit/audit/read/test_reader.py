@@ -145,7 +145,7 @@ def test_fifo_in_the_place_of_a_day_is_refused(tmp_path):
     """What never ends or never answers is not waited for."""
     os.mkfifo(tmp_path / "2026-11-20.jsonl")
 
-    with pytest.raises(UnsafeStateError, match="is no regular file"):
+    with pytest.raises(UnsafeStateError, match="is not a regular file"):
         list(reader.forward(str(tmp_path), "2026-11-20.jsonl", 10))
 
 

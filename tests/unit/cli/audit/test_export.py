@@ -119,7 +119,7 @@ def test_lines_that_went_before_they_were_taken_are_told(used, log):
     said = used.run("audit", "export", "--after", "1")
 
     assert 0 == said.code
-    assert "the next line after 1 is not in the log any more: 2 are missing\n" in said.err
+    assert "the log no longer has the next line after 1: 2 are missing\n" in said.err
 
 
 def test_cursor_that_is_none_is_left_alone(used, tmp_path):

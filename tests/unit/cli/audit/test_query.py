@@ -133,7 +133,7 @@ def test_log_that_was_changed_is_told_and_has_an_exit_code(used):
     said = used.run("audit", "query", "--json")
 
     assert 25 == said.code
-    assert "keylease: warning: what was read does not verify: line 3 does not follow" in said.err
+    assert "keylease: warning: the log does not verify: line 3 does not follow" in said.err
     assert json.loads(said.out.splitlines()[-1])["summary"]["verified"] is False
 
 
@@ -144,7 +144,7 @@ def test_locked_keychain_does_not_hide_the_log(used):
     said = used.run("audit", "query")
 
     assert (0, 6) == (said.code, len(said.out.splitlines()))
-    assert "keylease: warning: what was read is not vouched for" in said.err
+    assert "keylease: warning: the log could not be verified to its end" in said.err
 
 
 def test_machine_without_a_log_has_no_lines(console):

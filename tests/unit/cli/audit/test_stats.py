@@ -115,4 +115,4 @@ def test_what_is_no_line_is_told(used):
     said = used.run("audit", "stats")
 
     assert 0 == said.code
-    assert "warning: 1 lines are none of keylease's, and were left out\n" in said.err
+    assert "warning: left out 1 lines that keylease did not write\n" in said.err

@@ -54,8 +54,8 @@ def test_log_that_is_whole_is_ok(used):
 
     assert (0, "") == (said.code, said.err)
     assert [
-        "ok: the log is whole, unchanged, and goes to its end",
-        "  looked at lines 1 to 5, on 1 day",
+        "ok: the log is complete and unchanged",
+        "  checked lines 1 to 5, on 1 day",
     ] == said.out.splitlines()
 
 
@@ -161,8 +161,8 @@ def test_since_says_what_was_not_looked_at(console, tmp_path):
 
     said = console.run(*words, "--directory", str(log.directory), "--since", "2026-11-22")
 
-    assert "  nothing before 2026-11-22 was looked at" in said.out.splitlines()
-    assert "  looked at lines 13 to 24, on 2 days" in said.out.splitlines()
+    assert "  skipped the days before 2026-11-22" in said.out.splitlines()
+    assert "  checked lines 13 to 24, on 2 days" in said.out.splitlines()
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "hunter2\n", "ab" * 33, "AB" * 32])
@@ -184,7 +184,7 @@ def test_log_without_a_single_line_has_no_numbers(console, tmp_path):
 
     said = console.run("audit", "verify", "--directory", str(tmp_path))
 
-    assert (25, "  looked at 2 lines") == (said.code, said.out.splitlines()[1])
+    assert (25, "  checked 2 lines") == (said.code, said.out.splitlines()[1])
 
 
 def test_directory_without_a_log_is_none_that_was_emptied(console, tmp_path):

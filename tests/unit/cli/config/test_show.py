@@ -88,7 +88,7 @@ def test_bad_file_is_refused_with_its_place(console, kind):
 
     assert (8, "") == (said.code, said.out)
     assert f"keylease: error: {place.path}: cap: found 0, expected a whole" in said.err
-    assert "keylease: hint: nothing is released until that is put right" in said.err
+    assert "keylease: hint: nothing is released until this is fixed" in said.err
 
 
 def test_file_is_named_whether_or_not_it_is_there(console):
@@ -120,7 +120,7 @@ def test_policy_shortens_what_login_asked_for(console):
     )
 
     assert "it ends after 5 min without use, after 8 h at the latest\n" in said.out
-    assert "--timeout 3600 is longer than what is allowed" in said.err
+    assert "--timeout 3600 is longer than the maximum" in said.err
 
 
 def test_revoked_is_told_by_every_command_that_asks(console):

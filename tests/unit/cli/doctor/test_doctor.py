@@ -271,7 +271,7 @@ def test_what_the_policy_has_revoked_is_told(console, policy, told):
     assert 0 == code
     assert ["ok", "warn"] == verdicts(found, "configuration")
     assert told == found["configuration"][1]["found"]
-    assert "whoever administers this machine" in found["configuration"][1]["remedy"]
+    assert "the administrator of this machine" in found["configuration"][1]["remedy"]
 
 
 def test_words_begin_with_the_verdict(console):

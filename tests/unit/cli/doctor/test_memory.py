@@ -8,19 +8,19 @@ import pytest
 
 from keylease.cli.doctor import memory
 from keylease.cli.doctor.base import Subject
-from keylease.secrets.hardening import Closed
+from keylease.secrets.hardening import Restrictions
 from keylease.secrets.memory import Protection
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 
 
-SHUT = Closed(0, to_tracers=True)
+SHUT = Restrictions(0, tracers_refused=True)
 
 
 def told(monkeypatch, got, shut=SHUT):
     """Return the verdicts and words of the check where the system does that."""
     monkeypatch.setattr(memory, "protection", lambda: got)
-    monkeypatch.setattr(memory, "closed", lambda: shut)
+    monkeypatch.setattr(memory, "restrictions", lambda: shut)
     return [(each.verdict, each.found, each.remedy) for each in memory.check(Subject(None))]
 
 
@@ -73,7 +73,7 @@ def test_advice_that_the_kernel_refused_is_a_warning(monkeypatch):
 def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
     """Where the system refused the limit, a person reads it, with what to type."""
     _, (verdict, found, remedy), *_ = told(
-        monkeypatch, Protection(), Closed(limit, to_tracers=True)
+        monkeypatch, Protection(), Restrictions(limit, tracers_refused=True)
     )
 
     assert ("warn", "run: ulimit -c 0") == (verdict, remedy)
@@ -84,7 +84,9 @@ def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
 @pytest.mark.parametrize("answer", [False, None])
 def test_a_process_that_stays_open_is_a_warning(monkeypatch, answer):
     """What was asked for and not given is not called closed, nor what cannot be found out."""
-    *_, (verdict, found, remedy) = told(monkeypatch, Protection(), Closed(0, to_tracers=answer))
+    *_, (verdict, found, remedy) = told(
+        monkeypatch, Protection(), Restrictions(0, tracers_refused=answer)
+    )
 
     assert "warn" == verdict
     assert "can read the helper's memory" in found

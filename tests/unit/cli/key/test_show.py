@@ -35,7 +35,7 @@ def test_key_show_tells_everything_but_the_key(console):
         "item": f"{service}, user name keylease",
         "made": "2026-09-21T14:13:20Z, 2 d 3 h ago",
         "to delete it": f"forget {service} keylease",
-        "audit key": f"keylease:{vault(console)}:audit-key.1; keep it, the log is verified with it",
+        "audit key": f"keylease:{vault(console)}:audit-key.1; keep it, it verifies the audit log",
     } == dict((part.strip() for part in line.split("  ", 1)) for line in said.out.splitlines())
 
 

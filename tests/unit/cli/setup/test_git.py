@@ -527,7 +527,7 @@ def test_a_link_to_where_dotfiles_are_kept_stays_one(console, config, tmp_path):
     lock.touch()
 
     refused = console.run("setup", "git")
-    assert (1, f"error: {kept} is locked by another program: there is {lock}") == (
+    assert (1, f"error: {kept} is locked by another program: {lock} exists") == (
         refused.code,
         refused.err.splitlines()[0].removeprefix("keylease: "),
     )

@@ -62,7 +62,7 @@ def test_a_record_of_an_earlier_version_is_found_and_made_lean(console, record):
     assert not holds(path)
     assert {"profile y": "/bin/tool", "z": None} == json.loads(path.read_text())["replaced"]
     assert [] == look(console)
-    assert "there is nothing to remove\n" == console.run("gc").out
+    assert "nothing to remove\n" == console.run("gc").out
     os.environ["AWS_CONFIG_FILE"] = str(file)
     try:
         assert 0 == console.run("setup", "aws", "--undo").code
