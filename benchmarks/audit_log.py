@@ -30,6 +30,7 @@ from keylease.model import NANOSECONDS
 from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 from keylease.system.clock import BootClock, Deadline
+from keylease.wiring import parent_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,7 +186,7 @@ def append(root: Path, count: int) -> None:
     """Print the cost of one line, synced and not synced, next to a bare write."""
     state = root / "appended"
     clock, log = BootClock(), AuditLog(
-        lambda: Directory.open(str(state), create=True), Deadline(600.0)
+        lambda: Directory.open(str(state), create=True), Deadline(600.0), parent_process()
     )
     log.key = Secret(KEY)
     entry = Entry("session.released", session="0" * 32, username="ada")

@@ -15,6 +15,7 @@ SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignor
 LAYERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("testing", "__main__"), "the entrances of embedders' tests and of `keylease` itself"),
     (("helper", "cli", "embed"), "the ways in: tools, people, other people's programs"),
+    (("exchange",), "one message of a tool, one answer; the same for every entrance"),
     (("wiring",), "the one module that names concrete classes; nothing below it does"),
     (("session",), "the rules decide; stores, keys and the log are its arguments"),
     (("store",), "sealed files; it knows no keychain and no rule"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from support.audit_place import CALLER
 from support.day_of_use import DayOfUse
 from support.rig import EXAMPLE, Rig
 
@@ -42,7 +43,7 @@ def fits(line):
 
 def written(path, entry, key=b"k" * 32):
     """Return the line that the real log writes for an entry."""
-    log = AuditLog(lambda: Directory.open(str(path), create=True), Deadline(60))
+    log = AuditLog(lambda: Directory.open(str(path), create=True), Deadline(60), CALLER)
     log.key = None if key is None else Secret(key)
     log.log_or_gap(entry, FrozenClock().now())
     (day,) = (path / "audit").glob("*.jsonl")
@@ -79,10 +80,10 @@ def test_line_without_a_key_and_with_long_names_fits(tmp_path):
     VALIDATOR.validate(written(tmp_path / "state", entry, key=None))
 
 
-def test_every_line_of_a_days_use_fits(tmp_path, monkeypatch):
+def test_every_line_of_a_days_use_fits(tmp_path):
     """As it comes, with everything that a day brings."""
     rig = Rig(tmp_path / "keylease")
-    DayOfUse(rig, monkeypatch).write()
+    DayOfUse(rig).write()
 
     lines = rig.lines()
 

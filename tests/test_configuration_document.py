@@ -87,7 +87,9 @@ def test_documented_size_is_the_one_that_counts():
 
 def test_examples_are_read_and_mean_what_is_said(places):
     """Whoever copies them has a configuration that works."""
-    settings = config.load({}, user=places["user"], policy=places["policy"]).settings
+    settings = config.load(
+        {}, user=places["user"], policy=places["policy"], environment=os.environ
+    ).settings
 
     def terms(host):
         return terms_of(settings, Target("web", "https", host))
@@ -101,7 +103,7 @@ def test_examples_are_read_and_mean_what_is_said(places):
 
 def test_shown_table_is_what_the_program_says(places):
     """The rows of the document are those of the command, for the very files above."""
-    found = config.load({}, user=places["user"], policy=places["policy"])
+    found = config.load({}, user=places["user"], policy=places["policy"], environment=os.environ)
     shown = re.search(r"\$ keylease config show\n(.*?)```", DOCUMENT, re.DOTALL)[1]
     rows = [re.split(r"\s{2,}", line) for line in shown.splitlines()[1:]]
     assert rows

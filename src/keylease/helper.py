@@ -1,8 +1,9 @@
 """The lean entrance: arguments and stdin in, stdout and an exit code out.
 
-The table of `keylease.tools` says which peer each program answers. This module has one message
-read, parsed, handled, rendered and written; it decides nothing. It never imports click, and nothing
-of it prints but the answer on stdout and, if a person looks at stderr, one refusal.
+The table of `keylease.tools` says which peer each program answers. This module owns the
+descriptors: it reads a message, has `keylease.exchange` answer it, writes the answer and wipes it.
+It decides nothing. It never imports click, and nothing of it prints but the answer on stdout and,
+if a person looks at stderr, one refusal.
 
 What a refusal looks like, and the exit code, are in each protocol's `refuse`.
 """
@@ -10,12 +11,12 @@ What a refusal looks like, and the exit code, are in each protocol's `refuse`.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from keylease.errors import KeyleaseError, RequestError, UsageError, printable
+from keylease.errors import KeyleaseError, UsageError, printable
+from keylease.exchange import complete, heard, question, refused, serve
 from keylease.faults import INTERRUPTS, as_refusal
-from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Credential, Limits, Refusal, Reply
+from keylease.model import Request
 from keylease.protocols import load
 from keylease.protocols.base import Call
 from keylease.secrets.hardening import harden, wipe_and_exit
@@ -24,6 +25,7 @@ from keylease.system.streams import (
     STDOUT,
     PeerGoneError,
     await_reader,
+    is_read_by_a_person,
     read,
     tell,
     undisturbed,
@@ -31,26 +33,12 @@ from keylease.system.streams import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from keylease.model import Request
+    from keylease.exchange import Answered
     from keylease.protocols.base import Protocol
+    from keylease.secrets.secret import Secret
     from keylease.wiring import Wiring
-
-
-class Answered(NamedTuple):
-    """How one message was answered."""
-
-    exit_code: int
-    goes_on: bool
-    """Whether there may be another message."""
-
-
-class Options(NamedTuple):
-    """What a helper's command line says before the peer's own words."""
-
-    timeout: int | None = None
-    keychain: str | None = None
 
 
 def main(name: str, argv: Sequence[str]) -> NoReturn:
@@ -66,9 +54,9 @@ def main(name: str, argv: Sequence[str]) -> NoReturn:
         raise
     except BaseException as error:  # noqa: BLE001 - a traceback is noise to the peer, and may tell
         # It came before or after an answer: those of an answer are told in `_answer`.
-        told = f"keylease: error: {printable(str(as_refusal(error)))}\n"
         code = KeyleaseError.exit_code
-        tell(Refusal(b"", told, code))
+        if is_read_by_a_person():
+            tell(f"keylease: error: {printable(str(as_refusal(error)))}\n")
     finally:
         clear_all()
     wipe_and_exit(code)
@@ -81,151 +69,99 @@ def run(name: str, argv: Sequence[str]) -> int:
         name: One of `keylease.protocols.PROTOCOLS`.
         argv: The command line without the program's name.
     """
-    protocol = load(name)
+    from keylease.wiring import Wiring, parent_process
+
+    protocol, wiring = load(name), Wiring()
+    call = Call(
+        tuple(argv), os.environ, allocate(0), parent_process(), terminal=is_read_by_a_person()
+    )
     # Nobody is greeted who can be told at once that the command line makes no sense.
-    if not protocol.GREETING or protocol.complete(Call(tuple(argv), os.environ, allocate(0))):
-        return _answer(protocol, argv).exit_code
+    if not protocol.GREETING or complete(protocol, call):
+        return _answer(protocol, call, wiring).exit_code
     try:
         write((protocol.GREETING,), STDOUT)
     except PeerGoneError as error:
         refusal = protocol.refuse(error)
-        tell(refusal)
+        tell(heard(refusal, call))
         return refusal.exit_code
-    while (answered := _answer(protocol, argv)).goes_on:
+    while (answered := _answer(protocol, call, wiring)).goes_on:
         pass
     return answered.exit_code
 
 
-def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
-    """Return the options, which are those of `git credential-cache`, and what comes after them.
-
-    Raises:
-        UsageError: an unknown option, or a value that makes no sense.
-    """
-    rest = list(argv)
-    timeout, keychain = None, None
-    while rest and rest[0].startswith("-"):
-        option, equals, value = rest.pop(0).partition("=")
-        if option not in {"--timeout", "--keychain"}:
-            msg = f"unknown option {option!a}"
-            raise UsageError(msg)
-        if not equals:
-            value = rest.pop(0) if rest else ""
-        if option == "--keychain":
-            keychain = value
-        elif value.isascii() and value.isdigit():
-            timeout = Limits(int(value[:20]), MAX_CAP_SECONDS).check().idle_seconds
-        else:
-            msg = f"--timeout {value!a}: expected a number of seconds"
-            raise UsageError(msg)
-    return Options(timeout, keychain), tuple(rest)
-
-
-def _answer(protocol: Protocol, argv: Sequence[str]) -> Answered:
+def _answer(protocol: Protocol, call: Call, wiring: Wiring) -> Answered:
     """Answer one message; of a conversation it may be the last."""
-    message, request, refusal = allocate(0), None, None
-    goes_on = bool(protocol.GREETING)
+    answered = None
     try:
         with undisturbed() as stdout:
+            call = call._replace(message=_read(protocol, call))
+            call, answered = _served(protocol, call, wiring)
             try:
-                options, arguments = Options(), tuple(argv)
-                if protocol.OPTIONS:
-                    options, arguments = parse_options(argv)
-                message = _read(protocol, arguments)
-                call = Call(arguments, os.environ, message)
-                # Of one that is too long the rest is still to come, and that is no question.
-                goes_on = goes_on and len(message) <= protocol.MAX_REQUEST
-                if protocol.GREETING and not (message or protocol.complete(call)):
-                    return Answered(0, goes_on=False)
-                with _wired(options) as wiring:
-                    request = protocol.parse(call)
-                    if request.question:
-                        request = _asked(request)
-                    _carry_out(protocol, request, wiring, stdout)
-            except INTERRUPTS:
-                raise
-            except BaseException as error:  # noqa: BLE001 - see `_wired`, which writes it down
-                refusal = protocol.refuse(as_refusal(error), request)
-                goes_on = goes_on and not isinstance(error, PeerGoneError)
-                write((refusal.reply,), stdout)
+                answered = _written(answered, stdout)
             finally:
-                if request is not None:
-                    request.wipe()
+                answered.wipe()
     except PeerGoneError as error:
-        refusal, goes_on = protocol.refuse(error, request), False
+        again = answered.refuse if answered is not None else None
+        answered = (again(error) if again else refused(protocol, call, error))._replace(
+            goes_on=False
+        )
     finally:
-        secure_clear(message)
-    if refusal is None:
-        return Answered(0, goes_on)
-    tell(refusal)
-    return Answered(refusal.exit_code, goes_on)
+        secure_clear(call.message)
+        if call.typed is not None:
+            call.typed.wipe()
+    tell(answered.told)
+    return answered
 
 
-@contextmanager
-def _wired(options: Options) -> Iterator[Wiring]:
-    """Yield the collaborators, and see to it that a message which makes no sense is on record.
-
-    So is a fault that nobody foresaw, unless the operation wrote it down itself.
-
-    Each message has its own: a conversation that waits for the next one has no key meanwhile.
-    """
-    from keylease.audit.events import Entry
-    from keylease.wiring import Wiring
-
-    wiring = Wiring(keychain=options.keychain, timeout=options.timeout)
-    try:
-        yield wiring
-    except RequestError:
-        entry = Entry("request.refused", "refused", "malformed")
-        wiring.audit.log_or_gap(entry, wiring.clock.now())
-        raise
-    except (KeyleaseError, *INTERRUPTS):
-        raise
-    except BaseException as error:
-        wiring.audit.log_fault(error, wiring.clock.now())
-        raise
-    finally:
-        if wiring.audit.key is not None:
-            wiring.audit.key.wipe()
-
-
-def _read(protocol: Protocol, arguments: tuple[str, ...]) -> memoryview:
+def _read(protocol: Protocol, call: Call) -> memoryview:
     """Return the peer's message, one byte more than is allowed at most. The caller clears it."""
 
-    def complete(message: memoryview) -> bool:
-        return protocol.complete(Call(arguments, os.environ, message))
+    def enough(message: memoryview) -> bool:
+        return complete(protocol, call._replace(message=message))
 
-    return read(protocol.MAX_REQUEST + 1, complete)
+    return read(protocol.MAX_REQUEST + 1, enough)
 
 
-def _asked(request: Request) -> Request:
-    """Return the request with what a person types: this peer leaves the question to its helper.
+def _served(protocol: Protocol, call: Call, wiring: Wiring) -> tuple[Call, Answered]:
+    """Ask a person if the peer leaves that to us, and have the message answered."""
+    asked = question(protocol, call)
+    if asked:
+        try:
+            call = call._replace(typed=_typed(asked))
+        except UsageError as error:
+            goes_on = bool(protocol.GREETING)
+            return call, refused(protocol, call, error, Request("store"))._replace(goes_on=goes_on)
+    return call, serve(protocol, call, wiring)
+
+
+def _typed(asked: str) -> Secret:
+    """Return what a person types: this peer leaves the question to its helper.
 
     Raises:
         UsageError: there is no terminal, or no answer.
     """
     from keylease.system.terminal import ask_secret
 
-    secret = ask_secret(request.question)
+    secret = ask_secret(asked)
     if not secret:
         msg = "nothing was typed"
         raise UsageError(msg)
-    return request._replace(credential=Credential(request.username, secret))
+    return secret
 
 
-def _carry_out(protocol: Protocol, request: Request, wiring: Wiring, stdout: int) -> None:
-    """Decide, render and write out of the credential itself; clear what was made on the way."""
-    answer = wiring.session.handle(request)
-    gate = answer.gate if isinstance(answer, Reply) else OPEN_GATE
-    parts: Sequence[bytes | memoryview] = ()
+def _written(answered: Answered, stdout: int) -> Answered:
+    """Write out of the credential itself, and return what the peer was answered in the end."""
     try:
-        parts = protocol.render(request, answer)
-        await_reader(stdout, gate.remaining())
-        with gate:
-            write(parts, stdout)
-    finally:
-        for part in parts:
-            if isinstance(part, memoryview) and not part.readonly:
-                secure_clear(part)
-        if isinstance(answer, Reply):
-            answer.wipe()
+        await_reader(stdout, answered.gate.remaining())
+        with answered.gate:
+            write(answered.parts, stdout)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
+        answered.wipe()
+        if answered.refuse is None or isinstance(error, PeerGoneError):
+            raise
+        # The gate did not let it out, or a fault came in between.
+        answered = answered.refuse(error)
+        write(answered.parts, stdout)
+    return answered

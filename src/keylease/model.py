@@ -98,6 +98,26 @@ class Terms(NamedTuple):
     """Whether there may be no session at all."""
 
 
+class Caller(NamedTuple):
+    """Who asks: a process, and the one that started it. Advisory: it decides nothing.
+
+    The entrances find it out (`keylease.audit.caller`), and everything below is told.
+    """
+
+    pid: int
+    executable: str | None
+    parent: str | None
+    terminal: str | None
+    """The terminal that the process can be reached at."""
+    began: str = ""
+    """When it began, as far as the system tells: process ids are used again."""
+
+    @property
+    def process(self) -> str:
+        """What names the process and no later one with the same id."""
+        return f"{self.pid}:{self.began}"
+
+
 class Target(NamedTuple):
     """What a credential is for. All four must fit before a secret is released.
 
@@ -188,6 +208,15 @@ class Session(NamedTuple):
     """Of a new session: why its share could not be kept in the best store of this platform."""
 
 
+class Options(NamedTuple):
+    """What a caller's command line says of sessions, before the peer's own words."""
+
+    timeout: int | None = None
+    """The idle timeout of new sessions in seconds."""
+    keychain: str | None = None
+    """The name of the keychain."""
+
+
 class Request(NamedTuple):
     """One question of a peer, in no peer's own words."""
 
@@ -202,20 +231,21 @@ class Request(NamedTuple):
     """Session ids that the peer was given with an earlier answer and sends back."""
     ephemeral: bool = False
     """The peer asks that the credential is not kept."""
-    resource: str | None = None
-    """Of a `get` whose target has no path: that of what is fetched. A session answers for its own
-    path and what lies below, the closest first."""
+    closest: bool = False
+    """Of a `get`: the target's path is that of what is fetched. A session answers for its own path
+    and what lies below, the closest first."""
     namespace: str = ""
     """Of a `list`: whose sessions. It has no target."""
-    listed: bool = False
-    """Of a `get`: the peer asks for lists, too, and then for each entry."""
-    sole: bool = False
+    replace_other_users: bool = False
     """Of a `store`: the peer keeps one credential for each target, whoever's it is."""
-    fresh: bool = False
+    is_login: bool = False
     """Of a `store`: the peer sends nothing back by itself, so what an ended session held is a new
     login. What a live one holds still changes nothing: a cap must not move."""
-    question: str = ""
-    """Of a `store` without its credential: what a person is asked on the terminal to have it."""
+
+    @property
+    def place(self) -> Target | None:
+        """The target; where the closest path answers, it is the whole host."""
+        return self.target._replace(path=None) if self.target and self.closest else self.target
 
     def wipe(self) -> None:
         """Wipe the secrets that came with the request."""

@@ -21,18 +21,20 @@ from keylease.keystores.base import KEY_BYTES, USERNAME, Item
 from keylease.model import NANOSECONDS, Limits, Moment, Settings
 from keylease.secrets.secret import Secret
 from keylease.session.auth import AuthenticationService
+from keylease.session.operation import HeldState, Operation
 from keylease.session.service import SessionService
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
-from keylease.store.listed import Listings, parent
 from keylease.store.store import SessionStore
 from keylease.system.clock import Deadline
 from keylease.vault.vault import Vault
+from keylease.wiring import parent_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from keylease.keystores.base import KeyStore, Kind
+    from keylease.model import Caller, Options
     from keylease.shares.base import ShareStore
     from keylease.system.clock import Clock
 
@@ -205,30 +207,67 @@ class MemoryWiring:
         self.clock = clock or FrozenClock()
         self.keystore: KeyStore = keystore or MemoryKeyStore()
         self.shares = shares or (PolicyShares(),)
-        deadline = self.deadline = Deadline(_PATIENCE_SECONDS)
+        self.seconds = _PATIENCE_SECONDS
+        """How long each operation may wait for locks."""
+        self._settings = settings or Settings(limits or Limits())
+        self._settings.limits.check()
+        self._directory = os.fspath(directory)
 
-        def state() -> Directory:
-            return Directory.open(os.fspath(directory), create=True)
+    def begin(
+        self,
+        caller: Caller | None = None,
+        options: Options | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Operation:
+        """Return what one operation works with, as `keylease.wiring` does.
 
-        self.audit = AuditLog(state, deadline)
-        self.store = SessionStore(state, self.shares, deadline)
-        self.vault = Vault(
+        Neither a command line nor a variable changes what the constructor was given.
+        """
+        del options, environment
+        deadline = Deadline(self.seconds)
+        state = HeldState(lambda: Directory.open(self._directory, create=True))
+        caller = caller or parent_process()
+        return Operation(
+            caller,
+            self.clock,
+            deadline,
+            self._settings,
             state,
-            open_keystore=lambda _: self.keystore,
-            choose_keystore=lambda: self.keystore,
-            wanted=None,
-            deadline=deadline,
+            Vault(
+                state,
+                open_keystore=lambda _: self.keystore,
+                choose_keystore=lambda: self.keystore,
+                wanted=None,
+                deadline=deadline,
+            ),
+            SessionStore(state, self.shares, deadline),
+            AuditLog(state, deadline, caller),
         )
-        self.session = SessionService(
-            clock=self.clock,
-            vault=self.vault,
-            store=self.store,
-            audit=self.audit,
-            settings=settings or Settings(limits or Limits()),
-            deadline=deadline,
-            listings=Listings(state, parent),
-        )
-        self.auth = AuthenticationService(self.session, self.audit, self.clock)
+
+    @property
+    def session(self) -> SessionService:
+        """What can be done with sessions."""
+        return SessionService(self.begin)
+
+    @property
+    def auth(self) -> AuthenticationService:
+        """Login and logout."""
+        return AuthenticationService(self.begin)
+
+    @property
+    def vault(self) -> Vault:
+        """The vault, for one operation that begins now."""
+        return self.begin().vault
+
+    @property
+    def store(self) -> SessionStore:
+        """The sessions on the disk, for one operation that begins now."""
+        return self.begin().store
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log, for one operation that begins now."""
+        return self.begin().audit
 
 
 def memory_service(

@@ -1,7 +1,7 @@
 """The one module that names concrete classes.
 
-It puts the layers together for one process: which state directory, which keychain, which clock.
-Nothing is opened or made before it is used.
+It puts the layers together: which state directory, which keychain, which clock. Nothing is opened
+or made before it is used.
 """
 
 from __future__ import annotations
@@ -12,28 +12,33 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from keylease import config, keystores
+from keylease.audit.caller import caller_of
 from keylease.audit.chain import Surroundings
 from keylease.audit.log import AuditLog, Configured
 from keylease.audit.pin import FirstOf, Nowhere
 from keylease.audit.witness import Nobody, SystemLog
 from keylease.errors import ConfigError, StateError
 from keylease.faults import border
-from keylease.model import Settings
-from keylease.session.service import SessionService
+from keylease.model import Options, Settings
+from keylease.session.operation import HeldState, Operation
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
-from keylease.store.listed import Listings, parent
 from keylease.store.store import SessionStore
 from keylease.system.clock import BootClock, Deadline
 from keylease.system.paths import state_directory
 from keylease.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keylease.audit.pin import PinStore
-    from keylease.audit.read.service import AuditService
+    from keylease.audit.read.service import AuditService, Reading
     from keylease.audit.witness import Witness
     from keylease.keystores.base import KeyStore
+    from keylease.model import Caller
+    from keylease.secrets.secret import Secret
     from keylease.session.auth import AuthenticationService
+    from keylease.session.service import SessionService
     from keylease.shares.base import ShareStore
     from keylease.store.askers import Asker
     from keylease.vault.rotation import KeyCustody
@@ -43,12 +48,15 @@ ANSWER_SECONDS: Final = 1.8
 
 
 class Wiring:
-    """The collaborators of one process.
+    """What a process answers with. It is made once; each operation begins with `begin`.
+
+    Nothing here is changed by an operation, and threads may share it. The configuration, the clock
+    for waiting and everything that opens a file or a keychain are an operation's own.
 
     Args:
         keychain: The name of the keychain, if the command line has one.
         timeout: The idle timeout of new sessions in seconds, if the command line has one.
-        seconds: How long keychains and locks may take.
+        seconds: How long keychains and locks may take, in each operation.
         policy: Where the policy of the machine is, for tests; no variable and no option says so.
     """
 
@@ -60,31 +68,47 @@ class Wiring:
         seconds: float = ANSWER_SECONDS,
         policy: config.Place | None = None,
     ) -> None:
-        deadline = self._deadline = Deadline(seconds)
-        wished = keychain or None
-        configuration, settings = _configured(wished, timeout, policy)
-        wanted = configuration.keychain if configuration else wished
-
-        self._deadline, self._wanted = deadline, wanted
+        self._options = Options(timeout, keychain)
+        self._seconds = seconds
+        self._policy = policy
+        self._shares = _shares()
         self.clock = BootClock()
-        self.pin = open_pin()
-        self.audit = AuditLog(open_state, deadline, *_audited(configuration, self.pin))
-        self.store = SessionStore(open_state, _shares(), deadline)
-        self.vault = Vault(
-            open_state,
-            open_keystore=lambda name: keystores.open_keystore(name, deadline),
-            choose_keystore=self.choose_keystore,
-            wanted=wanted,
-            deadline=deadline,
-        )
-        self.session = SessionService(
-            clock=self.clock,
-            vault=self.vault,
-            store=self.store,
-            audit=self.audit,
-            settings=settings,
-            deadline=deadline,
-            listings=Listings(open_state, parent),
+
+    def begin(
+        self,
+        caller: Caller | None = None,
+        options: Options | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Operation:
+        """Return what one operation works with. Its time runs from now.
+
+        Args:
+            caller: Who asks; the parent of this process if not given.
+            options: What the caller's command line says; what the constructor was given otherwise.
+            environment: The caller's variables; those of this process if not given.
+        """
+        deadline = Deadline(self._seconds)
+        options = self._options if options is None else options
+        environment = os.environ if environment is None else environment
+        configuration, settings = _configured(options, environment, self._policy)
+        wanted = configuration.keychain if configuration else options.keychain or None
+        caller = caller or parent_process()
+        state = HeldState(open_state)
+        return Operation(
+            caller,
+            self.clock,
+            deadline,
+            settings,
+            state,
+            Vault(
+                state,
+                open_keystore=lambda name: keystores.open_keystore(name, deadline),
+                choose_keystore=lambda: _choose_keystore(wanted, deadline),
+                wanted=wanted,
+                deadline=deadline,
+            ),
+            SessionStore(state, self._shares, deadline),
+            AuditLog(state, deadline, caller, *_audited(configuration, open_pin())),
         )
 
     def choose_keystore(self) -> KeyStore:
@@ -94,11 +118,7 @@ class Wiring:
             UsageError: the one that is named does not exist.
             KeychainUnavailableError: it cannot be used, or there is none.
         """
-        if self._wanted is None:
-            return keystores.choose(self._deadline)
-        keystore = keystores.open_keystore(self._wanted, self._deadline)
-        keystore.probe()
-        return keystore
+        return self.vault.choose_keystore()
 
     def asker(self, question: str, meaning: str) -> Asker:
         """Return the program that asks. No helper needs it, so none imports it.
@@ -109,36 +129,75 @@ class Wiring:
         """
         from keylease.store.askers import Asker, asking
 
-        return Asker(open_state, asking(question), meaning)
+        return Asker(open_state, asking(parent_process(), question), meaning)
+
+    @property
+    def session(self) -> SessionService:
+        """What can be done with sessions."""
+        from keylease.session.service import SessionService
+
+        return SessionService(self.begin)
+
+    @property
+    def vault(self) -> Vault:
+        """The vault, for one operation that begins now."""
+        return self.begin().vault
+
+    @property
+    def store(self) -> SessionStore:
+        """The sessions on the disk, for one operation that begins now."""
+        return self.begin().store
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log, for one operation that begins now."""
+        return self.begin().audit
 
     @property
     def custody(self) -> KeyCustody:
         """What can be done with the vault key. No helper asks for it, so none imports it."""
         from keylease.vault.rotation import KeyCustody
 
-        return KeyCustody(self.clock, self.vault, self.store, self.audit)
+        operation = self.begin()
+        return KeyCustody(operation.clock, operation.vault, operation.store, operation.audit)
 
     @property
     def audit_service(self) -> AuditService:
         """What people do with the audit log. No helper asks for it, so none imports it."""
         from keylease.audit.read.service import AuditService
 
-        return AuditService(
-            self.audit,
-            self.clock,
-            audit_directory,
-            open_state,
-            self.pin,
-            lambda: self.vault.audit_keys() if os.path.isdir(state_directory()) else [],
-            self._deadline,
-        )
+        return AuditService(self._reading)
 
     @property
     def auth(self) -> AuthenticationService:
         """Login and logout. No helper asks for it, so none imports it."""
         from keylease.session.auth import AuthenticationService
 
-        return AuthenticationService(self.session, self.audit, self.clock)
+        return AuthenticationService(self.begin)
+
+    def _reading(self) -> Reading:
+        """Return what one operation on the audit log works with."""
+        from keylease.audit.read.service import Reading
+
+        operation = self.begin()
+
+        def keys() -> list[Secret]:
+            return operation.vault.audit_keys() if os.path.isdir(state_directory()) else []
+
+        return Reading(
+            operation.audit,
+            operation.clock,
+            operation.deadline,
+            open_pin(),
+            audit_directory,
+            open_state,
+            keys,
+        )
+
+
+def parent_process() -> Caller:
+    """Return who has started this process: the caller, where nobody else is."""
+    return caller_of(os.getppid())
 
 
 def open_state() -> Directory:
@@ -151,15 +210,25 @@ def audit_directory() -> str:
     return os.path.join(state_directory(), "audit")
 
 
+def _choose_keystore(wanted: str | None, deadline: Deadline) -> KeyStore:
+    if wanted is None:
+        return keystores.choose(deadline)
+    keystore = keystores.open_keystore(wanted, deadline)
+    keystore.probe()
+    return keystore
+
+
 def _configured(
-    keychain: str | None, timeout: int | None, policy: config.Place | None
+    options: Options, environment: Mapping[str, str], policy: config.Place | None
 ) -> tuple[config.Configuration | None, Settings]:
     """Return what is configured, if that can be told, and how sessions live."""
-    options = {"keychain": keychain, "idle_timeout": timeout}
     try:
         with border(_unreadable):
             found = config.load(
-                options, user=config.user_file(), policy=policy or config.machine_policy()
+                {"keychain": options.keychain or None, "idle_timeout": options.timeout},
+                user=config.user_file(),
+                policy=policy or config.machine_policy(),
+                environment=environment,
             )
     except ConfigError as error:
         # Not swallowed: whatever releases anything refuses with it. What ends sessions goes on,

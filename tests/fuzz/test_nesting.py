@@ -11,6 +11,7 @@ from support.fuzz import FUZZ
 
 from keylease import wiring
 from keylease.errors import ConfigError, RequestError, UsageError
+from keylease.model import Options
 from keylease.protocols import load
 from keylease.protocols.base import Call
 
@@ -37,7 +38,7 @@ def test_any_configuration_is_read_or_refused(tmp_path_factory, data):
     (place / "config.toml").chmod(0o600)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(place.parent))
-        found, settings = wiring._configured(None, None, None)
+        found, settings = wiring._configured(Options(), {}, None)
 
     assert (found is None) == isinstance(settings.refusal, ConfigError)
 

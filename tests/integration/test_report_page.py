@@ -101,9 +101,8 @@ def listener():
 def page(tmp_path_factory):
     """Return the report of a day's use, hostile names included."""
     directory = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        rig = Rig(directory / "keylease")
-        DayOfUse(rig, monkeypatch).write()
+    rig = Rig(directory / "keylease")
+    DayOfUse(rig).write()
     verification = Verification("pin-missing", "Nothing vouches for its end.", (("lines", "76"),))
     origin = Origin("/home/ada/.local/state/keylease/audit", "2026-09-22T18:00:00Z", "0.1.0")
     path = directory / "page.html"

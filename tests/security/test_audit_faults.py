@@ -24,8 +24,8 @@ from pathlib import Path
 
 import pytest
 from support import audit_chain
+from support.audit_place import CALLER, Place
 from support.audit_place import KEY as KEY_OF_PLACE
-from support.audit_place import Place
 from support.fuzz import EXAMPLES
 from support.groups import run_group
 from support.requirements import require
@@ -496,7 +496,7 @@ def write_until_killed(state, number):
 
             os.write = write_some
         while True:
-            log = AuditLog(lambda: Directory.open(str(state), create=True), Deadline(60))
+            log = AuditLog(lambda: Directory.open(str(state), create=True), Deadline(60), CALLER)
             log.key = Secret(KEY)
             # An ending waits half a second for the lock, then counts a gap. Eight writers on a busy
             # machine get there, and that is no hole in the chain.
@@ -541,7 +541,7 @@ def test_writers_that_are_killed_at_random_leave_a_chain_without_a_hole(tmp_path
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-    log = AuditLog(lambda: Directory.open(str(state), create=True), Deadline(10))
+    log = AuditLog(lambda: Directory.open(str(state), create=True), Deadline(10), CALLER)
     log.key = Secret(KEY)
     log.log(Entry("logout"), BootClock().now())
 
@@ -654,7 +654,7 @@ def log(path):
     place = Place(path / "keylease")
     open_run = lambda: Directory.open(str(path / "run"), create=True)
     pin = RuntimeDirPin(open_run, open_run)
-    log = AuditLog(place.state, Deadline(5), Surroundings(pin, place.witness, 3))
+    log = AuditLog(place.state, Deadline(5), CALLER, Surroundings(pin, place.witness, 3))
     log.key = Secret(KEY)
     return place, log, pin
 

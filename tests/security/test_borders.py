@@ -27,6 +27,7 @@ from keylease.shares import Shares
 from keylease.shares.policy import PolicyShares
 from keylease.store import seal
 from keylease.system.clock import Deadline
+from keylease.vault.vault import Vault
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the session bus is Linux's")
 
@@ -151,7 +152,7 @@ def test_fault_of_an_operation_is_on_record_and_goes_on(tmp_path, monkeypatch, f
         raise fault(SECRET)
 
     process = rig.again()
-    monkeypatch.setattr(process.vault, "demand_current", raising)
+    monkeypatch.setattr(Vault, "demand_current", raising)
     with pytest.raises(fault):
         process.session.get(EXAMPLE)
 

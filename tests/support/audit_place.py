@@ -10,6 +10,7 @@ from keylease.audit.chain import Surroundings
 from keylease.audit.events import Entry
 from keylease.audit.log import AuditLog, Configured
 from keylease.audit.witness import SystemLog
+from keylease.model import Caller
 from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 from keylease.system.clock import Deadline
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from keylease.audit.witness import Checkpoint
 
 KEY = b"k" * 32
+CALLER = Caller(4711, "/usr/bin/git", "/usr/bin/bash", None)
 
 
 class MemoryPin:
@@ -65,7 +67,7 @@ class Place:
     def log(self, *, key: bytes | None = KEY, seconds: float = 2.0) -> AuditLog:
         """Return the log as the next process has it."""
         around = Surroundings(self.pin, self.witness, self.days)
-        log = AuditLog(self.state, Deadline(seconds), around, self.configured)
+        log = AuditLog(self.state, Deadline(seconds), CALLER, around, self.configured)
         log.key = Secret(key) if key else None
         return log
 

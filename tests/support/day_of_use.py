@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Final
 from support.audit_chain import raw_lines
 from support.rig import bring
 
-from keylease.audit.caller import Caller
 from keylease.audit.line import parse
 from keylease.errors import KeyleaseError
-from keylease.model import Request, Target
+from keylease.model import Caller, Request, Target
+from keylease.session.service import SessionService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pytest
     from support.rig import Rig
 
     from keylease.audit.line import Record
@@ -39,12 +38,11 @@ class DayOfUse:
 
     Args:
         rig: The service and its state; its clock is moved.
-        monkeypatch: Tells the log who called.
     """
 
-    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self._monkeypatch = monkeypatch
+        self._caller = Caller(4711, *GIT, terminal=None)
 
     def write(self, days: int = 1) -> None:
         """Write that many days, the last one of them without its evening."""
@@ -97,18 +95,18 @@ class DayOfUse:
         self, target: Target, caller: tuple[str, str], username: str = "ada", **brought: bytes
     ) -> None:
         self._as(caller)
-        self.rig.again().session.handle(bring(target, username=username, **brought))
+        self._session().handle(bring(target, username=username, **brought))
 
     def _get(self, target: Target, caller: tuple[str, str]) -> None:
         self._as(caller)
         try:
-            self.rig.again().session.handle(Request("get", target))
+            self._session().handle(Request("get", target))
         except KeyleaseError:
             return  # the log has it
 
     def _erase(self, target: Target, caller: tuple[str, str]) -> None:
         self._as(caller)
-        self.rig.again().session.handle(Request("erase", target))
+        self._session().handle(Request("erase", target))
 
     def _break(self) -> None:
         (path,) = self.rig.sealed()
@@ -119,9 +117,12 @@ class DayOfUse:
     def _wait(self, seconds: int) -> None:
         self.rig.clock.advance(seconds)
 
+    def _session(self) -> SessionService:
+        process = self.rig.again()
+        return SessionService(lambda: process.begin(self._caller))
+
     def _as(self, caller: tuple[str, str]) -> None:
-        found = Caller(4711, *caller, *(None,) * (len(Caller._fields) - 3))
-        self._monkeypatch.setattr("keylease.audit.log.caller", lambda: found)
+        self._caller = Caller(4711, *caller, terminal=None)
 
 
 def records(rig: Rig) -> Iterator[Record]:

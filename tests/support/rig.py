@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keylease.model import Moment
+    from keylease.session.operation import Operation
     from keylease.testing import FrozenClock
 
 EXAMPLE = Target("web", "https", "example.com")
@@ -37,6 +38,15 @@ class Rig(MemoryWiring):
     def __init__(self, path: Path, **parts: Any) -> None:
         super().__init__(path, **parts)
         self.path = path
+
+    def begin(self, *asked: Any) -> Operation:
+        """Return what one operation works with, and remember it."""
+        self.operation = super().begin(*asked)
+        return self.operation
+
+    def run_out_of_time(self) -> None:
+        """Let no time be left to the operation that is under way."""
+        self.operation.deadline.__init__(0)  # type: ignore[misc]
 
     def again(self, **changes: Any) -> Rig:
         """Return what the next process on the same state has."""

@@ -14,8 +14,8 @@ from support.throwaway import Throwaway
 from support.waiting import WAIT_SECONDS, wait_until_it_wants_more
 
 from keylease.errors import UsageError
-from keylease.helper import Options, parse_options
-from keylease.model import MAX_CAP_SECONDS
+from keylease.exchange import parse_options
+from keylease.model import MAX_CAP_SECONDS, Options
 
 GET = "protocol=https\nhost=example.com\n"
 STORE = GET + "username=alice\npassword=secret\n"

@@ -1,25 +1,17 @@
-"""Who called: the parent process and its parent, as far as the system tells.
+"""Who called: a process and its parent, as far as the system tells.
 
 Advisory, and said to be so: a process can choose its own parent and name. It helps a person who
-reads the log, and decides nothing.
+reads the log, and decides nothing. The entrances ask once for each call; which process called them
+is theirs to know.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Caller(NamedTuple):
-    """The process that asked, and the one that started it."""
-
-    pid: int
-    executable: str | None
-    parent: str | None
-    terminal: str | None
-    """The terminal that the process that asked can be reached at."""
-
+from keylease.model import Caller
 
 if sys.platform == "linux":
     # Documentation/admin-guide/devices.txt of the kernel: 4 are the consoles and, from 64 on,
@@ -28,11 +20,27 @@ if sys.platform == "linux":
     _SERIAL: Final = 64
     _PSEUDO: Final = range(136, 144)
 
-    def caller() -> Caller:
-        """Return the caller of this process."""
-        pid = os.getppid()
-        parent, terminal = _stat(pid)
-        return Caller(pid, _executable(pid), _executable(parent), terminal)
+    def caller_of(pid: int) -> Caller:
+        """Return what the system tells of a process that calls."""
+        numbers = stat_numbers(pid)
+        parent, terminal = _origin(numbers)
+        executables = _executable(pid), _executable(parent)
+        return Caller(pid, *executables, terminal, _began(numbers))
+
+    def process_name(pid: int) -> str:
+        """Return what names a process: its id and, as ids come again, when it began."""
+        return f"{pid}:{_began(stat_numbers(pid))}"
+
+    def _origin(numbers: list[int]) -> tuple[int | None, str | None]:
+        """Return the process's parent and terminal, the fourth and the seventh field."""
+        match numbers:
+            case [parent, _, _, device, *_]:
+                return parent, _terminal(device)
+        return None, None
+
+    def _began(numbers: list[int]) -> str:
+        # Where /proc is not mounted, or the process is gone, its id is all that is known.
+        return "".join(map(str, numbers[18:]))
 
     def _executable(pid: int | None) -> str | None:
         # proc(5): /proc/PID/exe is not readable across users, nor for what already ended.
@@ -40,13 +48,6 @@ if sys.platform == "linux":
             return None if pid is None else os.readlink(f"/proc/{pid}/exe")
         except OSError:
             return None
-
-    def _stat(pid: int) -> tuple[int | None, str | None]:
-        """Return the process's parent and terminal, the fourth and the seventh field."""
-        match stat_numbers(pid):
-            case [parent, _, _, device, *_]:
-                return parent, _terminal(device)
-        return None, None
 
     def stat_numbers(pid: int) -> list[int]:
         """Return the fields 4 to 22 of /proc/PID/stat; none if the process does not tell them.
@@ -74,6 +75,6 @@ if sys.platform == "linux":
 
 else:
 
-    def caller() -> Caller:
-        """Return the caller of this process; this platform tells its id only."""
-        return Caller(os.getppid(), None, None, None)
+    def caller_of(pid: int) -> Caller:
+        """Return the caller; this platform tells no more than its id."""
+        return Caller(pid, None, None, None)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keylease.audit import retention
-from keylease.audit.caller import caller
 from keylease.audit.chain import NO_CONFIGURATION, Chain, Surroundings
 from keylease.audit.events import Entry
 from keylease.audit.pin import Nowhere
@@ -22,8 +21,9 @@ from keylease.system.clock import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
-    from keylease.model import Moment, Reason, Target
+    from keylease.model import Caller, Moment, Reason, Target
     from keylease.secrets.secret import Secret
     from keylease.statefile import Directory
 
@@ -38,6 +38,8 @@ _GAP_SECONDS: Final = 0.1
 """How long counting a lost line may wait, when everything else has used its time up."""
 _GAP_DIGITS: Final = 20
 _NO_GAP: Final = b"0" * _GAP_DIGITS
+_CALLER: Final = ("pid", "executable", "parent", "terminal")
+"""What a line tells of the caller."""
 
 
 ALONE: Final = Surroundings(Nowhere(), Nobody(), retention.DAYS)
@@ -54,24 +56,30 @@ class Configured(NamedTuple):
 
 
 class AuditLog:
-    """The audit log of one state directory.
+    """The audit log of one state directory, for one operation.
+
+    What it learns is for the length of that operation: the key, and that a line could not be
+    written, so that the next one waits for nothing.
 
     Args:
         state: Opens the state directory; called at each line.
-        deadline: How long the log may wait for its lock.
+        deadline: How long the operation may take, and the log may wait for its lock.
+        caller: Who asks, as each line has it.
         around: Where the pin is, who is a witness, and how long days are kept.
         configured: What the configuration was read from; `None` if it could not be read.
     """
 
     def __init__(
         self,
-        state: Callable[[], Directory],
+        state: Callable[[], AbstractContextManager[Directory]],
         deadline: Deadline,
+        caller: Caller,
         around: Surroundings = ALONE,
         configured: Configured | None = None,
     ) -> None:
         self._state = state
         self._deadline = deadline
+        self._caller = _cut_all({name: getattr(caller, name) for name in _CALLER})
         self._around = around
         self._configured = configured
         self._patience = _ENDING_SECONDS
@@ -79,6 +87,12 @@ class AuditLog:
         self.key: Secret | None = None
         """The audit key, once the keychain gave it. A line written without it has no `mac`; the
         next line that has one vouches for it through `prev`."""
+
+    def forget(self) -> None:
+        """Wipe the key: the operation is over."""
+        key, self.key = self.key, None
+        if key is not None:
+            key.wipe()
 
     def log(self, entry: Entry, at: Moment) -> None:
         """Append one line about a release. It is on the disk on return, chained with the key.
@@ -148,12 +162,12 @@ class AuditLog:
                 directory.lock(_LOCK, deadline),
             ):
                 chain = Chain(directory, at, self.key, self._around, deadline)
-                _rotate(chain)
+                self._rotate(chain)
                 for event, extra in chain.notes:
-                    chain.append(_fields(Entry(event, extra=extra)), sync=True)
-                _tell_gap(chain, state, deadline)
+                    chain.append(self._fields(Entry(event, extra=extra)), sync=True)
+                self._tell_gap(chain, state, deadline)
                 self._tell_configuration(chain)
-                chain.append(_fields(entry), sync=sync)
+                chain.append(self._fields(entry), sync=sync)
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
             # What refuses knows best what helps, where it says so.
@@ -161,8 +175,7 @@ class AuditLog:
 
     def _tell_configuration(self, chain: Chain) -> None:
         """Append that the configuration is another one than at the last line, if it is."""
-        # Once in a process: one that runs for long goes by the files as they were when it started,
-        # and would tell so again and again in turn with those that were started later.
+        # Once in an operation, which goes by the files as they were when it began.
         configured, before = self._configured, chain.configuration
         if configured is None or self.key is None:
             return
@@ -172,7 +185,7 @@ class AuditLog:
                 "configuration": configured.digest,
                 "files": [_cut(name) for name in configured.files],
             }
-            chain.append(_fields(Entry("config.changed", extra=extra)), sync=False)
+            chain.append(self._fields(Entry("config.changed", extra=extra)), sync=False)
         self._configured = None
 
     def _count_lost(self) -> None:
@@ -187,40 +200,39 @@ class AuditLog:
             # Holding up the end of a session for it would be the worse of the two.
             return
 
+    def _rotate(self, chain: Chain) -> None:
+        """Remove what is old, if this entry opens a day, after a line that says so."""
+        removed = chain.expired()
+        if removed:
+            chain.append(
+                self._fields(Entry("audit.rotated", extra={"removed": removed})), sync=True
+            )
+            chain.remove(removed["files"])
 
-def _rotate(chain: Chain) -> None:
-    """Remove what is old, if this entry opens a day, after a line that says so."""
-    removed = chain.expired()
-    if removed:
-        chain.append(_fields(Entry("audit.rotated", extra={"removed": removed})), sync=True)
-        chain.remove(removed["files"])
+    def _tell_gap(self, chain: Chain, state: Directory, deadline: Deadline) -> None:
+        """Append how many lines were lost since the last one, if any were."""
+        if state.read(_GAP, _GAP_DIGITS) == _NO_GAP:
+            return
+        with state.lock(_GAP_LOCK, deadline):
+            count = state.read(_GAP, _GAP_DIGITS)
+            if count not in {None, _NO_GAP}:
+                lost = int(count) if count and count.isdigit() else None
+                chain.append(self._fields(Entry("audit.gap", extra={"lost": lost})), sync=True)
+            state.rewrite(_GAP, _NO_GAP)
 
-
-def _tell_gap(chain: Chain, state: Directory, deadline: Deadline) -> None:
-    """Append how many lines were lost since the last one, if any were."""
-    if state.read(_GAP, _GAP_DIGITS) == _NO_GAP:
-        return
-    with state.lock(_GAP_LOCK, deadline):
-        count = state.read(_GAP, _GAP_DIGITS)
-        if count not in {None, _NO_GAP}:
-            lost = int(count) if count and count.isdigit() else None
-            chain.append(_fields(Entry("audit.gap", extra={"lost": lost})), sync=True)
-        state.rewrite(_GAP, _NO_GAP)
-
-
-def _fields(entry: Entry) -> dict[str, Any]:
-    """Return an entry as the fields of a line."""
-    entry.check()
-    fields = entry._asdict()
-    extra = fields.pop("extra")
-    return {
-        **fields,
-        "session": _cut(entry.session),
-        "target": None if entry.target is None else _cut_all(entry.target._asdict()),
-        "username": _cut(entry.username),
-        "caller": _cut_all(caller()._asdict()),
-        **extra,
-    }
+    def _fields(self, entry: Entry) -> dict[str, Any]:
+        """Return an entry as the fields of a line."""
+        entry.check()
+        fields = entry._asdict()
+        extra = fields.pop("extra")
+        return {
+            **fields,
+            "session": _cut(entry.session),
+            "target": None if entry.target is None else _cut_all(entry.target._asdict()),
+            "username": _cut(entry.username),
+            "caller": self._caller,
+            **extra,
+        }
 
 
 def _cut(value: object) -> object:

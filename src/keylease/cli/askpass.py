@@ -18,6 +18,7 @@ from keylease.cli import address, handout
 from keylease.cli.base import Command, Program
 from keylease.errors import AskedAgainError, KeyleaseError, RequestError, UsageError
 from keylease.protocols.git import BREAKING
+from keylease.session.select import Asked
 
 if TYPE_CHECKING:
     from keylease.cli.address import Address
@@ -81,7 +82,7 @@ def askpass(program: Program, question: str) -> None:
         handout.write(found.username.encode("utf-8", "surrogateescape"), b"\n")
         return
     with address.exact_hint(wanted):
-        reply = session.release(*wanted, asker=wiring.asker(question, meaning))
+        reply = session.release(Asked(*wanted), asker=wiring.asker(question, meaning))
     secret = reply.credential.secret
     try:
         if not BREAKING.isdisjoint(secret.reveal()):

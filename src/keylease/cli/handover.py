@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from keylease.cli import address, handout
 from keylease.cli.base import see_help
 from keylease.errors import KeyleaseError, UsageError
+from keylease.session.select import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -113,7 +114,7 @@ def values(session: SessionService, handovers: Sequence[Handover]) -> Iterator[l
         for each in handovers:
             if each.address not in replies:
                 with address.exact_hint(each.address):
-                    reply = session.release(*each.address)
+                    reply = session.release(Asked(*each.address))
                 gates.callback(reply.wipe)
                 replies[each.address] = reply
         values = _values(handovers, replies)

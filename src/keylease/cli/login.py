@@ -117,7 +117,7 @@ def login(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
             _verify(wanted, credential.secret)
         auth = program.wiring(timeout).auth
         kept = credential._replace(expires=until)
-        session = auth.login(wanted.target, kept, sole=tool is not None)
+        session = auth.login(wanted.target, kept, replace_other_users=tool is not None)
     finally:
         credential.wipe()
     say(f"started a session for {wanted}")

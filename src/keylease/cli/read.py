@@ -7,6 +7,7 @@ import click
 from keylease.cli import address, handout
 from keylease.cli.base import Command, Program
 from keylease.errors import UsageError
+from keylease.session.select import Asked
 
 
 @click.command(cls=Command)
@@ -53,7 +54,7 @@ def read(  # noqa: PLR0913, PLR0917 - click passes each option as an argument
     if not show:
         handout.refuse_terminal("nothing was released; to write it to the terminal, give --show")
     with address.exact_hint(wanted, url, tool):
-        reply = program.wiring().session.release(*wanted)
+        reply = program.wiring().session.release(Asked(*wanted))
     try:
         data = handout.value(reply.credential, field, "the release is in the audit log")
         with address.exact_hint(wanted, url, tool):

@@ -91,20 +91,27 @@ def machine_policy() -> Place:
     return Place("policy", policy_file(), frozenset((_ROOT,)))
 
 
-def load(options: Mapping[str, Value], *, user: Place | None, policy: Place) -> Configuration:
+def load(
+    options: Mapping[str, Value],
+    *,
+    user: Place | None,
+    policy: Place,
+    environment: Mapping[str, str],
+) -> Configuration:
     """Return the effective configuration.
 
     Args:
         options: The values of the command line by key, already checked.
         user: The user's own file.
         policy: The policy of the machine.
+        environment: The variables of the caller.
 
     Raises:
         ConfigError: a file cannot be read or trusted, or a value is not valid.
     """
     bounds = _document(policy)
     wishes = _document(user) if user else _NOTHING
-    chosen = {name: _chosen(name, options, wishes.general) for name in KEYS}
+    chosen = {name: _chosen(name, options, environment, wishes.general) for name in KEYS}
     general = {
         name: _effective(name, stated, bounds.general.get(name), stated)
         for name, stated in chosen.items()
@@ -143,12 +150,14 @@ def _digest(*documents: Document) -> str:
     return hashlib.sha256(b"".join(b"%d:" % len(part) + part for part in parts)).hexdigest()[:16]
 
 
-def _chosen(name: str, options: Mapping[str, Value], wishes: Section) -> Stated:
+def _chosen(
+    name: str, options: Mapping[str, Value], environment: Mapping[str, str], wishes: Section
+) -> Stated:
     """Return the value before the policy applies."""
     key = KEYS[name]
     if options.get(name) is not None:
         return Stated(options[name], "command line")
-    named = os.environ.get(variable(name)) if key.in_environment else None
+    named = environment.get(variable(name)) if key.in_environment else None
     if named:
         # int() also accepts blanks, underscores and the digits of all scripts; accept only ASCII
         # digits. At most 20, because int() is slow for thousands of digits.

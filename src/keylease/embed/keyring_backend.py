@@ -196,8 +196,9 @@ def _store(target: Target, username: str, password: str) -> None:
     with secret:
         wiring = _wiring()
         # What a person types is no echo, though it be what a tool was given a moment ago.
-        fresh = "keyring.cli" in sys.modules
-        request = Request("store", target, username, Credential(username, secret), fresh=fresh)
+        is_login = "keyring.cli" in sys.modules
+        brought = Credential(username, secret)
+        request = Request("store", target, username, brought, is_login=is_login)
         if wiring.session.store(request) is None:
             from keylease.protocols.address import Address, login_command
 

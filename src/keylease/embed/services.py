@@ -1,32 +1,27 @@
 """The entrance for other people's programs: the services on the user's own state.
 
-A program may keep what it gets here for as long as it runs, and use it from any thread: each
-operation puts its own collaborators together, as if it were a process of its own. So each has the
-whole time for keychains and locks, and keeps to what the configuration says by then. Nothing is
-opened or made before the first operation.
+A program may keep what it gets here for as long as it runs, and use it from any thread: a service
+keeps nothing from one operation to the next. So each operation has the whole time for keychains and
+locks, and keeps to what the configuration says by then. Nothing is opened or made before the first
+operation.
 """
 
 from __future__ import annotations
 
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final
 
-from keylease.audit.read.service import AuditService
 from keylease.embed import decorator
-from keylease.session.auth import AuthenticationService
-from keylease.session.service import SessionService
 from keylease.wiring import Wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from keylease.audit.read.service import AuditService
     from keylease.embed.decorator import Decorator
+    from keylease.session.auth import AuthenticationService
+    from keylease.session.service import SessionService
 
 # A desktop may show a window first, to unlock its keychain or to ask whether this program may.
 SECONDS: Final = 20.0
 """How long one operation waits for keychains and locks if nobody says otherwise."""
-
-_Service = TypeVar("_Service")
 
 
 def session_service(
@@ -41,8 +36,7 @@ def session_service(
 
     New in version 0.1.0.
     """
-    wiring = _wiring(keychain, idle_seconds, seconds)
-    return _each_on_its_own(SessionService, lambda: wiring().session)
+    return Wiring(keychain=keychain, timeout=idle_seconds, seconds=seconds).session
 
 
 def authentication_service(
@@ -57,8 +51,7 @@ def authentication_service(
 
     New in version 0.1.0.
     """
-    wiring = _wiring(keychain, idle_seconds, seconds)
-    return _each_on_its_own(AuthenticationService, lambda: wiring().auth)
+    return Wiring(keychain=keychain, timeout=idle_seconds, seconds=seconds).auth
 
 
 def audit_service(*, keychain: str | None = None, seconds: float = SECONDS) -> AuditService:
@@ -70,8 +63,7 @@ def audit_service(*, keychain: str | None = None, seconds: float = SECONDS) -> A
 
     New in version 0.1.0.
     """
-    wiring = _wiring(keychain, None, seconds)
-    return _each_on_its_own(AuditService, lambda: wiring().audit_service)
+    return Wiring(keychain=keychain, seconds=seconds).audit_service
 
 
 def require_session(
@@ -108,26 +100,3 @@ def require_session(
     New in version 0.1.0.
     """
     return decorator.require_session(url, username, service=service or session_service())
-
-
-def _wiring(keychain: str | None, idle_seconds: int | None, seconds: float) -> Callable[[], Wiring]:
-    return partial(Wiring, keychain=keychain, timeout=idle_seconds, seconds=seconds)
-
-
-def _each_on_its_own(kind: type[_Service], connect: Callable[[], _Service]) -> _Service:
-    """Return a service whose operations each run on another one, which `connect` makes for it.
-
-    A `Wiring` is for one request: it reads the configuration once, its time runs from its making,
-    and no lock guards its parts against threads.
-    """
-
-    def forward(name: str) -> Callable[..., Any]:
-        @wraps(getattr(kind, name))
-        def operation(_: _Service, *args: object, **kwargs: object) -> object:
-            return getattr(connect(), name)(*args, **kwargs)
-
-        return operation
-
-    operations = {name: forward(name) for name in vars(kind) if not name.startswith("_")}
-    fresh: Any = type(kind.__name__, (kind,), operations)
-    return cast("_Service", fresh.__new__(fresh))

@@ -20,15 +20,16 @@ from keylease.errors import (
     VaultRevokedError,
     printable,
 )
-from keylease.model import Refusal
+from keylease.model import Caller, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from keylease.errors import KeyleaseError
     from keylease.model import Answer, Request, Target
+    from keylease.secrets.secret import Secret
 
-GONE: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
+ENDED: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 """What a person hears of as an end. To a peer that knows a miss it is one: it goes on as it would
 without a helper."""
 UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\x9f]|\s")
@@ -41,14 +42,28 @@ USAGE_EXIT: Final = 2
 _PORTS: Final = {"https": ":443", "http": ":80"}
 
 
+NOBODY: Final = Caller(0, None, None, None)
+"""The caller of a call that is only read, and asks for nothing."""
+
+
 class Call(NamedTuple):
-    """What a peer brings: one start of the program, or one message of a conversation."""
+    """What a peer brings: one start of the program, or one message of a conversation.
+
+    It is all that an answer depends on: no protocol looks for more in its own process.
+    """
 
     arguments: tuple[str, ...]
-    """The command line, without the program's name and its own options."""
+    """The command line without the program's name. A protocol sees it without the options of
+    keylease's own."""
     environment: Mapping[str, str]
     message: bytearray | memoryview
     """What was read of stdin, up to `MAX_REQUEST` + 1 bytes. The caller clears it afterwards."""
+    caller: Caller = NOBODY
+    """Who asks."""
+    terminal: bool = False
+    """Whether a person reads stderr."""
+    typed: Secret | None = None
+    """What a person has answered to the protocol's `question`. The caller wipes it afterwards."""
 
 
 class Protocol(Interface):
@@ -99,6 +114,20 @@ class Protocol(Interface):
             error: Why.
             request: What was asked, if that much was understood. Its secrets may be wiped.
         """
+
+
+class Asking(Protocol, Interface):
+    """A protocol whose peer leaves a question to its helper, which then has to ask a person."""
+
+    def question(self, call: Call) -> str:
+        """Return what is asked on the terminal before the call is answered; empty for nothing."""
+
+
+class ReadingLists(Protocol, Interface):
+    """A protocol whose tool asks for a list, too, and then for each entry of it."""
+
+    READS_LISTS: bool
+    """Whether reading an entry of a list that was given a moment ago is no use of a session."""
 
 
 class Nameable(Protocol, Interface):

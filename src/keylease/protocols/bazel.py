@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
 from keylease.model import NANOSECONDS, Refusal, Reply, Request, rfc3339
-from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation
+from keylease.protocols.base import ENDED, demand_bounded, explained, misused, operation
 from keylease.protocols.http import WEB, authorization, https_target
 from keylease.secrets import jsontext
 from keylease.secrets.memory import secure_clear
@@ -61,12 +61,7 @@ def parse(call: Call) -> Request:
     except UsageError as error:
         msg = f"the uri cannot be answered: {error}"
         raise RequestError(msg) from None
-    return Request(
-        "get",
-        asked._replace(path=None),
-        capabilities=frozenset({"authtype"}),
-        resource=asked.path or "",
-    )
+    return Request("get", asked, capabilities=frozenset({"authtype"}), closest=True)
 
 
 def render(
@@ -93,8 +88,8 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return no headers where nothing is known, and otherwise the reason, which Bazel shows."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
-    if isinstance(error, GONE):
-        asked = request.target if request else None
+    if isinstance(error, ENDED):
+        asked = request.place if request else None
         login = f"keylease login {asked.url}" if asked else ""
         return Refusal(NOTHING, explained(error, login), 0)
     return Refusal(b"", explained(error), 1, always=True)

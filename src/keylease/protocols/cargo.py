@@ -22,7 +22,7 @@ from keylease.errors import (
 from keylease.model import Credential, Refusal, Reply, Request, Target
 from keylease.protocols.base import (
     AFRESH,
-    GONE,
+    ENDED,
     UNFIT,
     demand_bounded,
     explained,
@@ -58,6 +58,8 @@ _WEB: Final = frozenset({"https", "http"})
 _UNSUPPORTED: Final = "the registry is not one that a session can be for"
 
 _LINE_END: Final = re.compile(rb"\n")
+_LOGIN: Final = re.compile(rb"login")
+_ON_STDIN: Final = "give the token on stdin"
 
 
 def complete(call: Call) -> bool:
@@ -77,7 +79,23 @@ def parse(call: Call) -> Request:
         raise UsageError(msg, 'as with: credential-provider = "cargo-credential-keylease"')
     demand_bounded(call.message, MAX_REQUEST)
     with jsontext.opened(call.message) as members:
-        return _request(members)
+        return _request(members, call.typed)
+
+
+def question(call: Call) -> str:
+    """Return what a person is asked for: `cargo login` without a token leaves it to the provider.
+
+    The provider's stdin and stdout are not the terminal.
+    """
+    if call.typed is not None or _LOGIN.search(call.message) is None:
+        return ""
+    try:
+        request = parse(call)
+    except (RequestError, UsageError):
+        return ""  # there is nothing to ask for; the answer says why
+    request.wipe()
+    is_open = request.action == "store" and request.credential is None and request.target
+    return f"Token for {request.target.url}: " if is_open and request.target else ""
 
 
 def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
@@ -87,8 +105,11 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
     then, and one that asks at the very end finds nothing.
 
     Raises:
-        RequestError: the token is no text.
+        RequestError: the token is no text, or `cargo login` had none.
     """
+    if request.action == "store" and request.credential is None:
+        msg = "there is no token, and nobody was asked for it"
+        raise RequestError(msg, _ON_STDIN)
     if isinstance(answer, Reply):
         return [
             b'{"Ok":{"kind":"get","token":',
@@ -114,13 +135,13 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     login = "cargo login"
     if isinstance(error, VaultRevokedError):
         error, login = VaultRevokedError(str(error), AFRESH), ""
-    if isinstance(error, GONE) and request is not None and request.action != "store":
+    if isinstance(error, ENDED) and request is not None and request.action != "store":
         # Another provider may know such a registry: cargo asks the next one.
         plain = type(error) is SessionNotFoundError
         why = "" if plain else explained(error, login)
         return Refusal(_error(b"not-found"), why, 0, always=True)
     # The only arguments that cargo's user can have wrong: there is no terminal to ask on.
-    hint = "give the token on stdin" if isinstance(error, UsageError) else error.hint
+    hint = _ON_STDIN if isinstance(error, UsageError) else error.hint
     reply = b'{"Err":{"kind":"other","message":%b,"caused-by":[%b]}}\n' % (
         bytes(jsontext.quoted(printable(f"keylease: {error}"))),
         bytes(jsontext.quoted(printable(hint))) if hint else b"",
@@ -143,7 +164,7 @@ def target(name: str) -> Target:
         raise UsageError(str(error), hint) from None
 
 
-def _request(members: dict[str, Value]) -> Request:
+def _request(members: dict[str, Value], typed: Secret | None) -> Request:
     """Return what an object asks. What it has beside that is for other providers."""
     version = members.get("v")
     if type(version) is not int or version != _VERSION:
@@ -161,18 +182,14 @@ def _request(members: dict[str, Value]) -> Request:
         return Request("get", index)
     if kind == "logout":
         return Request("erase", index)
-    return _login(index, jsontext.string(members, "token"))
-
-
-def _login(index: Target, token: memoryview | None) -> Request:
+    login = Request("store", index, replace_other_users=True, is_login=True)
+    token = jsontext.string(members, "token")
     if token is None:
-        # cargo leaves the question to the provider, whose stdin and stdout are not the terminal.
-        question = f"Token for {index.url}: "
-        return Request("store", index, sole=True, fresh=True, question=question)
+        return login if typed is None else login._replace(credential=Credential(None, typed))
     if not token:
         msg = "the token is empty"
         raise RequestError(msg)
-    return Request("store", index, None, Credential(None, Secret(token)), sole=True, fresh=True)
+    return login._replace(credential=Credential(None, Secret(token)))
 
 
 def _named(index_url: str) -> Target:

@@ -22,7 +22,7 @@ from keylease.errors import (
     printable,
 )
 from keylease.model import Credential, Listing, Refusal, Reply, Request, Target
-from keylease.protocols.base import AFRESH, GONE, UNFIT, demand_bounded, explained, operation
+from keylease.protocols.base import AFRESH, ENDED, UNFIT, demand_bounded, explained, operation
 from keylease.secrets import jsontext
 from keylease.secrets.secret import Secret
 
@@ -35,6 +35,7 @@ NAMESPACE = "docker"
 MAX_REQUEST = 1 << 18
 OPTIONS = False
 GREETING = b""
+READS_LISTS = True
 USAGE = "usage: docker-credential-keylease get|store|erase|list|version"
 
 NOT_FOUND: Final = "credentials not found in native keychain"
@@ -83,7 +84,7 @@ def parse(call: Call) -> Request:
     if action == "store":
         return _store(call.message)
     if action == "get":
-        return Request("get", _asked(call.message), listed=True)
+        return Request("get", _asked(call.message))
     if action == "erase":
         return Request("erase", _asked(call.message))
     msg = f"unknown operation {action!a}"
@@ -131,7 +132,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if isinstance(error, UsageError):
         return Refusal(f"{USAGE}\n".encode(), explained(error), 1, always=True)
     action = request.action if request else None
-    if isinstance(error, GONE) and action in {"get", "list", "erase"}:
+    if isinstance(error, ENDED) and action in {"get", "list", "erase"}:
         why = "" if type(error) is SessionNotFoundError else _why(error, request)
         if action == "list":
             return Refusal(b"{}\n", why, 0, always=True)
@@ -200,7 +201,9 @@ def _store(message: bytearray | memoryview) -> Request:
         credential = Credential(username, Secret(secret))
         # NOTE: `docker login` of a registry without a password stores what it was given, even if
         # the registry refused it. While the session lives that is taken for what it is.
-        return Request("store", named, username, credential, sole=True, fresh=True)
+        return Request(
+            "store", named, username, credential, replace_other_users=True, is_login=True
+        )
 
 
 def _credential(reply: Reply) -> list[bytes | memoryview]:

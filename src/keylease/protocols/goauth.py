@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError
 from keylease.model import Refusal, Reply, Request
-from keylease.protocols.base import GONE, explained, misused
+from keylease.protocols.base import ENDED, explained, misused
 from keylease.protocols.http import WEB, authorization, https_target
 
 if TYPE_CHECKING:
@@ -51,12 +51,7 @@ def parse(call: Call) -> Request:
         # `go help goauth`: an answer is for URLs that start with https:// and for no others.
         return Request("ignore")
     asked = target(call.arguments[0])
-    return Request(
-        "get",
-        asked._replace(path=None),
-        capabilities=frozenset({"authtype"}),
-        resource=asked.path or "",
-    )
+    return Request("get", asked, capabilities=frozenset({"authtype"}), closest=True)
 
 
 def render(
@@ -82,7 +77,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     """Return silence where there is nothing, and otherwise the reason, which `go -x` shows."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
-    if isinstance(error, GONE):
-        asked = request.target if request else None
+    if isinstance(error, ENDED):
+        asked = request.place if request else None
         return Refusal(b"", explained(error, f"keylease login {asked.url}" if asked else ""), 0)
     return Refusal(b"", explained(error), 1, always=True)

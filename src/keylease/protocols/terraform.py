@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.model import Credential, Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, demand_bounded, explained, misused, one_spelling
+from keylease.protocols.base import ENDED, demand_bounded, explained, misused, one_spelling
 from keylease.secrets import jsontext
 from keylease.secrets.secret import Secret
 
@@ -94,9 +94,9 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     why = explained(error, _login(error, request))
-    if isinstance(error, GONE) and request is not None and request.action == "get":
+    if isinstance(error, ENDED) and request is not None and request.action == "get":
         return Refusal(b"{}\n", why, 0)
-    if isinstance(error, GONE) and request is not None and request.action == "erase":
+    if isinstance(error, ENDED) and request is not None and request.action == "erase":
         return Refusal(b"", "", 0)
     return Refusal(b"", why, 1, always=True)
 
@@ -121,4 +121,4 @@ def _store(named: Target, message: bytearray | memoryview) -> Request:
             msg = "the credentials have more than a token, and that cannot be kept"
             raise RequestError(msg)
         brought = Credential(None, Secret(token))
-    return Request("store", named, credential=brought, sole=True, fresh=True)
+    return Request("store", named, credential=brought, replace_other_users=True, is_login=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from keylease.errors import RequestError, UsageError, VaultRevokedError
 from keylease.model import Credential, Refusal, Reply, Request, Target
-from keylease.protocols.base import GONE, demand_bounded, explained, misused, operation
+from keylease.protocols.base import ENDED, demand_bounded, explained, misused, operation
 from keylease.protocols.http import split
 from keylease.secrets.secret import Secret
 
@@ -67,7 +67,9 @@ def parse(call: Call) -> Request:
         msg = "the token is empty, or has a blank or a character that no header can say"
         raise RequestError(msg)
     token = Secret(memoryview(call.message)[slice(*found.span(1))])
-    return Request("store", asked, credential=Credential(None, token), sole=True, fresh=True)
+    return Request(
+        "store", asked, credential=Credential(None, token), replace_other_users=True, is_login=True
+    )
 
 
 def target(name: str) -> Target:
@@ -97,7 +99,7 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     why = explained(error, _login(error, request))
-    if isinstance(error, GONE) and request is not None and request.action != "store":
+    if isinstance(error, ENDED) and request is not None and request.action != "store":
         return Refusal(b"", why if request.action == "get" else "", 0)
     return Refusal(b"", why, 1, always=True)
 

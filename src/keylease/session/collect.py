@@ -12,14 +12,14 @@ from keylease.errors import KeychainUnavailableError, SessionNotFoundError
 from keylease.faults import Steps
 from keylease.rules import awaits_echo
 from keylease.session.sweep import sweep
+from keylease.session.transaction import Transaction
 from keylease.store.buckets import Tidied
 from keylease.system.clock import Deadline
 
 if TYPE_CHECKING:
-    from keylease.session.judge import Judge
-    from keylease.session.transaction import Operations
-    from keylease.store.store import SessionStore
-    from keylease.system.clock import Clock
+    from collections.abc import Callable
+
+    from keylease.session.operation import Operation
 
 # Others wait for the lock at most 2 s, so it is let go in between.
 _SECONDS: Final = 0.5
@@ -40,8 +40,11 @@ class Collected(NamedTuple):
     """Vault keys of former generations, which changes of the key have left in the keychain."""
 
 
-def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Clock) -> Collected:
+def collect(operation: Callable[[], Operation]) -> Collected:
     """Remove everything that is over or of no use, whatever it is for. Nothing is used.
+
+    Args:
+        operation: Begins an operation. There are many, because others wait for the lock.
 
     Raises:
         KeyleaseError: the keychain or the state cannot be used; what needs no key is removed
@@ -52,15 +55,15 @@ def collect(operations: Operations, judge: Judge, store: SessionStore, clock: Cl
         # No key and no revocation: what a reboot left was destroyed on the way here.
         with steps.step(), suppress(SessionNotFoundError):
             while more:
-                with operations.begin(None, None, "end") as (sessions, now):
-                    swept = sweep(judge, sessions, now, Deadline(_SECONDS), done)
+                with Transaction(operation()).begin(None, None, "end") as tx:
+                    swept = sweep(tx.judge, tx.sessions, tx.now, Deadline(_SECONDS), done)
                     count, more = count + swept.sessions, swept.more
                     steps.failures.extend(swept.failures)
-        with steps.step():
-            tidied = store.tidy(awaits_echo(clock.now()))
+        with steps.step(), operation() as last:
+            tidied = last.store.tidy(awaits_echo(last.clock.now()))
     # Ctrl-C is raised by now: nothing that is left waits for a keychain.
     if not any(isinstance(each, KeychainUnavailableError) for each in steps.failures):
         with Steps(steps.failures) as steps, steps.step():
-            keys = operations.delete_left_keys()
+            keys = Transaction(operation()).delete_left_keys()
     steps.demand()
     return Collected(count, *tidied, keys)

@@ -50,7 +50,7 @@ def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) 
             return Entry(
                 "session.confirmed", "ok", None, session.id, session.target, session.username
             )
-    if request.fresh:
+    if request.is_login:
         # Whoever logs out and in again with the same password means it.
         return None
     mark = sessions.mark(target, username, credential.secret)

@@ -13,24 +13,31 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """Which session is asked for: any that answers, or one that is more like it.
-
-    The fields are the arguments of `SessionService.get`.
-    """
+    """Which session is asked for: any that answers, or one that is more like it."""
 
     target: Target
-    username: str | None
-    preencoded: bool = True
+    username: str | None = None
+    """Whose; anybody's if not given."""
+    preencoded: bool = False
+    """Whether a pre-encoded Authorization value is an answer, too."""
     like: Session | None = None
-    resource: str | None = None
+    """Only a session for the very target and username of this one may answer."""
+    closest: bool = False
+    """Whether the target's path is that of what is fetched: only a session for it, or for what
+    lies above it, may answer, and the closest one does."""
+
+    @property
+    def place(self) -> Target:
+        """The target; where the closest path answers, it is the whole host."""
+        return self.target._replace(path=None) if self.closest else self.target
 
     def names(self, session: Session) -> bool:
         """Return whether the session, live or not, is for what is asked."""
-        return answers(session, self.target, self.username) and self.reach(session) >= 0
+        return answers(session, self.place, self.username) and self.reach(session) >= 0
 
     def reach(self, session: Session) -> int:
         """Return how close the session's path comes to what is fetched; -1 if it is for another."""
-        return 0 if self.resource is None else reach(session.target.path, self.resource)
+        return reach(session.target.path, self.target.path or "") if self.closest else 0
 
     def fits(self, session: Session) -> bool:
         """Return whether a live session is one that is asked for."""
@@ -52,9 +59,9 @@ def absence(asked: Asked, judged: Judged) -> SessionNotFoundError:
     """Return the refusal where nothing fits: that it has ended, if it has just been found to."""
     for session, reason in judged.over:
         if session is None or asked.names(session):
-            return ended_error(asked.target, reason)
+            return ended_error(asked.place, reason)
     whom = f" as {asked.username}" if asked.username else ""
-    return SessionNotFoundError(f"there is no session for {asked.target.url}{whom}")
+    return SessionNotFoundError(f"there is no session for {asked.place.url}{whom}")
 
 
 def ended_error(target: Target | None, reason: Reason) -> SessionEndedError:

@@ -19,14 +19,15 @@ from keylease.model import NANOSECONDS, OPEN_GATE, Listing, Reply
 from keylease.rules import Remaining, answers, ended, may_store, remaining, terms_of
 from keylease.session.begin import begun, renamed, replaces, whole_seconds
 from keylease.session.echo import echoed, holds
-from keylease.session.judge import Judge
 from keylease.session.select import Asked, absence, ended_error, newest
-from keylease.session.transaction import Operations, reason_of
+from keylease.session.transaction import Transaction, reason_of
 from keylease.store.release import ReleaseGate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from keylease.audit.events import Event, RefusalReason
-    from keylease.audit.log import AuditLog
     from keylease.errors import KeyleaseError
     from keylease.model import (
         Answer,
@@ -41,68 +42,36 @@ if TYPE_CHECKING:
     from keylease.secrets.secret import Secret
     from keylease.session.collect import Collected
     from keylease.session.judge import Live
+    from keylease.session.operation import Operation
     from keylease.session.transaction import Purpose
     from keylease.statefile.grip import Grip
     from keylease.store.askers import Asker
-    from keylease.store.listed import Listings
-    from keylease.store.opened import Found, Sessions
-    from keylease.store.store import SessionStore
-    from keylease.system.clock import Clock, Deadline
-    from keylease.vault.vault import Vault
+    from keylease.store.opened import Found
 
 
 class SessionService:
-    """Everything that can be done with sessions.
+    """Everything that can be done with sessions. It keeps nothing: threads may share it.
 
     Args:
-        clock: Tells the time of each decision, once.
-        vault: Where the keys are.
-        store: Where the sessions are.
-        audit: Where each decision is written down.
-        settings: How long sessions live, and for what there may be any.
-        deadline: How long one operation may take; the collaborators wait by it.
-        listings: Who was given a list, and reads its entries.
+        operation: Begins an operation. Each of the functions here is one.
 
     New in version 0.1.0.
     """
 
-    def __init__(  # noqa: PLR0913 - collaborators by name; an object around them would only hide them
-        self,
-        *,
-        clock: Clock,
-        vault: Vault,
-        store: SessionStore,
-        audit: AuditLog,
-        settings: Settings,
-        deadline: Deadline,
-        listings: Listings,
-    ) -> None:
-        self._listings = listings
-        settings.limits.check()
-        self._settings = settings
-        self._audit = audit
-        self._store = store
-        self._clock = clock
-        self._deadline = deadline
-        self._judge = Judge(settings, audit)
-        self._operations = Operations(
-            clock=clock,
-            vault=vault,
-            store=store,
-            audit=audit,
-            settings=settings,
-            deadline=deadline,
-            judge=self._judge,
-        )
-        self._operation = self._operations.begin
+    def __init__(self, operation: Callable[[], Operation]) -> None:
+        self._operation = operation
 
     # What a peer asks.
 
-    def handle(self, request: Request) -> Answer:
+    def handle(self, request: Request, *, is_use: bool = True) -> Answer:
         """Answer a peer's request; `None` where the answer is silence.
 
+        Args:
+            request: What is asked.
+            is_use: Of a `get`: as in `release`.
+
         Raises:
-            KeyleaseError: what `get`, `store`, `erase` and `sessions` raise.
+            KeyleaseError: what `release`, `store`, `erase` and `sessions` raise.
         """
         if request.action == "list":
             return self.listing(request.namespace)
@@ -111,68 +80,45 @@ class SessionService:
             return None
         if request.action == "get":
             preencoded = "authtype" in request.capabilities
-            return self.release(
-                target,
-                username,
-                preencoded=preencoded,
-                listed=request.listed,
-                resource=request.resource,
-            )
+            asked = Asked(target, username, preencoded, closest=request.closest)
+            return self.release(asked, is_use=is_use)
         if request.action == "store":
             self.store(request)
         elif request.action == "erase":
             self.erase(target, username, credential.secret if credential else None)
         return None
 
-    def get(  # noqa: PLR0913 - one question, and the ways in which tools ask it, by name
+    def get(
         self,
         target: Target,
         username: str | None = None,
         *,
         preencoded: bool = False,
         like: Session | None = None,
-        listed: bool = False,
-        resource: str | None = None,
     ) -> Reply:
         """Release the credential to the caller, who has it when this returns.
-
-        Args and Raises: as `release`.
-        """
-        reply = self.release(
-            target,
-            username,
-            preencoded=preencoded,
-            like=like,
-            listed=listed,
-            resource=resource,
-        )
-        with reply.gate:
-            return reply._replace(gate=OPEN_GATE)
-
-    def release(  # noqa: PLR0913 - one question, and the ways in which tools ask it, by name
-        self,
-        target: Target,
-        username: str | None = None,
-        *,
-        preencoded: bool = False,
-        like: Session | None = None,
-        listed: bool = False,
-        resource: str | None = None,
-        asker: Asker | None = None,
-    ) -> Reply:
-        """Release the credential of the newest live session that answers, and restart its timeout.
-
-        The credential is handed out within the reply's `gate`, which is the last to refuse.
 
         Args:
             target: What the credential is for.
             username: Whose; anybody's if not given.
             preencoded: Whether a pre-encoded Authorization value is an answer, too.
             like: Only a session for the very target and username of this one may answer.
-            listed: Whether the peer asks for lists, too: it reads each entry of one that it was
-                given a moment ago, and no such reading restarts a timeout.
-            resource: The path of what is fetched: only a session for it, or for what lies above
-                it, may answer, and the closest one does.
+
+        Raises:
+            KeyleaseError: as `release`.
+        """
+        reply = self.release(Asked(target, username, preencoded, like))
+        with reply.gate:
+            return reply._replace(gate=OPEN_GATE)
+
+    def release(self, asked: Asked, *, is_use: bool = True, asker: Asker | None = None) -> Reply:
+        """Release the credential of the newest live session that answers, and restart its timeout.
+
+        The credential is handed out within the reply's `gate`, which is the last to refuse.
+
+        Args:
+            asked: Which session may answer.
+            is_use: Whether the release counts as a use. If not, the timeout is not restarted.
             asker: Who asks, if it is a program that asks again whatever is refused: the same
                 process gets the secret of one session for one question once.
 
@@ -182,20 +128,19 @@ class SessionService:
             AuditError: the release could not be written down, so it did not happen.
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(target, username) as (sessions, now):
-            asked = Asked(target, username, preencoded, like, resource)
-            found, session = self._newest(sessions, asked, now)
-            if asker is not None and asker.was_answered(session.id, now):
+        with self._begin(asked.place, asked.username) as tx:
+            found, session = _newest(tx, asked)
+            if asker is not None and asker.was_answered(session.id, tx.now):
                 raise _again(session)
-            self._audit.log(_entry("session.released", session), now)
+            tx.audit.log(_entry("session.released", session), tx.now)
             if asker is not None:
-                asker.record(session.id, now)
-            if not (listed and self._listings.is_read(target.namespace, now)):
-                session = self._use(sessions, found, session, now, released=True)
-            ends = (now.wall_ns + remaining(session, now).ns) // NANOSECONDS
-            gate = self._gate(sessions.grip(found), session)
+                asker.record(session.id, tx.now)
+            if is_use:
+                session = _use(tx, found, session, released=True)
+            ends = (tx.now.wall_ns + remaining(session, tx.now).ns) // NANOSECONDS
+            gate = _gate(tx, tx.sessions.grip(found), session)
             try:
-                return Reply(session, sessions.open(found), ends, gate)
+                return Reply(session, tx.sessions.open(found), ends, gate)
             except BaseException:
                 gate.close()
                 raise
@@ -214,36 +159,33 @@ class SessionService:
         """
         target, username, credential = request.target, request.username, request.credential
         if target is None or credential is None:
-            self._operations.refuse("incomplete", target, username)
+            with self._operation() as operation:
+                Transaction(operation).refuse("incomplete", target, username)
             return None
+        tx = Transaction(self._operation())
         # Where there is no vault there is nothing to replace, and none is made for a refusal.
-        refusal = self._refusal(request, target, credential, [], self._clock.now())
+        refusal = _refusal(tx.settings, request, [], tx.operation.clock.now())
         purpose: Purpose = "use" if refusal else "store"
         absent = refusal or "not_found"
         try:
-            with self._operation(target, username, purpose, absent=absent) as (sessions, now):
-                live = self._judge.sort(sessions, sessions.of(target), now).live
-                echo = echoed(sessions, live, request, now)
-                refusal = self._refusal(request, target, credential, live, now)
+            with tx.begin(target, username, purpose, absent=absent):
+                live = _live(tx, target)
+                echo = echoed(tx.sessions, live, request, tx.now)
+                refusal = _refusal(tx.settings, request, live, tx.now)
                 if echo is not None:
-                    self._audit.log_or_gap(echo, now)
-                    if request.sole and echo.outcome == "ok":
-                        self._end_others(sessions, live, request, now)
+                    tx.audit.log_or_gap(echo, tx.now)
+                    if request.replace_other_users and echo.outcome == "ok":
+                        _end_others(tx, live, request)
                     return next((each for _, each in live if each.id == echo.session), None)
-                if refusal == "policy" and request.fresh:
+                if refusal == "policy" and request.is_login:
                     raise _unwanted(target)
-                if refusal is not None:
-                    self._operations.refuse(refusal, target, username)
-                else:
-                    session = begun(self._settings, target, credential, sessions.generation, now)
-                    session = self._persist(sessions, live, session, credential, now)
-                    if request.sole:
-                        self._end_others(sessions, live, request, now)
-                    return session
+                if refusal is None:
+                    return _create(tx, live, target, credential, request.replace_other_users)
+                tx.refuse(refusal, target, username)
         except SessionNotFoundError:
             if purpose == "store":
                 raise
-            if refusal == "policy" and request.fresh:
+            if refusal == "policy" and request.is_login:
                 raise _unwanted(target) from None
         return None
 
@@ -259,7 +201,9 @@ class SessionService:
 
     # The operations on one session.
 
-    def create(self, target: Target, credential: Credential, *, sole: bool = False) -> Session:
+    def create(
+        self, target: Target, credential: Credential, *, replace_other_users: bool = False
+    ) -> Session:
         """Create a session because a person asked for it. A revoked vault gets a new key for it.
 
         What `store` of the configuration forbids is forbidden to tools, not to a person.
@@ -267,20 +211,14 @@ class SessionService:
         Args:
             target: What the credential is for.
             credential: What the session is to hold.
-            sole: Whether it takes the place of other users' sessions, too.
+            replace_other_users: Whether it takes the place of other users' sessions, too.
 
         Raises:
             PolicyError: the policy of this machine lets there be no session for the target.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
-        username = credential.username
-        with self._operation(target, username, "login") as (sessions, now):
-            session = begun(self._settings, target, credential, sessions.generation, now)
-            live = self._judge.sort(sessions, sessions.of(target), now).live
-            session = self._persist(sessions, live, session, credential, now)
-            if sole:
-                self._end_others(sessions, live, session, now)
-            return session
+        with self._begin(target, credential.username, "login") as tx:
+            return _create(tx, _live(tx, target), target, credential, replace_other_users)
 
     def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
         """Return the live session that a `get` would use, and how long it lives. It is not used.
@@ -289,10 +227,10 @@ class SessionService:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(target, username) as (sessions, now):
-            _, session = self._newest(sessions, Asked(target, username), now)
-            self._audit.log_or_gap(_entry("session.validated", session), now)
-            return session, remaining(session, now)
+        with self._begin(target, username) as tx:
+            _, session = _newest(tx, Asked(target, username, preencoded=True))
+            tx.audit.log_or_gap(_entry("session.validated", session), tx.now)
+            return session, remaining(session, tx.now)
 
     def extend(
         self, target: Target, username: str | None = None, *, like: Session | None = None
@@ -309,11 +247,11 @@ class SessionService:
             AuditError: it could not be written down, so it did not happen.
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(target, username) as (sessions, now):
-            found, session = self._newest(sessions, Asked(target, username, like=like), now)
-            self._audit.log(_entry("session.extended", session), now)
-            session = self._use(sessions, found, session, now, released=False)
-            return session, remaining(session, now)
+        with self._begin(target, username) as tx:
+            found, session = _newest(tx, Asked(target, username, preencoded=True, like=like))
+            tx.audit.log(_entry("session.extended", session), tx.now)
+            session = _use(tx, found, session, released=False)
+            return session, remaining(session, tx.now)
 
     def terminate(self, target: Target, username: str | None = None) -> list[Session]:
         """End every session that answers, because its user says so, and return them.
@@ -331,7 +269,7 @@ class SessionService:
         Raises:
             StateError: something is left: a file, or a share that cannot be reached from here.
         """
-        destroyed = self._operations.destroy_all("logout")
+        destroyed = Transaction(self._operation()).destroy_all("logout")
         if destroyed.shares:
             msg = f"{len(destroyed.shares)} of the ended sessions have a share that is out of reach"
             hint = (
@@ -350,11 +288,11 @@ class SessionService:
             SessionNotFoundError: no such session lives.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
-        with self._operation(session.target, session.username) as (sessions, now):
-            live = self._judge.sort(sessions, sessions.of(session.target), now).live
+        with self._begin(session.target, session.username) as tx:
+            live = _live(tx, session.target)
             for _, held in live:
                 if held.id == session.id:
-                    return self._persist(sessions, live, renamed(held), credential, now)
+                    return _persist(tx, live, renamed(held), credential)
             msg = f"the session for {session.target.url} does not live any more"
             raise SessionNotFoundError(msg)
 
@@ -365,9 +303,9 @@ class SessionService:
             SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(None, None) as (sessions, now):
-            found = [each for each in sessions.all() if each.id == session_id]
-            judged = self._judge.sort(sessions, found, now)
+        with self._begin(None, None) as tx:
+            found = [each for each in tx.sessions.all() if each.id == session_id]
+            judged = tx.judge.sort(tx.sessions, found, tx.now)
             judged.demand_certainty()
             for _, session in judged.live:
                 return session
@@ -385,14 +323,14 @@ class SessionService:
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(None, None) as (sessions, now):
-            judged = self._judge.sort(sessions, sessions.all(), now)
+        with self._begin(None, None) as tx:
+            judged = tx.judge.sort(tx.sessions, tx.sessions.all(), tx.now)
             if unknown is None:
                 judged.demand_certainty()
             else:
                 unknown.extend(judged.doubts())
             ordered = sorted(judged.live, key=lambda pair: pair.age)
-            return [(session, remaining(session, now)) for _, session in ordered]
+            return [(session, remaining(session, tx.now)) for _, session in ordered]
 
     def listing(self, namespace: str) -> Listing:
         """Return the live sessions of a family of tools. None of them is used.
@@ -401,9 +339,7 @@ class SessionService:
             KeyleaseError: the keychain or the state cannot be used.
         """
         found = (session for session, _ in self.sessions())
-        chosen = tuple(each for each in found if each.target.namespace == namespace)
-        self._listings.record(namespace, self._clock.now())
-        return Listing(chosen)
+        return Listing(tuple(each for each in found if each.target.namespace == namespace))
 
     def open_vault(self) -> int:
         """Make the vault, or a new key for one that is revoked, without a session.
@@ -414,8 +350,8 @@ class SessionService:
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
         """
-        with self._operation(None, None, "login") as (sessions, _):
-            return sessions.generation
+        with self._begin(None, None, "login") as tx:
+            return tx.sessions.generation
 
     def collect(self) -> Collected:
         """Remove everything that is over or of no use, whatever it is for. Nothing is used.
@@ -427,111 +363,135 @@ class SessionService:
         # Nobody but a person asks for it, so no helper imports it.
         from keylease.session.collect import collect
 
-        return collect(self._operations, self._judge, self._store, self._clock)
+        return collect(self._operation)
 
     # How a decision is taken.
 
-    def _refusal(
-        self,
-        request: Request,
-        target: Target,
-        credential: Credential,
-        live: list[Live],
-        now: Moment,
-    ) -> RefusalReason | None:
-        """Return why what a peer brings starts no session; `None` if it does."""
-        if request.ephemeral:
-            return "ephemeral"
-        if credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS:
-            return "credential_expired"
-        terms = terms_of(self._settings, target)
-        if not may_store(terms, replaces=replaces(live, target, credential)):
-            return "policy"
-        return None
-
-    def _newest(self, sessions: Sessions, asked: Asked, now: Moment) -> Live:
-        judged = self._judge.sort(sessions, sessions.of(asked.target), now)
-        chosen = newest(asked, judged.live)
-        if chosen is None:
-            judged.demand_certainty()
-            self._operations.permit_session(asked.target)
-            raise absence(asked, judged)
-        return chosen
-
-    def _persist(
-        self,
-        sessions: Sessions,
-        live: list[Live],
-        session: Session,
-        credential: Credential,
-        now: Moment,
-    ) -> Session:
-        """Seal a session in the place of the one among the `live` that it replaces."""
-        sessions.demand_room(session, credential)
-        self._audit.log(_entry("session.created", session), now)
-        erased = sessions.put(session, credential, seconds=whole_seconds(session, now))
-        with Steps() as steps:
-            for found, old in live:
-                if (old.target, old.username) == (session.target, session.username):
-                    with steps.step():
-                        self._judge.end(sessions, found, "replaced", now)
-            if sessions.weakened is not None:
-                with steps.step():
-                    self._audit.log_or_gap(_entry("session.weakened", session), now)
-        steps.demand()
-        return session._replace(erased=erased, weakened=sessions.weakened)
-
-    def _use(
-        self, sessions: Sessions, found: Found, session: Session, now: Moment, *, released: bool
-    ) -> Session:
-        used = session._replace(used=now, released=now if released else session.released)
-        sessions.roll(found, now, released=released, seconds=whole_seconds(used, now))
-        return used
-
-    def _gate(self, grip: Grip, session: Session) -> ReleaseGate:
-        """Return what the credential of the session passes when it is handed out."""
-
-        def demand_live() -> None:
-            reason = ended(session, self._clock.now())
-            if reason is not None:
-                raise ended_error(session.target, reason)
-
-        def refuse(error: KeyleaseError) -> None:
-            self._operations.refuse(reason_of(error), session.target, session.username)
-
-        return ReleaseGate(grip, self._deadline.remaining(), demand_live, refuse)
-
-    def _end_others(
-        self, sessions: Sessions, live: list[Live], login: Request | Session, now: Moment
-    ) -> None:
-        """End the sessions of other users that a new login takes the place of."""
-        with Steps() as steps:
-            for found, session in live:
-                if session.target == login.target and session.username != login.username:
-                    with steps.step():
-                        self._judge.end(sessions, found, "replaced", now)
-        steps.demand()
+    def _begin(
+        self, target: Target | None, username: str | None, purpose: Purpose = "use"
+    ) -> AbstractContextManager[Transaction]:
+        return Transaction(self._operation()).begin(target, username, purpose)
 
     def _end_answering(
         self, target: Target, username: str | None, secret: Secret | None, reason: Reason
     ) -> list[Session]:
-        with self._operation(target, username, "end") as (sessions, now):
+        with self._begin(target, username, "end") as tx:
             doomed: list[Session] = []
             # One file that cannot be used does not keep the others alive.
             with Steps() as steps:
-                judged = self._judge.sort(sessions, sessions.of(target, steps), now, steps)
+                judged = tx.judge.sort(tx.sessions, tx.sessions.of(target, steps), tx.now, steps)
                 for live in (*judged.live, *judged.elsewhere):
                     with steps.step():
                         if answers(live.session, target, username) and (
-                            secret is None or holds(sessions, live, secret)
+                            secret is None or holds(tx.sessions, live, secret)
                         ):
                             doomed.append(live.session)
-                            self._judge.end(sessions, live.found, reason, now)
+                            tx.judge.end(tx.sessions, live.found, reason, tx.now)
             judged._replace(elsewhere=[]).demand_certainty()
             steps.demand()
             if not doomed:
-                self._operations.refuse("not_found", target, username)
+                tx.refuse("not_found", target, username)
             return doomed
+
+
+def _live(tx: Transaction, target: Target) -> list[Live]:
+    return tx.judge.sort(tx.sessions, tx.sessions.of(target), tx.now).live
+
+
+def _newest(tx: Transaction, asked: Asked) -> Live:
+    judged = tx.judge.sort(tx.sessions, tx.sessions.of(asked.place), tx.now)
+    chosen = newest(asked, judged.live)
+    if chosen is None:
+        judged.demand_certainty()
+        tx.permit_session(asked.place)
+        raise absence(asked, judged)
+    return chosen
+
+
+def _refusal(
+    settings: Settings, request: Request, live: list[Live], now: Moment
+) -> RefusalReason | None:
+    """Return why what a peer brings starts no session; `None` if it does."""
+    target, credential = request.target, request.credential
+    if target is None or credential is None:
+        return "incomplete"
+    if request.ephemeral:
+        return "ephemeral"
+    if credential.expires is not None and credential.expires <= now.wall_ns // NANOSECONDS:
+        return "credential_expired"
+    if not may_store(terms_of(settings, target), replaces=replaces(live, target, credential)):
+        return "policy"
+    return None
+
+
+def _create(
+    tx: Transaction,
+    live: list[Live],
+    target: Target,
+    credential: Credential,
+    replace_other_users: bool,  # noqa: FBT001 - the caller has it by this name
+) -> Session:
+    session = begun(tx.settings, target, credential, tx.sessions.generation, tx.now)
+    session = _persist(tx, live, session, credential)
+    if replace_other_users:
+        _end_others(tx, live, session)
+    return session
+
+
+def _persist(
+    tx: Transaction, live: list[Live], session: Session, credential: Credential
+) -> Session:
+    """Seal a session in the place of the one among the `live` that it replaces."""
+    sessions = tx.sessions
+    sessions.demand_room(session, credential)
+    tx.audit.log(_entry("session.created", session), tx.now)
+    erased = sessions.put(session, credential, seconds=whole_seconds(session, tx.now))
+    with Steps() as steps:
+        for found, old in live:
+            if (old.target, old.username) == (session.target, session.username):
+                with steps.step():
+                    tx.judge.end(sessions, found, "replaced", tx.now)
+        if sessions.weakened is not None:
+            with steps.step():
+                tx.audit.log_or_gap(_entry("session.weakened", session), tx.now)
+    steps.demand()
+    return session._replace(erased=erased, weakened=sessions.weakened)
+
+
+def _use(tx: Transaction, found: Found, session: Session, *, released: bool) -> Session:
+    used = session._replace(used=tx.now, released=tx.now if released else session.released)
+    tx.sessions.roll(found, tx.now, released=released, seconds=whole_seconds(used, tx.now))
+    return used
+
+
+def _gate(tx: Transaction, grip: Grip, session: Session) -> ReleaseGate:
+    """Return what the credential of the session passes when it is handed out.
+
+    The operation goes on until the gate is closed.
+    """
+    operation = tx.operation
+
+    def demand_live() -> None:
+        reason = ended(session, operation.clock.now())
+        if reason is not None:
+            raise ended_error(session.target, reason)
+
+    def refuse(error: KeyleaseError) -> None:
+        tx.refuse(reason_of(error), session.target, session.username)
+
+    operation.hold()
+    seconds = operation.deadline.remaining()
+    return ReleaseGate(grip, seconds, demand_live, refuse, operation.let_go)
+
+
+def _end_others(tx: Transaction, live: list[Live], login: Request | Session) -> None:
+    """End the sessions of other users that a new login takes the place of."""
+    with Steps() as steps:
+        for found, session in live:
+            if session.target == login.target and session.username != login.username:
+                with steps.step():
+                    tx.judge.end(tx.sessions, found, "replaced", tx.now)
+    steps.demand()
 
 
 def _again(session: Session) -> AskedAgainError:

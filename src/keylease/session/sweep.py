@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from keylease.errors import KeyleaseError
     from keylease.model import Moment
     from keylease.session.judge import Judge
+    from keylease.session.transaction import Transaction
     from keylease.store.opened import Sessions
-    from keylease.store.store import SessionStore
-    from keylease.system.clock import Clock
     from keylease.vault.vault import VaultKeys
 
 # What a `store` spends on the sessions of other targets; the helper answers within 2 s.
@@ -71,9 +70,7 @@ def sweep(
     return Swept(count, failures=tuple(steps.failures))
 
 
-def clean_up(
-    judge: Judge, store: SessionStore, keys: VaultKeys, clock: Clock
-) -> list[KeyleaseError]:
+def clean_up(tx: Transaction, keys: VaultKeys) -> list[KeyleaseError]:
     """Remove what is over or of no use, of any target, as far as a short time reaches.
 
     Only if nobody has for a while, and nobody else has the lock: where many store at once, they
@@ -87,9 +84,9 @@ def clean_up(
         Steps() as steps,
         steps.step(),
         suppress(StateError),
-        store.exclusive(keys, at_once=True) as sessions,
+        tx.operation.store.exclusive(keys, at_once=True) as sessions,
     ):
-        _clean_up(judge, sessions, clock.now(), steps)
+        _clean_up(tx.judge, sessions, tx.operation.clock.now(), steps)
     return [each for each in steps.failures if isinstance(each, InternalError)]
 
 

@@ -7,7 +7,7 @@ here, for all of them: whatever a deleted key or a policy ends is gone before an
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from keylease.audit.events import Entry, RefusalReason
 from keylease.errors import (
@@ -27,18 +27,17 @@ from keylease.errors import (
 )
 from keylease.faults import INTERRUPTS, Steps
 from keylease.rules import awaits_echo, left_over, terms_of
+from keylease.session.judge import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from keylease.audit.log import AuditLog
-    from keylease.model import Moment, Reason, Settings, Target
-    from keylease.session.judge import Judge
+    from keylease.model import Moment, Reason, Target
+    from keylease.session.operation import Operation
     from keylease.store.format import Header
     from keylease.store.opened import Sessions
-    from keylease.store.store import Destroyed, SessionStore
-    from keylease.system.clock import Clock, Deadline
-    from keylease.vault.vault import Revocation, Vault, VaultKeys
+    from keylease.store.store import Destroyed
+    from keylease.vault.vault import Revocation, VaultKeys
 
 # The first class that fits names the reason in the audit log.
 _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
@@ -69,37 +68,26 @@ vault is made where there is none; a `login` by a person, for which a revoked on
 well; or only to `end` sessions, which the configuration never holds up."""
 
 
-class Operations:
-    """The beginning and the refusal of every operation.
+class Transaction:
+    """One operation on sessions: its beginning, what it has at hand, and its refusal.
 
     Args:
-        clock: Tells the time of each decision, once.
-        vault: Where the keys are.
-        store: Where the sessions are.
-        audit: Where each decision is written down.
-        settings: For what there may be any session.
-        deadline: How long one operation may take; it starts with the operation.
-        judge: Tells a clean-up what is over.
+        operation: What it works with.
     """
 
-    def __init__(  # noqa: PLR0913 - collaborators by name; an object around them would only hide them
-        self,
-        *,
-        clock: Clock,
-        vault: Vault,
-        store: SessionStore,
-        audit: AuditLog,
-        settings: Settings,
-        deadline: Deadline,
-        judge: Judge,
-    ) -> None:
-        self._clock = clock
-        self._vault = vault
-        self._store = store
-        self._audit = audit
-        self._settings = settings
-        self._deadline = deadline
-        self._judge = judge
+    sessions: Sessions
+    """The sessions, while `begin` has the lock."""
+    now: Moment
+    """The clock reading that decides; read with the lock held."""
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.audit = operation.audit
+        self.settings = operation.settings
+        self.judge = Judge(operation.settings, operation.audit)
+        self._clock = operation.clock
+        self._vault = operation.vault
+        self._store = operation.store
 
     @contextmanager
     def begin(
@@ -109,7 +97,7 @@ class Operations:
         purpose: Purpose = "use",
         *,
         absent: RefusalReason = "not_found",
-    ) -> Iterator[tuple[Sessions, Moment]]:
+    ) -> Iterator[Self]:
         """Open vault and store, and see to it that a refusal is written down.
 
         The clock that decides is read with the lock held: no use that another process wrote down
@@ -121,31 +109,38 @@ class Operations:
             purpose: What may be made for it, and what may hold it up.
             absent: What it is written down as that something is not there.
         """
-        self._deadline.restart()
-        try:
-            create, revive = purpose in {"store", "login"}, purpose == "login"
-            if purpose != "end":
-                self._permit(target, create=create)
-            with self._keys(create=create, revive=revive) as keys:
-                with self._store.exclusive(keys) as sessions:
-                    self._vault.demand_current(keys)
-                    yield sessions, self._clock.now()
-                if sessions.grown:
-                    # Whoever only asks pays for nothing of this.
-                    from keylease.session.sweep import clean_up
+        with self.operation:
+            try:
+                with self._begun(target, purpose):
+                    yield self
+            except KeyleaseError as error:
+                reason = reason_of(error)
+                self.refuse(absent if reason == "not_found" else reason, target, username)
+                raise
+            except INTERRUPTS:
+                raise
+            except BaseException as error:
+                # What nobody foresaw goes on as it is: what embeds keylease sees where it comes
+                # from.
+                self.audit.log_fault(error, self._clock.now(), target, username)
+                raise
 
-                    for fault in clean_up(self._judge, self._store, keys, self._clock):
-                        self._audit.log_fault(fault, self._clock.now())
-        except KeyleaseError as error:
-            reason = reason_of(error)
-            self.refuse(absent if reason == "not_found" else reason, target, username)
-            raise
-        except INTERRUPTS:
-            raise
-        except BaseException as error:
-            # What nobody foresaw goes on as it is: what embeds keylease sees where it comes from.
-            self._audit.log_fault(error, self._clock.now(), target, username)
-            raise
+    @contextmanager
+    def _begun(self, target: Target | None, purpose: Purpose) -> Iterator[None]:
+        create, revive = purpose in {"store", "login"}, purpose == "login"
+        if purpose != "end":
+            self._permit(target, create=create)
+        with self._keys(create=create, revive=revive) as keys:
+            with self._store.exclusive(keys) as sessions:
+                self._vault.demand_current(keys)
+                self.sessions, self.now = sessions, self._clock.now()
+                yield
+            if sessions.grown:
+                # Whoever only asks pays for nothing of this.
+                from keylease.session.sweep import clean_up
+
+                for fault in clean_up(self, keys):
+                    self.audit.log_fault(fault, self._clock.now())
 
     def permit_session(self, target: Target) -> None:
         """Raise if the policy has revoked every session for the target.
@@ -153,7 +148,7 @@ class Operations:
         Raises:
             PolicyError: it has.
         """
-        if terms_of(self._settings, target).revoked:
+        if terms_of(self.settings, target).revoked:
             msg = f"the policy of this machine has revoked every session for {target.url}"
             raise PolicyError(msg)
 
@@ -163,8 +158,8 @@ class Operations:
         Raises:
             KeyleaseError: a file is left.
         """
-        self._deadline.restart()
-        return self._destroy_all(reason, self._clock.now())
+        with self.operation:
+            return self._destroy_all(reason, self._clock.now())
 
     def delete_left_keys(self) -> int:
         """Delete the vault keys that changes of the key have left; return how many there were.
@@ -172,21 +167,21 @@ class Operations:
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
         """
-        self._deadline.restart()
-        return self._vault.delete_left_keys()
+        with self.operation:
+            return self._vault.delete_left_keys()
 
     def refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None
     ) -> None:
         """Write down that something was not done, and why."""
         entry = Entry("session.refused", "refused", reason, None, target, username)
-        self._audit.log_or_gap(entry, self._clock.now())
+        self.audit.log_or_gap(entry, self._clock.now())
 
     def _permit(self, target: Target | None, *, create: bool) -> None:
         """Raise why nothing may be released, or no session made, whatever the keychain says."""
-        if self._settings.refusal is not None:
-            raise self._settings.refusal
-        if self._settings.general.revoked:
+        if self.settings.refusal is not None:
+            raise self.settings.refusal
+        if self.settings.general.revoked:
             # It needs no key: a policy that revokes everything does not wait for a keychain.
             self._destroy_all("revoked", self._clock.now())
             msg = "the policy of this machine has revoked every session"
@@ -203,9 +198,9 @@ class Operations:
         if keys is None:
             msg = "no session was started yet, or none since this machine started"
             raise SessionNotFoundError(msg)
-        self._audit.key = keys.audit
+        self.audit.key = keys.audit
         if keys.made:
-            self._audit.log(Entry("vault.created"), now)
+            self.audit.log(Entry("vault.created"), now)
         if create and keys.generation > 1:
             self._settle(keys.generation, now)
         return keys
@@ -261,7 +256,7 @@ class Operations:
         In this order: on a full disk there is no room to write, and files can be removed all the
         same. Were the key put back before the mark is there, it would open nothing.
         """
-        self._audit.key = revocation.audit
+        self.audit.key = revocation.audit
         last, over = revocation.generation, list[str]()
         with Steps() as steps:
             with steps.step():
@@ -275,12 +270,12 @@ class Operations:
                 with steps.step():
                     self._vault.mark_revoked(revocation, now)
                 with steps.step():
-                    self._audit.log_or_gap(Entry("vault.revoked"), now)
+                    self.audit.log_or_gap(Entry("vault.revoked"), now)
             else:
                 # It was marked before. The keychain is asked for nothing but the audit key.
                 with steps.step():
-                    self._audit.key = self._vault.audit_key_left()
-            self._audit.log_ended(over, "revoked", now, steps)
+                    self.audit.key = self._vault.audit_key_left()
+            self.audit.log_ended(over, "revoked", now, steps)
         steps.demand()
 
     def _destroy_all(self, reason: Reason, now: Moment) -> Destroyed:
@@ -305,6 +300,6 @@ class Operations:
         with Steps() as steps:
             with steps.step():
                 destroyed = self._store.destroy(doomed, over.extend, awaits_echo(now))
-            self._audit.log_ended(over, reason, now, steps)
+            self.audit.log_ended(over, reason, now, steps)
         steps.demand()
         return destroyed

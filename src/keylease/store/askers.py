@@ -19,8 +19,9 @@ from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    from keylease.model import Moment
+    from keylease.model import Caller, Moment
     from keylease.statefile import Directory
 
 FILE: Final = "asked"
@@ -53,7 +54,9 @@ class Asker:
         question: What tells the question from others.
     """
 
-    def __init__(self, state: Callable[[], Directory], process: str, question: str) -> None:
+    def __init__(
+        self, state: Callable[[], AbstractContextManager[Directory]], process: str, question: str
+    ) -> None:
         self._state = state
         self._process = process
         self._question = question
@@ -110,12 +113,11 @@ def _fresh(packed: bytes | None, now: Moment) -> list[_Answer]:
 
 
 if sys.platform == "linux":
-    from keylease.audit.caller import stat_numbers
-    from keylease.store.listed import named
+    from keylease.audit.caller import process_name, stat_numbers
 
-    def asking(question: str) -> str:
+    def asking(caller: Caller, question: str) -> str:
         """Return what names the process that asks, behind those that only pass the question on."""
-        pid = os.getppid()
+        pid = caller.pid
         for _ in range(_RELAYS):
             words = _command(pid)
             numbers = stat_numbers(pid)
@@ -123,7 +125,7 @@ if sys.platform == "linux":
             if not above or not (question in words[1:] or _is_git_credential(words)):
                 break
             pid = above
-        return named(pid)
+        return process_name(pid)
 
     def _is_git_credential(words: list[str]) -> bool:
         # git-lfs runs a new `git credential fill` for each try, and tells it the URL on stdin.
@@ -138,9 +140,8 @@ if sys.platform == "linux":
             return [""]
 
 else:
-    from keylease.store.listed import parent
 
-    def asking(question: str) -> str:
-        """Return what names the parent process; this platform tells no more cheaply."""
+    def asking(caller: Caller, question: str) -> str:
+        """Return what names the caller; this platform tells no more cheaply."""
         del question
-        return parent()
+        return caller.process

@@ -9,14 +9,13 @@ makes sessions end sooner. Where it is lost, a reading counts as a use: `docs/de
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 from keylease.model import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from keylease.model import Moment
     from keylease.statefile import Directory
@@ -33,12 +32,14 @@ class Listings:
 
     Args:
         state: Opens the state directory.
-        peer: Names the process that asks, so that no later one is taken for it.
+        process: Names the process that asks, so that no later one is taken for it.
     """
 
-    def __init__(self, state: Callable[[], Directory], peer: Callable[[], str]) -> None:
+    def __init__(
+        self, state: Callable[[], AbstractContextManager[Directory]], process: str
+    ) -> None:
         self._state = state
-        self._peer = peer
+        self._process = process
 
     def record(self, namespace: str, now: Moment) -> None:
         """Write down that the process which asks was given the list of a family of tools.
@@ -63,24 +64,4 @@ class Listings:
         return 0 <= now.boot_ns - int(when) < SECONDS * NANOSECONDS
 
     def _whose(self, namespace: str, now: Moment) -> str:
-        return f"{namespace} {self._peer()} {now.boot}"
-
-
-if sys.platform == "linux":
-    from keylease.audit.caller import stat_numbers
-
-    def parent() -> str:
-        """Return what names the parent process."""
-        return named(os.getppid())
-
-    def named(pid: int) -> str:
-        """Return what names a process: its id and, as ids come again, when it began."""
-        # Where /proc is not mounted, or the process is gone, its id is all that is known.
-        began = "".join(map(str, stat_numbers(pid)[18:]))
-        return f"{pid}:{began}"
-
-else:
-
-    def parent() -> str:
-        """Return what names the parent process: its id, which is all that this platform tells."""
-        return str(os.getppid())
+        return f"{namespace} {self._process} {now.boot}"

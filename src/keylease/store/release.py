@@ -39,6 +39,7 @@ class ReleaseGate(Gate):
         seconds: How long from now the answer may take.
         demand_live: Raises if the session is over by now.
         refuse: Writes down that a release did not happen after all, and why.
+        finish: Called once, at the very end.
     """
 
     def __init__(
@@ -47,11 +48,14 @@ class ReleaseGate(Gate):
         seconds: float,
         demand_live: Callable[[], None],
         refuse: Callable[[KeyleaseError], None],
+        finish: Callable[[], None],
     ) -> None:
         self._grip = grip
         self._deadline = Deadline(min(seconds, _SECONDS))
         self._demand_live = demand_live
         self._refuse = refuse
+        self._finish = finish
+        self._closed = False
 
     def remaining(self) -> float:
         """Return the seconds that are left for the answer."""
@@ -66,18 +70,20 @@ class ReleaseGate(Gate):
             StateError: that cannot be told.
         """
         try:
-            if not self._grip.take():
-                msg = "the session ended before its credential was handed out"
-                raise SessionNotFoundError(msg)
-            if not self._deadline.remaining():
-                msg = "nobody took the answer in time, or this process was stopped meanwhile"
-                raise LockTimeoutError(msg, "nothing was handed out; try again")
-            self._demand_live()
-        except KeyleaseError as error:
-            self.close()
-            self._refuse(error)
+            self._demand()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
+
+    def _demand(self) -> None:
+        if not self._grip.take():
+            msg = "the session ended before its credential was handed out"
+            raise SessionNotFoundError(msg)
+        if not self._deadline.remaining():
+            msg = "nobody took the answer in time, or this process was stopped meanwhile"
+            raise LockTimeoutError(msg, "nothing was handed out; try again")
+        self._demand_live()
 
     def __exit__(
         self,
@@ -86,13 +92,22 @@ class ReleaseGate(Gate):
         traceback: TracebackType | None,
     ) -> None:
         """Let those go on who end the session."""
-        self.close()
-        if isinstance(error, KeyleaseError):
-            self._refuse(error)
+        self._end(error)
 
     def close(self) -> None:
         """Let nothing out any more."""
+        self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
         self._grip.close()
+        closed, self._closed = self._closed, True
+        if closed:
+            return
+        try:
+            if isinstance(error, KeyleaseError):
+                self._refuse(error)
+        finally:
+            self._finish()
 
 
 class UnderWay:

@@ -30,6 +30,7 @@ from keylease.system.clock import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from keylease.shares.base import ShareStore
     from keylease.statefile import Directory
@@ -54,16 +55,19 @@ class Destroyed(NamedTuple):
 
 
 class SessionStore:
-    """The sessions of one state directory.
+    """The sessions of one state directory, for one operation.
 
     Args:
         state: Opens the state directory.
         shares: Where the volatile shares can live, best first; the last one always works.
-        deadline: How long the store may wait for its lock.
+        deadline: How long the operation may take, and the store may wait for its lock.
     """
 
     def __init__(
-        self, state: Callable[[], Directory], shares: Sequence[ShareStore], deadline: Deadline
+        self,
+        state: Callable[[], AbstractContextManager[Directory]],
+        shares: Sequence[ShareStore],
+        deadline: Deadline,
     ) -> None:
         self._state = state
         self._shares = Shares(shares)

@@ -43,13 +43,7 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        """How long an answer may take, from the next `restart`."""
-        self.restart()
-
-    def restart(self) -> None:
-        """Count from now, for the next answer of the same process."""
-        self._end = time.monotonic() + self.seconds
+        self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
         """Return the seconds that are left, never less than zero."""

@@ -20,8 +20,6 @@ from keylease.secrets.memory import allocate, joined, secure_clear
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from keylease.model import Refusal
-
 STDOUT: Final = 1
 _STDIN: Final = 0
 _STDERR: Final = 2
@@ -95,7 +93,7 @@ def undisturbed() -> Iterator[int]:
     saved = {STDOUT: stdout}
     null = os.open(os.devnull, os.O_WRONLY)
     try:
-        if sys.stderr is not None and not _is_read_by_a_person():
+        if sys.stderr is not None and not is_read_by_a_person():
             saved[_STDERR] = os.dup(_STDERR)
         for descriptor in saved:
             os.dup2(null, descriptor)
@@ -107,14 +105,11 @@ def undisturbed() -> Iterator[int]:
         os.close(null)
 
 
-def tell(refusal: Refusal) -> None:
-    """Print the refusal if stderr is a terminal, or if the peer shows it to its user.
-
-    Print nothing for other programs: git's t0303 compares stderr.
-    """
-    if sys.stderr is not None and (refusal.always or _is_read_by_a_person()):
+def tell(message: str) -> None:
+    """Print the message to stderr, if there is one."""
+    if sys.stderr is not None and message:
         try:
-            sys.stderr.write(refusal.message)
+            sys.stderr.write(message)
             sys.stderr.flush()
         except OSError:
             # stderr is closed, and the peer needs only the exit code. Discard the buffer: Python
@@ -178,5 +173,6 @@ else:
         return os.writev(stdout, parts[:_MOST_PARTS])
 
 
-def _is_read_by_a_person() -> bool:
+def is_read_by_a_person() -> bool:
+    """Return whether stderr is a terminal, so that a person may read what is told there."""
     return sys.stderr is not None and sys.stderr.isatty()

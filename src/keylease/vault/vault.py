@@ -22,6 +22,7 @@ from keylease.vault.record import ID_BYTES, VaultRecord, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from keylease.keystores.base import KeyStore
@@ -72,19 +73,19 @@ class Revocation(NamedTuple):
 
 
 class Vault:
-    """The vault of one state directory.
+    """The vault of one state directory, for one operation.
 
     Args:
         state: Opens the state directory.
         open_keystore: Returns the keychain of a name.
         choose_keystore: Returns the keychain for a new vault.
         wanted: The keychain that the user named, if one was; a vault pinned to another refuses.
-        deadline: How long the vault may wait for its lock.
+        deadline: How long the operation may take, and the vault may wait for its lock.
     """
 
     def __init__(
         self,
-        state: Callable[[], Directory],
+        state: Callable[[], AbstractContextManager[Directory]],
         *,
         open_keystore: Callable[[str], KeyStore],
         choose_keystore: Callable[[], KeyStore],
@@ -93,7 +94,7 @@ class Vault:
     ) -> None:
         self._state = state
         self._open_keystore = open_keystore
-        self._choose_keystore = choose_keystore
+        self.choose_keystore: Final = choose_keystore
         self._wanted = wanted
         self._deadline = deadline
 
@@ -164,7 +165,7 @@ class Vault:
             if record is None or not record.generation:
                 # Its id is on the disk before any key is in the keychain: whatever fails on the way
                 # to the first generation, the next try finds the same items and replaces them.
-                keystore = self._choose_keystore()
+                keystore = self.choose_keystore()
                 vault = record.vault if record else random_bytes(ID_BYTES).hex()
                 instance = keystore.instance()
                 record = VaultRecord(vault, keystore.name, instance, 0, 0, "", now.boot)

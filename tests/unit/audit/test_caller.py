@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 
 from keylease.audit import caller as module
-from keylease.audit.caller import Caller, caller
+from keylease.audit.caller import caller_of, stat_numbers
+from keylease.model import Caller
+from keylease.wiring import parent_process
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
 
 def test_the_caller_is_the_parent():
     """Whoever ran keylease is named by its number on every platform."""
-    assert os.getppid() == caller().pid
+    assert os.getppid() == parent_process().pid
 
 
 @LINUX
 def test_the_callers_programs_are_named():
     """A person who reads the log sees which program asked, and what had started it."""
-    code = "from keylease.audit.caller import caller; print(*caller(), sep='\\n')"
+    code = "from keylease.wiring import parent_process; print(*parent_process()[:4], sep='\\n')"
     middle = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"
     done = subprocess.run(
         [sys.executable, "-c", middle], capture_output=True, text=True, check=True, timeout=60
@@ -34,11 +36,11 @@ def test_the_callers_programs_are_named():
 
 
 @LINUX
-def test_a_caller_that_is_gone_is_only_a_number(monkeypatch):
+def test_a_caller_that_is_gone_is_only_a_number():
     """A parent that ended in the meantime, or is another user's, is no error."""
-    monkeypatch.setattr(os, "getppid", lambda: 2**22 + 1)  # above the kernel's largest pid_max
+    gone = 2**22 + 1  # above the kernel's largest pid_max
 
-    assert Caller(2**22 + 1, None, None, None) == caller()
+    assert Caller(gone, None, None, None) == caller_of(gone)
 
 
 @LINUX
@@ -66,13 +68,13 @@ def test_a_programs_name_cannot_choose_its_parent(monkeypatch, tmp_path, stat, p
     path.write_bytes(stat)
     monkeypatch.setattr(module, "open", lambda _name, mode: path.open(mode), raising=False)
 
-    assert (parent, terminal) == module._stat(7)
+    assert (parent, terminal) == module._origin(stat_numbers(7))
 
 
 @LINUX
 def test_the_terminal_that_the_caller_runs_in_is_named():
     """A person can tell which of their windows asked."""
-    code = "from keylease.audit.caller import caller; print(caller().terminal)"
+    code = "from keylease.wiring import parent_process; print(parent_process().terminal)"
     ask = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"
     child, own = os.forkpty()
     if not child:
@@ -93,4 +95,4 @@ def test_the_terminal_that_the_caller_runs_in_is_named():
 @pytest.mark.skipif(sys.platform == "linux", reason="Linux tells more")
 def test_elsewhere_there_is_a_number_and_nothing_else():
     """What the platform does not tell is not made up."""
-    assert (None, None, None) == caller()[1:]
+    assert (None, None, None) == caller_of(os.getpid())[1:4]

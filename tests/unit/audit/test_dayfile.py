@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from support.audit_place import KEY, Place
+from support.audit_place import CALLER, KEY, Place
 
 from keylease.audit.chain import Surroundings
 from keylease.audit.events import Entry
@@ -72,7 +72,7 @@ def syncs(monkeypatch):
 def write(place, looks):
     """Append a line as a process that may look so many times whether it is late."""
     place.clock.advance(1)
-    log = AuditLog(place.state, Looks(looks), Surroundings(place.pin, place.witness, 90))
+    log = AuditLog(place.state, Looks(looks), CALLER, Surroundings(place.pin, place.witness, 90))
     log.key = Secret(KEY)
     log.log(Entry("session.released"), place.clock.now())
 
@@ -189,7 +189,7 @@ def test_a_crash_between_the_two_steps_repeats_them(place, monkeypatch):
 def test_an_end_is_not_held_up_by_what_is_in_the_directory(place):
     """A session ends at once, and its lost line is counted."""
     os.truncate(place.newest(), place.newest().stat().st_size + 5000)
-    log = AuditLog(place.state, Looks(0), Surroundings(place.pin, place.witness, 90))
+    log = AuditLog(place.state, Looks(0), CALLER, Surroundings(place.pin, place.witness, 90))
     log.key = Secret(KEY)
     log.log_or_gap(Entry("session.ended", "ok", "logout"), place.clock.now())
     write(place, 100)
@@ -225,7 +225,7 @@ def test_a_rotation_that_is_late_is_finished_by_the_next(place, monkeypatch):
     looks = Looks(1000)
     monkeypatch.setattr(Directory, "remove", remove)
     place.clock.advance(86_400)
-    log = AuditLog(place.state, looks, Surroundings(place.pin, place.witness, 1))
+    log = AuditLog(place.state, looks, CALLER, Surroundings(place.pin, place.witness, 1))
     log.key = Secret(KEY)
     log.log(Entry("session.released"), place.clock.now())
     assert 1 == len(removed)

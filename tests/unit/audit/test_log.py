@@ -2,12 +2,11 @@
 
 import itertools
 import json
-import os
 import re
 import sys
 
 import pytest
-from support.audit_place import KEY, Place
+from support.audit_place import CALLER, KEY, Place
 from support.rig import EXAMPLE, Rig, bring
 
 from keylease.audit.events import Entry
@@ -36,7 +35,7 @@ def test_a_line_tells_what_happened_when_and_to_whom(place):
 
     (record,) = place.records()
     caller = record.pop("caller")
-    assert os.getppid() == caller["pid"]
+    assert CALLER._asdict() == {**caller, "began": ""}
     assert ["pid", "executable", "parent", "terminal"] == list(caller)
     assert re.fullmatch("[0-9a-f]{64}", record.pop("mac"))
     assert key_id(Secret(KEY)) == record.pop("key")

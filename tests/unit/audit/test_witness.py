@@ -6,7 +6,7 @@ import sys
 from typing import NoReturn
 
 import pytest
-from support.audit_place import KEY, MemoryWitness, Place
+from support.audit_place import CALLER, KEY, MemoryWitness, Place
 
 from keylease.audit.chain import Surroundings
 from keylease.audit.events import Entry
@@ -97,7 +97,7 @@ def test_without_the_key_or_a_witness_nobody_is_told(place):
     assert [] == place.witness.told
 
     around = Surroundings(place.pin, Nobody(), 90)
-    log = AuditLog(place.state, Deadline(2), around)
+    log = AuditLog(place.state, Deadline(2), CALLER, around)
     log.key = Secret(KEY)
     log.log(Entry("vault.created"), place.clock.now())
     assert [] == place.witness.told

@@ -260,7 +260,7 @@ def test_other_questions_of_the_process_are_answered(ask):
 def test_other_process_is_answered(ask, monkeypatch):
     """A script runs sudo three times: each is a process of its own and gets its answer."""
     for number in range(3):
-        monkeypatch.setattr("keylease.store.askers.asking", lambda _, number=number: f"7:{number}")
+        monkeypatch.setattr("keylease.store.askers.asking", lambda *_, number=number: f"7:{number}")
         said = ask("[sudo] password for ada: ", KEYLEASE_ASKPASS=URL)
         assert (0, b"git-pass\n", "") == said
 

@@ -41,7 +41,7 @@ def load(tmp_path):
                 path.write_text(text, "utf-8")
                 path.chmod(0o644)
             places.append(Place(kind, str(path), ME))
-        return config.load(options, user=places[0], policy=places[1])
+        return config.load(options, user=places[0], policy=places[1], environment=os.environ)
 
     return load
 
@@ -271,7 +271,7 @@ def test_home_that_is_no_directory_has_no_file(tmp_path):
     (tmp_path / "null").touch()
     place = Place("user", str(tmp_path / "null" / "config.toml"), ME)
 
-    assert Settings() == config.load({}, user=place, policy=place).settings
+    assert Settings() == config.load({}, user=place, policy=place, environment={}).settings
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
@@ -281,7 +281,7 @@ def test_policy_that_cannot_be_seen_is_refused(tmp_path, mocker):
     mocker.patch("os.lstat", side_effect=PermissionError(13, "Permission denied"))
 
     with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
-        config.load({}, user=None, policy=place)
+        config.load({}, user=None, policy=place, environment={})
 
 
 def test_places_are_the_documented_ones(monkeypatch, tmp_path):

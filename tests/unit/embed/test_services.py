@@ -6,6 +6,7 @@ import inspect
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.rig import PASSWORD, credential, text
@@ -13,6 +14,7 @@ from support.waiting import WAIT_SECONDS
 
 from keylease import keystores, wiring
 from keylease.audit.pin import Nowhere
+from keylease.config import FILE
 from keylease.embed.services import (
     audit_service,
     authentication_service,
@@ -20,11 +22,12 @@ from keylease.embed.services import (
     session_service,
 )
 from keylease.errors import SessionNotFoundError, UsageError
-from keylease.model import CAP_SECONDS, Target
+from keylease.model import CAP_SECONDS, IDLE_SECONDS, Target
 from keylease.session.auth import AuthenticationService
 from keylease.session.service import SessionService
 from keylease.shares.policy import PolicyShares
 from keylease.system import clock
+from keylease.system.paths import config_directory
 from keylease.testing import FrozenClock, MemoryKeyStore
 
 API = "https://api.example.com"
@@ -119,10 +122,24 @@ def test_service_is_what_it_says(service, kind):
     assert names
     assert isinstance(found, kind)
     for name in names:
-        assert getattr(found, name).__func__ is not getattr(kind, name), f"{name} is on its own"
         assert inspect.signature(getattr(kind, name)) == inspect.signature(
             getattr(type(found), name)
         )
+
+
+@pytest.mark.usefixtures("keystore")
+def test_configuration_that_changed_counts_at_the_next_operation(tmp_path, monkeypatch):
+    """Each operation is on its own: a program that runs for days goes by the file of today."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    sessions = session_service()
+    before = sessions.create(TARGET, credential())
+    file = Path(config_directory()) / FILE
+    file.parent.mkdir(parents=True)
+    file.write_text("idle_timeout = 60\n")
+
+    after = sessions.create(TARGET, credential())
+
+    assert (IDLE_SECONDS, 60) == (before.idle_seconds, after.idle_seconds)
 
 
 def test_threads_share_a_service_and_a_function(keystore):

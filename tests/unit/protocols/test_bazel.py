@@ -18,7 +18,10 @@ from keylease.protocols.base import Call
 from keylease.secrets.secret import Secret
 
 ASKED = Request(
-    "get", Target("web", "https", "cache.example"), capabilities=frozenset({"authtype"})
+    "get",
+    Target("web", "https", "cache.example"),
+    capabilities=frozenset({"authtype"}),
+    closest=True,
 )
 
 
@@ -38,7 +41,8 @@ def test_a_uri_is_asked_for_by_its_host_and_what_is_fetched():
     """A login to a server is good for its downloads, and later members mean nothing."""
     asked = parse(b'{"uri":"https://cache.example/x/y.tgz","later":{"uri":"https://e"}}')
 
-    assert ASKED._replace(resource="x/y.tgz") == asked
+    assert ASKED.target == asked.place
+    assert ASKED._replace(target=ASKED.target._replace(path="x/y.tgz")) == asked
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,15 @@ ASKED = Request("get", cargo.target(INDEX))
 USED = 1_700_000_000
 
 
+def call(**members):
+    """Return what cargo writes for the registry."""
+    line = {"v": 1, "registry": {"index-url": INDEX}, **members}
+    return Call(("--cargo-plugin",), {}, bytearray(json.dumps(line).encode()))
+
+
 def parse(**members):
     """Parse what cargo writes for the registry."""
-    line = {"v": 1, "registry": {"index-url": INDEX}, **members}
-    return cargo.parse(Call(("--cargo-plugin",), {}, bytearray(json.dumps(line).encode())))
+    return cargo.parse(call(**members))
 
 
 def answer(token, seconds=900):
@@ -98,15 +103,33 @@ def test_a_login_is_a_login_whatever_was_given_out():
     request = parse(kind="login", token="abc")
 
     assert ("store", cargo.target(INDEX), None) == request[:3]
-    assert (True, True, "") == (request.sole, request.fresh, request.question)
+    assert (True, True) == (request.replace_other_users, request.is_login)
     assert request.credential.secret.matches(Secret(b"abc"))
 
 
 def test_a_login_without_a_token_is_a_question():
     """On a terminal cargo leaves it to the provider to ask, and null is no token."""
-    for request in (parse(kind="login"), parse(kind="login", token=None)):
-        assert request.credential is None
-        assert "Token for https://registry.example/index: " == request.question
+    for members in ({}, {"token": None}):
+        asked = call(kind="login", **members)
+
+        assert "Token for https://registry.example/index: " == cargo.question(asked)
+        assert cargo.parse(asked).credential is None
+
+        typed = asked._replace(typed=Secret(b"typed"))
+        assert "" == cargo.question(typed)
+        assert cargo.parse(typed).credential.secret.matches(Secret(b"typed"))
+
+
+def test_a_login_that_nobody_answered_is_no_login():
+    """Where the entrance could not ask, cargo is not told that a login was done."""
+    with pytest.raises(RequestError, match="no token"):
+        cargo.render(parse(kind="login"), None)
+
+
+@pytest.mark.parametrize("line", [b'{"v":1,"kind":"get"}', b"login", b'"login"', b"{"])
+def test_what_is_no_login_asks_nobody(line):
+    """Only a whole login without a token is a question to a person."""
+    assert "" == cargo.question(Call(("--cargo-plugin",), {}, bytearray(line)))
 
 
 def test_cargo_asks_again_before_the_session_ends():

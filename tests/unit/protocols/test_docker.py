@@ -22,7 +22,7 @@ from keylease.protocols.base import Call
 from keylease.secrets.secret import Secret
 
 HUB = "https://index.docker.io/v1/"
-ASKED = Request("get", docker.target("registry.example"), listed=True)
+ASKED = Request("get", docker.target("registry.example"))
 MISS = b"credentials not found in native keychain\n"
 
 
@@ -112,14 +112,14 @@ def test_a_question_that_is_no_name_is_refused(message):
 
 def test_a_get_says_that_its_peer_asks_for_lists():
     """The rules then tell the reading of a list from a use."""
-    assert parse("get", b"registry.example").listed
+    assert docker.READS_LISTS
 
 
 def test_a_store_takes_the_place_of_every_other():
     """docker keeps one login for each registry, so the last one is the one that counts."""
     request = parse("store", b'{"ServerURL":"r.example","Username":"bob","Secret":"s","x":[1]}')
 
-    assert request.sole
+    assert request.replace_other_users
     assert ("store", docker.target("r.example"), "bob") == request[:3]
     assert request.credential.secret.matches(Secret(b"s"))
 

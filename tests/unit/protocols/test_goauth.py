@@ -16,7 +16,10 @@ from keylease.protocols.base import Call
 from keylease.secrets.secret import Secret
 
 ASKED = Request(
-    "get", Target("web", "https", "proxy.example"), capabilities=frozenset({"authtype"})
+    "get",
+    Target("web", "https", "proxy.example"),
+    capabilities=frozenset({"authtype"}),
+    closest=True,
 )
 
 
@@ -46,7 +49,11 @@ def test_the_first_call_is_answered_with_nothing():
 )
 def test_a_url_is_asked_for_by_its_host_and_what_is_fetched(path, resource):
     """A login to a server is good for its modules, one to a path for those below it."""
-    assert ASKED._replace(resource=resource) == parse(f"https://proxy.example{path}")
+    asked = parse(f"https://proxy.example{path}")
+
+    assert ASKED.target == asked.place
+    assert ASKED._replace(target=asked.target) == asked
+    assert resource == (asked.target.path or "")
 
 
 def test_what_is_not_https_is_answered_with_nothing():

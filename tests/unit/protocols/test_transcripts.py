@@ -68,7 +68,8 @@ class Table:
                     self.replies.remove(reply)
         elif request.credential is not None and not request.ephemeral and not request.echoes:
             for reply in found:
-                if request.sole or (request.target, request.username) == reply.session[1:3]:
+                is_same = (request.target, request.username) == reply.session[1:3]
+                if is_same or request.replace_other_users:
                     self.replies.remove(reply)
             self.create(request)
         return None

@@ -70,8 +70,8 @@ def test_a_login_is_kept_as_the_only_one(message):
 
     assert ("store", ASKED.target, None) == request[:3]
     assert request.credential.secret.matches(Secret(b"hvs.token"))
-    assert request.sole
-    assert request.fresh
+    assert request.replace_other_users
+    assert request.is_login
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def rig(tmp_path):
 @pytest.fixture
 def auth(rig):
     """Return login and logout on it."""
-    return AuthenticationService(rig.session, rig.audit, rig.clock)
+    return AuthenticationService(rig.begin)
 
 
 def test_login_starts_a_session_that_answers(rig, auth):

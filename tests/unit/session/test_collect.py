@@ -8,9 +8,14 @@ import pytest
 from support.rig import EXAMPLE, Rig, bring
 
 from keylease.errors import KeychainUnavailableError
+from keylease.store.store import SessionStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from keylease.store.buckets import Tidied
+    from keylease.store.format import Touch
 
 
 @pytest.fixture
@@ -65,8 +70,13 @@ def test_locked_keychain_is_told_after_the_rest(rig: Rig, monkeypatch: pytest.Mo
     others(rig, 2)
     rig.clock.advance(901)
     fresh = rig.again()
-    monkeypatch.setattr(fresh.store, "tidy", lambda keep: (rig.keystore.lock(), tidy(keep))[1])
-    tidy = rig.store.tidy
+    tidy = SessionStore.tidy
+
+    def locked(store: SessionStore, keep: Callable[[Touch], bool]) -> Tidied:
+        rig.keystore.lock()
+        return tidy(store, keep)
+
+    monkeypatch.setattr(SessionStore, "tidy", locked)
 
     with pytest.raises(KeychainUnavailableError):
         fresh.session.collect()

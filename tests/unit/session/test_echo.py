@@ -184,7 +184,7 @@ def test_echo_does_not_revive_an_ended_session(rig: Rig, end: str, echo: str) ->
 
 
 PERSONS: dict[str, Callable[[Rig], Session | None]] = {
-    "docker, cargo, terraform or vault login": lambda rig: rig.session.store(bring(fresh=True)),
+    "docker, cargo, terraform or vault login": lambda rig: rig.session.store(bring(is_login=True)),
     "keylease login": lambda rig: rig.session.create(EXAMPLE, credential()),
 }
 

@@ -34,8 +34,8 @@ def test_a_closer_path_comes_before_a_newer_session(place):
     """What is fetched below a team's path is answered with the team's session."""
     team, whole = make(place, "team"), make(place)
 
-    assert team == newest(Asked(EXAMPLE, None, resource="team/a"), [team, whole])
-    assert whole == newest(Asked(EXAMPLE, None, resource="team2/a"), [team, whole])
+    assert team == newest(Asked(EXAMPLE._replace(path="team/a"), closest=True), [team, whole])
+    assert whole == newest(Asked(EXAMPLE._replace(path="team2/a"), closest=True), [team, whole])
 
 
 def test_what_a_peer_cannot_use_is_not_chosen(place):
@@ -43,7 +43,7 @@ def test_what_a_peer_cannot_use_is_not_chosen(place):
     plain, encoded = make(place), make(place, authtype="Bearer")
 
     assert plain == newest(Asked(EXAMPLE, None, preencoded=False), [plain, encoded])
-    assert encoded == newest(Asked(EXAMPLE, None), [plain, encoded]), "the control"
+    assert encoded == newest(Asked(EXAMPLE, None, preencoded=True), [plain, encoded]), "the control"
 
 
 def test_only_what_is_like_the_one_that_was_shown_is_chosen(place):

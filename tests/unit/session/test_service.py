@@ -20,6 +20,7 @@ from keylease.errors import (
 )
 from keylease.model import CAP_SECONDS, IDLE_SECONDS, Limits, Request
 from keylease.secrets.secret import Secret
+from keylease.session.select import Asked
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
 from keylease.store.buckets import LONGEST_SEALED
@@ -129,18 +130,24 @@ def test_newest_session_answers_a_question_without_username(rig: Rig) -> None:
         get_password(rig, username="carol")
 
 
+def fetched(rig: Rig, path: str) -> bytes:
+    """Return what a tool gets that fetches from a path."""
+    asked = Asked(EXAMPLE._replace(path=path), closest=True)
+    return text(rig.again().session.release(asked).credential.secret)
+
+
 def test_what_is_fetched_is_answered_by_the_closest_path(rig: Rig) -> None:
     """A tool that fetches from one team's path is never handed what another team has there."""
     for path, password in (("team", b"a"), ("team/x", b"x"), ("other", b"b")):
         rig.session.create(EXAMPLE._replace(path=path), credential(password=password))
         rig.clock.advance(1)
 
-    asked = [get_password(rig, resource=path) for path in ("team/y", "team/x/1", "other")]
+    asked = [fetched(rig, path) for path in ("team/y", "team/x/1", "other")]
 
     assert [b"a", b"x", b"b"] == asked
     for stranger in ("", "team2", "team/../other"):
         with pytest.raises(SessionNotFoundError):
-            get_password(rig, resource=stranger)
+            fetched(rig, stranger)
 
 
 def test_what_is_too_long_to_be_read_again_is_not_kept(rig: Rig) -> None:
@@ -474,8 +481,7 @@ def test_host_of_many_users_is_looked_at_no_longer_than_an_answer_may_take(
     def slow(self: Sessions, name: str, session: str) -> Found:
         opened.append(session)
         if len(opened) == 2:
-            rig.deadline.seconds = 0
-            rig.deadline.restart()
+            rig.run_out_of_time()
         return find(self, name, session)
 
     monkeypatch.setattr(Sessions, "find", slow)
@@ -495,8 +501,7 @@ def test_end_of_a_session_among_many_is_not_held_up(
     find = Sessions.find
 
     def slow(self: Sessions, name: str, session: str) -> Found:
-        rig.deadline.seconds = 0
-        rig.deadline.restart()
+        rig.run_out_of_time()
         return find(self, name, session)
 
     monkeypatch.setattr(Sessions, "find", slow)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from support.audit_place import CALLER
 from support.rig import PASSWORD, Rig, bring, text
 
 from keylease.errors import PolicyError, SessionEndedError
+from keylease.exchange import Answered, serve
 from keylease.model import IDLE_SECONDS, Request, Settings, Target, Terms
+from keylease.protocols import docker
+from keylease.protocols.base import Call
 from keylease.store.listed import SECONDS
 
 if TYPE_CHECKING:
@@ -29,8 +34,23 @@ def rig(tmp_path: Path) -> Rig:
 
 def get(rig: Rig, target: Target = REGISTRY) -> bytes:
     """Return what a peer gets that asks for lists, too."""
-    reply = rig.again().session.handle(Request("get", target, listed=True))
-    return text(reply.credential.secret)  # type: ignore[union-attr]
+    answered = _serve(rig.again(), "get", target.host.encode())
+    if answered.reply is None:
+        raise SessionEndedError(answered.told, "idle")
+    with answered.gate:
+        secret = text(answered.reply.credential.secret)
+    answered.wipe()
+    return secret
+
+
+def list_all(rig: Rig) -> dict[str, str]:
+    """Return the list that docker is given."""
+    found: dict[str, str] = json.loads(b"".join(_serve(rig, "list", b"unused").parts))
+    return found
+
+
+def _serve(rig: Rig, action: str, message: bytes) -> Answered:
+    return serve(docker, Call((action,), {}, bytearray(message), CALLER), rig)
 
 
 def test_a_list_shows_one_family_of_tools(rig: Rig) -> None:
@@ -49,7 +69,7 @@ def test_a_list_and_the_reading_of_it_are_no_use(rig: Rig) -> None:
     rig.session.store(bring(REGISTRY))
     for _ in range(IDLE_SECONDS // 30 - 1):
         rig.clock.advance(30)
-        rig.session.handle(LIST)
+        list_all(rig)
         assert PASSWORD == get(rig)
     rig.clock.advance(30)
 
@@ -60,7 +80,7 @@ def test_a_list_and_the_reading_of_it_are_no_use(rig: Rig) -> None:
 def test_a_reading_is_on_record(rig: Rig) -> None:
     """What is handed out is written down, whether it counts as a use or not."""
     rig.session.store(bring(REGISTRY))
-    rig.session.handle(LIST)
+    list_all(rig)
     get(rig)
 
     assert ("session.released", None) == rig.events()[-1]
@@ -69,7 +89,7 @@ def test_a_reading_is_on_record(rig: Rig) -> None:
 def test_a_question_long_after_a_list_is_a_use(rig: Rig) -> None:
     """A process that goes on after its list uses what it asks for."""
     rig.session.store(bring(REGISTRY))
-    rig.session.handle(LIST)
+    list_all(rig)
     rig.clock.advance(SECONDS)
     get(rig)
     rig.clock.advance(IDLE_SECONDS - 1)
@@ -80,7 +100,7 @@ def test_a_question_long_after_a_list_is_a_use(rig: Rig) -> None:
 def test_a_peer_that_asks_for_no_lists_uses_what_it_gets(rig: Rig) -> None:
     """Another tool of the same process is not taken for a reader of the list."""
     rig.session.store(bring(REGISTRY))
-    rig.session.handle(LIST)
+    list_all(rig)
     rig.clock.advance(30)
     rig.again().session.handle(Request("get", REGISTRY))
     rig.clock.advance(IDLE_SECONDS - 1)
@@ -91,7 +111,7 @@ def test_a_peer_that_asks_for_no_lists_uses_what_it_gets(rig: Rig) -> None:
 def test_a_sole_login_ends_those_of_others(rig: Rig) -> None:
     """docker keeps one login for each registry: who logs in last is who is asked for."""
     for password, username in ((b"1", "alice"), (b"2", "bob")):
-        rig.session.handle(bring(REGISTRY, password, username, sole=True))
+        rig.session.handle(bring(REGISTRY, password, username, replace_other_users=True))
         rig.session.handle(bring(ANOTHER, password, username))
         rig.clock.advance(1)
 
@@ -111,7 +131,7 @@ def test_the_same_login_again_is_the_one_that_counts(rig: Rig) -> None:
     rig.clock.advance(1)
     rig.session.handle(bring(REGISTRY, b"2", "bob"))
     created = rig.session.validate(REGISTRY, "alice")[0].created
-    rig.session.handle(bring(REGISTRY, b"1", "alice", sole=True))
+    rig.session.handle(bring(REGISTRY, b"1", "alice", replace_other_users=True))
 
     assert b"1" == get(rig)
     assert created == rig.session.validate(REGISTRY)[0].created
@@ -119,20 +139,20 @@ def test_the_same_login_again_is_the_one_that_counts(rig: Rig) -> None:
 
 def test_a_login_after_a_logout_is_a_login(rig: Rig) -> None:
     """Logged out and in again with the same password a moment later, there is a session."""
-    rig.session.handle(bring(REGISTRY, fresh=True))
+    rig.session.handle(bring(REGISTRY, is_login=True))
     get(rig)
     rig.session.handle(Request("erase", REGISTRY))
-    rig.session.handle(bring(REGISTRY, fresh=True))
+    rig.session.handle(bring(REGISTRY, is_login=True))
 
     assert PASSWORD == get(rig)
 
 
 def test_the_same_login_again_moves_no_cap(rig: Rig) -> None:
     """docker stores what it was given even where the registry refused it; that is no new login."""
-    rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+    rig.session.handle(bring(REGISTRY, replace_other_users=True, is_login=True))
     (before,) = rig.sealed()
     rig.clock.advance(60)
-    rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+    rig.session.handle(bring(REGISTRY, replace_other_users=True, is_login=True))
 
     assert [before] == rig.sealed()
     assert ("session.confirmed", None) == rig.events()[-1]
@@ -145,7 +165,7 @@ def test_a_login_that_is_not_kept_is_no_success(tmp_path: Path, store: Store) ->
 
     for _ in range(2):  # without a vault, and with one
         with pytest.raises(PolicyError, match="lets no tool start a session"):
-            rig.session.handle(bring(REGISTRY, sole=True, fresh=True))
+            rig.session.handle(bring(REGISTRY, replace_other_users=True, is_login=True))
         assert rig.session.handle(bring(REGISTRY)) is None
         assert [("session.refused", "policy")] * 2 == rig.events()[-2:]
         rig.session.open_vault()

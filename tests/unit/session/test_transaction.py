@@ -17,6 +17,7 @@ from keylease.errors import (
 )
 from keylease.statefile import Directory
 from keylease.testing import MemoryKeyStore
+from keylease.vault.vault import Vault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,19 +188,21 @@ def test_revocation_is_on_record_under_the_audit_key(rig: Rig) -> None:
     assert [] == [line for line in rig.lines() if line["mac"] is None]
 
 
-def test_key_that_was_replaced_while_waiting_seals_nothing(rig: Rig) -> None:
+def test_key_that_was_replaced_while_waiting_seals_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store that read its key before a rotation does not seal under it after the rotation."""
     rig.session.store(bring())
     late = rig.again()
-    read = late.vault.open
+    read = Vault.open
 
-    def open_and_be_overtaken(now: Moment) -> VaultKeys | None:
-        keys = read(now)
+    def open_and_be_overtaken(vault: Vault, now: Moment) -> VaultKeys | None:
+        keys = read(vault, now)
         renewed = rig.vault.rotate(now)
         assert renewed.generation == 2
         return keys
 
-    late.vault.open = open_and_be_overtaken  # type: ignore[method-assign]
+    monkeypatch.setattr(Vault, "open", open_and_be_overtaken)
     sealed = rig.sealed()
 
     with pytest.raises(KeychainUnavailableError, match="replaced"):
@@ -211,11 +214,11 @@ def test_key_that_was_replaced_while_waiting_seals_nothing(rig: Rig) -> None:
 def test_answer_that_comes_too_late_is_none(rig: Rig) -> None:
     """A process that was stopped between key and lock does not answer from before a revocation."""
     rig.session.store(bring())
-    rig.deadline.seconds = 0
+    rig.seconds = 0
 
     with pytest.raises(LockTimeoutError):
         rig.session.get(EXAMPLE)
-    rig.deadline.seconds = 60
+    rig.seconds = 60
     assert get_password(rig) == PASSWORD
 
 

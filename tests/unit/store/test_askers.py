@@ -96,7 +96,11 @@ def test_question_of_lone_surrogates_is_told_from_others(state):
     assert not Asker(state, "7:1", "\udc80").was_answered("5e" * 16, NOW)
 
 
-SAYS = "import sys, keylease.store.askers as a; print(a.asking('Password: '))"
+SAYS = """
+from keylease.store.askers import asking
+from keylease.wiring import parent_process
+print(asking(parent_process(), 'Password: '))
+"""
 RELAYS = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True)"
 
 

@@ -9,7 +9,8 @@ from support.waiting import WAIT_SECONDS
 
 from keylease.model import NANOSECONDS, Moment
 from keylease.statefile import Directory
-from keylease.store.listed import FILE, SECONDS, Listings, parent
+from keylease.store.listed import FILE, SECONDS, Listings
+from keylease.wiring import parent_process
 
 NOW = Moment(10**18, 10**15, "0" * 32)
 
@@ -27,7 +28,7 @@ def later(seconds):
 
 def test_who_was_given_a_list_reads_it(state):
     """The very process, the very family of tools, and for a minute."""
-    listings = Listings(state, lambda: "7:1")
+    listings = Listings(state, "7:1")
     listings.record("docker", NOW)
 
     assert listings.is_read("docker", NOW)
@@ -36,18 +37,18 @@ def test_who_was_given_a_list_reads_it(state):
     assert not listings.is_read("docker", later(-1))
     assert not listings.is_read("docker", NOW._replace(boot="1" * 32))
     assert not listings.is_read("cargo", NOW)
-    assert not Listings(state, lambda: "7:2").is_read("docker", NOW)
+    assert not Listings(state, "7:2").is_read("docker", NOW)
 
 
 def test_nobody_reads_what_nobody_was_given(state):
     """Where there was no list, each question is a use."""
-    assert not Listings(state, lambda: "7:1").is_read("docker", NOW)
+    assert not Listings(state, "7:1").is_read("docker", NOW)
 
 
 @pytest.mark.parametrize("record", [b"", b" ", b"x docker 7:1", b"-5 docker 7:1 " + b"0" * 32])
 def test_a_torn_record_counts_as_none(state, record):
     """What cannot be read makes nothing of a use."""
-    listings = Listings(state, lambda: "7:1")
+    listings = Listings(state, "7:1")
     with state() as directory:
         directory.replace(FILE, record)
 
@@ -56,7 +57,7 @@ def test_a_torn_record_counts_as_none(state, record):
 
 def test_a_process_has_one_name():
     """The parent is named the same each time, and two parents are not."""
-    command = "import keylease.store.listed as l; print(l.parent())"
+    command = "from keylease.wiring import parent_process; print(parent_process().process)"
     ours = [
         subprocess.run(
             [sys.executable, "-c", command],
@@ -70,4 +71,4 @@ def test_a_process_has_one_name():
 
     assert ours[0].stdout == ours[1].stdout
     assert ours[0].stdout.startswith(str(os.getpid()))
-    assert parent() not in ours[0].stdout
+    assert parent_process().process not in ours[0].stdout

@@ -18,6 +18,7 @@ from keylease.errors import (
     StateError,
 )
 from keylease.model import Request
+from keylease.session.select import Asked
 from keylease.store.release import ReleaseGate
 from keylease.store.store import SessionStore
 from keylease.vault.rotation import KeyCustody
@@ -56,7 +57,7 @@ ENDS: dict[str, Callable[[Rig], object]] = {
 @pytest.mark.parametrize("end", ENDS)
 def test_gate_lets_nothing_out_after_the_end(rig: Rig, end: str) -> None:
     """Between the decision and the write the session ends, by another process, in any way."""
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
     ENDS[end](rig)
 
     with pytest.raises(SessionNotFoundError), reply.gate:
@@ -67,7 +68,7 @@ def test_gate_lets_nothing_out_after_the_end(rig: Rig, end: str) -> None:
 
 def test_gate_lets_out_what_is_alive(rig: Rig) -> None:
     """The control: with nothing in between the write happens, and nothing more is on record."""
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
 
     with reply.gate:
         assert PASSWORD == text(reply.credential.secret)
@@ -77,7 +78,7 @@ def test_gate_lets_out_what_is_alive(rig: Rig) -> None:
 
 def test_gate_refuses_what_the_clock_has_ended(rig: Rig) -> None:
     """A machine that slept between the decision and the write wakes with the session over."""
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
     rig.clock.suspend(901)
 
     with pytest.raises(SessionEndedError), reply.gate:
@@ -89,7 +90,7 @@ def test_gate_refuses_what_the_clock_has_ended(rig: Rig) -> None:
 def test_gate_refuses_what_is_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time for an answer nothing is let out, though the session lives."""
     monkeypatch.setattr("keylease.store.release._SECONDS", 0)
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
 
     with pytest.raises(LockTimeoutError), reply.gate:
         pytest.fail("the secret was let out")
@@ -99,7 +100,7 @@ def test_gate_refuses_what_is_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_write_that_fails_is_on_record(rig: Rig) -> None:
     """Where the reader has gone, the line of the release is not the last word."""
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
 
     with pytest.raises(StateError), reply.gate:
         raise StateError("stdout is gone")  # noqa: EM101, TRY003 - as the writer says it
@@ -130,7 +131,7 @@ def test_end_that_meets_a_write_says_so(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """While a write is under way the end destroys, waits, and tells what it could not wait for."""
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
     (sealed,) = rig.sealed()
     waited = []
 
@@ -155,7 +156,7 @@ def test_end_that_meets_a_write_says_so(
 @POSIX
 def test_end_goes_on_when_the_write_is_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """An end waits no longer than the write."""
-    reply = rig.session.release(EXAMPLE)
+    reply = rig.session.release(Asked(EXAMPLE))
     with contextlib.ExitStack() as writing:
         writing.enter_context(reply.gate)
         monkeypatch.setattr("keylease.store.release.time.sleep", lambda _seconds: writing.close())
@@ -167,7 +168,7 @@ def test_end_goes_on_when_the_write_is_over(rig: Rig, monkeypatch: pytest.Monkey
 
 def test_reader_of_the_file_holds_up_no_decision(rig: Rig) -> None:
     """While one writes, others are answered."""
-    with rig.session.release(EXAMPLE).gate:
+    with rig.session.release(Asked(EXAMPLE)).gate:
         assert PASSWORD == text(rig.again().session.get(EXAMPLE).credential.secret)
 
 
@@ -178,7 +179,7 @@ def test_no_descriptor_is_left_by_any_answer(rig: Rig, monkeypatch: pytest.Monke
     def refused() -> None:
         with monkeypatch.context() as patch:
             patch.setattr("keylease.store.release._SECONDS", 0)
-            reply = rig.session.release(EXAMPLE)
+            reply = rig.session.release(Asked(EXAMPLE))
         with pytest.raises(LockTimeoutError), reply.gate:
             pytest.fail("the secret was let out")
 
@@ -186,13 +187,13 @@ def test_no_descriptor_is_left_by_any_answer(rig: Rig, monkeypatch: pytest.Monke
         with monkeypatch.context() as patch:
             patch.setattr("keylease.store.opened.open_credential", _fail)
             with pytest.raises(StateError):
-                rig.session.release(EXAMPLE)
+                rig.session.release(Asked(EXAMPLE))
 
     rig.session.get(EXAMPLE)
     before = _descriptors()
     for use in (
         lambda: rig.session.get(EXAMPLE),
-        lambda: rig.session.release(EXAMPLE),
+        lambda: rig.session.release(Asked(EXAMPLE)),
         lambda: rig.session.handle(Request("get", EXAMPLE)),
         refused,
         unopened,

@@ -11,6 +11,7 @@ from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 from keylease.testing import MemoryKeyStore
 from keylease.vault.rotation import KeyCustody
+from keylease.vault.vault import Vault
 
 
 @pytest.fixture
@@ -181,13 +182,13 @@ def test_killed_rotation_leaves_the_old_key_or_the_new(rig, monkeypatch, step):
     assert [] == rig.sealed()
 
 
-def test_nothing_is_sealed_under_the_key_that_was_replaced_meanwhile(rig):
+def test_nothing_is_sealed_under_the_key_that_was_replaced_meanwhile(rig, monkeypatch):
     """Another process read the old key a moment before, and refuses to seal under it after."""
     keys = rig.vault.open(rig.clock.now())
     custody(rig).rotate()
     (line,) = [line for line in rig.lines() if line["event"] == "key.rotated"]
     slow = rig.again()
-    slow.vault.open = lambda _: keys
+    monkeypatch.setattr(Vault, "open", lambda *_: keys)
 
     with pytest.raises(KeychainUnavailableError, match="replaced"):
         slow.session.store(bring(EXAMPLE._replace(host="other.example")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from keylease.audit.events import Entry
 from keylease.audit.line import LineError, parse
@@ -34,38 +34,35 @@ _LOCK: Final = "lock"
 _TRIES: Final = 3
 
 
+class Reading(NamedTuple):
+    """What one operation on the audit log works with."""
+
+    log: AuditLog
+    """Writes."""
+    clock: Clock
+    deadline: Deadline
+    """How long to wait for the log's lock."""
+    pin: PinStore
+    """Where the pin is kept."""
+    place: Callable[[], str]
+    """Returns the path of the audit directory. Reading does not create it."""
+    state: Callable[[], Directory]
+    """Opens the state directory."""
+    keys: Callable[[], Sequence[Secret]]
+    """Returns the audit keys, the present one first, or raises `KeychainUnavailableError`."""
+
+
 class AuditService:
-    """The audit log of one state directory.
+    """The audit log of one state directory. It keeps nothing: threads may share it.
 
     Args:
-        log: Writes.
-        clock: Tells the time.
-        place: Returns the path of the audit directory. Reading does not create it.
-        state: Opens the state directory.
-        pin: The store of the pin.
-        keys: Returns the audit keys, the current one first, or raises `KeychainUnavailableError`.
-        deadline: How long to wait for the log's lock.
+        begin: Returns what one operation works with.
 
     New in version 0.1.0.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the collaborators, each for one operation
-        self,
-        log: AuditLog,
-        clock: Clock,
-        place: Callable[[], str],
-        state: Callable[[], Directory],
-        pin: PinStore,
-        keys: Callable[[], Sequence[Secret]],
-        deadline: Deadline,
-    ) -> None:
-        self._log = log
-        self._clock = clock
-        self._place = place
-        self._state = state
-        self._pin = pin
-        self._keys = keys
-        self._deadline = deadline
+    def __init__(self, begin: Callable[[], Reading]) -> None:
+        self._begin = begin
 
     def log(  # noqa: PLR0913 - the fields of a line, and all have names
         self,
@@ -86,8 +83,9 @@ class AuditService:
         """
         entry = Entry(event, outcome, reason, session, target, username)
         entry.check()
-        self._log.key = next(iter(self._keys()), None)
-        self._log.log(entry, self._clock.now())
+        reading = self._begin()
+        reading.log.key = next(iter(reading.keys()), None)
+        reading.log.log(entry, reading.clock.now())
 
     def query(  # noqa: PLR0913 - each narrows the search, and all have names
         self,
@@ -120,9 +118,10 @@ class AuditService:
         Raises:
             UsageError: a time is not valid.
         """
+        reading = self._begin()
         wanted = Filter(
-            self._moment(since),
-            self._moment(until),
+            _moment(reading, since),
+            _moment(reading, until),
             tuple(events),
             # A URL from a browser ends with a slash.
             target and target.rstrip("/"),
@@ -131,8 +130,8 @@ class AuditService:
             outcome,
             reason,
         )
-        keys, _ = self._keys_at_hand()
-        return Search(self._place(), wanted, keys, reverse=reverse, limit=limit)
+        keys, _ = _keys_at_hand(reading)
+        return Search(reading.place(), wanted, keys, reverse=reverse, limit=limit)
 
     def tail(
         self,
@@ -163,7 +162,7 @@ class AuditService:
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
     ) -> Iterator[Match]:
         """Yield the same as `tail`, each with its line in the log."""
-        place = self._place()
+        place = self._begin().place()
         found, places = last(place, count)
         yield from found
         follower = Follower(place, places) if follow else None
@@ -192,20 +191,21 @@ class AuditService:
         Raises:
             StateError: the log cannot be read.
         """
-        keys, why = self._keys_at_hand()
+        reading = self._begin()
+        keys, why = _keys_at_hand(reading)
         keys = (*keys, *more_keys)
         # The witness may be a whole system log. Keep only the checkpoints, for a second try.
         witness = [line for line in witness if parse_checkpoint(line)]
         for tries in range(_TRIES):
-            seen, pin = self._extent()
+            seen, pin = _extent(reading)
             try:
                 return judge.verify(
-                    self._place(),
+                    reading.place(),
                     keys,
                     pin,
                     since=since,
                     witness=witness,
-                    boot=self._clock.now().boot,
+                    boot=reading.clock.now().boot,
                     seen=seen,
                     why=why,
                 )
@@ -222,30 +222,34 @@ class AuditService:
             AuditError: the line is not in the log, so no key is returned.
             KeychainUnavailableError: the keychain cannot be read.
         """
-        keys = self._keys()
+        reading = self._begin()
+        keys = reading.keys()
         if keys:
-            self._log.key = keys[0]
-            self._log.log(Entry("key.exported"), self._clock.now())
+            reading.log.key = keys[0]
+            reading.log.log(Entry("key.exported"), reading.clock.now())
         return keys
 
-    def _extent(self) -> tuple[judge.Extent, bytes | None]:
-        """Return the extent of the log and the pin, both of the same moment."""
-        place = self._place()
-        if not os.path.isdir(place):
-            return judge.extent(place), self._pin.read()
-        with (
-            self._state() as state,
-            state.child(os.path.basename(place)) as directory,
-            directory.lock(_LOCK, self._deadline),
-        ):
-            return judge.extent(place), self._pin.read()
 
-    def _keys_at_hand(self) -> tuple[Sequence[Secret], str]:
-        """Return the audit keys, or why there are none."""
-        try:
-            return self._keys(), "there is none in the keychain"
-        except KeychainUnavailableError as error:
-            return (), str(error)
+def _extent(reading: Reading) -> tuple[judge.Extent, bytes | None]:
+    """Return the extent of the log and the pin, both of the same moment."""
+    place = reading.place()
+    if not os.path.isdir(place):
+        return judge.extent(place), reading.pin.read()
+    with (
+        reading.state() as state,
+        state.child(os.path.basename(place)) as directory,
+        directory.lock(_LOCK, reading.deadline),
+    ):
+        return judge.extent(place), reading.pin.read()
 
-    def _moment(self, given: str | int | None) -> int | None:
-        return parse_time(given, self._clock.now().wall_ns) if isinstance(given, str) else given
+
+def _keys_at_hand(reading: Reading) -> tuple[Sequence[Secret], str]:
+    """Return the audit keys, or why there are none."""
+    try:
+        return reading.keys(), "there is none in the keychain"
+    except KeychainUnavailableError as error:
+        return (), str(error)
+
+
+def _moment(reading: Reading, given: str | int | None) -> int | None:
+    return parse_time(given, reading.clock.now().wall_ns) if isinstance(given, str) else given

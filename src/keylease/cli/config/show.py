@@ -38,7 +38,9 @@ def show(program: Program, as_json: bool) -> None:
     trusted or is not valid.
     """
     user, policy = config.user_file(), config.machine_policy()
-    found = config.load({"keychain": program.keychain or None}, user=user, policy=policy)
+    found = config.load(
+        {"keychain": program.keychain or None}, user=user, policy=policy, environment=os.environ
+    )
     places = (policy,) if user is None else (user, policy)
     if as_json:
         say_json(_document(found, places))

@@ -23,7 +23,9 @@ def check(subject: Subject) -> Iterator[Finding]:
         ConfigError: something in them makes no sense, or is not to be believed.
     """
     user, policy = config.user_file(), config.machine_policy()
-    found = config.load({"keychain": subject.keychain}, user=user, policy=policy)
+    found = config.load(
+        {"keychain": subject.keychain}, user=user, policy=policy, environment=os.environ
+    )
     files = [place.path for place in (policy, user) if place and os.path.lexists(place.path)]
     said = " and ".join(files) or "neither a policy nor a file of your own is there"
     idle, cap = found.settings.limits

@@ -1,0 +1,227 @@
+"""Exchange: one message of a tool, one answer; the same for the helper and other entrances.
+
+What a request depends on is in its `Call`. Nothing here, or below, reads a descriptor, the
+environment, the command line or the parent of this process: an entrance reads, calls `serve`,
+writes, tells and wipes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+from typing import Protocol as Interface
+
+from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
+from keylease.faults import INTERRUPTS, as_refusal
+from keylease.model import MAX_CAP_SECONDS, OPEN_GATE, Limits, Options, Reply
+from keylease.secrets.memory import secure_clear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from keylease.model import Answer, Caller, Gate, Refusal, Request
+    from keylease.protocols.base import Call, Protocol
+    from keylease.session.operation import Operation
+    from keylease.session.service import SessionService
+
+
+class Operations(Interface):
+    """Where operations begin: `keylease.wiring`, or what a test puts in its place."""
+
+    def begin(self, caller: Caller, options: Options, environment: Mapping[str, str]) -> Operation:
+        """Return what one operation works with. Its time runs from now."""
+
+
+class Answered(NamedTuple):
+    """The answer to one message. Whoever writes it wipes it afterwards."""
+
+    parts: Sequence[bytes | memoryview]
+    """What the peer is told, in its own form: secrets lie in it."""
+    told: str = ""
+    """What stderr is told."""
+    exit_code: int = 0
+    goes_on: bool = False
+    """Whether there may be another message."""
+    reply: Reply | None = None
+    """What was released."""
+    refuse: Callable[[BaseException], Answered] | None = None
+    """Returns what is answered in its place where it cannot be written."""
+
+    @property
+    def gate(self) -> Gate:
+        """What whoever writes the parts enters for the write itself."""
+        return OPEN_GATE if self.reply is None else self.reply.gate
+
+    def wipe(self) -> None:
+        """Wipe every secret of the answer. Nothing is let out any more."""
+        for part in self.parts:
+            if isinstance(part, memoryview) and not part.readonly:
+                secure_clear(part)
+        if self.reply is not None:
+            self.reply.wipe()
+
+
+def serve(protocol: Protocol, call: Call, wiring: Operations) -> Answered:
+    """Answer one message: parse it, decide, render, or refuse. Nothing is written here.
+
+    Args:
+        protocol: The peer's language.
+        call: What the peer brings. Its message stays the caller's, who clears it.
+        wiring: Makes what the operation works with.
+    """
+    # Of a message that is too long the rest is still to come, and that is no question.
+    goes_on = bool(protocol.GREETING) and len(call.message) <= protocol.MAX_REQUEST
+    if protocol.GREETING and not (call.message or complete(protocol, call)):
+        return Answered(())
+    request: Request | None = None
+
+    def refuse(error: BaseException) -> Answered:
+        return refused(protocol, call, error, request)._replace(goes_on=goes_on)
+
+    try:
+        options, plain = _opened(protocol, call)
+        with wiring.begin(call.caller, options, call.environment) as operation:
+            with _recorded(operation):
+                request = protocol.parse(plain)
+            try:
+                return _answered(protocol, request, operation, refuse)._replace(goes_on=goes_on)
+            finally:
+                request.wipe()
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is on record by now
+        return refuse(error)
+
+
+def refused(
+    protocol: Protocol, call: Call, error: BaseException, request: Request | None = None
+) -> Answered:
+    """Return how the peer is told no.
+
+    Args:
+        protocol: The peer's language.
+        call: What the peer brings.
+        error: Why.
+        request: What was asked, if that much was understood.
+    """
+    refusal = protocol.refuse(as_refusal(error), request)
+    return Answered((refusal.reply,), heard(refusal, call), refusal.exit_code)
+
+
+def heard(refusal: Refusal, call: Call) -> str:
+    """Return what stderr is told: other programs hear nothing, for git's t0303 compares it too."""
+    return refusal.message if refusal.always or call.terminal else ""
+
+
+def complete(protocol: Protocol, call: Call) -> bool:
+    """Return whether the message needs no further bytes, though the peer's end is still open."""
+    try:
+        return protocol.complete(_opened(protocol, call)[1])
+    except UsageError:
+        return True  # `serve` says what is wrong with the command line
+
+
+def question(protocol: Protocol, call: Call) -> str:
+    """Return what a person has to be asked before this call can be served; mostly nothing."""
+    ask = getattr(protocol, "question", None)
+    return "" if ask is None else str(ask(call))
+
+
+def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
+    """Return the options, which are those of `git credential-cache`, and what comes after them.
+
+    Raises:
+        UsageError: an unknown option, or a value that makes no sense.
+    """
+    rest = list(argv)
+    timeout, keychain = None, None
+    while rest and rest[0].startswith("-"):
+        option, equals, value = rest.pop(0).partition("=")
+        if option not in {"--timeout", "--keychain"}:
+            msg = f"unknown option {option!a}"
+            raise UsageError(msg)
+        if not equals:
+            value = rest.pop(0) if rest else ""
+        if option == "--keychain":
+            keychain = value
+        elif value.isascii() and value.isdigit():
+            timeout = Limits(int(value[:20]), MAX_CAP_SECONDS).check().idle_seconds
+        else:
+            msg = f"--timeout {value!a}: expected a number of seconds"
+            raise UsageError(msg)
+    return Options(timeout, keychain), tuple(rest)
+
+
+def _opened(protocol: Protocol, call: Call) -> tuple[Options, Call]:
+    """Return the options of a call, and the call without them."""
+    if not protocol.OPTIONS:
+        return Options(), call
+    options, arguments = parse_options(call.arguments)
+    return options, call._replace(arguments=arguments)
+
+
+def _answered(
+    protocol: Protocol,
+    request: Request,
+    operation: Operation,
+    refuse: Callable[[BaseException], Answered],
+) -> Answered:
+    """Decide and render."""
+    from keylease.session.service import SessionService
+
+    answer = _decided(protocol, request, operation, SessionService(lambda: operation))
+    reply = answer if isinstance(answer, Reply) else None
+
+    def refuse_late(error: BaseException) -> Answered:
+        if not isinstance(error, KeyleaseError):
+            operation.audit.log_fault(error, operation.clock.now())
+        return refuse(error)
+
+    try:
+        with _recorded(operation):
+            return Answered(protocol.render(request, answer), reply=reply, refuse=refuse_late)
+    except BaseException:
+        if reply is not None:
+            reply.wipe()
+        raise
+
+
+def _decided(
+    protocol: Protocol, request: Request, operation: Operation, session: SessionService
+) -> Answer:
+    """Decide. Where a tool reads lists, its reading of an entry is no use of the session."""
+    if request.action not in {"get", "list"} or not getattr(protocol, "READS_LISTS", False):
+        return session.handle(request)
+    from keylease.audit.events import Entry
+    from keylease.store.listed import Listings
+
+    listings, now = Listings(operation.state, operation.caller.process), operation.clock.now()
+    if request.action == "list":
+        answer = session.handle(request)
+        listings.record(request.namespace, now)
+        return answer
+    try:
+        is_read = request.target is not None and listings.is_read(request.target.namespace, now)
+    except StateError:
+        entry = Entry("session.refused", "refused", "state", None, request.target, request.username)
+        operation.audit.log_or_gap(entry, now)
+        raise
+    return session.handle(request, is_use=not is_read)
+
+
+@contextmanager
+def _recorded(operation: Operation) -> Iterator[None]:
+    """See to it that a message which makes no sense is on record, and a fault that none foresaw."""
+    try:
+        yield
+    except RequestError:
+        from keylease.audit.events import Entry
+
+        entry = Entry("request.refused", "refused", "malformed")
+        operation.audit.log_or_gap(entry, operation.clock.now())
+        raise
+    except (KeyleaseError, *INTERRUPTS):
+        raise
+    except BaseException as error:
+        operation.audit.log_fault(error, operation.clock.now())
+        raise
