@@ -14,6 +14,7 @@ import ctypes
 import mmap
 import os
 import sys
+from _thread import allocate_lock as Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keylease.errors import StateError
@@ -74,6 +75,9 @@ class _Arena:
 
     def __init__(self) -> None:
         self.protection = Protection()
+        # For what takes more than one step. The collector, which can interrupt any line with the
+        # end of a slot, never takes it.
+        self._mapping = Lock()
         self._pages: list[tuple[mmap.mmap, int]] = []
         self._free: dict[int, list[tuple[mmap.mmap, int]]] = {}
         self._kinds: dict[int, Any] = {}
@@ -120,13 +124,14 @@ class _Arena:
         mapping = _anonymous(size)
         address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
         got = _protect(mapping, address, size)
-        known = self.protection
-        self.protection = Protection(
-            known.locked and got.locked,
-            known.undumped and got.undumped,
-            known.wiped_on_fork and got.wiped_on_fork,
-            known.reason or got.reason,
-        )
+        with self._mapping:
+            known = self.protection
+            self.protection = Protection(
+                known.locked and got.locked,
+                known.undumped and got.undumped,
+                known.wiped_on_fork and got.wiped_on_fork,
+                known.reason or got.reason,
+            )
         self._mapped[address] = size
         return mapping
 

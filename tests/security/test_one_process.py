@@ -1,0 +1,360 @@
+"""One process that answers many callers at once: nothing of one operation is left for another.
+
+One wiring, eight threads, ten thousand operations, and failures all the time. What follows an
+operation must not show it: not in an answer, not in a line of the log, not in how long anything is
+waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+from support.waiting import WAIT_SECONDS
+
+from keylease import config, keystores, wiring
+from keylease.audit.chain import Chain
+from keylease.audit.events import Entry
+from keylease.audit.pin import Nowhere
+from keylease.config import Place
+from keylease.errors import KeychainUnavailableError, KeyleaseError, LockTimeoutError, StateError
+from keylease.exchange import serve
+from keylease.model import Caller, Options, Target
+from keylease.protocols import load
+from keylease.protocols.base import Call
+from keylease.secrets import memory
+from keylease.session.service import SessionService
+from keylease.shares.policy import PolicyShares
+from keylease.statefile import Directory
+from keylease.store.store import SessionStore
+from keylease.system.clock import Deadline
+from keylease.testing import MemoryKeyStore
+
+OPERATIONS = 10_000
+THREADS = 8
+SECONDS = 60.0
+"""How long each operation may take. Nothing here waits so long; eight threads want one lock."""
+PATIENCE = 0.5
+"""How long a line about an end waits for its turn in the log."""
+
+
+class Failing:
+    """What fails now and then, until the test has had enough of it."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self._turns = count(1)
+
+    def __call__(self, each: int) -> bool:
+        """Return whether this is one of each so many turns."""
+        return self.active and next(self._turns) % each == 0
+
+
+class FlakyKeyStore(MemoryKeyStore):
+    """A keychain that is locked now and then."""
+
+    def __init__(self, failing: Failing) -> None:
+        super().__init__()
+        self._failing = failing
+
+    def read(self, items):
+        """Return the keys, or refuse."""
+        if self._failing(23):
+            msg = "the keychain is locked at this moment"
+            raise KeychainUnavailableError(msg)
+        return super().read(items)
+
+
+@pytest.fixture
+def failing():
+    """Return what fails now and then."""
+    return Failing()
+
+
+@pytest.fixture
+def state(monkeypatch):
+    """Return a state directory of real files, in memory where there is one: nothing is on trial
+    that a disk would show.
+    """
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - as mkdtemp makes it
+    path = Path(tempfile.mkdtemp(prefix="keylease-", dir=place))
+    monkeypatch.setenv("KEYLEASE_STATE_DIR", str(path / "state"))
+    yield path / "state"
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def process(state, monkeypatch, failing):
+    """Return the one wiring of a process, whose keychain, log and lock fail now and then."""
+    keystore = FlakyKeyStore(failing)
+    nowhere = Place("user", str(state.parent / "none.toml"), frozenset())
+    monkeypatch.setattr(config, "user_file", lambda: nowhere)
+    monkeypatch.setattr(config, "machine_policy", lambda: nowhere)
+    monkeypatch.setattr(wiring, "_shares", lambda: (PolicyShares(),))
+    monkeypatch.setattr(wiring, "open_pin", Nowhere)
+    monkeypatch.setattr(keystores, "choose", lambda _: keystore)
+    monkeypatch.setattr(keystores, "open_keystore", lambda *_: keystore)
+    append, locked = Chain.append, SessionStore._locked
+
+    def full(chain, fields, *, sync):
+        if failing(29):
+            msg = "no space left on device"
+            raise StateError(msg)
+        append(chain, fields, sync=sync)
+
+    def held(store, deadline=None):
+        if failing(31):
+            msg = "lock is held by another process for too long"
+            raise LockTimeoutError(msg)
+        return locked(store, deadline)
+
+    monkeypatch.setattr(Chain, "append", full)
+    monkeypatch.setattr(SessionStore, "_locked", held)
+    made = wiring.Wiring(seconds=SECONDS)
+    yield made
+    for item in keystore.items:
+        keystore.delete(item)
+
+
+class Client:
+    """One caller with credentials of its own, and all the ways in which it asks.
+
+    Args:
+        process: Answers.
+        number: Tells this caller from others.
+    """
+
+    def __init__(self, process, number):
+        self.process = process
+        self.number = number
+        self.host = f"h{number}.example"
+        self.caller = Caller(1000 + number, f"/usr/bin/tool{number}", None, None, str(number))
+        self.secret = f"secret-of-{number}-only".encode()
+        self.environment = {"VAULT_ADDR": f"https://{self.host}"}
+        self.session = SessionService(lambda: process.begin(self.caller, Options(), {}))
+        self.ways = (
+            *(self.git_get, self.git_get, self.git_get, self.git_store, self.git_erase),
+            *(self.docker_get, self.docker_store, self.docker_list, self.bazel_get),
+            *(self.vault_get, self.vault_store, self.extend, self.sessions),
+            *(self.malformed, self.malformed, self.misused),
+        )
+
+    def ask(self, tool, action, message=b""):
+        """Return what the tool is told, on stdout and stderr, and the exit code."""
+        room = memory.allocate(len(message))
+        room[:] = message
+        arguments = () if action is None else (action,)
+        call = Call(arguments, self.environment, room, self.caller, terminal=True)
+        answered = serve(load(tool), call, self.process)
+        try:
+            try:
+                with answered.gate:
+                    said = b"".join(answered.parts)
+            except KeyleaseError as error:
+                answered = answered.refuse(error)
+                said = b"".join(answered.parts)
+        finally:
+            answered.wipe()
+            memory.secure_clear(room)
+        return said, answered.told, answered.exit_code
+
+    def git_get(self):
+        """Ask as git does."""
+        said, told, code = self.ask("git", "get", b"protocol=https\nhost=%b\n\n" % self._name())
+        wanted = b"username=ada\npassword=%b\n" % self.secret
+        assert said == (wanted if said else b"")
+        self._check(told)
+        return said, code
+
+    def git_store(self):
+        """Bring a credential as git does."""
+        message = b"protocol=https\nhost=%b\nusername=ada\npassword=%b\n\n"
+        said, told, _ = self.ask("git", "store", message % (self._name(), self.secret))
+        assert b"" == said
+        self._check(told)
+
+    def git_erase(self):
+        """Take the credential back."""
+        _, told, _ = self.ask("git", "erase", b"protocol=https\nhost=%b\n\n" % self._name())
+        self._check(told)
+
+    def docker_get(self):
+        """Ask as docker does."""
+        said, told, code = self.ask("docker", "get", self._name())
+        if code == 0:
+            assert {"Secret": self.secret.decode(), "Username": "ada"}.items() <= json.loads(
+                said
+            ).items()
+        self._check(told, said)
+
+    def docker_store(self):
+        """Bring a login as docker does."""
+        login = {"ServerURL": self.host, "Username": "ada", "Secret": self.secret.decode()}
+        said, told, _ = self.ask("docker", "store", json.dumps(login).encode())
+        self._check(told, said)
+
+    def docker_list(self):
+        """Ask for the list: it has the names of all, and no secret."""
+        said, _, code = self.ask("docker", "list", b"unused")
+        assert b"secret" not in said
+        if code == 0:
+            assert set(json.loads(said).values()) <= {"ada"}
+
+    def bazel_get(self):
+        """Ask as Bazel does."""
+        said, told, code = self.ask("bazel", "get", b'{"uri":"https://%b/x"}' % self._name())
+        if code == 0:
+            assert said.startswith(b'{"headers":{')
+        self._check(told)
+
+    def vault_get(self):
+        """Ask as Vault does: only the environment names the server."""
+        said, told, _ = self.ask("vault", "get")
+        assert said in {b"", self.secret}
+        self._check(told)
+
+    def vault_store(self):
+        """Bring a token as Vault does."""
+        _, told, _ = self.ask("vault", "store", self.secret)
+        self._check(told)
+
+    def extend(self):
+        """Extend the session as a person does."""
+        try:
+            session, _ = self.session.extend(Target("web", "https", self.host))
+        except KeyleaseError as error:
+            self._check(str(error))
+        else:
+            assert (self.host, "ada") == (session.target.host, session.username)
+
+    def sessions(self):
+        """Look at every session."""
+        try:
+            found = self.session.sessions([])
+        except KeyleaseError as error:
+            self._check(str(error))
+        else:
+            assert {"ada", None} >= {session.username for session, _ in found}
+
+    def malformed(self):
+        """Say what no git says."""
+        said, _, code = self.ask("git", "get", b"host=%b\nhost=evil\n\n" % self._name())
+        assert (b"", 1) == (said, code)
+
+    def misused(self):
+        """Call a helper in a wrong way."""
+        said, told, code = self.ask("git", None)
+        assert (b"", 129) == (said, code)
+        assert told.startswith("keylease: error: expected one operation")
+
+    def _check(self, *told):
+        """Say that no refusal names another's host."""
+        for text in told:
+            words = text.decode() if isinstance(text, bytes) else text
+            others = {f"h{number}.example" for number in range(THREADS + 1)} - {self.host}
+            assert not any(other in words for other in others), words
+
+    def _name(self):
+        return self.host.encode()
+
+
+def test_the_last_of_ten_thousand_operations_is_as_the_first(process, state, failing):
+    """No answer, no caller, no patience, no deadline and no descriptor of one is another's."""
+    reference = Client(process, THREADS)
+    reference.git_store()
+    first = [*observed(process, reference, state), *waited(process, state)]
+    gc.collect()
+    secrets, descriptors = lying_about(), open_descriptors()
+
+    failing.active = True
+    faults = []
+    threads = [
+        threading.Thread(target=work, args=(Client(process, number), faults))
+        for number in range(THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10 * WAIT_SECONDS)
+    failing.active = False
+
+    assert [] == faults
+    assert not any(thread.is_alive() for thread in threads)
+    gc.collect()
+    assert secrets == lying_about(), "a secret was left in memory"
+    assert descriptors == open_descriptors()
+    callers_are_their_own(state)
+    last = [*observed(process, reference, state), *waited(process, state)]
+    assert first == last
+
+
+def work(client, faults):
+    """Do one thread's part, in an order of its own; what goes wrong is told to the test."""
+    chosen = random.Random(client.number)
+    try:
+        for _ in range(OPERATIONS // THREADS):
+            chosen.choice(client.ways)()
+    except BaseException as error:  # noqa: BLE001 - the thread's own end, which the test raises
+        faults.append(error)
+
+
+def observed(process, client, state):
+    """Return what one operation shows: its answer, its line in the log, and its deadline."""
+    said = client.git_get()
+    line = lines(state)[-1]
+    left = process.begin(client.caller, Options(), {}).deadline.remaining()
+    shape = {name: type(value).__name__ for name, value in line.items()}
+    return said, line["caller"], line["event"], line["session"], shape, round(left)
+
+
+def waited(process, state):
+    """Return how long a line waits that cannot be written, in whole patiences."""
+    with Directory.open(str(state / "audit"), create=False) as audit:
+        with audit.lock("lock", Deadline(SECONDS)):
+            began = time.monotonic()
+            process.audit.log_or_gap(Entry("logout"), process.clock.now())
+            return [(time.monotonic() - began) >= PATIENCE]
+
+
+def lines(state):
+    """Return every line of the log."""
+    days = sorted((state / "audit").glob("*.jsonl"))
+    return [json.loads(line) for day in days for line in day.read_text("ascii").splitlines()]
+
+
+def callers_are_their_own(state):
+    """Say that each line about a host was written for the caller that asks for that host."""
+    found = {
+        (line["target"]["host"], line["caller"]["pid"], line["caller"]["executable"])
+        for line in lines(state)
+        if line["target"] is not None and line["event"] != "session.ended"
+    }
+    expected = {
+        (f"h{number}.example", 1000 + number, f"/usr/bin/tool{number}")
+        for number in range(THREADS + 1)
+    }
+    assert expected == found
+
+
+def lying_about():
+    """Return how many bytes of the memory for secrets are not zero."""
+    mapped = dict(memory._arena._mapped)
+    return sum(
+        len(bytes_ := ctypes.string_at(address, size)) - bytes_.count(0)
+        for address, size in mapped.items()
+    )
+
+
+def open_descriptors():
+    """Return what this process has open."""
+    return {name for name in os.listdir("/dev/fd")}
