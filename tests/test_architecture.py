@@ -62,6 +62,37 @@ THIRD_PARTY = {
     "rich": {"cli.watch", "cli.audit.stats"},
 }
 
+# The entrances: what a process was started with is theirs to know, and the rest is told.
+ENTRANCES = {"helper", "cli", "embed", "wiring", "testing", "__main__", "programs"}
+# What tells one process from another: its variables, words, parent, terminal and streams.
+OWN = {
+    "os.environ",
+    "os.getenv",
+    "os.getppid",
+    "os.isatty",
+    "os.ttyname",
+    "sys.argv",
+    "sys.stdin",
+    "sys.stdout",
+    "sys.stderr",
+    "/proc/self",
+    "/dev/tty",
+}
+# What looks at it below the entrances, and why that is right for whatever asks.
+LOOKS: dict[str, tuple[set[str], str]] = {
+    "audit.caller": ({"/dev/tty"}, "the names of others' terminals; none is opened"),
+    "system.paths": ({"os.environ", "/proc/self"}, "one process is one user's: where that is"),
+    "system.clock": ({"/proc/self"}, "the time namespace is the process's, as its clock is"),
+    "system.streams": ({"sys.stderr"}, "the descriptors, for entrances alone"),
+    "system.terminal": ({"/dev/tty", "os.isatty"}, "a question to a person, for entrances alone"),
+    "secrets.hardening": ({"os.environ", "sys.stderr"}, "shuts the process for its entrance"),
+    "shares.kernel": ({"/proc/self"}, "the user namespace, whose keyring the process has"),
+    "keystores.kernel": ({"/proc/self"}, "the user namespace, whose keyring the process has"),
+    "keystores.secretservice": ({"os.environ"}, "the bus of the user whose process this is"),
+}
+# What only entrances import.
+FOR_ENTRANCES = {"system.streams", "system.terminal"}
+
 # Names of more than one class, with the modules that have them.
 SAME_NAME = {
     # The files of a directory of `statefile`, each on its platforms.
@@ -184,6 +215,39 @@ def test_only_wiring_names_the_concrete_classes() -> None:
     # `testing` puts a rig of the same classes together for the tests of embedders.
     assert {"wiring", "testing"} == users
     assert classes <= own("wiring")
+
+
+def test_below_the_entrances_nothing_looks_at_its_own_process() -> None:
+    """One process can answer for many callers: what a request depends on is in its call."""
+    found = {
+        module: looks
+        for module in modules()
+        if folder(module) not in ENTRANCES and (looks := _looks(module))
+    }
+
+    assert {module: looks for module, (looks, _) in LOOKS.items()} == found
+
+
+@pytest.mark.parametrize("module", sorted(FOR_ENTRANCES))
+def test_descriptors_and_terminal_are_for_entrances(module: str) -> None:
+    """No protocol and no rule reads, writes or asks by itself."""
+    users = {each for each in modules() if module in own(each)}
+
+    assert users
+    assert {folder(user) for user in users} <= ENTRANCES
+
+
+def _looks(module: str) -> set[str]:
+    """Return what the code of a module names of its own process."""
+    path = SOURCE / Path(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute):
+            found |= {ast.unparse(node)} & OWN
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {name for name in OWN if name.startswith("/") and node.value.startswith(name)}
+    return found
 
 
 def test_a_name_is_used_for_one_class_only() -> None:

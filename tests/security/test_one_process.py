@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import random
 import shutil
 import tempfile
@@ -83,9 +82,7 @@ def failing():
 
 @pytest.fixture
 def state(monkeypatch):
-    """Return a state directory of real files, in memory where there is one: nothing is on trial
-    that a disk would show.
-    """
+    """Return a state directory of real files; in memory, where nothing waits for a disk."""
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - as mkdtemp makes it
     path = Path(tempfile.mkdtemp(prefix="keylease-", dir=place))
     monkeypatch.setenv("KEYLEASE_STATE_DIR", str(path / "state"))
@@ -318,12 +315,14 @@ def observed(process, client, state):
 
 
 def waited(process, state):
-    """Return how long a line waits that cannot be written, in whole patiences."""
-    with Directory.open(str(state / "audit"), create=False) as audit:
-        with audit.lock("lock", Deadline(SECONDS)):
-            began = time.monotonic()
-            process.audit.log_or_gap(Entry("logout"), process.clock.now())
-            return [(time.monotonic() - began) >= PATIENCE]
+    """Return whether a line that cannot be written waits as long as it may."""
+    with (
+        Directory.open(str(state / "audit"), create=False) as audit,
+        audit.lock("lock", Deadline(SECONDS)),
+    ):
+        began = time.monotonic()
+        process.audit.log_or_gap(Entry("logout"), process.clock.now())
+        return [(time.monotonic() - began) >= PATIENCE]
 
 
 def lines(state):
@@ -357,4 +356,4 @@ def lying_about():
 
 def open_descriptors():
     """Return what this process has open."""
-    return {name for name in os.listdir("/dev/fd")}
+    return {path.name for path in Path("/dev/fd").iterdir()}

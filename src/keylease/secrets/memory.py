@@ -14,7 +14,7 @@ import ctypes
 import mmap
 import os
 import sys
-from _thread import allocate_lock as Lock
+from _thread import allocate_lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from keylease.errors import StateError
@@ -77,7 +77,7 @@ class _Arena:
         self.protection = Protection()
         # For what takes more than one step. The collector, which can interrupt any line with the
         # end of a slot, never takes it.
-        self._mapping = Lock()
+        self._mapping = allocate_lock()
         self._pages: list[tuple[mmap.mmap, int]] = []
         self._free: dict[int, list[tuple[mmap.mmap, int]]] = {}
         self._kinds: dict[int, Any] = {}

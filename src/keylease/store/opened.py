@@ -133,6 +133,13 @@ class Sessions:
         self._shares = shares
         self._in_time = in_time
         self._under_way = under_way
+        self._bucket: tuple[str, Directory] | None = None
+
+    def close(self) -> None:
+        """Let the lock go: nothing is looked at any more."""
+        bucket, self._bucket = self._bucket, None
+        if bucket is not None:
+            bucket[1].close()
 
     def of(self, target: Target, steps: Steps | None = None) -> list[Found]:
         """Return what is in the target's bucket: same namespace, protocol and host, any path.
@@ -163,8 +170,14 @@ class Sessions:
 
     def ids(self, name: str) -> list[str]:
         """Return the ids of the sessions in one bucket."""
-        with self._directory.child(name) as inside:
-            return ids(inside, SEALED)
+        return ids(self._inside(name), SEALED)
+
+    def _inside(self, name: str, *, create: bool = False) -> Directory:
+        """Return a bucket. It stays open until another one is asked for."""
+        if self._bucket is None or self._bucket[0] != name:
+            self.close()
+            self._bucket = name, self._directory.child(name, create=create)
+        return self._bucket[1]
 
     def _within(self, name: str, steps: Steps | None) -> list[Found]:
         found = []
@@ -196,11 +209,10 @@ class Sessions:
     def tidy(self, name: str, keep: Callable[[Touch], bool], deadline: Deadline) -> None:
         """Remove from one bucket what is of no use to anybody; see `SessionStore.tidy`."""
         try:
-            with self._directory.child(name) as inside:
-                echoes.tidy_bucket(self._directory, inside, keep, deadline)
+            echoes.tidy_bucket(self._directory, self._inside(name), keep, deadline)
         except StateMissingError:
             return  # with its last session the bucket went
-        self._directory.remove_child(name)
+        self._remove_if_empty(name)
 
     def tidy_echoes(self, keep: Callable[[Touch], bool], deadline: Deadline) -> None:
         """Remove the records of ended sessions that no echo can need, until the deadline."""
@@ -209,9 +221,9 @@ class Sessions:
     def left(self, target: Target) -> list[Touch]:
         """Return the claims of touch records whose sealed file somebody took away, by hand."""
         try:
-            with self._directory.child(bucket(self._key, target)) as inside:
-                gone = ids(inside, TOUCH, without=SEALED)
-                found = [claimed(inside, session + TOUCH) for session in gone]
+            inside = self._inside(bucket(self._key, target))
+            gone = ids(inside, TOUCH, without=SEALED)
+            found = [claimed(inside, session + TOUCH) for session in gone]
         except StateMissingError:
             return []
         return [touch for touch in found if touch is not None]
@@ -293,11 +305,11 @@ class Sessions:
         name = bucket(self._key, session.target)
         # Now there is room for it. When the session ends, the disk may be full.
         echoes.make_place(self._directory)
-        with self._directory.child(name, create=True) as inside:
-            inside.sweep(ORPHAN_SECONDS)
-            # Before the session is there: a use can then be written down when the disk is full.
-            inside.rewrite(session.id + TOUCH, mac_touch(self._key, touch))
-            inside.create(session.id + SEALED, sealed)
+        inside = self._inside(name, create=True)
+        inside.sweep(ORPHAN_SECONDS)
+        # Before the session is there: a use can then be written down when the disk is full.
+        inside.rewrite(session.id + TOUCH, mac_touch(self._key, touch))
+        inside.create(session.id + SEALED, sealed)
         return header
 
     def roll(self, found: Found, used: Moment, *, released: bool, seconds: int) -> None:
@@ -321,8 +333,7 @@ class Sessions:
             self._marked(found, found.opened.label, released=released),
         )
         self._shares.prolong(found.header, found.id, seconds)
-        with self._directory.child(found.bucket) as inside:
-            inside.rewrite(found.id + TOUCH, mac_touch(self._key, touch))
+        self._inside(found.bucket).rewrite(found.id + TOUCH, mac_touch(self._key, touch))
 
     def _marked(self, found: Found, label: Label, *, released: bool) -> bytes:
         """Return the mark for a touch record. It is made anew only where the last one is no good.
@@ -375,25 +386,29 @@ class Sessions:
             StateError: something could not be removed; the share is destroyed all the same.
         """
         try:
-            with self._directory.child(found.bucket) as inside:
-                try:
-                    if keep_touch and found.touch is not None:
-                        # First, so that a crash in between leaves a session, and no echo unknown.
-                        # An end is not held up by it: what stays in the bucket is moved later.
-                        with suppress(StateError):
-                            echoes.remember(self._directory, inside, found.touch)
-                finally:
-                    self._under_way.add(inside.withdraw(found.id + SEALED))
-                if not keep_touch:
-                    inside.remove(found.id + TOUCH)
+            inside = self._inside(found.bucket)
+            try:
+                if keep_touch and found.touch is not None:
+                    # First, so that a crash in between leaves a session, and no echo unknown.
+                    # An end is not held up by it: what stays in the bucket is moved later.
+                    with suppress(StateError):
+                        echoes.remember(self._directory, inside, found.touch)
+            finally:
+                self._under_way.add(inside.withdraw(found.id + SEALED))
+            if not keep_touch:
+                inside.remove(found.id + TOUCH)
         finally:
             self._shares.destroy(found.header, found.id)
-        self._directory.remove_child(found.bucket)
+        self._remove_if_empty(found.bucket)
+
+    def _remove_if_empty(self, name: str) -> None:
+        # What is removed is no bucket any more, though somebody still has it open.
+        self.close()
+        self._directory.remove_child(name)
 
     def find(self, name: str, session: str) -> Found:
         """Return one session file of one bucket."""
-        with self._directory.child(name) as inside:
-            sealed = inside.read(session + SEALED, LONGEST_SEALED)
+        sealed = self._inside(name).read(session + SEALED, LONGEST_SEALED)
         header = header_of(sealed)
         if sealed is None or header is None or header.id != session:
             return Found(name, session, None, self._touch(name, session), None, None)
@@ -414,8 +429,7 @@ class Sessions:
         return Found(name, session, header, touch, opened, keys, self._shares.erases(header))
 
     def _touch(self, name: str, session: str) -> Touch | None:
-        with self._directory.child(name) as inside:
-            record = inside.read(session + TOUCH, TOUCH_BYTES)
+        record = self._inside(name).read(session + TOUCH, TOUCH_BYTES)
         if record is None:
             return None
         try:

@@ -89,7 +89,11 @@ class SessionStore:
         try:
             with self._locked(Deadline(0) if at_once else self._deadline) as directory:
                 self._in_time()
-                yield Sessions(directory, keys, self._shares, self._in_time, under_way)
+                sessions = Sessions(directory, keys, self._shares, self._in_time, under_way)
+                try:
+                    yield sessions
+                finally:
+                    sessions.close()
         finally:
             # Without the lock: others need not wait, too.
             under_way.wait(self._deadline)
