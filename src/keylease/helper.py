@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NoReturn
 
+from keylease.audit.caller import caller_of
 from keylease.errors import KeyleaseError, UsageError, printable
 from keylease.exchange import complete, heard, question, refused, serve
 from keylease.faults import INTERRUPTS, as_refusal
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from keylease.exchange import Answered
     from keylease.protocols.base import Protocol
     from keylease.secrets.secret import Secret
-    from keylease.wiring import Wiring
 
 
 def main(name: str, argv: Sequence[str]) -> NoReturn:
@@ -69,33 +69,29 @@ def run(name: str, argv: Sequence[str]) -> int:
         name: One of `keylease.protocols.PROTOCOLS`.
         argv: The command line without the program's name.
     """
-    from keylease.wiring import Wiring, parent_process
-
-    protocol, wiring = load(name), Wiring()
-    call = Call(
-        tuple(argv), os.environ, allocate(0), parent_process(), terminal=is_read_by_a_person()
-    )
+    protocol, caller = load(name), caller_of(os.getppid())
+    call = Call(tuple(argv), os.environ, allocate(0), caller, terminal=is_read_by_a_person())
     # Nobody is greeted who can be told at once that the command line makes no sense.
     if not protocol.GREETING or complete(protocol, call):
-        return _answer(protocol, call, wiring).exit_code
+        return _answer(protocol, call).exit_code
     try:
         write((protocol.GREETING,), STDOUT)
     except PeerGoneError as error:
         refusal = protocol.refuse(error)
         tell(heard(refusal, call))
         return refusal.exit_code
-    while (answered := _answer(protocol, call, wiring)).goes_on:
+    while (answered := _answer(protocol, call)).goes_on:
         pass
     return answered.exit_code
 
 
-def _answer(protocol: Protocol, call: Call, wiring: Wiring) -> Answered:
+def _answer(protocol: Protocol, call: Call) -> Answered:
     """Answer one message; of a conversation it may be the last."""
     answered = None
     try:
         with undisturbed() as stdout:
             call = call._replace(message=_read(protocol, call))
-            call, answered = _served(protocol, call, wiring)
+            call, answered = _served(protocol, call)
             try:
                 answered = _written(answered, stdout)
             finally:
@@ -122,16 +118,22 @@ def _read(protocol: Protocol, call: Call) -> memoryview:
     return read(protocol.MAX_REQUEST + 1, enough)
 
 
-def _served(protocol: Protocol, call: Call, wiring: Wiring) -> tuple[Call, Answered]:
+def _served(protocol: Protocol, call: Call) -> tuple[Call, Answered]:
     """Ask a person if the peer leaves that to us, and have the message answered."""
-    asked = question(protocol, call)
-    if asked:
-        try:
+    request = None
+    try:
+        asked = question(protocol, call)
+        if asked:
+            request = Request("store")
             call = call._replace(typed=_typed(asked))
-        except UsageError as error:
-            goes_on = bool(protocol.GREETING)
-            return call, refused(protocol, call, error, Request("store"))._replace(goes_on=goes_on)
-    return call, serve(protocol, call, wiring)
+        from keylease.wiring import Wiring
+
+        return call, serve(protocol, call, Wiring())
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the peer is told, whatever it was
+        answered = refused(protocol, call, error, request)
+        return call, answered._replace(goes_on=bool(protocol.GREETING))
 
 
 def _typed(asked: str) -> Secret:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from keylease.session.service import SessionService
     from keylease.shares.base import ShareStore
     from keylease.store.askers import Asker
+    from keylease.system.clock import Clock
     from keylease.vault.rotation import KeyCustody
 
 ANSWER_SECONDS: Final = 1.8
@@ -50,8 +51,8 @@ ANSWER_SECONDS: Final = 1.8
 class Wiring:
     """What a process answers with. It is made once; each operation begins with `begin`.
 
-    Nothing here is changed by an operation, and threads may share it. The configuration, the clock
-    for waiting and everything that opens a file or a keychain are an operation's own.
+    Nothing here is changed by an operation, and threads may share it. The configuration, the clocks
+    and everything that opens a file or a keychain are an operation's own.
 
     Args:
         keychain: The name of the keychain, if the command line has one.
@@ -72,7 +73,6 @@ class Wiring:
         self._seconds = seconds
         self._policy = policy
         self._shares = _shares()
-        self.clock = BootClock()
 
     def begin(
         self,
@@ -96,7 +96,7 @@ class Wiring:
         state = HeldState(open_state)
         return Operation(
             caller,
-            self.clock,
+            BootClock(),
             deadline,
             settings,
             state,
@@ -137,6 +137,11 @@ class Wiring:
         from keylease.session.service import SessionService
 
         return SessionService(self.begin)
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's clocks."""
+        return BootClock()
 
     @property
     def vault(self) -> Vault:
