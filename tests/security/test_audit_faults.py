@@ -640,7 +640,7 @@ def test_summer_time_removes_and_splits_nothing(tmp_path, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from support.audit_place import KEY, Place
+from support.audit_place import CALLER, KEY, Place
 from keylease.audit.events import Entry
 from keylease.audit.chain import Surroundings
 from keylease.audit.log import AuditLog

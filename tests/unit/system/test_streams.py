@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keylease.exchange import heard
 from keylease.model import Refusal
+from keylease.protocols.base import Call
 from keylease.secrets.memory import allocate
 from keylease.system import streams
 from keylease.system.streams import PeerGoneError, read, tell, undisturbed, write
@@ -142,7 +144,7 @@ def test_a_program_is_told_only_what_it_shows_to_people(
     capsys: pytest.CaptureFixture[str], said: str, *, always: bool
 ) -> None:
     """git's own tests compare stderr, and other tools put it into their error."""
-    tell(Refusal(b"", "why\n", 1, always=always))
+    tell(heard(Refusal(b"", "why\n", 1, always=always), Call((), {}, bytearray())))
 
     assert ("", said) == capsys.readouterr()
 
@@ -151,6 +153,6 @@ def test_without_a_stderr_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     """A helper that was started without one answers by its exit code."""
     monkeypatch.setattr(sys, "stderr", None)
 
-    tell(Refusal(b"", "why\n", 1, always=True))
+    tell("why\n")
     with undisturbed() as stdout:
         assert stdout > 1
