@@ -42,9 +42,7 @@ class Program(NamedTuple):
     keychain: str | None = None
 
     def wiring(self, timeout: int | None = None) -> Wiring:
-        """Put the layers together. This starts the deadline of keychains and locks.
-
-        So ask the user everything first.
+        """Put the layers together. The time for keychains and locks begins with each operation.
 
         Args:
             timeout: The idle timeout of new sessions in seconds, from the command line.
