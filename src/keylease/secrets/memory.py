@@ -79,47 +79,27 @@ class _Arena:
         # end of a slot, never takes it.
         self._mapping = allocate_lock()
         self._pages: list[tuple[mmap.mmap, int]] = []
-        self._free: dict[int, list[tuple[mmap.mmap, int]]] = {}
-        self._kinds: dict[int, Any] = {}
+        self.free: dict[int, list[tuple[mmap.mmap, int]]] = {}
+        self.kinds: dict[int, Any] = {}
         self._mapped: dict[int, int] = {}
-
-    def allocate(self, size: int) -> memoryview:
-        """Return a view of `size` zeros. See the function `allocate`."""
-        if size < 0:
-            msg = f"{size} bytes of memory, expected none or more"
-            raise ValueError(msg)
-        room = max(_SMALLEST, 1 << (size - 1).bit_length()) if size else _SMALLEST
-        # list.pop and list.append are atomic for threads and for the garbage collector.
-        free = self._free.setdefault(room, [])
-        if room > PAGE:
-            mapping, offset, home = self._map(room), 0, None
-        else:
-            try:
-                mapping, offset = free.pop()
-            except IndexError:
-                mapping, offset = self._split(room, free)
-            home = free
-        kind = self._kinds.get(room) or self._kind(room)
-        slot = kind.from_buffer(mapping, offset)
-        slot.place = (self, mapping, offset, home)
-        return memoryview(slot).cast("B")[:size]
 
     def clear(self) -> None:
         """Overwrite everything, including memory that still has views."""
         for address, size in list(self._mapped.items()):
             _overwrite(address, size)
 
-    def _split(self, room: int, free: list[tuple[mmap.mmap, int]]) -> tuple[mmap.mmap, int]:
+    def split(self, room: int, free: list[tuple[mmap.mmap, int]]) -> tuple[mmap.mmap, int]:
         """Return one slot of an unused page; the rest of the page becomes free."""
         try:
             mapping, page = self._pages.pop()
         except IndexError:
-            mapping, page = self._map(_CHUNK), 0
+            mapping, page = self.map(_CHUNK), 0
             self._pages.extend((mapping, offset) for offset in range(PAGE, _CHUNK, PAGE))
         free.extend((mapping, offset) for offset in range(page + room, page + PAGE, room))
         return mapping, page
 
-    def _map(self, size: int) -> mmap.mmap:
+    def map(self, size: int) -> mmap.mmap:
+        """Return a new mapping of at least `size` bytes, protected as far as the system allows."""
         size = -(-size // PAGE) * PAGE
         mapping = _anonymous(size)
         address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
@@ -139,10 +119,10 @@ class _Arena:
         """Drop a mapping that had only one slot; the system takes it back."""
         self._mapped.pop(address, None)
 
-    def _kind(self, room: int) -> Any:  # noqa: ANN401 - a type that is made at run time
+    def kind(self, room: int) -> Any:  # noqa: ANN401 - a type that is made at run time
         """Return a new type for slots of that size. Its `__del__` clears the slot."""
         body = {"_type_": ctypes.c_ubyte, "_length_": room, "__del__": _release}
-        return self._kinds.setdefault(room, type("Slot", (ctypes.Array,), body))
+        return self.kinds.setdefault(room, type("Slot", (ctypes.Array,), body))
 
 
 def _release(
@@ -175,7 +155,24 @@ def allocate(size: int) -> memoryview:
         MemoryError: the system has no memory left.
         ValueError: the size is negative.
     """
-    return _arena.allocate(size)
+    if size < 0:
+        msg = f"{size} bytes of memory, expected none or more"
+        raise ValueError(msg)
+    arena = _arena
+    room = max(_SMALLEST, 1 << (size - 1).bit_length()) if size else _SMALLEST
+    home: list[tuple[mmap.mmap, int]] | None = None
+    if room > PAGE:
+        mapping, offset = arena.map(room), 0
+    else:
+        # list.pop and list.append are atomic for threads and for the garbage collector.
+        home = arena.free.setdefault(room, [])
+        try:
+            mapping, offset = home.pop()
+        except IndexError:
+            mapping, offset = arena.split(room, home)
+    slot = (arena.kinds.get(room) or arena.kind(room)).from_buffer(mapping, offset)
+    slot.place = (arena, mapping, offset, home)
+    return memoryview(slot).cast("B")[:size]
 
 
 def joined(parts: Sequence[bytes | memoryview]) -> memoryview:
@@ -191,8 +188,17 @@ def joined(parts: Sequence[bytes | memoryview]) -> memoryview:
     return whole
 
 
-def secure_clear(buffer: bytearray | memoryview) -> None:
+def secure_clear(
+    buffer: bytearray | memoryview,
+    *,
+    # Bound here, as above.
+    _first: type[ctypes.c_char] = ctypes.c_char,
+    _address_of: Callable[[ctypes.c_char], int] = ctypes.addressof,
+    _overwrite: Callable[[int, int], None] = _overwrite,
+) -> None:
     """Overwrite `buffer` with zeros, in place, by a call that no compiler removes.
+
+    It still works after the interpreter cleared this module at its end.
 
     NOTE: this clears only the current memory. A `bytearray` that was resized may have left copies.
 
@@ -201,20 +207,9 @@ def secure_clear(buffer: bytearray | memoryview) -> None:
 
     New in version 0.1.0.
     """
-    clear(buffer)
-
-
-def clear(
-    buffer: bytearray | memoryview,
-    # Bound here, as above.
-    first: type[ctypes.c_char] = ctypes.c_char,
-    address_of: Callable[[ctypes.c_char], int] = ctypes.addressof,
-    overwrite: Callable[[int, int], None] = _overwrite,
-) -> None:
-    """Do what `secure_clear` does, and still work after the interpreter cleared this module."""
     with memoryview(buffer) as view:
         if view.nbytes:
-            overwrite(address_of(first.from_buffer(view)), view.nbytes)
+            _overwrite(_address_of(_first.from_buffer(view)), view.nbytes)
 
 
 def clear_all() -> None:

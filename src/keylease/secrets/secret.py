@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from keylease.errors import StateError
-from keylease.secrets.memory import allocate, clear, fill_random, generation, secure_clear
+from keylease.secrets.memory import allocate, fill_random, generation, secure_clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ class Secret:
         self.wipe()
 
     # Bound as a default: at the interpreter's end a module can be cleared before its objects.
-    def __del__(self, clear: Callable[[memoryview], None] = clear) -> None:
+    def __del__(self, clear: Callable[[memoryview], None] = secure_clear) -> None:
         """Wipe an unwiped secret. Without `_view` the allocation failed: nothing to wipe."""
         if hasattr(self, "_view"):
             clear(self._view)
