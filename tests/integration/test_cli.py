@@ -166,7 +166,7 @@ def test_narrow_terminal_is_given_blocks(home, terminal):
     terminal.finish(terminal.start(words, home.environment | {"COLUMNS": "40"}))
 
     lines = terminal.shown.decode().split("\r\n")
-    assert [URL, "  NAMESPACE  web", "  USER       ada"] == lines[:3]
+    assert [URL, "  NAMESPACE    web", "  USER         ada"] == lines[:3]
 
 
 def test_without_a_terminal_nobody_is_asked(home):

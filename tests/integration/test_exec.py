@@ -158,7 +158,7 @@ def test_file_without_a_format_is_126(kernel_session):
     done = kernel_session.run("keylease", "exec", URL, "--env", "A", "--", str(path))
 
     assert 126 == done.returncode
-    assert "cannot run thing: " in done.stderr
+    assert f"cannot run {path}: " in done.stderr
     assert CANARY not in done.stdout + done.stderr
 
 
