@@ -25,7 +25,7 @@ URL = "https://git.example"
 CANARY = "hunter2-canary-7f3a"
 STDIN = ("--username", "ada", "--password-stdin")
 SECONDS = 15
-"""It gives a keychain 3 s; the rest is for a slow machine."""
+"""doctor gives a keychain 3 s; the rest is for a slow machine."""
 
 
 def login(home):

@@ -180,7 +180,7 @@ def test_a_modern_git_understands_everything_that_it_announced(fill):
 
 
 def test_a_modern_git_understands_an_authorization_header(fill):
-    """A bearer token reaches git as a token; no password is made of it."""
+    """A bearer token reaches git as a token, not as a password."""
     if fill.version < WITH_CAPABILITIES:
         pytest.skip("this git knows no capabilities: they came with 2.46")
 

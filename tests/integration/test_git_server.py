@@ -140,7 +140,7 @@ def test_compressed_request_is_understood(git, server):
     for number in range(60):
         server.commit("project.git", {"README": f"{number}\n"})
     git("clone", server.url("project.git"), "copy")
-    # Commits that the server does not know make git send a long list of its own.
+    # Commits that the server does not know make git send a long list of the commits that it has.
     for number in range(60):
         git("-C", "copy", "commit", "--allow-empty", "-m", f"Mine {number}")
     new = server.commit("project.git", {"README": "new\n"})

@@ -316,7 +316,7 @@ finally:
 
 
 def test_keyring_that_was_lost_has_another_number_and_no_other_change_has(store):
-    """A deleted key is told from a lost keyring."""
+    """A lost keyring can be told from a keyring whose key was deleted."""
     require(os.geteuid() == 0, "second-user", "only root can become another user")
     # A user of this run alone: a concurrent run must not lose its keyring.
     words = [sys.executable, "-c", LOSE, str(100_000 + os.getpid())]

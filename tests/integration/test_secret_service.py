@@ -28,7 +28,7 @@ OTHER_KEY = bytes(range(32))
 SESSION = Item("0123456789abcdef", "session-key", 1)
 AUDIT = Item("0123456789abcdef", "audit-key", 1)
 SHORT = 0.4
-"""Seconds until a hung keychain is given up here. Nothing is compared with it."""
+"""Seconds until a test gives up a hung keychain. No test measures this time."""
 
 
 pytest.importorskip("jeepney", reason="secret-service: jeepney is not installed")

@@ -25,7 +25,7 @@ if sys.platform == "win32":
 WRONG = "not the passphrase"
 RIGHT = "correct horse battery staple"
 SECONDS = 60
-"""Each of these programs would ask until then."""
+"""Time limit of a program, because a failing one would ask for ever."""
 ASKPASS = "SSH_ASKPASS=keylease-askpass SSH_ASKPASS_REQUIRE=force"
 
 

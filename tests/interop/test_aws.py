@@ -80,7 +80,7 @@ class Rig(NamedTuple):
     home: Throwaway
     url: str
     tokens: list[str | None]
-    """The session tokens that came with what was signed well."""
+    """The session tokens of the correctly signed requests."""
 
     def login(self, *words: str) -> None:
         """Start a session, or fail."""

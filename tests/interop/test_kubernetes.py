@@ -45,9 +45,9 @@ class Rig(NamedTuple):
     home: Throwaway
     url: str
     pair: Path
-    """Certificate and key, in one file: the server's, and the only one it takes of a client."""
+    """One file with the server's certificate and key, which is also the only accepted client's."""
     seen: list[str]
-    """How each client proved who it is, or that it did not."""
+    """How each client authenticated; empty for one that did not."""
 
     def login(self, *words: str, stdin: str = "") -> None:
         """Start a session, or fail."""

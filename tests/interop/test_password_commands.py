@@ -32,13 +32,13 @@ class Tool(NamedTuple):
     """What a tool is told to do, as shell commands."""
 
     url: str
-    """Of the session."""
+    """The URL of the session."""
     first: str
-    """Makes what only the password opens."""
+    """Makes a file or store that only the password opens."""
     then: str
-    """Opens it again."""
+    """Opens it."""
     refused: str
-    """What the tool says where there is no session."""
+    """The tool's message without a session."""
 
 
 TOOLS = {

@@ -50,11 +50,11 @@ class Tool(NamedTuple):
     """How a tool stores, gets and erases its secret, or which command stores it instead."""
 
     before: Step | None
-    """What starts the session where the tool itself cannot. It is a person's command, or git's."""
+    """Starts the session if the tool itself cannot: a person's command, or git's."""
     steps: tuple[Step, ...]
-    """What is searched. The answer to `get` is the only one that has the secret."""
+    """The runs that are searched. Only the answer to `get` has the secret."""
     said: bytes = PASSWORD
-    """The secret, as this tool is told it."""
+    """The secret in this tool's encoding."""
 
 
 def cargo(kind: str, **members: str) -> bytes:

@@ -41,7 +41,7 @@ from keylease.testing import MemoryKeyStore
 OPERATIONS = 10_000
 THREADS = 8
 SECONDS = 60.0
-"""How long each operation may take. Nothing here waits so long; eight threads want one lock."""
+"""Time limit of an operation. It is never reached, although eight threads share one lock."""
 PATIENCE = 0.5
 """How long a line about an end waits for its turn in the log."""
 

@@ -47,7 +47,7 @@ def test_nobody_reads_what_nobody_was_given(state):
 
 @pytest.mark.parametrize("record", [b"", b" ", b"x docker 7:1", b"-5 docker 7:1 " + b"0" * 32])
 def test_a_torn_record_counts_as_none(state, record):
-    """A record that cannot be read makes no use into a listing."""
+    """With a record that cannot be read every question is a use."""
     listings = Listings(state, "7:1")
     with state() as directory:
         directory.replace(FILE, record)
