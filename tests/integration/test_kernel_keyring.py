@@ -454,7 +454,7 @@ def test_a_refused_call_is_never_absent(store, item, operation, error):
 
 @pytest.mark.parametrize("error", ["ENOKEY", "EKEYEXPIRED", "EKEYREVOKED"])
 def test_a_key_that_goes_between_search_and_read_is_absent(store, item, error):
-    """One get calls keyctl twice: to search and to read."""
+    """A key that is deleted between the search and the read counts as absent."""
     store.add(item, Secret(KEY))
     wrapper = inject("keyctl", f"{error}:when=2")
 
@@ -473,7 +473,7 @@ def test_a_key_that_is_still_there_was_not_deleted(store, item):
 
 
 def test_a_real_quota_is_said(item, other_user):
-    """A user at the key quota reads that."""
+    """The error says that the user's quota of keys is used up."""
     command, python = other_user
     # A session keyring that ends with its shell holds as many keys as the quota allows.
     fill = """

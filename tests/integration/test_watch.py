@@ -103,7 +103,7 @@ def test_watch_of_one_session_ends_with_it(kernel_home, terminal):
 
 
 def test_terminal_that_cannot_write_over_is_refused(kernel_home, terminal):
-    """On a dumb terminal the output does not scroll without end."""
+    """A terminal that cannot overwrite lines is refused, for the output would scroll on."""
     code, _, err = terminal.finish(start(kernel_home, terminal, TERM="dumb"))
 
     assert 2 == code

@@ -91,7 +91,7 @@ def test_no_operation_is_a_wrong_command_line():
 
 
 def test_bazel_is_told_to_ask_again_halfway():
-    """Bazel asks again halfway; at the very end an active user's session would be over first."""
+    """Bazel asks again halfway, so an active user's session does not end between two questions."""
     said = answer(Credential("bob", Secret(b"pw")))
 
     assert {

@@ -90,7 +90,7 @@ def test_a_registry_is_its_index(name, expected):
     ],
 )
 def test_what_is_no_index_is_refused(name):
-    """A registry without an index URL is refused with an example, and its name is not repeated."""
+    """A name that is not an index URL is refused with an example, and is not repeated."""
     with pytest.raises(UsageError) as caught:
         cargo.target(name)
 

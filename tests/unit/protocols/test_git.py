@@ -263,7 +263,7 @@ def test_a_longer_line_is_refused(key, end):
 
 
 def test_a_long_value_is_never_read_as_a_second_line():
-    """A long header value stays one value, even if a line inside it starts at a buffer's end."""
+    """A value that contains an attribute stays one value, wherever a buffer may end."""
     for length in (1023, 1024, 4095, 4096, 65_000):
         filler = "a" * length
         request = parse("get", f"{WHERE}wwwauth[]={filler}host=victim.example\n")
@@ -449,7 +449,7 @@ def test_an_authorization_header_wins_over_a_password(lines):
     "before", ["", "capability[]=state\n", "capability[]=authtype\ncapability[]=\n"]
 )
 def test_an_attribute_that_needs_a_capability_is_refused_without_it(key, before):
-    """A peer that sends a header without announcing it cannot use one, so it is refused."""
+    """An attribute that needs a capability is refused unless the capability comes before it."""
     message = f"{before}{WHERE}{key}=x\ncapability[]=authtype\n"
 
     assert f"{key} comes without its capability before it" == refusal("erase", message)

@@ -96,7 +96,7 @@ def test_what_was_stored_encoded_is_said_as_it_is():
     ],
 )
 def test_no_credential_can_add_a_header(credential):
-    """A line end in a secret cannot add a header, nor a colon in a name change the password."""
+    """A credential that could add a header or move the colon of its user name is refused."""
     with pytest.raises(RequestError):
         authorization(credential)
 

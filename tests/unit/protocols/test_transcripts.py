@@ -143,7 +143,7 @@ def read(path):
 
 
 def held(protocol, table, turn):
-    """Return the answer, the refusal's message, and the exit code."""
+    """Return the answer, what was wrong with the question, and the exit code."""
     request = None
     try:
         request = protocol.parse(Call(turn.arguments, turn.environment, bytearray(turn.message)))
