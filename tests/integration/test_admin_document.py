@@ -1,4 +1,4 @@
-"""docs/admin.md does what it says: its commands for Linux, run as they are printed there."""
+"""docs/admin.md: its Linux commands do what it says, run exactly as printed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ LOGIN = ("keylease", "login", URL, "--username", "ada", "--password-stdin")
 
 
 def script(heading):
-    """Return the first piece of shell below a heading."""
+    """Return the first shell block below a heading."""
     below = DOCUMENT.split(f"# {heading}\n", 1)[1]
     found = re.search(r"```sh\n(.*?)```", below, re.DOTALL)
     return found[1]
 
 
 def test_secret_tool_revokes(desktop):
-    """The command deletes the vault key and leaves the audit key; the rest follows by itself."""
+    """The command deletes the vault key and keeps the audit key; the next use ends the sessions."""
     home = desktop.home
     require(home.find("secret-tool"), "secret-service", "secret-tool is not on PATH")
     assert 0 == home.run(*LOGIN, stdin=CANARY).returncode
@@ -72,13 +72,13 @@ def test_keylease_revokes_in_the_secret_service(desktop):
 
 
 def test_locked_keyring_is_revoked_as_far_as_it_can_be(desktop):
-    """The files are gone and the vault is revoked; exit code and words say that the key is not."""
+    """With a locked keyring the files go and the vault is revoked; a message says the key stays."""
     home = desktop.home
     assert 0 == home.run(*LOGIN, stdin=CANARY).returncode
     desktop.keyring.lock()
     done = home.run("keylease", "revoke", "--yes")
     status = home.run("keylease", "status")
-    desktop.keyring.unlock()  # else the key could not be taken away afterwards
+    desktop.keyring.unlock()  # otherwise the key could not be deleted afterwards
 
     assert 4 == done.returncode
     assert "may still be in Secret Service" in done.stderr
@@ -88,7 +88,7 @@ def test_locked_keyring_is_revoked_as_far_as_it_can_be(desktop):
 
 
 class Person(NamedTuple):
-    """A user of the machine who exists as long as the test does."""
+    """A user of the machine who exists for the duration of the test."""
 
     name: str
     uid: int
@@ -96,7 +96,7 @@ class Person(NamedTuple):
     programs: Path
 
     def run(self, *words, stdin=""):
-        """Run a program as this user, in a kernel keyring that is nobody else's."""
+        """Run a program as this user, with a kernel keyring of its own."""
         return subprocess.run(
             ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", *words],
             input=stdin,
@@ -119,14 +119,14 @@ class Person(NamedTuple):
     def keys(self):
         """Return the kinds of the user's keys in the kernel's keyring."""
         listed = self.run("cat", "/proc/keys").stdout
-        # proc_keys(5): the flag i is one that was invalidated and is not collected yet.
+        # proc_keys(5): the flag i marks an invalidated key that the kernel has not collected yet.
         alive = r"^[0-9a-f]+ [^ i]+ .* keylease:[0-9a-f]+:(session|audit)-key\."
         return sorted(re.findall(alive, listed, re.MULTILINE))
 
 
 @pytest.fixture
 def people():
-    """Return two users with a session each; theirs is all that the scripts can reach."""
+    """Return two users with one session each; the scripts see only these users."""
     require_kernel_keyring()
     require_keyctl()
     for program in ("setpriv", "runuser", "unshare"):
@@ -157,7 +157,7 @@ def people():
 
 
 def _make_program(person):
-    """Make a keylease that another user can run; the tests' own Python may be in a closed home."""
+    """Make a keylease that another user can run; the tests' Python may be in a private home."""
     program = person.programs / "keylease"
     path = os.pathsep.join((str(SOURCE), sysconfig.get_path("purelib")))
     for python in (sys.executable, "/usr/bin/python3"):
@@ -170,7 +170,7 @@ def _make_program(person):
 
 
 def test_keys_of_the_kernel_keyring_are_invalidated(people):
-    """The command finds every vault key of the user, of no other, and no audit key."""
+    """The command finds all vault keys of the user, but no audit key and no other user's key."""
     ada, bob = people
 
     done = ada.run("sh", "-e", "-c", script("Linux kernel keyring"))
@@ -184,7 +184,7 @@ def test_keys_of_the_kernel_keyring_are_invalidated(people):
 
 
 def test_every_user_is_revoked(people):
-    """Root runs one script, and each user's key, shares and files are gone."""
+    """Root runs one script, and each user's keys, shares and files are deleted."""
     ada, bob = people
     can = subprocess.run(
         ["unshare", "--mount", "true"], capture_output=True, check=False, timeout=WAIT_SECONDS
@@ -192,7 +192,7 @@ def test_every_user_is_revoked(people):
     require(can.returncode == 0, "second-user", "this sandbox lets nobody mount anything")
     passwd = ada.home.parent / "passwd"
     lines = [f"{each.name}:x:{each.uid}:{each.uid}::{each.home}:/bin/sh" for each in people]
-    # Nobody else is in the list, so nobody else's sessions are touched.
+    # The list names only these users, so the script touches no real session.
     passwd.write_text("\n".join(("root:x:0:0:root:/nonexistent:/bin/sh", *lines, "")))
     inside = f"mount --bind {passwd} /etc/passwd\n{script('Linux, as root')}"
 
@@ -218,7 +218,7 @@ def test_every_user_is_revoked(people):
 
 
 def test_share_of_one_session_can_be_invalidated(people):
-    """The command in the text ends one session, and neither another one nor the vault."""
+    """The documented command ends one session and keeps the vault and the other sessions."""
     ada, _ = people
     (session,) = ada.sealed()
     words = ("keylease", "login", "https://two.example", *LOGIN[3:])

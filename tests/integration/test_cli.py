@@ -1,4 +1,4 @@
-"""The program itself, as a user runs it: a real keychain, a real terminal, a real git."""
+"""The program as a user runs it: a real keychain, a real terminal, a real git."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STDIN = ("--username", "ada", "--password-stdin")
 
 @pytest.fixture
 def home(kernel_home):
-    """Return a home with the kernel keyring behind it; its keys are deleted afterwards."""
+    """Return a home on the kernel keyring; its keys are deleted afterwards."""
     return kernel_home
 
 
 @pytest.fixture
 def terminal():
-    """Return a terminal with the test at it."""
+    """Return a terminal that the test controls."""
     if sys.platform == "win32":
         pytest.skip("the standard library has no terminal to test with here")
     with PseudoTerminal() as terminal:
@@ -44,7 +44,7 @@ def login(home, *words):
 
 
 def test_from_login_to_logout(home):
-    """Every command in the order of a day's work, each as a process of its own."""
+    """Every command of a working day succeeds, each in its own process."""
     assert "no live session" in home.run("keylease", "status").stdout
     assert home.vault() is None
 
@@ -62,7 +62,7 @@ def test_from_login_to_logout(home):
 
 
 def test_git_is_answered_after_login_and_setup(home):
-    """The two commands of the README, and git asks nobody any more."""
+    """After the two commands of the README, git asks no question."""
     login(home)
     done = home.run("keylease", "setup", "git")
     assert (0, "") == (done.returncode, done.stderr)
@@ -76,7 +76,7 @@ def test_git_is_answered_after_login_and_setup(home):
 
 @pytest.mark.parametrize("git", GITS, ids=str)
 def test_every_git_is_answered_with_and_without_its_path(home, git):
-    """A login for one repository serves a git that names the path, and one that does not."""
+    """A login for one repository answers git with the path in the URL and without it."""
     words = ("keylease", "login", f"{URL}/org/repo.git", *STDIN)
     assert 0 == home.run(*words, stdin=CANARY).returncode
     home.run("keylease", "setup", "git")
@@ -98,7 +98,7 @@ def test_every_git_is_answered_with_and_without_its_path(home, git):
 
 
 def test_login_that_is_ended_at_its_question_gives_the_terminal_back(home, terminal):
-    """A supervisor's SIGTERM, or kill(1), leaves a shell that shows what is typed."""
+    """After SIGTERM at the password prompt the terminal echoes again."""
     words = [home.find("keylease"), "login", URL, "--username", "ada"]
     process = terminal.start(words, home.environment)
     terminal.wait_for(f"Password for {URL} as ada: ")
@@ -112,7 +112,7 @@ def test_login_that_is_ended_at_its_question_gives_the_terminal_back(home, termi
 
 
 def test_login_asks_on_the_terminal_without_echo(home, terminal):
-    """Both questions come on the terminal though stdin is none, and one of the answers shows."""
+    """With stdin redirected, login asks both questions on the terminal and hides the password."""
     program = home.find("keylease")
     process = terminal.start([program, "login", URL], home.environment)
     terminal.wait_for(f"Username for {URL}: ")
@@ -132,7 +132,7 @@ def test_login_asks_on_the_terminal_without_echo(home, terminal):
 
 
 def test_interrupted_login_changes_nothing(home, terminal):
-    """Ctrl-C at the password: no session, the shell's own exit code, and a terminal that echoes."""
+    """Ctrl-C at the password prompt starts no session, exits as a shell does, and restores echo."""
     process = terminal.start(
         [home.find("keylease"), "login", "https://ada@a.example"], home.environment
     )
@@ -146,7 +146,7 @@ def test_interrupted_login_changes_nothing(home, terminal):
 
 
 def test_password_on_stdin_is_not_typed_in_the_open(home, terminal):
-    """Where stdin is the terminal, --password-stdin would show the password, and is refused."""
+    """--password-stdin is refused on a terminal, because the password would be visible."""
     with open(terminal.path, "rb", buffering=0) as stdin:  # noqa: PTH123 - a device
         words = [home.find("keylease"), "login", URL, *STDIN]
         code, _, err = terminal.finish(terminal.start(words, home.environment, stdin.fileno()))
@@ -156,7 +156,7 @@ def test_password_on_stdin_is_not_typed_in_the_open(home, terminal):
 
 
 def test_narrow_terminal_is_given_blocks(home, terminal):
-    """On a telephone every word is there, and no line is broken by the terminal."""
+    """On a narrow terminal every word appears, and the terminal wraps no line."""
     login(home)
     wide = home.run("keylease", "status").stdout.splitlines()
     assert "TARGET" == wide[0].split()[0]
@@ -170,7 +170,7 @@ def test_narrow_terminal_is_given_blocks(home, terminal):
 
 
 def test_without_a_terminal_nobody_is_asked(home):
-    """In a cron job login fails at once and says how to do it."""
+    """In a cron job login fails at once and says how to log in without a terminal."""
     done = subprocess.run(
         [home.find("keylease"), "login", URL],
         input=f"ada\n{CANARY}\n",
@@ -189,7 +189,7 @@ def test_without_a_terminal_nobody_is_asked(home):
 
 @pytest.mark.parametrize("words", [("status",), ("--help",), ("logout", "--all")])
 def test_reader_that_goes_away_is_no_error(home, words):
-    """`keylease status | true` says nothing on stderr, and the work is done."""
+    """`keylease status | true` prints nothing on stderr and does its work."""
     login(home)
     done = subprocess.run(
         ["sh", "-c", '{ "$0" "$@"; echo "code $?" >&2; } | true', home.find("keylease"), *words],
@@ -206,7 +206,7 @@ def test_reader_that_goes_away_is_no_error(home, words):
 
 
 def test_full_disk_is_told(home):
-    """Whoever writes the answer into a file knows that it is not all there."""
+    """Writing the answer to a full disk is reported as a failure."""
     login(home)
     done = home.run("sh", "-c", "keylease status >/dev/full")
 
@@ -217,7 +217,7 @@ def test_full_disk_is_told(home):
 
 
 def test_revocation_is_told_after_the_key_is_deleted(home):
-    """An admin deletes the key in the real keychain, and the user reads revoked."""
+    """After an admin deletes the key in the real keychain, the user reads that it was revoked."""
     login(home)
     assert 0 == home.run("keyctl", "unlink", f"%user:{home.service()}", "@u").returncode
 
@@ -233,7 +233,7 @@ def test_revocation_is_told_after_the_key_is_deleted(home):
 
 
 def test_no_command_prints_the_secret(home):
-    """The password is in no word of any command, nor in any file; the helper alone gives it out."""
+    """The password is in no argument and in no file; only the helper's answer contains it."""
     commands = (
         ("login", URL, *STDIN),
         ("status",),
@@ -268,7 +268,7 @@ def files_with(home, text):
 
 
 def test_password_is_in_no_command_line_and_no_environment(home, tmp_path):
-    """What other users can see of the processes has no password in it."""
+    """Other users who list the processes do not see the password."""
     require_strace()
     trace = tmp_path / "trace"
     words = ("strace", "-f", "-v", "-s", "100000", "-e", "trace=execve", "-o", str(trace))

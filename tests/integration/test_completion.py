@@ -1,4 +1,4 @@
-"""Completion in real shells: what is on offer after Tab."""
+"""Completion in real shells: what they offer after Tab."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from support.waiting import WAIT_SECONDS
 
 from keylease.cli.setup import TOOLS
 
-# Each prints, one a line, what the shell would offer after `keylease setup `. None of them reads a
-# start-up file.
+# Each script prints what the shell would offer after `keylease setup `, one word a line. None of
+# the shells reads a start-up file.
 ASK = {
     "bash": """
 source "$1"
@@ -25,7 +25,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.mark.parametrize("shell", ASK)
 def test_shell_offers_the_commands(kernel_home, shell):
-    """The script that is written works in the shell that it is for."""
+    """The generated completion script works in its shell."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")

@@ -1,4 +1,4 @@
-"""Many processes at once, and processes that die: nothing is lost, nothing is half there."""
+"""Many processes at once, and killed processes: nothing is lost, nothing is half-written."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WRITERS = 40
 
 
 def question(number: int, **more: str) -> bytes:
-    """Return a message about one of many hosts."""
+    """Return a request for one of many hosts."""
     fields = {"protocol": "https", "host": f"host-{number}.example", **more}
     return "".join(f"{key}={value}\n" for key, value in fields.items()).encode()
 
 
 def storing(number: int) -> bytes:
-    """Return a message that brings that host's credential."""
+    """Return a message that stores that host's credential."""
     return question(number, username="alice", password=f"secret-{number}")
 
 
@@ -44,7 +44,7 @@ def at_once(home: Throwaway, asked: Iterable[tuple[str, bytes]]) -> list[tuple[i
             stdout=subprocess.PIPE,
         )
         helpers.append((helper, message))
-    # All are running and wait for their message: now they are let go together.
+    # All processes run and wait for their message. Release them together.
     for helper, message in helpers:
         assert helper.stdin is not None
         helper.stdin.write(message)
@@ -57,7 +57,7 @@ def at_once(home: Throwaway, asked: Iterable[tuple[str, bytes]]) -> list[tuple[i
 
 
 def assert_log_is_whole(home: Throwaway) -> None:
-    """Every line parses, the numbers are dense, and each line carries the one before it."""
+    """Every line parses, the numbers have no gap, and each line chains to the one before it."""
     prev, seq = "0" * 64, 0
     for day in sorted((home.state / "audit").glob("*.jsonl")):
         for line in day.read_bytes().splitlines(keepends=True):
@@ -69,10 +69,10 @@ def assert_log_is_whole(home: Throwaway) -> None:
 
 
 def test_first_stores_at_once_make_one_vault(home: Throwaway) -> None:
-    """40 first stores at once: one vault, and each credential that was taken is there, whole.
+    """40 concurrent first stores make one vault, and every accepted credential is whole.
 
-    A helper answers or refuses within 2 s. So a machine that is too slow for 40 at once may refuse
-    some of them, which then left nothing behind and are taken when they come again.
+    A helper answers or refuses within 2 s. A slow machine may therefore refuse some of the 40. A
+    refused store leaves nothing behind and succeeds when repeated.
     """
     stored = at_once(home, (("store", storing(number)) for number in range(WRITERS)))
     refused = [number for number, (code, _) in enumerate(stored) if code]
@@ -93,7 +93,7 @@ def test_first_stores_at_once_make_one_vault(home: Throwaway) -> None:
 def test_writers_and_readers_of_one_host(kernel_home: Throwaway) -> None:
     """Readers of a host that is being written get the old or the new credential, always whole.
 
-    A machine that is too slow for all of them at once refuses some, with no answer at all.
+    A slow machine may refuse some of the readers, which then get no answer.
     """
     kernel_home.run("keylease", "store", stdin=storing(0).decode())
     versions = [question(0, username="alice", password=f"version-{n}") for n in range(10)]
@@ -115,11 +115,11 @@ def test_writers_and_readers_of_one_host(kernel_home: Throwaway) -> None:
 
 @pytest.mark.parametrize("operation", ["store", "get"])
 def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operation: str) -> None:
-    """`kill -9` in the middle: the next get answers with the old or the new secret, whole."""
+    """After `kill -9` during a store, the next get returns the old or the new secret, whole."""
     chance = random.Random(11)
     kernel_home.run("keylease", "store", stdin=storing(0).decode())
     killed = 0
-    # The moments are drawn for every round, so that each round has the same in every run.
+    # Draw the moments for all rounds first, so that they are the same in every run.
     moments = [(round_, chance.uniform(0.0, 0.15)) for round_ in range(60)]
     for round_, moment in part_of(moments):
         helper = subprocess.Popen(
@@ -133,7 +133,7 @@ def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operatio
         helper.stdin.write(message if operation == "store" else question(0))
         helper.stdin.close()
         helper.stdin = None
-        # Not a wait for a state: the moment of death is what is drawn here.
+        # This is not a wait for a state: the moment of the kill is the random variable.
         try:
             helper.wait(timeout=moment)
         except subprocess.TimeoutExpired:
@@ -155,7 +155,7 @@ def test_killed_at_any_moment_leaves_old_or_new(kernel_home: Throwaway, operatio
 
 
 def test_stopped_process_blocks_nobody_for_long(kernel_home: Throwaway) -> None:
-    """A process that is stopped while it holds the lock: others refuse, and go on when it dies."""
+    """While a stopped process holds the lock, others refuse; they continue once it is killed."""
     kernel_home.run("keylease", "store", stdin=storing(0).decode())
     holder = subprocess.Popen(
         ["flock", "--exclusive", str(kernel_home.state / "sessions" / "lock"), "cat"],
@@ -172,7 +172,7 @@ def test_stopped_process_blocks_nobody_for_long(kernel_home: Throwaway) -> None:
         holder.send_signal(signal.SIGSTOP)
 
         blocked = kernel_home.run("keylease", "get", stdin=question(0).decode(), timeout_seconds=20)
-        end_group(holder)  # cat has the lock, too
+        end_group(holder)  # cat inherited the lock, too
     freed = kernel_home.run("keylease", "get", stdin=question(0).decode())
 
     assert (1, "", "") == (blocked.returncode, blocked.stdout, blocked.stderr)

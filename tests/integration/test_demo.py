@@ -1,4 +1,4 @@
-"""`make demo` is the first thing that a newcomer runs: it works here, says so, and cleans up."""
+"""`make demo`, the first thing that a newcomer runs: it works, explains itself and cleans up."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DEMO = Path(__file__).parent.parent.parent / "packaging" / "demo.py"
 
 @pytest.fixture
 def play(tmp_path):
-    """Start the demo with the kernel's keyring; its home is below `tmp_path`."""
+    """Start the demo on the kernel keyring; its home is below `tmp_path`."""
     require_kernel_keyring()
     require(find_git(), "git-http", "no git here can serve HTTP")
     for program in names():
@@ -53,14 +53,14 @@ def play(tmp_path):
 def keys(vault):
     """Return which of the vault's two keys are in the keyring.
 
-    Not what /proc/keys lists: there a key that is gone stays until the kernel collects it.
+    Do not use /proc/keys: it lists a deleted key until the kernel collects it.
     """
     items = [Item(vault, kind, 1) for kind in ("session-key", "audit-key")]
     return [key is not None for key in KernelKeyStore().read(items)]
 
 
 def test_demo_ends_with_its_verdict(play, tmp_path):
-    """A newcomer sees every step hold, a plain verdict last, and exit code 0."""
+    """A newcomer sees every step succeed, a clear verdict at the end, and exit code 0."""
     out, err = (process := play()).communicate(timeout=120)
 
     assert 0 == process.returncode, out + err
@@ -72,7 +72,7 @@ def test_demo_ends_with_its_verdict(play, tmp_path):
 
 
 def test_demo_shows_the_commands_of_a_user(play):
-    """A newcomer can type what the demo shows."""
+    """A newcomer can type the commands that the demo shows."""
     out, _ = play().communicate(timeout=120)
 
     shown = [line.removeprefix("$ ") for line in out.splitlines() if line.startswith("$ ")]
@@ -81,7 +81,7 @@ def test_demo_shows_the_commands_of_a_user(play):
 
 
 def test_demo_needs_no_tool_but_git(play, tmp_path_factory):
-    """Where keyctl is not installed, the key is deleted all the same."""
+    """Without keyctl the demo deletes the key by other means."""
     directory = tmp_path_factory.mktemp("bin")
     (directory / "git").symlink_to(find_git())
     for program in ("cut", "grep", "sh"):
@@ -94,7 +94,7 @@ def test_demo_needs_no_tool_but_git(play, tmp_path_factory):
 
 
 def test_demo_that_fails_says_so(play, tmp_path):
-    """A keychain that cannot be used is exit code 1 and a verdict, not a traceback."""
+    """An unusable keychain gives exit code 1 and a verdict, not a traceback."""
     out, err = (process := play(KEYLEASE_KEYCHAIN="no-such-keychain")).communicate(timeout=120)
 
     assert 1 == process.returncode
@@ -104,9 +104,9 @@ def test_demo_that_fails_says_so(play, tmp_path):
 
 
 def test_demo_that_is_interrupted_cleans_up(play, tmp_path):
-    """Ctrl-C in the middle leaves neither keys nor files."""
+    """Ctrl-C during the demo leaves neither keys nor files."""
     process = play()
-    # The first line after the login: from then on there are keys to leave behind.
+    # The first line after the login: from here on there are keys that could be left behind.
     for line in process.stdout:
         if "a clone with no prompt" in line:
             break

@@ -1,4 +1,4 @@
-"""`keylease doctor` on real machines: without a keychain, with a locked, a hung, and a good one."""
+"""`keylease doctor` on real machines: without a keychain, and with a locked, hung or good one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ URL = "https://git.example"
 CANARY = "hunter2-canary-7f3a"
 STDIN = ("--username", "ada", "--password-stdin")
 SECONDS = 15
-"""It gives a keychain 3 s; the rest is for a slow machine."""
+"""doctor gives a keychain 3 s; the rest is for a slow machine."""
 
 
 def login(home):
@@ -35,7 +35,7 @@ def login(home):
 
 
 def examine(home, *before):
-    """Return the exit code, and the verdicts and words of each check.
+    """Return the exit code, and the verdict and text of each check.
 
     Args:
         home: Where.
@@ -47,13 +47,13 @@ def examine(home, *before):
     found = {}
     for each in json.loads(done.stdout)["checks"]:
         found.setdefault(each["check"], []).append((each["verdict"], each["found"]))
-        # Whoever reads what is wrong reads what to do about it, and nothing where nothing is.
+        # Every failed check has a remedy, and no passed check has one.
         assert (each["verdict"] != "ok") == (each["remedy"] is not None), each
     return done.returncode, found
 
 
 def test_good_keychain(desktop):
-    """With a vault and without one: everything is in order, and no file is touched."""
+    """With and without a vault every check passes, and doctor changes no file."""
     code, found = examine(desktop.home)
     assert (0, "ok") == (code, found["keychain"][0][0])
     assert not desktop.home.state.exists()
@@ -75,14 +75,14 @@ def test_good_keychain(desktop):
 
 @pytest.mark.parametrize("made", [False, True], ids=["no vault", "vault"])
 def test_locked_keychain(desktop, made):
-    """It fails with the remedy, asks nobody to unlock, and takes no other keychain."""
+    """With a locked keychain doctor fails with the remedy and neither prompts nor tries another."""
     if made:
         login(desktop.home)
     desktop.keyring.lock()
 
     code, found = examine(desktop.home)
 
-    desktop.keyring.unlock()  # for the home, which takes its keys along
+    desktop.keyring.unlock()  # for the home, which deletes its keys
     assert 1 == code
     [(verdict, said)] = found["keychain"]
     assert "fail" == verdict
@@ -92,7 +92,7 @@ def test_locked_keychain(desktop, made):
 
 @pytest.mark.parametrize("made", [False, True], ids=["no vault", "vault"])
 def test_hung_keychain(desktop, made):
-    """It is given up after seconds."""
+    """doctor gives up on a hung keychain after seconds."""
     if made:
         login(desktop.home)
     desktop.keyring.stop()
@@ -108,7 +108,7 @@ def test_hung_keychain(desktop, made):
 
 @pytest.mark.parametrize("number", ["EPERM", "ENOSYS"])
 def test_neither_a_desktop_nor_the_kernel_keyring(kernel_home, number):
-    """In a container each keychain is named with what it lacks, and the remedy fits each."""
+    """In a container doctor says for each keychain what it lacks, and suggests a fitting remedy."""
     refused = Path(__file__).parent.parent / "support" / "refused_keys.py"
     kernel_home.environment.pop("KEYLEASE_KEYCHAIN", None)
     before = (sys.executable, refused, number)
@@ -133,7 +133,7 @@ def test_neither_a_desktop_nor_the_kernel_keyring(kernel_home, number):
 
 
 def test_no_secret_service(tmp_path):
-    """A desktop without the keychain that is named fails, and reads how to get another."""
+    """On a desktop without the configured keychain doctor fails and says how to choose another."""
     require_gnome_keyring()
     with GnomeKeyring(initialised=False, activatable=False) as keyring:
         environment = {
@@ -151,7 +151,7 @@ def test_no_secret_service(tmp_path):
 
 
 def test_deleted_key_is_found_and_nothing_is_destroyed(desktop):
-    """It tells of the revocation and leaves its consequences to what is asked for a session."""
+    """doctor reports a revocation and ends no session; that happens at the next request."""
     login(desktop.home)
     desktop.home.delete_keys()
 
@@ -162,7 +162,7 @@ def test_deleted_key_is_found_and_nothing_is_destroyed(desktop):
 
 
 def test_plaintext_files_are_named_and_not_shown(kernel_home):
-    """Who runs it on a shared screen shows paths and no secrets."""
+    """On a shared screen the output of doctor shows paths and no secrets."""
     (kernel_home.home / ".git-credentials").write_text(f"https://ada:{CANARY}@git.example\n")
 
     done = kernel_home.run("keylease", "doctor")
@@ -180,7 +180,7 @@ def pins():
 
 @pytest.mark.parametrize("place", ["kernel_home", "desktop"])
 def test_memory_is_searched_and_nothing_is_left_behind(request, place):
-    """`doctor --memory` finds no secret in the helper, and takes its keys and files with it."""
+    """`doctor --memory` finds no secret in the helper, and deletes its own keys and files."""
     found = request.getfixturevalue(place)
     home = found.home if place == "desktop" else found
     home.environment["TMPDIR"] = str(home.home)
@@ -197,7 +197,7 @@ def test_memory_is_searched_and_nothing_is_left_behind(request, place):
     assert "of files that it cannot write to" in said[4]["found"]
     assert "an ordinary program left the password" in said[4]["found"]
     assert [] == list(home.home.rglob("*"))
-    # Those of other programs come and go; one of doctor's would stay until the next start.
+    # The pins of other programs come and go; a pin of doctor's would stay until the next boot.
     wait_until(lambda: pins() <= before, "doctor's audit log leaves no pin in the kernel")
     if place == "desktop":
         assert "" == items(home)
@@ -207,7 +207,7 @@ def test_memory_is_searched_and_nothing_is_left_behind(request, place):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_search_that_is_ended_leaves_nothing_either(kernel_home, name):
-    """Whoever ends `doctor --memory` in the middle has no state directory of it left."""
+    """`doctor --memory` leaves no state directory behind when it is interrupted."""
     kernel_home.environment["TMPDIR"] = str(kernel_home.home)
     process = subprocess.Popen(
         [kernel_home.find("keylease"), "doctor", "--memory"],
@@ -228,7 +228,7 @@ def test_search_that_is_ended_leaves_nothing_either(kernel_home, name):
 
 
 def items(home):
-    """Return what the home's Secret Service has of keylease."""
+    """Return keylease's items in the home's Secret Service."""
     require(shutil.which("secret-tool"), "secret-service", "secret-tool is not on PATH")
     done = home.run("secret-tool", "search", "--all", "application", "keylease")
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""docs/embedding.md, word for word: its programs are run, and their users see what it says."""
+"""docs/embedding.md: every program in it runs and prints what the document says."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TOKEN = "hunter2-canary-91c4"
 
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 SCENES = re.findall(r"^```console\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
-# A busy machine does not start a program within the one second of the document.
+# A busy machine cannot start a program within the one second of the document.
 LIVE = SCENES[1].replace("--timeout 1 ", "--timeout 59 ").replace("after 1 s ", "after 59 s ")
 PRINTED = re.findall(r"^It prints:\n\n```\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 
-# Threads that start sessions and threads that use them, all at once.
+# Some threads start sessions while others use them.
 THREADS = """
 from concurrent.futures import ThreadPoolExecutor
 import keylease
@@ -56,7 +56,7 @@ print(len(sessions.terminate(target)))
 
 
 class Weather(BaseHTTPRequestHandler):
-    """The API: it answers whoever has the token."""
+    """The API: it answers a request with the right token."""
 
     def do_GET(self):
         """Answer one question."""
@@ -82,7 +82,7 @@ def api():
 
 @pytest.fixture
 def home(kernel_home, api, tmp_path):
-    """Return a home in which the command is installed and a token lies in a file."""
+    """Return a home that has the command installed and the token in a file."""
     command = tmp_path / "bin" / "weather"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{EXAMPLE}" "$@"\n', encoding="utf-8")
     command.chmod(0o755)
@@ -92,7 +92,7 @@ def home(kernel_home, api, tmp_path):
 
 
 def play(scene, home, api):
-    """Type every command of a scene into a shell, and return the scene as it went."""
+    """Type every command of a scene into a shell, and return the commands with their output."""
     went, code = [], None
     for line in scene.replace(URL, api).splitlines():
         if line == "$ echo $?":
@@ -105,13 +105,13 @@ def play(scene, home, api):
 
 
 def wait_for_the_end(home):
-    """Wait until the kernel has let the newest session die; it was to live for a second."""
+    """Wait until the kernel has deleted the share of the newest session, which lasts one second."""
     started = [line["session"] for line in home.audit() if line["event"] == "session.created"]
     wait_until(lambda: KernelShares().read(started[-1]) is None, "the kernel forgets the share")
 
 
 def test_users_see_what_the_document_shows(home, api):
-    """No session, a live one, an expired one, an ended one: the clock and the kernel are real."""
+    """The scene with no, a live, an expired and an ended session uses the real clock and kernel."""
     nobody, _, expired, ended = SCENES
     beginning = "".join(SCENES[1].splitlines(keepends=True)[:3])
 
@@ -124,7 +124,7 @@ def test_users_see_what_the_document_shows(home, api):
 
 
 def test_command_of_somebody_else_is_in_the_audit_log(home, api):
-    """Whoever reads the log sees each release to the command, and each use of the session."""
+    """The log shows each release to the command and each use of the session."""
     play(SCENES[-1], home, api)
 
     expected = [
@@ -142,7 +142,7 @@ def test_command_of_somebody_else_is_in_the_audit_log(home, api):
 
 
 def test_secret_of_somebody_elses_command_is_nowhere(home, api):
-    """The token goes to the server and to nothing that stays."""
+    """The token reaches the server and stays nowhere."""
     play(LIVE, home, api)
     kept = [path for path in home.state.rglob("*") if path.is_file()]
 
@@ -151,19 +151,19 @@ def test_secret_of_somebody_elses_command_is_nowhere(home, api):
 
 
 def test_document_shows_the_very_example():
-    """What is read is what was run."""
+    """The program in the document is the program that the tests run."""
     assert EXAMPLE.read_text(encoding="utf-8") == PROGRAMS[0]
 
 
 def test_plain_program_prints_what_the_document_says(kernel_home):
-    """The operations do what the document shows, in a process of its own."""
+    """Each operation does what the document shows, in a separate process."""
     done = kernel_home.run(sys.executable, "-c", PROGRAMS[1])
 
     assert (PRINTED[0], "") == (done.stdout, done.stderr)
 
 
 def test_threads_use_the_real_keychain_and_the_real_shares(kernel_home):
-    """A server that answers many users at once gets the right answer in each thread."""
+    """A server with many users at once gets the right answer in each thread."""
     done = kernel_home.run(sys.executable, "-c", THREADS)
 
     answers = [(number, "ada") for number in range(8)]
@@ -172,7 +172,7 @@ def test_threads_use_the_real_keychain_and_the_real_shares(kernel_home):
 
 @pytest.mark.parametrize("names", [["test_weather.py"], ["safe.py", "test_safe.py"]])
 def test_tests_of_somebody_else_pass(names, tmp_path):
-    """Whoever copies the tests of the document has tests that run, all of them."""
+    """The tests in the document can be copied, and all of them run."""
     for name in names:
         (program,) = [each for each in PROGRAMS if each.startswith(f"# {name}\n")]
         (tmp_path / name).write_text(program, encoding="utf-8")
@@ -192,7 +192,7 @@ def test_tests_of_somebody_else_pass(names, tmp_path):
 
 
 def test_strict_type_checker_is_content_with_the_example(tmp_path):
-    """A program that is written like the example needs no `type: ignore`."""
+    """A program written like the example needs no `type: ignore`."""
     if find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
     words = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(EXAMPLE)]

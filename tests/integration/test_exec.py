@@ -1,4 +1,4 @@
-"""`keylease exec` with real commands: what they get and return, and what nobody else sees."""
+"""`keylease exec` with real commands: what they get and return, and what others cannot see."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def session(home):
 
 @pytest.fixture
 def kernel_session(kernel_home):
-    """Return a home with a session, for what does not depend on the keychain."""
+    """Return a home with a session, for tests that do not depend on the keychain."""
     assert 0 == kernel_home.run("keylease", "login", URL, *STDIN, stdin=CANARY).returncode
     return kernel_home
 
 
 def releases(home):
-    """Return how often the log says that the secret was handed out."""
+    """Return how many releases of the secret the log has."""
     return [line["event"] for line in home.audit()].count("session.released")
 
 
@@ -52,7 +52,7 @@ def start(home, *words):
 
 
 def test_pipe_holds_the_password_once(session):
-    """The command reads it to the end, a second look finds nothing, and it is one release."""
+    """The command reads the secret once; a second read is empty, and the log has one release."""
     script = 'cat "/dev/fd/$FD"; echo; cat <&"$FD"; echo end'
 
     done = session.run("keylease", "exec", URL, "--fd", "FD", "--", "sh", "-c", script)
@@ -63,7 +63,7 @@ def test_pipe_holds_the_password_once(session):
 
 
 def test_environment_holds_the_password(kernel_session):
-    """The variable is there, and the secret is nowhere else in the environment or the words."""
+    """The variable is set, and the secret is in no other variable and in no argument."""
     words = ("--env", "TOKEN", "--env", "WHO=username", "--", "env", "--null")
 
     done = kernel_session.run("keylease", "exec", URL, *words)
@@ -76,7 +76,7 @@ def test_environment_holds_the_password(kernel_session):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_secret_is_in_no_command_line_and_pipe_leaves_the_environment_clean(kernel_session):
-    """While the command runs, neither its words nor its environment have the secret."""
+    """While the command runs, neither its arguments nor its environment contain the secret."""
     process = start(kernel_session, "--fd", "FD", "--", "sh", "-c", 'echo "$FD"; read x', "{FD}")
     number = process.stdout.readline().decode().strip()
     seen = {}
@@ -93,7 +93,7 @@ def test_secret_is_in_no_command_line_and_pipe_leaves_the_environment_clean(kern
 
 @pytest.mark.parametrize("code", [0, 1, 3, 77, 255])
 def test_exit_code_is_the_commands(kernel_session, code):
-    """A script sees what the command says, whatever the number means to keylease."""
+    """A script sees the command's exit code, even one that keylease uses itself."""
     words = ("--env", "A", "--", "sh", "-c", f"exit {code}")
 
     assert code == kernel_session.run("keylease", "exec", URL, *words).returncode
@@ -101,7 +101,7 @@ def test_exit_code_is_the_commands(kernel_session, code):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_signal_reaches_the_command_once(kernel_session, number):
-    """Who stops keylease stops the command: it has the same process id, and hears of it once."""
+    """A signal to keylease reaches the command once, because both have the same process id."""
     script = f'trap "echo caught" {number.name.removeprefix("SIG")}; echo ready; read x; read y'
     process = start(kernel_session, "--env", "A", "--", "sh", "-c", script)
     assert b"ready\n" == process.stdout.readline()
@@ -113,7 +113,7 @@ def test_signal_reaches_the_command_once(kernel_session, number):
 
 
 def test_command_dies_of_a_signal_as_it_would_alone(kernel_session):
-    """The one who waits sees the signal, as a shell does that started the command itself."""
+    """The parent sees the command's death by signal, as if a shell had started it."""
     process = start(kernel_session, "--env", "A", "--", "sh", "-c", "kill -TERM $$; read x")
     process.communicate(timeout=60)
 
@@ -121,7 +121,7 @@ def test_command_dies_of_a_signal_as_it_would_alone(kernel_session):
 
 
 def test_command_dies_of_a_closed_pipe(kernel_session):
-    """`keylease exec … yes | head` ends: Python's ignored SIGPIPE is not handed on."""
+    """`keylease exec … yes | head` ends, because the command does not inherit Python's SIGPIPE."""
     process = start(kernel_session, "--env", "A", "--", "yes")
     assert b"y\n" == process.stdout.readline()
     process.stdout.close()
@@ -132,7 +132,7 @@ def test_command_dies_of_a_closed_pipe(kernel_session):
 
 
 def test_stdin_and_stdout_are_the_commands_own(kernel_session):
-    """What is piped through keylease is piped through the command, byte by byte."""
+    """Input piped to keylease reaches the command unchanged, byte for byte."""
     words = ("--env", "A", "--", "cat")
 
     done = kernel_session.run("keylease", "exec", URL, *words, stdin="in\nand out")
@@ -141,7 +141,7 @@ def test_stdin_and_stdout_are_the_commands_own(kernel_session):
 
 
 def test_only_the_pipe_is_inherited(kernel_session):
-    """No file of the state, no lock and no connection to a keychain goes to the command."""
+    """The command inherits no state file, no lock and no connection to a keychain."""
     script = "ls -l /dev/fd/ | grep -c -e .local -e socket; echo $?"
 
     done = kernel_session.run("keylease", "exec", URL, "--fd", "F", "--", "sh", "-c", script)
@@ -150,7 +150,7 @@ def test_only_the_pipe_is_inherited(kernel_session):
 
 
 def test_file_without_a_format_is_126(kernel_session):
-    """What the system does not know how to run is told like what may not be run."""
+    """A file that the system cannot execute is reported like one that may not be executed."""
     path = kernel_session.home / "thing"
     path.write_bytes(b"\0\1\2")
     path.chmod(0o755)
@@ -174,7 +174,7 @@ main()
 
 @pytest.mark.parametrize("given", ["0,0", "0,4096", "1024,4096", "4096,4096"])
 def test_command_has_the_limit_on_core_files_that_was_given(kernel_session, given):
-    """keylease shuts itself, not what it becomes: that crashes and is traced as ever."""
+    """The command can dump core and be traced as usual: keylease restricts only itself."""
     looking = (
         "import ctypes, resource; print(*resource.getrlimit(resource.RLIMIT_CORE), sep=',')\n"
         "libc = ctypes.CDLL(None); print(getattr(libc, 'prctl', lambda *_: 1)(3, 0, 0, 0, 0))"

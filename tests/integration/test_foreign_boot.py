@@ -1,4 +1,4 @@
-"""A real container with a boot id of its own over the home of the machine."""
+"""A real container with its own boot id that shares the machine's home."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def in_container(home: Throwaway, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program of the home where boot_id is another one, as nspawn and LXC make it."""
+    """Run a program of the home under another boot_id, as nspawn and LXC set it."""
     made = home.home.parent / "boot_id"
     made.write_text("01234567-89ab-4cde-8f01-23456789abcd\n", encoding="ascii")
     script = f'mount --bind "{made}" {BOOT_ID} && exec "$0" "$@"'
@@ -60,7 +60,7 @@ def files(home: Throwaway) -> dict[str, bytes]:
 
 
 def test_container_gets_nothing_and_ends_nothing(machine: Throwaway) -> None:
-    """Every command that only looks leaves the session, and the machine goes on with it."""
+    """In a container nothing is released, and commands that only read end no session."""
     before = files(machine)
 
     got = in_container(machine, "git-credential-keylease", "get", stdin=QUESTION)
@@ -77,7 +77,7 @@ def test_container_gets_nothing_and_ends_nothing(machine: Throwaway) -> None:
 
 
 def test_container_begins_no_new_vault(machine: Throwaway) -> None:
-    """What a tool stores there has a session of its own, and the machine's lives on."""
+    """A tool that stores in the container makes no new vault, and the machine's session lives."""
     vault = machine.vault()
     typed = QUESTION.replace("\n\n", "\nusername=ada\npassword=typed\n\n")
 
@@ -88,7 +88,7 @@ def test_container_begins_no_new_vault(machine: Throwaway) -> None:
 
 
 def test_logout_in_a_container_is_meant(machine: Throwaway) -> None:
-    """A person who logs out there has logged out."""
+    """A logout in the container ends the session for the machine, too."""
     done = in_container(machine, "keylease", "logout", "https://git.example")
 
     assert 0 == done.returncode, done.stderr
@@ -96,7 +96,7 @@ def test_logout_in_a_container_is_meant(machine: Throwaway) -> None:
 
 
 def test_clock_of_a_time_namespace_is_the_machines() -> None:
-    """A user who sets the boot clock of a namespace moves no session with it."""
+    """A boot clock changed in a time namespace moves the end of no session."""
     require(shutil.which("unshare"), "unshare", "it is not on PATH")
     script = "from keylease.system.clock import BootClock; print(BootClock().now().boot_ns)"
     command = ["unshare", "--user", "--map-root-user", "--time", "--boottime", "100000", "--fork"]

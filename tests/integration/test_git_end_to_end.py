@@ -1,4 +1,4 @@
-"""The main job with a real git over HTTP, a server that checks passwords and a real keychain."""
+"""The main job: a real git over HTTP, a server that checks passwords, and a real keychain."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
 
 @pytest.fixture
 def helped(home: Throwaway) -> Throwaway:
-    """Return a home in which keylease is git's one and only helper."""
+    """Return a home in which keylease is git's only helper."""
     home.run("git", "config", "--global", "credential.helper", "")
     home.run("git", "config", "--global", "--add", "credential.helper", "keylease")
     return home
@@ -61,7 +61,7 @@ def login(home: Throwaway, server: GitServer) -> None:
 
 
 def let_git_ask(home: Throwaway, password: str = PASSWORD) -> Path:
-    """Let git ask a person who answers; return the file that has a line for each question."""
+    """Let git ask a user who answers; return the file that has one line per question."""
     program = home.home / "askpass"
     program.write_text(ASK_ONCE, "utf-8")
     program.chmod(0o700)
@@ -81,7 +81,7 @@ def delete_key(home: Throwaway) -> None:
     if vault["keychain"] == "kernel":
         require(shutil.which("keyctl"), "kernel-keyring", "keyctl is not on PATH")
         serial = home.run("keyctl", "search", "@u", "user", home.service()).stdout.strip()
-        # A shell under pytest may not possess @u; linking it first is what the manual says.
+        # A shell under pytest may not possess @u; the manual says to link it first.
         done = home.run("keyctl", "unlink", serial, "@u")
     else:
         require(shutil.which("secret-tool"), "secret-service", "secret-tool is not on PATH")
@@ -92,7 +92,7 @@ def delete_key(home: Throwaway) -> None:
 def test_login_then_clone_fetch_and_push_without_a_prompt(
     helped: Throwaway, server: GitServer
 ) -> None:
-    """After one login git needs nobody: clone, fetch, push, each release on record."""
+    """After one login git clones, fetches and pushes without a question, each release on record."""
     login(helped, server)
 
     cloned = helped.run("git", "clone", "--quiet", server.url("project.git"), "project")
@@ -113,7 +113,7 @@ def test_login_then_clone_fetch_and_push_without_a_prompt(
 
 
 def test_one_answer_to_git_is_enough(helped: Throwaway, server: GitServer) -> None:
-    """Without any login, what git asked its user once is not asked again."""
+    """Without a login, git asks its user once and not again."""
     asked = let_git_ask(helped)
 
     cloned = helped.run("git", "clone", "--quiet", server.url("project.git"), "project")
@@ -128,7 +128,7 @@ def test_one_answer_to_git_is_enough(helped: Throwaway, server: GitServer) -> No
 def test_deleted_key_stops_git_and_a_store_revives_nothing(
     helped: Throwaway, server: GitServer
 ) -> None:
-    """Who deletes the key in the keychain ends it: no fetch, and git's own store brings nothing."""
+    """Deleting the key in the keychain ends the session, and git's own store does not revive it."""
     login(helped, server)
     helped.run("git", "clone", "--quiet", server.url("project.git"), "project")
     delete_key(helped)
@@ -154,7 +154,7 @@ def test_deleted_key_stops_git_and_a_store_revives_nothing(
 
 
 def test_refused_password_ends_the_session(helped: Throwaway, server: GitServer) -> None:
-    """When the server does not take the password any more, git's erase ends the session."""
+    """When the server rejects the password, git's erase ends the session."""
     login(helped, server)
     server.allow(USER, "another password")
 
@@ -166,7 +166,7 @@ def test_refused_password_ends_the_session(helped: Throwaway, server: GitServer)
 
 
 def test_timeout_in_the_configuration_counts(helped: Throwaway, server: GitServer) -> None:
-    """`helper = keylease --timeout 1`: the credential that git stored is gone a second later."""
+    """With `helper = keylease --timeout 1` the credential that git stored ends a second later."""
     helped.run("git", "config", "--global", "--unset-all", "credential.helper")
     helped.run("git", "config", "--global", "credential.helper", "keylease --timeout 1")
     let_git_ask(helped)
@@ -182,7 +182,7 @@ def test_timeout_in_the_configuration_counts(helped: Throwaway, server: GitServe
 
 @pytest.mark.parametrize("git", GITS, ids=str)
 def test_what_git_stores_after_a_get_moves_nothing(kernel_home: Throwaway, git: Git) -> None:
-    """git approves what it was given: the session's creation, cap and timeout stay, every time."""
+    """git stores back what it got, which never changes the session's start, cap or timeout."""
     kernel_home.run("keylease", "store", stdin=_message(username=USER, password=PASSWORD))
     (sealed,) = kernel_home.state.rglob("*.sealed")
     before = sealed.read_bytes()
@@ -205,9 +205,10 @@ def test_what_git_stores_after_a_get_moves_nothing(kernel_home: Throwaway, git: 
 def test_other_helper_keeps_a_copy_unless_git_knows_ephemeral(
     kernel_home: Throwaway, git: Git
 ) -> None:
-    """A second helper gets every credential from git: the leak is real, so the docs warn of it.
+    """git gives the credential to a second helper: the leak is real, and the docs warn of it.
 
-    A helper that honours `ephemeral` is told not to keep it; git-credential-store does not honour.
+    git marks the credential as `ephemeral`, which asks a helper not to keep it.
+    git-credential-store ignores the mark.
     """
     kernel_home.run("keylease", "store", stdin=_message(username=USER, password=PASSWORD))
     plaintext = kernel_home.home / "plaintext"
@@ -221,7 +222,7 @@ def test_other_helper_keeps_a_copy_unless_git_knows_ephemeral(
 
 
 def test_locked_keyring_loses_nothing(desktop: Any) -> None:
-    """With a locked keyring git gets silence, nothing is deleted, and unlocking is enough."""
+    """With a locked keyring git gets no answer and no session ends; unlocking restores them."""
     home, keyring = desktop
     home.run("keylease", "store", stdin=_message(username=USER, password=PASSWORD))
     keyring.lock()
@@ -242,7 +243,7 @@ def test_locked_keyring_loses_nothing(desktop: Any) -> None:
 
 
 def test_hung_keychain_is_given_up(desktop: Any) -> None:
-    """A Secret Service that never answers is left alone: the helper refuses and returns."""
+    """With a hung Secret Service the helper refuses in time."""
     home, keyring = desktop
     home.run("keylease", "store", stdin=_message(username=USER, password=PASSWORD))
     keyring.stop()
@@ -259,7 +260,7 @@ def test_hung_keychain_is_given_up(desktop: Any) -> None:
 def test_helper_writes_only_its_state_and_starts_nothing(home: Throwaway) -> None:
     """One get opens no file for writing outside the state directory and runs no other program.
 
-    The first program is the shell script, which becomes Python.
+    The first program that strace sees is the shell script, which becomes Python.
     """
     require_strace()
     home.run("keylease", "store", stdin=_message(username=USER, password=PASSWORD))
@@ -281,12 +282,12 @@ def test_helper_writes_only_its_state_and_starts_nothing(home: Throwaway) -> Non
     assert [] == [line for line in lines if "fork(" in line or "clone" in line]
     assert len(opened) > 0, "the control: the audit log is written"
     assert [] == outside
-    # An argument or a variable of any process would be in an execve.
+    # An execve line would show an argument or a variable of any process.
     assert not any(PASSWORD in line for line in lines)
 
 
 def test_worktree_cannot_slip_in_code(helped: Throwaway, server: GitServer) -> None:
-    """Modules and programs that lie in a cloned worktree are not run, though git runs in it."""
+    """In a cloned worktree the helper runs no module or program from it, though git runs there."""
     login(helped, server)
     trap = helped.home / "trap"
     trap.mkdir()
@@ -314,6 +315,6 @@ def _message(**more: str) -> str:
 
 
 def _wait_past(boottime_ns: int) -> None:
-    """Return when the machine's clock has passed that moment; there is nothing else to wait for."""
+    """Return once the machine's clock has passed that moment, for which no event exists."""
     while time.clock_gettime_ns(time.CLOCK_BOOTTIME) <= boottime_ns:
         time.sleep(0.01)

@@ -1,7 +1,7 @@
-"""Real gits read what keylease reads, and read what keylease writes as it was meant.
+"""Real gits and keylease read each other's messages with the same meaning.
 
-Everything goes through `git credential` with a helper that notes what git tells it.
-`KEYLEASE_FUZZ_EXAMPLES` says how many messages each git gets.
+Each message goes through `git credential` with a helper that records what git tells it.
+`KEYLEASE_FUZZ_EXAMPLES` sets the number of messages for each git.
 """
 
 import os
@@ -26,7 +26,8 @@ TOLD = "told"
 ANSWER = "answer"
 WITH_CAPABILITIES = (2, 46)
 WHERE = b"protocol=https\nhost=example.com\n"
-# A process for each message: bounded, and no shrinking, which would take a thousand more.
+# One process for each message: limit their number, and do not shrink, which would take a thousand
+# more.
 MANY = settings(
     max_examples=min(EXAMPLES, 3000) * 3 // 5,
     deadline=None,
@@ -46,7 +47,7 @@ def _fill(request, tmp_path):
         options = {
             "credential.helper": f"!f() {{ {helper}; }}; f",
             "credential.useHttpPath": "true",
-            # What a git understood before it refused carriage returns, in 2.48, is the harder test.
+            # git refuses carriage returns since 2.48. How it read them before is the harder test.
             "credential.protectProtocol": "false",
         }
         words = [real.path]
@@ -68,7 +69,7 @@ def _fill(request, tmp_path):
 
 
 def attributes(lines):
-    """Return the names and the password in what git wrote, which is always well-formed."""
+    """Return the names and the password in git's output, which is always well-formed."""
     pairs = (line.split(b"=", 1) for line in lines.split(b"\n") if line)
     return {key: value for key, value in pairs if key in NAMES}
 
@@ -79,20 +80,20 @@ def understood_by(fill, message):
     told.unlink(missing_ok=True)
     fill(message, f"cat >{TOLD}; echo quit=1")
     if not told.exists():
-        # A message with a user name and a password needs no helper to fill it in, but one to store.
+        # git passes a message with user name and password only to helpers that store.
         fill(message, f"cat >{TOLD}", "approve")
     return attributes(told.read_bytes()) if told.exists() else None
 
 
 def test_real_git_and_keylease_mean_the_same_host(fill):
-    """Whatever a real git understands, keylease understands the same or refuses the message."""
+    """keylease understands every message as a real git does, or refuses it."""
     seen = {"same": 0, "refused": 0}
 
     @MANY
     @given(st.one_of(messages(), st.integers(0, 2**32).map(Random).map(any_message)))
     def check(message):
         understood = understood_by(fill, message)
-        # The model is what the long fuzz run compares with, so it has to be right about git.
+        # The long fuzz run compares with the model, so the model must agree with git.
         assert understood == git_reads(message, modern=fill.version >= WITH_CAPABILITIES)
         try:
             request = protocol.parse(Call(("get",), {}, bytearray(message)))
@@ -111,7 +112,7 @@ def test_real_git_and_keylease_mean_the_same_host(fill):
 
 
 def a_reply(username, secret, authtype=None, token=None):
-    """Return a reply that ends in the year 2033."""
+    """Return a reply that expires in the year 2033."""
     now = Moment(1, 1, "boot")
     target = Target("web", "https", "example.com")
     session = Session("5" * 32, target, username, authtype, None, 1, now, now, None, 900, 28800)
@@ -121,7 +122,7 @@ def a_reply(username, secret, authtype=None, token=None):
 
 
 def told_by(fill, reply, announced=()):
-    """Return what a real git has after it asked and keylease answered."""
+    """Return the credential that a real git has after keylease answered it."""
     asked = b"".join(b"capability[]=%s\n" % name.encode() for name in announced) + WHERE
     request = protocol.parse(Call(("get",), {}, bytearray(asked)))
     (fill.directory / ANSWER).write_bytes(b"".join(protocol.render(request, reply)))
@@ -131,12 +132,12 @@ def told_by(fill, reply, announced=()):
     return done.stdout
 
 
-# git takes a CR before LF for a part of the line's end, and keylease says none at all.
+# git strips a CR before LF as part of the line end, and keylease refuses to send one.
 WORDS = st.binary(max_size=30).map(lambda value: value.translate(None, b"\0\r\n"))
 
 
 def test_real_git_reads_the_answer_as_it_was_meant(fill):
-    """User names and passwords of any bytes arrive in git exactly as they were stored."""
+    """User names and passwords of any bytes reach git exactly as they were stored."""
 
     @settings(MANY, max_examples=max(1, MANY.max_examples // 3))
     @given(WORDS, WORDS)
@@ -152,14 +153,14 @@ def test_real_git_reads_the_answer_as_it_was_meant(fill):
 
 @pytest.mark.parametrize("length", [1023, 4096, 65_000, 65_535 - len("password=\n")])
 def test_real_git_reads_a_long_password_whole(fill, length):
-    """A password as long as a line may be arrives in one piece."""
+    """A password of the maximum line length reaches git whole."""
     secret = b"x" * length
 
     assert b"\npassword=" + secret + b"\n" in told_by(fill, a_reply("u", secret))
 
 
 def test_a_modern_git_understands_everything_that_it_announced(fill):
-    """The end, the refresh token, ephemeral and our state reach a git that knows them."""
+    """Expiry, refresh token, ephemeral and our state reach a git that supports them."""
     if fill.version < WITH_CAPABILITIES:
         pytest.skip("this git knows no capabilities: they came with 2.46")
 
@@ -179,7 +180,7 @@ def test_a_modern_git_understands_everything_that_it_announced(fill):
 
 
 def test_a_modern_git_understands_an_authorization_header(fill):
-    """A bearer token arrives as one, with no password made of it."""
+    """A bearer token reaches git as a token, not as a password."""
     if fill.version < WITH_CAPABILITIES:
         pytest.skip("this git knows no capabilities: they came with 2.46")
 

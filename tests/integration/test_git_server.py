@@ -1,4 +1,4 @@
-"""The rig that other tests believe in: a real git talks to it, and it really checks passwords."""
+"""The git server of the tests: a real git talks to it, and it really checks passwords."""
 
 import http.client
 import os
@@ -29,7 +29,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def git(tmp_path):
-    """Run git in a home of its own, with a plaintext helper and no way to ask anybody."""
+    """Run git in its own home, with a plaintext helper and without a terminal to ask on."""
     home = tmp_path / "home"
     home.mkdir()
     environment = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
@@ -59,13 +59,13 @@ def git(tmp_path):
 
 
 def approve(git, server, username, password):
-    """Give git a credential to use, as a user who answered its question would."""
+    """Give git a credential, as if the user had answered its question."""
     message = f"protocol=http\nhost={server.host}\nusername={username}\npassword={password}\n\n"
     assert 0 == git("credential", "approve", stdin=message).returncode
 
 
 def test_right_password_clones(git, server, tmp_path):
-    """Who has the password gets the repository."""
+    """The right password opens the repository."""
     approve(git, server, *ADA)
 
     done = git("clone", server.url("project.git"), "copy")
@@ -75,7 +75,7 @@ def test_right_password_clones(git, server, tmp_path):
 
 
 def test_every_request_is_recorded_with_its_verdict(git, server):
-    """A test can tell that git first came with nothing and then with ada's password."""
+    """A test can see that git came first without a credential and then with ada's password."""
     approve(git, server, *ADA)
 
     git("ls-remote", server.url("project.git"))
@@ -88,7 +88,7 @@ def test_every_request_is_recorded_with_its_verdict(git, server):
 
 
 def test_wrong_password_gets_nothing(git, server, tmp_path):
-    """Who has another password is refused, and git has nobody to ask."""
+    """A wrong password is refused, and git cannot ask for another."""
     approve(git, server, "ada", "wrong")
 
     done = git("clone", server.url("project.git"), "copy")
@@ -100,7 +100,7 @@ def test_wrong_password_gets_nothing(git, server, tmp_path):
 
 
 def test_no_password_is_no_prompt(git, server):
-    """Without a credential git gives up at once instead of asking the terminal."""
+    """Without a credential git gives up at once instead of asking on the terminal."""
     done = git("ls-remote", server.url("project.git"))
 
     assert 128 == done.returncode
@@ -108,7 +108,7 @@ def test_no_password_is_no_prompt(git, server):
 
 
 def test_push_arrives(git, server):
-    """What is pushed is in the repository, so pushes are authenticated and served too."""
+    """A pushed commit is in the repository, so pushes are authenticated and served, too."""
     approve(git, server, *ADA)
     git("clone", server.url("project.git"), "copy")
     git("-C", "copy", "commit", "--allow-empty", "-m", "Pushed")
@@ -120,7 +120,7 @@ def test_push_arrives(git, server):
 
 
 def test_large_push_arrives_in_chunks(git, server, tmp_path):
-    """A push beyond git's post buffer comes in chunks, and arrives whole."""
+    """A push larger than git's post buffer comes in chunks and arrives whole."""
     approve(git, server, *ADA)
     git("clone", server.url("project.git"), "copy")
     (tmp_path / "home" / "copy" / "noise").write_bytes(os.urandom(300_000))
@@ -135,12 +135,12 @@ def test_large_push_arrives_in_chunks(git, server, tmp_path):
 
 
 def test_compressed_request_is_understood(git, server):
-    """git compresses what it has when that is much; the fetch still gets what is new."""
+    """A large fetch request, which git compresses, is answered."""
     approve(git, server, *ADA)
     for number in range(60):
         server.commit("project.git", {"README": f"{number}\n"})
     git("clone", server.url("project.git"), "copy")
-    # Commits that the server does not know make git send a long list of what it has.
+    # Commits that the server does not know make git send a long list of the commits that it has.
     for number in range(60):
         git("-C", "copy", "commit", "--allow-empty", "-m", f"Mine {number}")
     new = server.commit("project.git", {"README": "new\n"})
@@ -153,7 +153,7 @@ def test_compressed_request_is_understood(git, server):
 
 
 def test_password_changes_while_the_server_runs(git, server):
-    """The old password is worth nothing from the moment that the server has a new one."""
+    """The old password fails as soon as the server has a new one."""
     approve(git, server, *ADA)
     assert 0 == git("ls-remote", server.url("project.git")).returncode
 
@@ -165,7 +165,7 @@ def test_password_changes_while_the_server_runs(git, server):
 
 
 def test_account_sees_its_own_repositories_only(git, server):
-    """Two accounts on one host are apart, so a test can tell whose credential was used."""
+    """Two accounts on one host stay apart, so a test can tell whose credential was used."""
     server.add_repository("secret.git", FILES)
     server.allow("bob", "bobs", repositories=["secret.git"])
     approve(git, server, "bob", "bobs")
@@ -188,7 +188,7 @@ def test_account_sees_its_own_repositories_only(git, server):
     ],
 )
 def test_only_the_configured_token_is_let_in(server, header, status):
-    """A bearer token is checked like a password, and nonsense is refused, not an error."""
+    """A bearer token is checked like a password, and an invalid one is refused without an error."""
     server.allow_bearer("token")
     request = urllib.request.Request(
         server.url("project.git/info/refs?service=git-upload-pack"),
@@ -205,9 +205,9 @@ def test_only_the_configured_token_is_let_in(server, header, status):
 
 
 def test_fault_of_the_server_is_not_lost(tmp_path):
-    """A rig that breaks says so at the end, instead of looking like a refusal."""
+    """A bug in the test server fails the test instead of looking like a refusal."""
     broken = GitServer(tmp_path)
     broken._judge = None
-    # The handler's thread records its fault before it closes the connection, so none is missed.
+    # The handler's thread records its error before it closes the connection, so none is missed.
     with pytest.raises(TypeError), broken, pytest.raises(http.client.RemoteDisconnected):
         urllib.request.urlopen(broken.url(), timeout=30)

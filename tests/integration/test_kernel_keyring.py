@@ -27,7 +27,7 @@ SOURCE = str(Path(keylease.__file__).parent.parent)
 KEY = bytes(range(224, 256))
 OTHER_KEY = bytes(range(32))
 
-# Another process does one operation and prints what came of it, never a key.
+# Another process does one operation and prints its outcome, never a key.
 ASK = """
 import sys
 from keylease.errors import KeyleaseError
@@ -57,7 +57,7 @@ except KeyleaseError as error:
 
 @pytest.fixture
 def item():
-    """Return an item of a vault that nobody has; whatever is left of it is taken away."""
+    """Return an item of an unused vault; its keys are deleted afterwards."""
     require_kernel_keyring()
     require_keyctl()
     item = Item(os.urandom(8).hex(), "session-key", 1)
@@ -72,7 +72,7 @@ def store():
 
 
 def ask(operation, item, *wrapper, python=sys.executable):
-    """Return what another process says, started by `wrapper`."""
+    """Return the output of another process, started through `wrapper`."""
     told = subprocess.run(
         [*wrapper, python, "-c", ASK, operation, item.vault],
         env=os.environ | {"PYTHONPATH": SOURCE},
@@ -83,21 +83,21 @@ def ask(operation, item, *wrapper, python=sys.executable):
         timeout=60,
         check=True,
     )
-    return told.stdout.strip().rpartition("\n")[2]  # keyctl session says where it is first
+    return told.stdout.strip().rpartition("\n")[2]  # keyctl session prints its own line first
 
 
 def serial(item):
-    """Return the number by which keyctl(1) knows the item's key."""
+    """Return the serial number of the item's key for keyctl(1)."""
     return keyctl("search", "@u", "user", item.service)
 
 
 def absent(store, *items):
-    """Return whether none of the items is there. A secret is never compared with `==`."""
+    """Return whether none of the items exists. A secret is never compared with `==`."""
     return all(key is None for key in store.read(items))
 
 
 def holds(key, found):
-    """Return whether a read gave this key."""
+    """Return whether the read returned this key."""
     return found is not None and found.matches(Secret(key))
 
 
@@ -109,11 +109,11 @@ SESSIONS = {
 }
 
 
-# What people and their tools see.
+# What users and their tools see.
 
 
 def test_keyctl_shows_the_key_itself(store, item):
-    """The key is there as 32 bytes, under the service name, for the platform's own tool."""
+    """The platform's own tool finds the key as 32 bytes under the service name."""
     store.add(item, Secret(KEY))
 
     found = subprocess.run(
@@ -124,7 +124,7 @@ def test_keyctl_shows_the_key_itself(store, item):
 
 
 def test_others_may_do_nothing_with_the_key(store, item):
-    """The permissions are for the user's own processes; group and others have none."""
+    """Only the user's own processes have permissions; group and others have none."""
     store.add(item, Secret(KEY))
 
     permissions = keyctl("rdescribe", serial(item)).split(";")[3]
@@ -134,7 +134,7 @@ def test_others_may_do_nothing_with_the_key(store, item):
 
 @pytest.mark.parametrize("session", [[], ["keyctl", "session", "-"]], ids=["here", "elsewhere"])
 def test_the_removal_command_works_as_it_is_shown(store, item, session):
-    """What status shows can be pasted into any shell of the user, and revokes."""
+    """The command that status shows works in any shell of the user, and revokes."""
     neighbour = item._replace(generation=2)
     store.add(item, Secret(KEY))
     store.add(neighbour, Secret(OTHER_KEY))
@@ -153,7 +153,7 @@ def test_the_removal_command_works_as_it_is_shown(store, item, session):
 
 @pytest.mark.parametrize("session", SESSIONS.values(), ids=SESSIONS)
 def test_a_key_is_found_in_every_session_of_the_user(store, item, session):
-    """A login by ssh, a service and a cron job have the keychain that the desktop has."""
+    """An ssh login, a service and a cron job use the same keychain as the desktop."""
     store.add(item, Secret(KEY))
 
     assert "found" == ask("read", item, *session)
@@ -162,7 +162,7 @@ def test_a_key_is_found_in_every_session_of_the_user(store, item, session):
 
 @pytest.mark.parametrize("session", SESSIONS.values(), ids=SESSIONS)
 def test_a_key_of_every_session_is_found_here(store, item, session):
-    """The key lives on when the session that made it has ended, and can be deleted from another."""
+    """The key outlives the session that made it, and another session can delete it."""
     assert "added" == ask("add", item, *session)
 
     assert holds(KEY, store.read([item])[0])
@@ -172,7 +172,7 @@ def test_a_key_of_every_session_is_found_here(store, item, session):
 
 @pytest.mark.parametrize("session", SESSIONS.values(), ids=SESSIONS)
 def test_a_key_whose_maker_died_before_it_set_the_rights_is_found(item, session):
-    """What only its possessor may read is possessed for it: the process links the user keyring."""
+    """The process links the user keyring, so it can read what only a possessor may read."""
     subprocess.run(
         ["keyctl", "padd", "user", item.service, "@u"],
         input=KEY,
@@ -186,7 +186,7 @@ def test_a_key_whose_maker_died_before_it_set_the_rights_is_found(item, session)
 
 
 def test_a_thread_that_was_started_before_finds_it(store, item):
-    """What another thread did to be allowed to read, this one has to do again, and does."""
+    """Each thread links the user keyring for itself, because possession belongs to the thread."""
     store.add(item, Secret(KEY))
     go, found = threading.Event(), []
 
@@ -204,7 +204,7 @@ def test_a_thread_that_was_started_before_finds_it(store, item):
 
 
 def test_the_session_keyring_is_never_touched(item, tmp_path):
-    """A process without a session keyring is not given one: that would cost it the user keyring."""
+    """A process without a session keyring gets none: that would cost it the user keyring."""
     require_strace()
     trace = tmp_path / "trace"
     calls = ["strace", "-f", "-o", str(trace), "-e", "trace=add_key,request_key,keyctl"]
@@ -219,7 +219,7 @@ def test_the_session_keyring_is_never_touched(item, tmp_path):
 
 
 def test_an_answer_asks_the_kernel_no_more_than_it_needs(kernel_home, tmp_path):
-    """Two keys, share and pin are each searched and read once; then pin and share are set anew."""
+    """Search and read each of two keys, share and pin once; then set pin and share anew."""
     require_strace()
     request = "protocol=https\nhost=git.example\n"
     stored = f"{request}username=ada\npassword=made-up\n\n"
@@ -246,7 +246,7 @@ def test_an_answer_asks_the_kernel_no_more_than_it_needs(kernel_home, tmp_path):
 
 
 def test_another_user_namespace_is_another_instance(store, item):
-    """A rootless container has keyrings of its own, in which every key is absent: that says so."""
+    """In a rootless container, which has its own keyrings, every key is absent, with the reason."""
     command = ["unshare", "--user", "--map-root-user"]
     require(shutil.which("unshare"), "user-namespace", "unshare is not on PATH")
     works = subprocess.run([*command, "true"], capture_output=True, check=False, timeout=20)
@@ -260,11 +260,11 @@ def test_another_user_namespace_is_another_instance(store, item):
 
 @pytest.fixture
 def other_user():
-    """Return the words before a command that is to run as somebody else, and a Python for them."""
+    """Return a command prefix that runs as another user, and a Python for that user."""
     require(shutil.which("setpriv"), "second-user", "setpriv is not on PATH")
     require(os.geteuid() == 0, "second-user", "only root can become another user")
     command = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"]
-    # The interpreter of the tests may be in a home that nobody else can enter.
+    # The Python of the tests may be in a home that the other user cannot enter.
     for python in (sys.executable, "/usr/bin/python3"):
         can = subprocess.run(
             [*command, "sh", "-c", 'exec "$0" -c "import keylease.keystores.kernel"', python],
@@ -281,7 +281,7 @@ def other_user():
 
 
 def test_another_user_is_another_instance_and_finds_nothing(store, item, other_user):
-    """Keys are the user's own."""
+    """Keys of one user are invisible to another."""
     command, python = other_user
     store.add(item, Secret(KEY))
 
@@ -289,8 +289,8 @@ def test_another_user_is_another_instance_and_finds_nothing(store, item, other_u
     assert store.instance() != ask("instance", item, *command, python=python)
 
 
-# Before Linux 5.3 the keyring went with the last process of its user. Later kernels do the same if
-# a user invalidates the keyring itself, so that is done to a user who has nothing in it.
+# Before Linux 5.3 the keyring disappeared with the last process of its user. Later kernels do the
+# same when a user invalidates the keyring itself. The test does that to a user who owns nothing.
 LOSE = """
 import os, sys
 from keylease.errors import KeyleaseError
@@ -316,9 +316,9 @@ finally:
 
 
 def test_keyring_that_was_lost_has_another_number_and_no_other_change_has(store):
-    """A key that was deleted leaves the keyring; a keyring that was lost is told from that."""
+    """A lost keyring can be told from a keyring whose key was deleted."""
     require(os.geteuid() == 0, "second-user", "only root can become another user")
-    # A user of this run alone: another run at the same time would lose the keyring of this one.
+    # A user of this run alone: a concurrent run must not lose its keyring.
     words = [sys.executable, "-c", LOSE, str(100_000 + os.getpid())]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
@@ -330,7 +330,7 @@ def test_keyring_that_was_lost_has_another_number_and_no_other_change_has(store)
 
 
 def test_a_revoked_key_is_absent(store, item):
-    """A revoked key is still found for a while; it is gone all the same."""
+    """A revoked key counts as deleted, although the kernel still finds it for a while."""
     store.add(item, Secret(KEY))
     keyctl("revoke", serial(item))
 
@@ -339,7 +339,7 @@ def test_a_revoked_key_is_absent(store, item):
 
 
 def test_an_invalidated_key_is_absent(store, item):
-    """Invalidated is deleted."""
+    """An invalidated key counts as deleted."""
     store.add(item, Secret(KEY))
     keyctl("invalidate", serial(item))
 
@@ -347,7 +347,7 @@ def test_an_invalidated_key_is_absent(store, item):
 
 
 def test_an_unlinked_key_is_absent(store, item):
-    """A key that was taken out of the user keyring is deleted too."""
+    """A key that was unlinked from the user keyring counts as deleted."""
     store.add(item, Secret(KEY))
     keyctl("unlink", serial(item), "@u")
 
@@ -355,7 +355,7 @@ def test_an_unlinked_key_is_absent(store, item):
 
 
 def test_an_expired_key_is_absent(store, item):
-    """A key to which somebody gave a time is gone when it is over."""
+    """A key with a timeout set by another tool is gone after that time."""
     store.add(item, Secret(KEY))
     keyctl("timeout", serial(item), "1")
     patience = Deadline(30)
@@ -368,7 +368,7 @@ def test_an_expired_key_is_absent(store, item):
 
 @pytest.mark.parametrize("end", ["revoke", "invalidate"])
 def test_a_key_can_be_put_where_one_has_ended(store, item, end):
-    """What the kernel has not collected yet is in nobody's way."""
+    """An expired key that the kernel has not collected does not block a new one."""
     store.add(item, Secret(KEY))
     keyctl(end, serial(item))
 
@@ -379,7 +379,7 @@ def test_a_key_can_be_put_where_one_has_ended(store, item, end):
 
 @pytest.mark.parametrize("value", ["hunter2", "x" * 31, "x" * 33, "x" * 4000], ids=len)
 def test_a_value_that_is_no_key_is_unavailable_and_not_shown(store, item, value):
-    """Somebody else's value under our name is neither a key nor a sign of revocation."""
+    """A foreign value under our name is neither a key nor a sign of revocation."""
     keyctl("add", "user", item.service, value, "@u")
 
     with pytest.raises(KeychainUnavailableError) as caught:
@@ -390,7 +390,7 @@ def test_a_value_that_is_no_key_is_unavailable_and_not_shown(store, item, value)
 
 @pytest.mark.parametrize("permissions", ["0x00000000", "0x01010000"])
 def test_a_key_that_may_not_be_read_is_unavailable(store, item, permissions):
-    """A key that is there and out of reach was not revoked."""
+    """A key that exists but cannot be reached was not revoked."""
     store.add(item, Secret(KEY))
     number = serial(item)
     keyctl("setperm", number, permissions)
@@ -410,7 +410,7 @@ def test_a_key_that_may_not_be_read_is_unavailable(store, item, permissions):
 
 
 def inject(calls, error):
-    """Return the words before a command whose system calls are to fail so."""
+    """Return a command prefix that makes these system calls fail."""
     require_strace()
     return ["strace", "-f", "-o", os.devnull, "-e", f"inject={calls}:error={error}"]
 
@@ -432,7 +432,7 @@ def inject(calls, error):
 )
 @pytest.mark.parametrize("calls", ["add_key", "keyctl"])
 def test_a_refused_call_is_missing_or_unavailable_for_a_new_vault(item, calls, error, kind, reason):
-    """Where key management is not there, another keychain is tried; where it fails, none is."""
+    """Without key management in the kernel another keychain is tried; after a failure none is."""
     said = ask("probe", item, *inject(calls, error))
 
     assert said.startswith(f"{kind}: the Linux kernel keyring cannot be used: {reason}")
@@ -454,7 +454,7 @@ def test_a_refused_call_is_never_absent(store, item, operation, error):
 
 @pytest.mark.parametrize("error", ["ENOKEY", "EKEYEXPIRED", "EKEYREVOKED"])
 def test_a_key_that_goes_between_search_and_read_is_absent(store, item, error):
-    """keyctl is called twice: to search and to read."""
+    """A key that is deleted between the search and the read counts as absent."""
     store.add(item, Secret(KEY))
     wrapper = inject("keyctl", f"{error}:when=2")
 
@@ -462,7 +462,7 @@ def test_a_key_that_goes_between_search_and_read_is_absent(store, item, error):
 
 
 def test_a_key_that_is_still_there_was_not_deleted(store, item):
-    """A kernel that says yes and keeps the key is not believed. The second call is the deletion."""
+    """A deletion that the kernel confirms but does not do is detected. The second call deletes."""
     store.add(item, Secret(KEY))
     require_strace()
     wrapper = ["strace", "-f", "-o", os.devnull, "-e", "inject=keyctl:retval=0:when=2"]
@@ -473,9 +473,9 @@ def test_a_key_that_is_still_there_was_not_deleted(store, item):
 
 
 def test_a_real_quota_is_said(item, other_user):
-    """A user who may keep no more keys is told that."""
+    """The error says that the user's quota of keys is used up."""
     command, python = other_user
-    # A session keyring that ends with the shell holds as many keys as the user may have.
+    # A session keyring that ends with its shell holds as many keys as the quota allows.
     fill = """
         i=0
         while keyctl add user keylease-test-$i x @s >/dev/null 2>&1; do i=$((i+1)); done
@@ -497,7 +497,7 @@ def test_a_machine_with_no_desktop_gets_the_kernel_keyring(monkeypatch, item):
 
 
 def test_a_machine_with_nothing_says_everything_that_it_tried(monkeypatch):
-    """No desktop and a sandbox without keys: the refusal names each keychain and why."""
+    """Without a desktop and without keys in the sandbox, the refusal says why for each keychain."""
     require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
@@ -511,9 +511,9 @@ def test_a_machine_with_nothing_says_everything_that_it_tried(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-# Keys that a change of keys has left
+# Keys that a rotation left behind.
 
-# Another process replaces the key, and is killed when it is about to delete the old one.
+# Another process rotates the key, and is killed just before it deletes the old one.
 DIE = """
 import os
 from keylease.keystores.kernel import KernelKeyStore
@@ -525,7 +525,7 @@ Wiring().custody.rotate()
 
 @pytest.mark.parametrize("words", [("gc",), ("revoke", "--yes"), ("key", "rotate")], ids=" ".join)
 def test_keys_of_killed_rotations_are_deleted_from_the_kernel(kernel_home, words):
-    """Whatever cleans up next, the kernel holds no key of a former generation afterwards."""
+    """The next cleanup deletes every key of a former generation from the kernel."""
     require_keyctl()
     kernel_home.run("keylease", "init")
     for _ in range(3):
@@ -550,9 +550,9 @@ def test_keys_of_killed_rotations_are_deleted_from_the_kernel(kernel_home, words
 
 
 def generations(vault):
-    """Return the generations of the vault's keys that the kernel has, as others see them."""
-    # proc_keys(5): the second column has an `i` for a key that was invalidated; nobody can find it
-    # any more, and the kernel takes it off the list when it comes to it.
+    """Return the generations of the vault's keys in the kernel, as other processes see them."""
+    # proc_keys(5): an `i` in the second column marks an invalidated key. It can no longer be found,
+    # and the kernel removes it from the list later.
     name = re.compile(rf"^\w+ [^ i]+ .*keylease:{vault}:session-key\.(\d+):", re.MULTILINE)
     found = name.findall(Path("/proc/keys").read_text("ascii", "replace"))
     return sorted(int(generation) for generation in found)

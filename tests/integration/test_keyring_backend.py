@@ -24,13 +24,13 @@ def keyring(desktop):
 
 
 def backend(desktop):
-    """Return the name of the backend that the library chooses by itself."""
+    """Return the name of the backend that the library chooses by default."""
     code = "import keyring; print(keyring.get_keyring())"
     return desktop.home.run(sys.executable, "-c", code).stdout.strip()
 
 
 def test_library_chooses_keylease_beside_the_secret_service(desktop, keyring):
-    """With a desktop's keychain there are two backends, and the chainer is not put before ours."""
+    """With a desktop's keychain there are two backends, and ours comes before the chainer."""
     listed = keyring("--list-backends").stdout
 
     assert "keyring.backends.SecretService.Keyring (priority: 5)" in listed
@@ -39,7 +39,7 @@ def test_library_chooses_keylease_beside_the_secret_service(desktop, keyring):
 
 
 def test_servers_have_sessions_and_the_rest_is_the_desktops(desktop, keyring):
-    """A server's password ends by itself; an application's own stays in the keychain."""
+    """A server's password ends with its session; an application's own stays in the keychain."""
     require(desktop.home.find("secret-tool"), "secret-tool", "it is not on PATH")
     for service in (URL, "org.example.App"):
         assert 0 == keyring("set", service, "ada", stdin=PASSWORD).returncode
@@ -55,7 +55,7 @@ def test_servers_have_sessions_and_the_rest_is_the_desktops(desktop, keyring):
 
 
 def test_vault_key_is_found_by_its_own_name(desktop, keyring):
-    """The library still reaches the key that it is documented to reach, and no session is used."""
+    """The library still reaches the documented vault key, and uses no session for it."""
     keyring("set", URL, "ada", stdin=PASSWORD)
     lines = len(desktop.home.audit())
 
@@ -66,7 +66,7 @@ def test_vault_key_is_found_by_its_own_name(desktop, keyring):
 
 
 def test_revocation_is_a_miss_and_the_desktops_own_is_still_there(desktop, keyring):
-    """After the key is deleted a server's password is gone, and nothing else is."""
+    """After the key is deleted a server's password is gone, and no other password is."""
     keyring("set", URL, "ada", stdin=PASSWORD)
     keyring("set", "org.example.App", "ada", stdin=PASSWORD)
     key = ("application", "keylease", "kind", "session-key")

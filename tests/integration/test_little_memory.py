@@ -19,10 +19,10 @@ ENOUGH = 4_000_000
 
 
 def test_too_little_memory_is_no_answer_and_a_failure(kernel_home: Throwaway) -> None:
-    """Whatever the limit: the whole answer and success, or nothing on stdout and no success.
+    """Under any memory limit the helper gives the whole answer and success, or neither.
 
-    What the loader or the interpreter itself says then is all that is said: no code of ours has
-    begun. git takes the exit code for *no answer* and goes on.
+    The only output then is that of the loader or the interpreter, for none of our code runs. git
+    treats the exit code as *no answer* and goes on.
     """
     words = ("--username", "ada", "--password-stdin")
     assert (

@@ -1,4 +1,4 @@
-"""docs/admin.md, the log of a fleet: what the shippers' configurations run does what is said."""
+"""docs/admin.md, the log of a fleet: the shippers' configurations do what the document says."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "admin.md").read_text
 
 
 def below(heading, language):
-    """Return the first piece in a language below a heading."""
+    """Return the first code block in a language below a heading."""
     found = re.search(rf"```{language}\n(.*?)```", DOCUMENT.split(f"### {heading}\n")[1], re.DOTALL)
     return found[1]
 
 
 def journald():
-    """Return the words of the unit."""
+    """Return the command of the unit."""
     unit = configparser.RawConfigParser(inline_comment_prefixes=None)
     unit.optionxform = str
     unit.read_string(below("journald", "ini"))
@@ -36,7 +36,7 @@ def journald():
 
 
 def vector():
-    """Return the words of the source."""
+    """Return the command of the source."""
     source = tomllib.loads(below("Vector", "toml"))["sources"]["keylease"]
     assert ("exec", "streaming", "json") == (
         source["type"],
@@ -47,7 +47,7 @@ def vector():
 
 
 def fluent_bit():
-    """Return the words of the input."""
+    """Return the command of the input."""
     found = yaml.safe_load(below("Fluent Bit", "yaml"))
     (source,) = found["pipeline"]["inputs"]
     assert source["parser"] == found["parsers"][0]["name"]
@@ -55,7 +55,7 @@ def fluent_bit():
 
 
 class Shipper:
-    """Runs a command as a shipper does, on the log of a rig."""
+    """Runs a command as a log shipper does, on the log of a rig."""
 
     def __init__(self, words, rig, cursor):
         assert "keylease" == words[0]
@@ -64,7 +64,7 @@ class Shipper:
         self._environment = os.environ | {"KEYLEASE_STATE_DIR": str(rig.path)}
 
     def take(self, count):
-        """Start it, take that many lines, kill it, and return their numbers."""
+        """Start it, read that many lines, kill it, and return the lines' numbers."""
         with subprocess.Popen(
             self._words, stdout=subprocess.PIPE, env=self._environment, text=True
         ) as process:
@@ -77,7 +77,7 @@ class Shipper:
         return [line.get("seq") or line["event"]["sequence"] for line in lines]
 
     def run(self):
-        """Run it to its end, and return its exit code and what it says."""
+        """Run it to its end; return its exit code and output."""
         done = subprocess.run(
             self._words,
             capture_output=True,
@@ -91,7 +91,7 @@ class Shipper:
 
 @pytest.mark.parametrize("words", [journald, vector, fluent_bit])
 def test_a_shipper_goes_on_where_it_was(words, tmp_path):
-    """Every line once, over a restart with lines in between."""
+    """Every line is shipped once, even if the shipper restarts and lines come meanwhile."""
     rig = Rig(tmp_path / "keylease")
     rig.session.store(bring(EXAMPLE))
     shipper = Shipper(words(), rig, tmp_path / "cursor")
@@ -108,7 +108,7 @@ def test_a_shipper_goes_on_where_it_was(words, tmp_path):
 
 @pytest.mark.parametrize("words", [journald, vector, fluent_bit])
 def test_a_log_that_was_taken_back_ends_the_shipping(words, tmp_path):
-    """With the exit code for which the unit is not started again."""
+    """A log that was cut back ends the shipping with the exit code that prevents a restart."""
     rig = Rig(tmp_path / "keylease")
     rig.session.store(bring(EXAMPLE))
     shipper = Shipper(words(), rig, tmp_path / "cursor")

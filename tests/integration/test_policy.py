@@ -1,7 +1,8 @@
-"""The policy of a machine over its user, with real programs: five minutes, a forgery, revocation.
+"""The machine's policy over its user, with real programs: five minutes, a forgery, revocation.
 
-The policy has one place, and no variable moves it: a user could. So these programs see an /etc of
-their own, in a mount namespace that ends with them (unshare(1)); the machine's is not touched.
+The policy has one fixed path. No variable moves it, because a user could set the variable. So these
+programs see their own /etc in a mount namespace that ends with them (unshare(1)); the machine's
+/etc is not touched.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from support.waiting import WAIT_SECONDS
 URL = "https://git.example"
 QUESTION = "protocol=https\nhost=git.example\n\n"
 CANARY = "hunter2-canary-7f3a"
-# What programs look up in /etc to start, to know their user and to find a host.
+# What programs read from /etc to start, to know their user and to find a host.
 NEEDED = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "hosts", "localtime")
 ENTER = 'mount --bind "$0" /etc && exec "$@"'
 
 
 class Machine:
-    """A home on a machine whose /etc is the test's to fill."""
+    """A home on a machine whose /etc the test fills."""
 
     def __init__(self, home, etc):
         self.home = home
@@ -57,7 +58,7 @@ class Machine:
 
 @pytest.fixture
 def machine(kernel_home, tmp_path):
-    """Return a machine without a policy, and with a user's wish for an hour."""
+    """Return a machine without a policy, whose user configured an hour."""
     require(sys.platform == "linux" and os.geteuid() == 0, "root", "only root can own a policy")
     require(shutil.which("unshare"), "unshare", "it is not on PATH")
     etc = tmp_path / "etc"
@@ -80,13 +81,13 @@ def machine(kernel_home, tmp_path):
 
 
 def test_wish_counts_without_a_policy(machine):
-    """The control: an hour that the user asked for is an hour."""
+    """The control: without a policy the user's hour is an hour."""
     assert "it ends after 1 h without use" in machine.login().stdout
     assert f"password={CANARY}\n" in machine.get()
 
 
 def test_five_minutes_of_the_policy_beat_an_hour_of_the_user(machine, monkeypatch):
-    """Whether the hour is in the file, in a variable or on the command line."""
+    """The policy shortens the hour, wherever the user set it: file, variable or command line."""
     machine.rule("idle_timeout = 300\n")
     monkeypatch.setitem(machine.home.environment, "KEYLEASE_IDLE_TIMEOUT", "3600")
 
@@ -100,7 +101,7 @@ def test_five_minutes_of_the_policy_beat_an_hour_of_the_user(machine, monkeypatc
 
 
 def test_policy_shortens_a_session_that_is_there(machine):
-    """Ten minutes of a session that had an hour are over when the policy says five."""
+    """A session of one hour ends after ten minutes when a new policy says five."""
     machine.login()
     machine.rule("idle_timeout = 300\n")
 
@@ -117,7 +118,7 @@ def test_policy_shortens_a_session_that_is_there(machine):
     ],
 )
 def test_policy_that_a_user_could_have_written_is_refused(machine, owner, mode, said):
-    """It is neither obeyed nor passed over: nothing is released, and the message says why."""
+    """An untrusted policy is neither obeyed nor ignored: keylease releases nothing and says why."""
     machine.login()
     machine.rule("idle_timeout = 300\n", owner, mode)
 
@@ -130,7 +131,7 @@ def test_policy_that_a_user_could_have_written_is_refused(machine, owner, mode, 
 
 
 def test_revocation_stops_release_at_once(machine):
-    """The next request after the file is written is not answered, and the session is gone."""
+    """The first request after a revocation by policy is refused, and the session is gone."""
     machine.login()
     assert f"password={CANARY}\n" in machine.get()
     machine.rule("revoked = true\n")
@@ -148,7 +149,7 @@ def test_revocation_stops_release_at_once(machine):
 
 
 def test_revocation_of_one_server_leaves_the_others(machine):
-    """Only what is named is stopped."""
+    """The policy stops only the targets that it names."""
     machine.login()
     machine.rule('[target."https://other.example"]\nrevoked = true\n')
     assert f"password={CANARY}\n" in machine.get()
@@ -158,7 +159,7 @@ def test_revocation_of_one_server_leaves_the_others(machine):
 
 
 def test_variables_do_not_lead_around_the_policy(machine, monkeypatch, tmp_path):
-    """Nothing that a user can set names another place."""
+    """No setting of a user moves the policy's path."""
     machine.login()
     machine.rule("revoked = true\n")
     for name in ("XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "HOME", "KEYLEASE_POLICY", "PROGRAMDATA"):

@@ -1,7 +1,7 @@
-"""What was ended by a command that has returned is written to nobody any more.
+"""Once a command that ends a session has returned, no process writes that session's secret.
 
-Real processes: a reader that takes nothing keeps an answer waiting after its release is on record,
-and then the session ends, or two seconds pass.
+Real processes: a reader that takes nothing holds up an answer after its release is logged; then the
+session ends, or two seconds pass.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ ENDS = {
 
 
 class HeldUp(NamedTuple):
-    """A front end that has released a credential, and whose reader takes nothing yet."""
+    """A front end that has released a credential and whose reader has read nothing yet."""
 
     process: subprocess.Popen[bytes]
     reader: int
     filler: bytes
 
     def go_on(self) -> tuple[int, bytes]:
-        """Let it run and take everything; return its exit code and what it wrote."""
+        """Let it run and read everything; return its exit code and output."""
         self.process.send_signal(signal.SIGCONT)
         taken = bytearray()
         while part := os.read(self.reader, 1 << 16):
@@ -73,7 +73,7 @@ def home(kernel_home: Throwaway) -> Throwaway:
 
 @contextmanager
 def held_up(home: Throwaway, *words: str) -> Iterator[HeldUp]:
-    """Start a front end whose stdout is a full pipe, and stop it once its release is on record."""
+    """Start a front end whose stdout is a full pipe, and stop it once its release is logged."""
     program = home.find(words[0])
     assert program is not None
     reader, writer = os.pipe()
@@ -101,13 +101,13 @@ def held_up(home: Throwaway, *words: str) -> Iterator[HeldUp]:
 
 
 def events(home: Throwaway) -> list[str]:
-    """Return every event on record, oldest first."""
+    """Return every logged event, oldest first."""
     return [line["event"] for line in home.audit()]
 
 
 @pytest.mark.parametrize("front", FRONT_ENDS)
 def test_answer_that_its_reader_takes_late_is_given(home: Throwaway, front: str) -> None:
-    """The control: without an end, and within the two seconds, the password is written whole."""
+    """The control: without an end, and within two seconds, the password is written whole."""
     with held_up(home, *FRONT_ENDS[front]) as held:
         code, written = held.go_on()
 
@@ -130,7 +130,7 @@ def test_nothing_is_written_after_the_end(home: Throwaway, end: str, front: str)
 
 @pytest.mark.parametrize("front", FRONT_ENDS)
 def test_nothing_is_written_after_two_seconds(home: Throwaway, front: str) -> None:
-    """A front end that was stopped for longer than an answer may take refuses when it goes on."""
+    """A front end that was stopped for longer than an answer may take refuses when it continues."""
     with held_up(home, *FRONT_ENDS[front]) as held:
         stopped = time.monotonic()
         wait_until(lambda: time.monotonic() > stopped + 2)
@@ -142,7 +142,7 @@ def test_nothing_is_written_after_two_seconds(home: Throwaway, front: str) -> No
 
 
 def test_reader_that_takes_nothing_is_given_up(home: Throwaway) -> None:
-    """A helper whose reader never reads ends by itself, though nobody ends its session."""
+    """A helper whose reader never reads ends by itself, even if its session does not end."""
     with held_up(home, *FRONT_ENDS["git"]) as held:
         held.process.send_signal(signal.SIGCONT)
 
@@ -152,7 +152,7 @@ def test_reader_that_takes_nothing_is_given_up(home: Throwaway) -> None:
 
 @pytest.mark.parametrize("end", ["logout", "logout of all", "revoke", "key rotate"])
 def test_end_waits_for_a_release_under_way(home: Throwaway, end: str) -> None:
-    """Who is about to write has the file locked: the end destroys at once, and returns after it."""
+    """While a writer holds the file's lock, an end destroys at once and returns after the write."""
     with _writing(home) as writer:
         program = home.find(ENDS[end][0])
         assert program is not None
@@ -174,7 +174,7 @@ def test_end_waits_for_a_release_under_way(home: Throwaway, end: str) -> None:
 
 @pytest.mark.parametrize("end", ["logout", "logout of all", "revoke", "key rotate"])
 def test_end_says_that_a_release_did_not_finish(home: Throwaway, end: str) -> None:
-    """A writer that was stopped in the very write cannot be called back, so its user is told."""
+    """A writer stopped during its write cannot be called back, so the user who ends it is told."""
     with _writing(home):
         done = home.run(*ENDS[end])
 
@@ -185,7 +185,7 @@ def test_end_says_that_a_release_did_not_finish(home: Throwaway, end: str) -> No
 
 @pytest.mark.parametrize("git", GITS, ids=str)
 def test_gits_echo_does_not_revive_what_a_rotation_ended(home: Throwaway, git: Git) -> None:
-    """git approves what it was given, after the key was rotated meanwhile: no session begins."""
+    """git storing back its credential after a key rotation starts no session."""
     filled = git_credential(home, git, "fill", GET)
     rotated = home.run("keylease", "key", "rotate")
 
@@ -200,7 +200,7 @@ def test_gits_echo_does_not_revive_what_a_rotation_ended(home: Throwaway, git: G
 
 @contextmanager
 def _writing(home: Throwaway) -> Iterator[int]:
-    """Be a release in its very write: keep the sealed file locked as a reader does."""
+    """Act as a release during its write: hold the sealed file's lock as a reader does."""
     (sealed,) = home.state.rglob("*.sealed")
     fd = os.open(sealed, os.O_RDONLY)
     try:
@@ -225,7 +225,7 @@ def _fill(writer: int) -> bytes:
 
 
 def _is_unlocked(home: Throwaway) -> bool:
-    """Return whether nobody decides anything about sessions: then an answer is on its way."""
+    """Return whether no process holds the lock of the sessions: then an answer is on its way."""
     fd = os.open(home.state / "sessions" / "lock", os.O_RDWR)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -237,12 +237,12 @@ def _is_unlocked(home: Throwaway) -> bool:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Return whether a process has been stopped by a signal."""
+    """Return whether a signal has stopped a process."""
     text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     return text.rpartition(")")[2].split()[0] == "T"
 
 
 def _last_refusal(home: Throwaway) -> tuple[str, str]:
-    """Return event and reason of the last line that says that something was not done."""
+    """Return event and reason of the last logged refusal."""
     line = [each for each in home.audit() if each["outcome"] == "refused"][-1]
     return line["event"], line["reason"]

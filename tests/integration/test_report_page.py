@@ -1,4 +1,4 @@
-"""The report in a real browser: it is seen, in light and dark, and asks nobody for anything."""
+"""The report in a real browser: visible in light and dark, and without any connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIGHT, DARK = (0xFB, 0xFB, 0xFA), (0x15, 0x18, 0x1B)
 
 
 class Browser:
-    """A headless Chromium with a profile of its own, in which names lead to one port."""
+    """A headless Chromium with its own profile, which resolves every name to one port."""
 
     def __init__(self, program, profile, port):
         self._words = [
@@ -38,13 +38,13 @@ class Browser:
             "--no-first-run",
             "--enable-logging=stderr",
             f"--user-data-dir={profile}",
-            # All hosts of the day's use end so. The browser's own servers are not found: it asks
-            # them for the time and for updates, whatever page it shows.
+            # All hosts of the day's use end like this. The browser's own servers do not resolve:
+            # with any page it asks them for the time and for updates.
             f"--host-resolver-rules=MAP *.example 127.0.0.1:{port}, MAP * ~NOTFOUND",
         ]
 
     def run(self, page, *words):
-        """Show a page and return what comes out, and what the console says."""
+        """Show a page; return the output and the console messages."""
         done = subprocess.run(
             [*self._words, *words, page.as_uri()],
             capture_output=True,
@@ -55,7 +55,7 @@ class Browser:
         return done.stdout, re.findall(r":CONSOLE[^\n]*", done.stderr)
 
     def colour(self, page, picture, *words):
-        """Return the colour of the page at its edge."""
+        """Return the colour at the edge of the page."""
         size = f"--window-size={SIZE[0]},{SIZE[1]}"
         self.run(page, f"--screenshot={picture}", size, *words)
         return first_pixel(picture.read_bytes())
@@ -69,13 +69,13 @@ def first_pixel(data):
         if data[place + 4 : place + 8] == b"IDAT":
             chunks += data[place + 8 : place + 8 + length]
         place += 12 + length
-    # The first byte of a row is its filter; to the first pixel of the first row none does anything.
+    # The first byte of a row is its filter. No filter changes the first pixel of the first row.
     return tuple(zlib.decompressobj().decompress(chunks, 4)[1:])
 
 
 @contextmanager
 def listener():
-    """Count who connects to a port of this machine."""
+    """Count the connections to a port of this machine."""
     met = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -114,14 +114,14 @@ def page(tmp_path_factory):
 
 @pytest.fixture
 def program():
-    """Return the browser that is installed."""
+    """Return the installed browser."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     require(found, "chromium", "no Chromium is installed")
     return found
 
 
 def test_page_shows_its_text_and_asks_nobody_for_anything(program, page, tmp_path):
-    """No connection, no complaint on the console, and every name is text."""
+    """The page makes no connection, the console has no complaint, and every name is text."""
     with listener() as (port, met):
         shown, console = Browser(program, tmp_path / "profile", port).run(page, "--dump-dom")
 
@@ -137,7 +137,7 @@ def test_page_shows_its_text_and_asks_nobody_for_anything(program, page, tmp_pat
 
 
 def test_the_test_above_fails_when_it_should(program, tmp_path):
-    """A page that loads a picture connects, and one whose policy forbids it complains."""
+    """The control: a page with a picture connects, and one whose policy forbids it complains."""
     picture = '<img src="http://pictures.example/a.png">'
     policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'\">"
     (tmp_path / "open.html").write_text(picture)
@@ -152,7 +152,7 @@ def test_the_test_above_fails_when_it_should(program, tmp_path):
 
 
 def test_style_applies_in_light_and_dark(program, page, tmp_path):
-    """The policy lets the style sheet in, and the page follows what its reader prefers."""
+    """The policy allows the style sheet, and the page follows its reader's colour scheme."""
     browser = Browser(program, tmp_path / "profile", 9)
     dark = "--blink-settings=preferredColorScheme=0"
 

@@ -1,4 +1,4 @@
-"""The Secret Service store against a real gnome-keyring, in every state that one can be in."""
+"""The Secret Service store against a real gnome-keyring, in each of its states."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER_KEY = bytes(range(32))
 SESSION = Item("0123456789abcdef", "session-key", 1)
 AUDIT = Item("0123456789abcdef", "audit-key", 1)
 SHORT = 0.4
-"""Seconds until a hung keychain is given up here. Nothing is compared with it."""
+"""Seconds until a test gives up a hung keychain. No test measures this time."""
 
 
 pytest.importorskip("jeepney", reason="secret-service: jeepney is not installed")
@@ -36,7 +36,7 @@ pytest.importorskip("jeepney", reason="secret-service: jeepney is not installed"
 
 @pytest.fixture
 def log_in(monkeypatch):
-    """Log this process in to a desktop: its environment names the bus."""
+    """Log this process in to a desktop, whose bus its environment names."""
 
     def log_in(keyring):
         for name, value in keyring.environment.items():
@@ -55,7 +55,7 @@ def keyring(log_in):
 
 @pytest.fixture
 def store(keyring):
-    """Return the store, with time enough."""
+    """Return the store with a generous timeout."""
     del keyring
     return SecretServiceKeyStore(Deadline(20))
 
@@ -79,32 +79,32 @@ def secret_tool(keyring):
 
 
 def patient():
-    """Return a store that has time enough."""
+    """Return a store with a generous timeout."""
     return SecretServiceKeyStore(Deadline(20))
 
 
 def hasty():
-    """Return a store that gives up soon."""
+    """Return a store with a short timeout."""
     return SecretServiceKeyStore(Deadline(SHORT))
 
 
 def absent(store, *items):
-    """Return whether none of the items is there. A secret is never compared with `==`."""
+    """Return whether none of the items exists. A secret is never compared with `==`."""
     return all(key is None for key in store.read(items))
 
 
 def holds(key, found):
-    """Return whether a read gave this key."""
+    """Return whether the read returned this key."""
     return found is not None and found.matches(Secret(key))
 
 
 def open_files():
-    """Return the numbers of the open files of this process, that of the question included."""
+    """Return the descriptors of this process, including the one that lists them."""
     return sorted(file.name for file in Path("/proc/self/fd").iterdir())
 
 
 def refused(call, kind=KeychainUnavailableError):
-    """Return the message of the refusal. A call that hangs fails the test instead of hanging it."""
+    """Return the refusal's message. A call that hangs fails the test instead of hanging it."""
     caught = []
 
     def run():
@@ -127,11 +127,11 @@ OPERATIONS = {
 }
 
 
-# What people and their tools see.
+# What users and their tools see.
 
 
 def test_secret_tool_finds_the_key_in_base64(store, secret_tool):
-    """An admin can look the key up by the service name and keylease's user name."""
+    """An admin finds the key by the service name and keylease's user name."""
     store.add(SESSION, Secret(KEY))
 
     found = secret_tool("lookup", "service", SESSION.service, "username", "keylease")
@@ -156,7 +156,7 @@ def test_the_keyring_command_finds_the_key_in_base64(store, keyring):
 
 
 def test_the_item_says_what_deleting_it_does(store, secret_tool):
-    """Whoever meets the item in a keyring's window reads what it is for."""
+    """The item's label in a keyring's window says what it is for."""
     store.add(SESSION, Secret(KEY))
 
     found = secret_tool("search", "--all", "application", "keylease", "kind", "session-key")
@@ -179,7 +179,7 @@ def test_secret_tool_clear_revokes_the_session_key_only(store, secret_tool):
 
 
 def test_the_removal_command_works_as_it_is_shown(store, keyring, secret_tool):
-    """What status shows can be pasted into a shell, and deletes this item alone."""
+    """The command that status shows can be pasted into a shell, and deletes this item alone."""
     del secret_tool
     store.add(SESSION, Secret(KEY))
     store.add(AUDIT, Secret(OTHER_KEY))
@@ -193,7 +193,7 @@ def test_the_removal_command_works_as_it_is_shown(store, keyring, secret_tool):
 
 
 def test_a_key_that_the_keyring_library_put_back_is_found(store, secret_tool):
-    """A key restored with another tool, without keylease's own attributes, is the key."""
+    """A key that another tool restored, without keylease's own attributes, is accepted."""
     words = ["store", "--label=x", "service", SESSION.service, "username", "keylease"]
     secret_tool(*words, value=base64.b64encode(KEY))
 
@@ -205,7 +205,7 @@ def test_a_key_that_the_keyring_library_put_back_is_found(store, secret_tool):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_locked_is_unavailable_and_loses_nothing(keyring, operation):
-    """A locked keyring is no reason to conclude anything; after unlocking all is as it was."""
+    """A locked keyring proves nothing about a key; after unlocking the key is found again."""
     patient().add(SESSION, Secret(KEY))
     keyring.lock()
 
@@ -218,7 +218,7 @@ def test_locked_is_unavailable_and_loses_nothing(keyring, operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_locked_and_empty_is_unavailable_too(keyring, operation):
-    """What is not seen in a locked keyring is not absent."""
+    """A key that a locked keyring hides is not reported as absent."""
     keyring.lock()
 
     refused(lambda: OPERATIONS[operation](patient()))
@@ -226,7 +226,7 @@ def test_locked_and_empty_is_unavailable_too(keyring, operation):
 
 @pytest.fixture
 def prompting(keyring, secret_tool):
-    """Return a function that runs a tool which asks for the password. Nobody ever answers."""
+    """Return a function that runs a tool which prompts for the password and never gets one."""
     del secret_tool
     tools = []
 
@@ -247,7 +247,7 @@ def prompting(keyring, secret_tool):
 
 
 def test_no_operation_ever_prompts(keyring, prompting):
-    """Nobody is asked for a password, whatever the helper does."""
+    """The helper never makes the keyring prompt for a password."""
     patient().add(SESSION, Secret(KEY))
     keyring.lock()
     for operation in OPERATIONS.values():
@@ -260,7 +260,7 @@ def test_no_operation_ever_prompts(keyring, prompting):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_prompt_that_is_never_answered_does_not_hang_the_helper(keyring, prompting, operation):
-    """While another program waits for a password, the helper says that the keyring is locked."""
+    """While another program waits at a prompt, the helper reports the keyring as locked."""
     patient().add(SESSION, Secret(KEY))
     keyring.lock()
     prompting()
@@ -269,7 +269,7 @@ def test_a_prompt_that_is_never_answered_does_not_hang_the_helper(keyring, promp
 
 
 def test_another_locked_collection_makes_absence_uncertain(keyring):
-    """The key could be in the collection that cannot be searched."""
+    """A key that is not found is not absent while a locked collection could hold it."""
     other = keyring.create_collection("other")
     keyring.lock(other)
 
@@ -278,7 +278,7 @@ def test_another_locked_collection_makes_absence_uncertain(keyring):
 
 
 def test_another_locked_collection_does_not_hide_a_key_or_stop_a_new_one(keyring):
-    """A second keyring that stays locked for ever does not make keylease useless."""
+    """keylease works although a second keyring is always locked."""
     keyring.lock(keyring.create_collection("other"))
     store = patient()
 
@@ -302,12 +302,12 @@ def test_a_key_in_a_collection_that_is_no_longer_the_default_is_found(keyring):
     assert absent(store, SESSION)
 
 
-# Hung, dead or not there.
+# Hung, dead or missing.
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_hung_service_is_unavailable_at_the_deadline(keyring, operation):
-    """A service that does not answer is given up, and nothing is concluded from it."""
+    """The helper gives up on a service that does not answer, and concludes nothing from it."""
     patient().add(SESSION, Secret(KEY))
     keyring.stop()
     try:
@@ -320,7 +320,7 @@ def test_a_hung_service_is_unavailable_at_the_deadline(keyring, operation):
 
 
 def test_a_hung_service_is_not_passed_over_for_a_weaker_keychain(keyring):
-    """A new vault is not made in the kernel because the desktop is slow today."""
+    """A slow desktop does not move a new vault's key to the kernel."""
     keyring.stop()
     try:
         said = refused(lambda: choose(Deadline(SHORT)))
@@ -331,7 +331,7 @@ def test_a_hung_service_is_not_passed_over_for_a_weaker_keychain(keyring):
 
 
 def test_a_hung_bus_is_unavailable_at_the_deadline(keyring):
-    """The bus itself may be what hangs."""
+    """A hung bus is given up in time, too."""
     patient().add(SESSION, Secret(KEY))
     keyring.stop_bus()
     try:
@@ -344,7 +344,7 @@ def test_a_hung_bus_is_unavailable_at_the_deadline(keyring):
 
 
 def test_no_time_left_is_unavailable_without_asking(keyring):
-    """A deadline that has passed is not waited for again."""
+    """After its deadline the store does not wait again."""
     del keyring
     assert "no answer in time" in refused(
         lambda: SecretServiceKeyStore(Deadline(0)).read([SESSION])
@@ -352,7 +352,7 @@ def test_no_time_left_is_unavailable_without_asking(keyring):
 
 
 def test_a_killed_service_comes_back_locked_and_is_unavailable(keyring):
-    """The bus starts another one, without the password: that one cannot say what is absent."""
+    """A new service that the bus starts without the password cannot say what is absent."""
     patient().add(SESSION, Secret(KEY))
     keyring.kill()
 
@@ -362,7 +362,7 @@ def test_a_killed_service_comes_back_locked_and_is_unavailable(keyring):
 
 
 def test_a_service_that_is_gone_is_missing_for_a_new_vault_and_unavailable_for_an_old_one(log_in):
-    """A vault whose keychain is not there any more was not revoked."""
+    """A vault whose keychain service has gone was not revoked."""
     with GnomeKeyring(activatable=False) as keyring:
         log_in(keyring)
         patient().add(SESSION, Secret(KEY))
@@ -379,7 +379,7 @@ def test_a_service_that_is_gone_is_missing_for_a_new_vault_and_unavailable_for_a
 
 
 def test_a_keyring_that_was_never_made_is_missing(log_in):
-    """An account in which nobody ever made a keyring gets the next kind of keychain."""
+    """An account that never had a keyring gets the next kind of keychain."""
     with GnomeKeyring(initialised=False) as keyring:
         log_in(keyring)
 
@@ -389,9 +389,9 @@ def test_a_keyring_that_was_never_made_is_missing(log_in):
 
 
 def test_a_service_without_the_users_keyrings_does_not_say_absent(log_in):
-    """A service has a collection in memory even without the user's keyrings: it proves nothing.
+    """A service without the user's keyrings still has a collection in memory; it proves nothing.
 
-    This is what a daemon is like that was started with another HOME.
+    A daemon that was started with another HOME is in this state.
     """
     with GnomeKeyring(initialised=False) as keyring:
         log_in(keyring)
@@ -402,7 +402,7 @@ def test_a_service_without_the_users_keyrings_does_not_say_absent(log_in):
 
 
 def test_no_service_at_all_goes_on_to_the_next_kind(log_in):
-    """A bus without a Secret Service is missing one, and that is all."""
+    """A bus without a Secret Service means only that the service is missing."""
     with GnomeKeyring(initialised=False, activatable=False) as keyring:
         log_in(keyring)
 
@@ -415,7 +415,7 @@ def test_no_service_at_all_goes_on_to_the_next_kind(log_in):
 
 
 def test_no_session_bus_is_missing_for_a_new_vault_and_unavailable_for_an_old_one(monkeypatch):
-    """A login by ssh or a cron job has no bus; that revokes nothing."""
+    """An ssh login or a cron job without a bus revokes nothing."""
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
@@ -427,7 +427,7 @@ def test_no_session_bus_is_missing_for_a_new_vault_and_unavailable_for_an_old_on
 
 
 def test_the_bus_in_the_runtime_directory_is_found_without_the_variable(keyring, monkeypatch):
-    """Where systemd started the bus, cron jobs and services find it too."""
+    """Cron jobs and services find the bus that systemd started."""
     patient().add(SESSION, Secret(KEY))
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(keyring.directory))
@@ -452,7 +452,7 @@ def test_the_bus_in_the_runtime_directory_is_found_without_the_variable(keyring,
     ],
 )
 def test_an_address_where_no_bus_is_is_missing(address, monkeypatch):
-    """A bus address that leads nowhere is no error of its own."""
+    """A bus address that leads nowhere means that the service is unavailable."""
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
@@ -462,14 +462,14 @@ def test_an_address_where_no_bus_is_is_missing(address, monkeypatch):
 
 @pytest.mark.parametrize("path", ["x" * 200, "a%00b", "."])
 def test_an_address_that_cannot_be_connected_to_is_unavailable(path, tmp_path, monkeypatch):
-    """A path too long for a socket, with a NUL in it or of a directory is refused in our words."""
+    """A bus path that is too long, has a NUL or is a directory is refused in our own words."""
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={tmp_path}/{path}")
 
     assert "the session bus" in refused(lambda: patient().read([SESSION]))
 
 
 def test_a_socket_whose_bus_has_died_is_missing(keyring, monkeypatch):
-    """A socket left behind is not a bus."""
+    """A socket without a listener is not a bus."""
     left = keyring.directory / "left"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(left))
@@ -480,11 +480,11 @@ def test_a_socket_whose_bus_has_died_is_missing(keyring, monkeypatch):
     assert "no program listens on the session bus: Connection refused" == said
 
 
-# Items that are not as keylease made them.
+# Items that keylease did not make so.
 
 
 def test_a_value_that_is_no_key_is_unavailable_and_not_shown(store, secret_tool):
-    """Somebody else's value under our name is neither a key nor a sign of revocation."""
+    """A foreign value under our name is neither a key nor a sign of revocation."""
     words = ["store", "--label=x", "service", SESSION.service, "username", "keylease"]
     secret_tool(*words, value=b"hunter2")
 
@@ -508,7 +508,7 @@ def test_a_value_that_is_no_key_is_unavailable_and_not_shown(store, secret_tool)
     ids=repr,
 )
 def test_a_value_that_is_nearly_a_key_is_unavailable(store, secret_tool, value):
-    """A key is 32 bytes in base64 without a line end; nothing else is guessed at."""
+    """A key is 32 bytes in base64 without a line end; every other value is refused."""
     words = ["store", "--label=x", "service", SESSION.service, "username", "keylease"]
     secret_tool(*words, value=value)
 
@@ -516,7 +516,7 @@ def test_a_value_that_is_nearly_a_key_is_unavailable(store, secret_tool, value):
 
 
 def test_two_items_that_differ_are_unavailable(store, secret_tool):
-    """Which of two keys is the right one is not guessed."""
+    """Two different keys for one item are refused: keylease does not guess."""
     store.add(SESSION, Secret(KEY))
     words = ["--label=x", "service", SESSION.service, "username", "keylease", "copy", "1"]
     secret_tool("store", *words, value=base64.b64encode(OTHER_KEY))
@@ -525,7 +525,7 @@ def test_two_items_that_differ_are_unavailable(store, secret_tool):
 
 
 def test_a_copy_of_the_key_is_the_key_and_is_deleted_with_it(store, secret_tool):
-    """A second item with the same key does no harm, and deleting leaves neither."""
+    """A duplicate of the item with the same key does no harm, and deleting removes both."""
     store.add(SESSION, Secret(KEY))
     words = ["--label=x", "service", SESSION.service, "username", "keylease", "copy", "1"]
     secret_tool("store", *words, value=base64.b64encode(KEY))
@@ -535,7 +535,7 @@ def test_a_copy_of_the_key_is_the_key_and_is_deleted_with_it(store, secret_tool)
     assert absent(store, SESSION)
 
 
-# What it costs.
+# Cost.
 
 
 READ = """
@@ -549,7 +549,7 @@ print(*sys.modules)
 
 
 def test_nothing_heavy_is_imported(keyring):
-    """A helper that starts for every git command does not load an event loop or another client."""
+    """The helper, which starts for every git command, loads no event loop and no second client."""
     told = subprocess.run(
         [sys.executable, "-c", READ],
         env=os.environ | keyring.environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -566,7 +566,7 @@ def test_nothing_heavy_is_imported(keyring):
 
 
 def test_no_connection_is_left_open(keyring):
-    """A long-lived process can ask as often as it likes, whatever the answers are."""
+    """A long-lived process leaks no descriptor, however often it asks and whatever it is told."""
     patient().add(SESSION, Secret(KEY))
     before = open_files()
 

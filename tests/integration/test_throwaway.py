@@ -1,4 +1,4 @@
-"""The home that tests and the demo run in: nothing of the user goes in, nothing stays behind."""
+"""The home of tests and demo: it takes in nothing of the user and leaves nothing behind."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def kernel():
 
 
 def write_vault(home, vault, generation, audit_generation):
-    """Leave a vault as keylease does."""
+    """Write a vault as keylease does."""
     home.state.mkdir(parents=True)
     record = {
         "vault": vault,
@@ -44,7 +44,7 @@ def alive(keystore, items):
 
 
 def test_no_setting_of_the_user_comes_in(tmp_path, monkeypatch):
-    """What a user exported does not decide how a test ends."""
+    """Variables that the user exported do not change the result of a test."""
     for name in ("GIT_CONFIG_PARAMETERS", "DBUS_SESSION_BUS_ADDRESS", "KEYLEASE_KEYCHAIN"):
         monkeypatch.setenv(name, "the user's own")
 
@@ -56,13 +56,13 @@ def test_no_setting_of_the_user_comes_in(tmp_path, monkeypatch):
 
 
 def test_environment_that_is_given_comes_in(tmp_path):
-    """A test with a private bus can say so."""
+    """A test that uses a private bus can set its address."""
     with Throwaway(tmp_path, {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}) as home:
         assert "unix:path=/nowhere" == home.environment["DBUS_SESSION_BUS_ADDRESS"]
 
 
 def test_home_is_private(tmp_path):
-    """Another user of the machine cannot look in."""
+    """Another user of the machine cannot read the home."""
     if sys.platform == "win32":
         pytest.skip("permissions are of another kind on Windows")
 
@@ -71,7 +71,7 @@ def test_home_is_private(tmp_path):
 
 
 def test_keys_of_every_generation_are_deleted(tmp_path, kernel):
-    """A user's keychain does not fill with the keys of tests."""
+    """The keys of tests are deleted, so a user's keychain does not fill up."""
     vault = secrets.token_hex(8)
     items = [
         Item(vault, "session-key", 1),
@@ -105,8 +105,8 @@ def test_keys_are_deleted_after_a_failure_too(tmp_path, kernel):
 
 @pytest.mark.parametrize("kept", ["all", "no vault", "no session file"])
 def test_shares_of_sessions_that_live_are_deleted(tmp_path, kernel, kept):
-    """The kernel keeps no share of a session that a test began, whatever the test removed."""
-    del kernel  # it was only asked whether there is one
+    """The kernel keeps no share of a test's session, even if the test removed vault or files."""
+    del kernel  # the fixture only checks that there is a kernel keyring
     with Throwaway(tmp_path, {"KEYLEASE_KEYCHAIN": "kernel"}) as home:
         words = ("login", "https://a.example", "--username", "ada", "--password-stdin")
         stored = home.run("keylease", *words, stdin="s")
@@ -119,7 +119,7 @@ def test_shares_of_sessions_that_live_are_deleted(tmp_path, kernel, kept):
         if kept == "no session file":
             shutil.rmtree(home.state / "sessions")
 
-    # The kernel takes an unlinked key off its list in its own time.
+    # The kernel removes an unlinked key from its list at a time of its choice.
     wait_until(
         lambda: not any(key.name.endswith(session) for key in living_keys_of_this_user()),
         f"the share of {session} to go",
@@ -130,12 +130,12 @@ def test_shares_of_sessions_that_live_are_deleted(tmp_path, kernel, kept):
 
 
 def living_keys_of_this_user():
-    """Return the keys of ours that the kernel has and can still read."""
+    """Return our keys that the kernel has and can still read."""
     return living_keys(Path("/proc/keys").read_text("utf-8", "replace"), os.getuid())
 
 
 def test_keys_that_cannot_be_deleted_are_named(tmp_path):
-    """Whoever ran the test learns what to delete by hand."""
+    """A key that cannot be deleted is named, so that the user can delete it by hand."""
     home = Throwaway(tmp_path)
     write_vault(home, "0123456789abcdef", generation=1, audit_generation=0)
     vault = home.vault() | {"keychain": "no-such-keychain"}
@@ -153,7 +153,7 @@ def test_missing_program_is_named(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process group is POSIX's own")
 def test_interruption_ends_what_the_program_started(tmp_path):
-    """A program that is given up leaves no child that still writes into a home that goes away."""
+    """A program that times out leaves no child that writes into a home that goes away."""
     child = "while :; do mkdir -p late; done"
     parent = f"({child}) & echo $! >pid; wait"
 

@@ -38,13 +38,13 @@ def say(peer: Popen[bytes], **members: object) -> dict[str, dict[str, object]]:
 
 @pytest.fixture
 def terminal() -> Iterator[PseudoTerminal]:
-    """Return a terminal with the test at it."""
+    """Return a terminal that the test controls."""
     with PseudoTerminal() as opened:
         yield opened
 
 
 def test_cargo_is_greeted_and_answered_line_by_line(kernel_home: Throwaway) -> None:
-    """One process holds a whole conversation, and ends well when cargo closes its end."""
+    """One process serves a whole conversation, and exits with success when cargo closes its end."""
     program = kernel_home.find("cargo-credential-keylease") or ""
     with Popen(
         [program, "--cargo-plugin"],
@@ -79,7 +79,7 @@ def test_cargo_is_greeted_and_answered_line_by_line(kernel_home: Throwaway) -> N
 def test_a_wrong_command_line_is_told_how_it_should_be(
     kernel_home: Throwaway, words: tuple[str, ...], usage: str
 ) -> None:
-    """Who starts a helper by hand reads on stderr how it is called, and nothing waits for them."""
+    """A user who starts a helper by hand reads its usage on stderr, and it does not wait."""
     done = kernel_home.run(*words)
 
     assert (2, "") == (done.returncode, done.stdout)
@@ -90,7 +90,7 @@ def test_a_wrong_command_line_is_told_how_it_should_be(
 def test_cargo_leaves_the_question_for_a_token_to_the_helper(
     kernel_home: Throwaway, terminal: PseudoTerminal
 ) -> None:
-    """The token is asked for on the terminal without echo, for the pipes are cargo's."""
+    """The helper asks for the token on the terminal without echo, because the pipes are cargo's."""
     program = kernel_home.find("cargo-credential-keylease") or ""
     line = json.dumps(REGISTRY | {"kind": "login"}).encode() + b"\n"
     process = terminal.start([program, "--cargo-plugin"], kernel_home.environment, PIPE)
@@ -112,7 +112,7 @@ def test_cargo_leaves_the_question_for_a_token_to_the_helper(
 def test_a_signal_at_the_question_gives_the_terminal_back(
     kernel_home: Throwaway, terminal: PseudoTerminal, name: str
 ) -> None:
-    """Whoever ends the helper, what its user types next is shown again."""
+    """After a signal ends the helper at its prompt, the terminal echoes again."""
     program = kernel_home.find("cargo-credential-keylease") or ""
     process = terminal.start([program, "--cargo-plugin"], kernel_home.environment, PIPE)
     assert process.stdin is not None
@@ -131,7 +131,7 @@ def test_a_signal_at_the_question_gives_the_terminal_back(
 def test_an_interrupt_at_the_question_gives_the_terminal_back(
     kernel_home: Throwaway, terminal: PseudoTerminal
 ) -> None:
-    """Ctrl-C ends cargo and the helper alike; what is typed next is shown again."""
+    """Ctrl-C ends cargo and the helper, and the terminal echoes again."""
     program = kernel_home.find("cargo-credential-keylease") or ""
     process = terminal.start([program, "--cargo-plugin"], kernel_home.environment, PIPE)
     assert process.stdin is not None

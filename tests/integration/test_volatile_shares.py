@@ -1,4 +1,4 @@
-"""A session's end in real time: the kernel lets its share die, and no copy of anything helps."""
+"""A session's end in real time: the kernel deletes its share, and no copy of a file helps."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ MEMORY = "/dev/shm"  # noqa: S108 - each test has a directory of its own in it
 
 @pytest.fixture
 def home(kernel_home):
-    """Return a home with the kernel keyring behind it."""
+    """Return a home on the kernel keyring."""
     return kernel_home
 
 
 @pytest.fixture
 def memory():
-    """Return a directory of a file system in memory, as a login's runtime directory is."""
+    """Return a directory on a file system in memory, like a login's runtime directory."""
     require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
     root = Path(tempfile.mkdtemp(prefix="keylease-", dir=MEMORY))
     yield root
@@ -50,7 +50,7 @@ def memory():
 
 @pytest.fixture
 def desk(desktop):
-    """Return a home whose vault is elsewhere, so that only its shares need the kernel keyring."""
+    """Return a home with its vault elsewhere, so that only its shares need the kernel keyring."""
     require_kernel_keyring()
     return desktop.home
 
@@ -66,18 +66,18 @@ def login(home, *words, wrapper=()):
 
 
 def get(home, *wrapper):
-    """Return what git would be told."""
+    """Return git's answer."""
     return home.run(*wrapper, "keylease", "get", stdin=QUESTION).stdout
 
 
 def ends(home):
-    """Return how each live session will end, as the user reads it."""
+    """Return for each live session what enforces its end, as status shows it."""
     document = json.loads(home.run("keylease", "status", "--json").stdout)
     return [session["end"] for session in document["sessions"]]
 
 
 def reasons(home):
-    """Return why sessions have ended, by the log."""
+    """Return why sessions have ended, from the log."""
     return [line["reason"] for line in home.audit() if line["event"] == "session.ended"]
 
 
@@ -88,7 +88,7 @@ def sealed(home):
 
 
 def vault_key(home):
-    """Return the vault key, as anybody gets it who can read the keychain."""
+    """Return the vault key, as any reader of the keychain gets it."""
     vault = home.vault()
     item = Item(vault["vault"], "session-key", vault["generation"])
     (key,) = open_keystore(vault["keychain"], Deadline(10)).read([item])
@@ -96,25 +96,25 @@ def vault_key(home):
 
 
 def listed(session):
-    """Return the kernel's line about the session's share; empty if there is none."""
+    """Return the kernel's line for the session's share; empty if there is none."""
     lines = Path("/proc/keys").read_text("utf-8").splitlines()
     return next((line for line in lines if session in line), "")
 
 
 def wait_until(holds, what):
-    """Return when it holds, or fail."""
+    """Wait until the condition holds, or fail."""
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < PATIENCE_SECONDS, what
 
 
 def wait_for_death(session):
-    """Return when the kernel has let the session's share die, with nobody there to tell it to."""
+    """Wait until the kernel deletes the session's share by itself."""
     wait_until(lambda: KernelShares().read(session) is None, "the share was to die by itself")
 
 
 def test_end_in_real_time_leaves_nothing_to_open(home, tmp_path):
-    """After the end no file, no copy and no key brings the password back; each try is logged."""
+    """After the end no file, copy or key brings the password back, and each attempt is logged."""
     require_keyctl()
     login(home, "--timeout", "2")
     file = sealed(home)
@@ -126,7 +126,7 @@ def test_end_in_real_time_leaves_nothing_to_open(home, tmp_path):
 
     wait_for_death(file.stem)
 
-    # Nobody has asked keylease yet: the end came without it.
+    # keylease has not run since: the end came without it.
     assert file.exists()
     line = listed(file.stem)
     assert not line or "expd" in line.split()
@@ -154,7 +154,7 @@ def test_end_in_real_time_leaves_nothing_to_open(home, tmp_path):
 
 
 def test_copy_that_is_put_back_after_a_logout_is_tampering(home, tmp_path):
-    """The session would have lived on for minutes; a logout is final, and the try is on record."""
+    """A restored copy does not undo a logout, and the attempt is logged."""
     login(home)
     copy = tmp_path / "copy"
     shutil.copytree(home.state, copy)
@@ -172,9 +172,9 @@ def test_copy_that_is_put_back_after_a_logout_is_tampering(home, tmp_path):
 
 
 def test_each_use_gives_the_share_its_time_again(home):
-    """The kernel's own time-out follows the idle timeout, and never reaches past the session's end.
+    """The kernel's timeout follows the idle timeout and never exceeds the session's end.
 
-    The credential itself ends in a minute here, long before the idle timeout.
+    The credential here expires in a minute, long before the idle timeout.
     """
     expiry = int(time.time()) + 60
     brought = f"{QUESTION[:-1]}username=ada\npassword={CANARY}\n"
@@ -191,7 +191,7 @@ def test_each_use_gives_the_share_its_time_again(home):
 
 
 def test_another_login_of_the_same_user_uses_the_session(home):
-    """A session that was started at the desk answers a job without a terminal, and prolongs it."""
+    """A session started at the desk answers a job without a terminal, which extends it."""
     require_keyctl()
     login(home)
 
@@ -207,13 +207,13 @@ REFUSED_KEYS = Path(__file__).parent.parent / "support" / "refused_keys.py"
 
 
 def refused(error):
-    """Return the words before a command to which the kernel refuses its keyring."""
+    """Return a command prefix for which the kernel refuses its keyring."""
     return (sys.executable, str(REFUSED_KEYS), error)
 
 
 @pytest.mark.parametrize("error", ["EPERM", "EDQUOT", "ENOSYS"])
 def test_where_the_kernel_takes_no_share_the_runtime_directory_does(desk, memory, error):
-    """In a container that forbids the calls, or with the quota used up, the next best is taken."""
+    """With the calls forbidden or the quota used up, the next best place takes the share."""
     desk.environment["XDG_RUNTIME_DIR"] = str(memory)
 
     login(desk, wrapper=refused(error))
@@ -231,7 +231,7 @@ def test_where_the_kernel_takes_no_share_the_runtime_directory_does(desk, memory
 
 
 def test_gc_takes_a_share_that_lost_its_session(desk, memory):
-    """A share in a file does not die by itself: one whose session was lost is swept."""
+    """A share in a file does not expire by itself; a sweep deletes it when its session is lost."""
     desk.environment["XDG_RUNTIME_DIR"] = str(memory)
     login(desk, wrapper=refused("EPERM"))
     sealed(desk).unlink()
@@ -248,7 +248,7 @@ def test_gc_takes_a_share_that_lost_its_session(desk, memory):
 
 
 def test_revocation_destroys_the_shares(home):
-    """After `keylease revoke` no share waits for its time to be over."""
+    """`keylease revoke` deletes every share at once, instead of waiting for its timeout."""
     login(home)
     file = sealed(home)
 
@@ -259,7 +259,7 @@ def test_revocation_destroys_the_shares(home):
 
 @pytest.mark.parametrize("where", ["nowhere", "on a disk"])
 def test_where_nothing_forgets_the_end_is_a_policy(desk, tmp_path, where):
-    """Without a place that forgets, the session is made all the same, and `status` says so."""
+    """Without a volatile place the session starts all the same, and `status` says so."""
     if where == "nowhere":
         del desk.environment["XDG_RUNTIME_DIR"]
     else:
@@ -281,7 +281,7 @@ def test_where_nothing_forgets_the_end_is_a_policy(desk, tmp_path, where):
 
 
 def test_each_session_says_how_it_ends(desk):
-    """One was started where the kernel helps, and one where it does not."""
+    """Sessions with a share in the kernel and sessions without one work side by side."""
     login(desk)
     words = ("--username", "ada", "--password-stdin")
     done = desk.run(
@@ -294,7 +294,7 @@ def test_each_session_says_how_it_ends(desk):
 
 @pytest.mark.parametrize("way", ["another user namespace", "a filter", "another runtime directory"])
 def test_place_that_cannot_see_the_share_ends_nothing(desk, memory, way):
-    """Inside a container nothing is released and nothing is lost; outside, git is answered."""
+    """In a container nothing is released and nothing is lost; outside it git is answered."""
     if way == "another runtime directory":
         desk.environment["XDG_RUNTIME_DIR"] = str(memory)
         login(desk, wrapper=refused("EPERM"))
@@ -305,7 +305,7 @@ def test_place_that_cannot_see_the_share_ends_nothing(desk, memory, way):
         wrapper = refused("EPERM")
     else:
         login(desk)
-        # Under the same number, or the bus would let nobody in.
+        # Under the same number, or the bus would refuse the connection.
         wrapper = ("unshare", "--user", "--map-current-user")
         require(desk.find("unshare"), "user-namespace", "unshare is not on PATH")
         can = desk.run(*wrapper, "true")
@@ -321,7 +321,7 @@ def test_place_that_cannot_see_the_share_ends_nothing(desk, memory, way):
 
 
 def test_another_login_without_the_runtime_directory_cannot_open_a_copy(desk, memory, tmp_path):
-    """After the login's own directory went, the file and the vault key together open nothing."""
+    """When the login's runtime directory is gone, file and vault key together open nothing."""
     desk.environment["XDG_RUNTIME_DIR"] = str(memory)
     login(desk, "--timeout", "2", wrapper=refused("EPERM"))
     shutil.rmtree(next(memory.glob("keylease-*")))
@@ -336,7 +336,7 @@ def test_another_login_without_the_runtime_directory_cannot_open_a_copy(desk, me
 
 
 def desk_key(desk):
-    """Return the vault key out of the Secret Service, by the platform's own tool."""
+    """Read the vault key from the Secret Service with the platform's own tool."""
     require(desk.find("secret-tool"), "secret-service", "secret-tool is not on PATH")
     from base64 import b64decode  # noqa: PLC0415 - the tool's encoding, of no use elsewhere
 

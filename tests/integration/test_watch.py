@@ -1,4 +1,4 @@
-"""`keylease status --watch` on a real terminal, and what it leaves behind there."""
+"""`keylease status --watch` on a real terminal, and the state in which it leaves the terminal."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WATCH = 'exec "$0" status --watch "$@" >/dev/tty'
 
 @pytest.fixture
 def terminal():
-    """Return a terminal with the test at it."""
+    """Return a terminal that the test controls."""
     with PseudoTerminal() as terminal:
         yield terminal
 
 
 def start(home, terminal, *words, **environment):
-    """Start to watch on the terminal."""
+    """Start `status --watch` on the terminal."""
     command = ["/bin/sh", "-c", WATCH, home.find("keylease"), *words]
     surroundings = home.environment | {"TERM": "xterm-256color"} | environment
     return terminal.start(command, surroundings)
@@ -46,7 +46,7 @@ def attributes(terminal):
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
 def test_ctrl_c_leaves_the_terminal_as_it_was(home, terminal, environment):
-    """The countdown runs, Ctrl-C ends it, and mode and cursor are what they were."""
+    """The countdown runs, and Ctrl-C ends it with the terminal's mode and cursor restored."""
     login(home)
     before = attributes(terminal)
     process = start(home, terminal, **environment)
@@ -65,7 +65,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(home, terminal, environment):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signal_leaves_the_terminal_as_it_was(kernel_home, terminal, number):
-    """Even what cannot be caught leaves no hidden cursor behind."""
+    """Even SIGKILL leaves no hidden cursor behind."""
     login(kernel_home)
     before = attributes(terminal)
     process = start(kernel_home, terminal)
@@ -80,7 +80,7 @@ def test_signal_leaves_the_terminal_as_it_was(kernel_home, terminal, number):
 
 
 def test_use_and_end_are_shown_while_it_watches(kernel_home, terminal):
-    """What git does in another terminal shows in this one."""
+    """A change by git in another terminal appears in this one."""
     process = start(kernel_home, terminal)
     terminal.wait_for("no live session")
     login(kernel_home)
@@ -93,7 +93,7 @@ def test_use_and_end_are_shown_while_it_watches(kernel_home, terminal):
 
 
 def test_watch_of_one_session_ends_with_it(kernel_home, terminal):
-    """With a URL it is over when the session is, with the code of a session that is not there."""
+    """With a URL it ends with the session, and its exit code says that there is no session."""
     login(kernel_home, "--timeout", "2")
 
     code, _, err = terminal.finish(start(kernel_home, terminal, URL))
@@ -103,7 +103,7 @@ def test_watch_of_one_session_ends_with_it(kernel_home, terminal):
 
 
 def test_terminal_that_cannot_write_over_is_refused(kernel_home, terminal):
-    """On a dumb terminal nothing scrolls by for ever."""
+    """A terminal that cannot overwrite lines is refused, for the output would scroll on."""
     code, _, err = terminal.finish(start(kernel_home, terminal, TERM="dumb"))
 
     assert 2 == code

@@ -1,4 +1,4 @@
-"""Programs that ask keylease-askpass again after a wrong answer get that answer once."""
+"""Programs that ask keylease-askpass again after a wrong answer get that answer only once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if sys.platform == "win32":
 WRONG = "not the passphrase"
 RIGHT = "correct horse battery staple"
 SECONDS = 60
-"""Each of these programs would ask until then."""
+"""Time limit of a program, because a failing one would ask for ever."""
 ASKPASS = "SSH_ASKPASS=keylease-askpass SSH_ASKPASS_REQUIRE=force"
 
 
@@ -48,7 +48,7 @@ def count(home: Throwaway, event: str) -> int:
 
 @pytest.fixture
 def keys(kernel_home: Throwaway) -> Throwaway:
-    """Return a home with two keys of one passphrase."""
+    """Return a home with two keys that have the same passphrase."""
     require(shutil.which("ssh-add"), "ssh-add", "it is not on PATH")
     for name in ("one", "two"):
         script = f"ssh-keygen -q -t ed25519 -f {name} -N '{RIGHT}'"
@@ -56,12 +56,12 @@ def keys(kernel_home: Throwaway) -> Throwaway:
     return kernel_home
 
 
-# The agent ends with the script: `ssh-agent COMMAND` runs it as a child.
+# The agent ends with the script, because `ssh-agent COMMAND` runs it as a child.
 SSH_ADD = f"{ASKPASS} KEYLEASE_ASKPASS_KEY=ssh-key://laptop ssh-agent bash -c 'ssh-add one two'"
 
 
 def test_ssh_add_gets_a_wrong_passphrase_once(keys: Throwaway) -> None:
-    """`ssh-add` asks until it is told nothing; it is told a wrong passphrase once for each key."""
+    """`ssh-add` repeats its question, and gets a wrong passphrase once for each key."""
     login(keys, "ssh-key://laptop", WRONG)
 
     done = type_in(keys, SSH_ADD)
@@ -72,7 +72,7 @@ def test_ssh_add_gets_a_wrong_passphrase_once(keys: Throwaway) -> None:
 
 
 def test_ssh_add_gets_a_right_passphrase_for_every_key(keys: Throwaway) -> None:
-    """Both keys are added, and again by the next `ssh-add`."""
+    """`ssh-add` gets the passphrase for both keys, and so does the next `ssh-add`."""
     login(keys, "ssh-key://laptop", RIGHT)
 
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_ssh_keygen_gets_a_wrong_passphrase_once(keys: Throwaway) -> None:
 def test_git_is_answered_at_each_run_and_refused_at_none(
     kernel_home: Throwaway, tmp_path: Path
 ) -> None:
-    """Three runs of git ask three times; a wrong password is sent once by each, and never more."""
+    """Each of three runs of git is answered, and each sends a wrong password only once."""
     require(find_git(), "git-http", "no git here can serve HTTP")
     (tmp_path / "served").mkdir()
     with GitServer(tmp_path / "served") as server:
@@ -113,7 +113,7 @@ def test_git_is_answered_at_each_run_and_refused_at_none(
 
 
 def test_git_lfs_gets_a_wrong_password_once(kernel_home: Throwaway) -> None:
-    """git-lfs asks after each refusal of the server; the server sees a wrong password once."""
+    """git-lfs asks again after each refusal, and the server sees a wrong password once."""
     require(shutil.which("git-lfs"), "git-lfs", "it is not on PATH")
     refused = Answer(401, headers=(("WWW-Authenticate", 'Basic realm="rig"'),))
     with WebServer(lambda _: refused) as server:
@@ -133,7 +133,7 @@ def test_git_lfs_gets_a_wrong_password_once(kernel_home: Throwaway) -> None:
 
 
 def test_sudo_gets_a_wrong_password_once(kernel_home: Throwaway) -> None:
-    """`sudo -A` asks three times by itself; the wrong password is tried once."""
+    """`sudo -A` asks three times, and tries the wrong password once."""
     require(shutil.which("sudo"), "sudo", "it is not on PATH")
     if VARIABLE not in os.environ:
         pytest.skip("it tries a wrong password of the account that runs the tests")

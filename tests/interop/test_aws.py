@@ -37,7 +37,7 @@ REFUSED = """\
 <Code>SignatureDoesNotMatch</Code><Message>no</Message></Error><RequestId>1</RequestId>
 </ErrorResponse>
 """
-# Signs ten times, as a program that lives for a while does, and says how often it asked.
+# Sign ten times, as a long-running program does, and print how often it asked.
 MANY = """
 import sys, botocore.credentials as c, botocore.session
 asked = []
@@ -75,12 +75,12 @@ def is_signed(asked: Asked, secret: str) -> bool:
 
 
 class Rig(NamedTuple):
-    """A home with a profile that asks keylease, and the STS that its key is for."""
+    """A home with a profile that asks keylease, and the STS that accepts its key."""
 
     home: Throwaway
     url: str
     tokens: list[str | None]
-    """The session tokens that came with what was signed well."""
+    """The session tokens of the correctly signed requests."""
 
     def login(self, *words: str) -> None:
         """Start a session, or fail."""
@@ -92,7 +92,7 @@ class Rig(NamedTuple):
         assert done.returncode == 0, done.stderr
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run Python, which has the client."""
+        """Run the Python that has the client."""
         return subprocess.run(
             [sys.executable, *words],
             env=self.home.environment,
@@ -104,7 +104,7 @@ class Rig(NamedTuple):
         )
 
     def identity(self) -> subprocess.CompletedProcess[str]:
-        """Ask by the AWS CLI who it is."""
+        """Ask with the AWS CLI for the caller's identity."""
         require(importlib.util.find_spec("awscli"), "awscli", "it is not installed")
         return self.run(
             *("-m", "awscli", "sts", "get-caller-identity", "--profile", "prod"),
@@ -120,7 +120,7 @@ class Rig(NamedTuple):
         )
 
     def events(self) -> list[str]:
-        """Return what happened to sessions, oldest first."""
+        """Return the events of sessions, oldest first."""
         found = [line["event"] for line in self.home.audit()]
         return [event for event in found if event.startswith("session.")]
 
@@ -144,7 +144,7 @@ def rig(kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
-    """The control: a wrong key is refused, and a key in the file of credentials is found there."""
+    """The control: a wrong key is refused, and the search finds a key in the credentials file."""
     path = rig.home.home / ".aws" / "credentials"
     text = f"[prod]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = "
     path.write_text(f"{text}wrong\n", encoding="utf-8")
@@ -157,7 +157,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_a_key_is_kept_used_and_ended(rig: Rig) -> None:
-    """Without it the client shows what to type; with it requests are signed; a logout ends it."""
+    """Without a session the client shows what to type; with one it signs until a logout."""
     before = rig.identity()
     assert "Error when retrieving credentials from custom-process" in before.stderr
     assert "start one with: keylease login --tool aws prod" in before.stderr
@@ -176,7 +176,7 @@ def test_a_key_is_kept_used_and_ended(rig: Rig) -> None:
 
 
 def test_a_session_token_comes_with_the_key(rig: Rig, tmp_path: Path) -> None:
-    """A temporary key is of use only with its third part."""
+    """A temporary key works only with its session token."""
     path = tmp_path / "token"
     path.write_text(f"{SESSION_TOKEN}\n", encoding="utf-8")
     rig.login("--field-file", "session_token", str(path))
@@ -188,7 +188,7 @@ def test_a_session_token_comes_with_the_key(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_a_program_that_lives_for_a_while_asks_once(rig: Rig) -> None:
-    """The expiry is late enough for botocore not to ask for each request that it signs."""
+    """The expiry is late enough that botocore does not ask again for each request."""
     require(importlib.util.find_spec("botocore"), "botocore", "it is not installed")
     rig.login()
 
@@ -198,11 +198,11 @@ def test_a_program_that_lives_for_a_while_asks_once(rig: Rig) -> None:
 
 
 def test_an_ended_session_explains_itself(rig: Rig) -> None:
-    """After its end the reason, and what to type, are part of the client's own error."""
+    """After the session's end the client's own error contains the reason and what to type."""
     rig.home.environment |= {"KEYLEASE_IDLE_TIMEOUT": "2", "KEYLEASE_CAP": "2"}
     rig.login()
     until = time.monotonic() + 30
-    # A key in the last second of its session has ended before the client looks at it.
+    # A key in the last second of its session ends before the client reads it.
     while (done := rig.identity()).returncode == 0 or "still expired" in done.stderr:
         assert time.monotonic() < until, "the session does not end"
 
@@ -212,7 +212,7 @@ def test_an_ended_session_explains_itself(rig: Rig) -> None:
 
 
 def test_a_keychain_that_cannot_be_reached_is_told_as_it_is(rig: Rig) -> None:
-    """The client stops and shows the reason; nobody is told to log in again."""
+    """The client stops and shows the reason; the message does not suggest a new login."""
     rig.login()
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 

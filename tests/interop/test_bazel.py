@@ -1,7 +1,8 @@
-"""A client that does what Bazel does, for no Bazel that asks helpers can be installed: see `ask`.
+"""A client that behaves like Bazel, because no Bazel with credential helpers can be installed.
 
-What it relies on is in EngFlow's specification and in Bazel's CredentialHelper, Provider and
-CredentialCacheExpiry. Where uv is installed its own helper, of the same protocol, is held to it.
+Its behaviour follows EngFlow's specification and Bazel's CredentialHelper, Provider and
+CredentialCacheExpiry; see `ask`. Where uv is installed, the client is also tested with uv's helper
+of the same protocol.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _SECONDS = 10
 
 
 class HelperError(Exception):
-    """What stops a build: the text is Bazel's."""
+    """The error that stops a build, in Bazel's words."""
 
 
 class Told(NamedTuple):
-    """What a helper said."""
+    """The answer of a helper."""
 
     headers: Mapping[str, list[str]]
     expires: dt.datetime | None
@@ -60,7 +61,7 @@ def ask(home: Throwaway, uri: str, *helper: str) -> Told:
 
 
 class Client:
-    """Downloads with what the helper says, and asks it again only when that has expired."""
+    """Download with the headers from the helper, and ask it again only after they expire."""
 
     def __init__(self, home: Throwaway, certificate: Path) -> None:
         self._home = home
@@ -68,7 +69,7 @@ class Client:
         self._cache: dict[str, Told] = {}
 
     def fetch(self, uri: str) -> int:
-        """Return the status that the server answers with."""
+        """Return the status of the server's answer."""
         held = self._cache.get(uri)
         if held is None or (held.expires and held.expires <= dt.datetime.now(dt.UTC)):
             held = self._cache[uri] = ask(self._home, uri, "keylease-bazel", "get")
@@ -85,7 +86,7 @@ class Client:
 
 
 class Rig(NamedTuple):
-    """A home, a server of downloads, and who downloads."""
+    """A home, a server of downloads, and their client."""
 
     home: Throwaway
     server: WebServer
@@ -98,16 +99,16 @@ class Rig(NamedTuple):
         assert done.returncode == 0, done.stderr
 
     def client(self) -> Client:
-        """Return a server of Bazel's that was just started."""
+        """Return a newly started Bazel server."""
         return Client(self.home, self.certificate)
 
     def released(self) -> int:
-        """Return how often the password was handed out."""
+        """Return how many releases of the password the log has."""
         return [line["event"] for line in self.home.audit()].count("session.released")
 
 
 def downloads(asked: Asked) -> Answer:
-    """Be a server of files, for one user."""
+    """Serve files to one user."""
     known = asked.authorization == f"Basic {ENCODED}"
     return Answer(HTTPStatus.OK if known else HTTPStatus.UNAUTHORIZED)
 
@@ -121,7 +122,7 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_a_build_is_answered_from_the_session(rig: Rig) -> None:
-    """Refused before the login, let in after it, each time, and no file holds the password."""
+    """The server refuses before the login and answers after it, and no file has the password."""
     uri = f"{rig.server.url}/rules.tgz"
     before = rig.client().fetch(uri)
     rig.login()
@@ -133,14 +134,14 @@ def test_a_build_is_answered_from_the_session(rig: Rig) -> None:
 
 
 def test_plaintext_would_be_found(rig: Rig) -> None:
-    """The control of the search for it: what people do without a helper is to write ~/.netrc."""
+    """The control of the search: without a helper users write the password to ~/.netrc."""
     (rig.home.home / ".netrc").write_text(f"machine h login u password {PASSWORD}", "utf-8")
 
     assert [".netrc"] == holders(rig.home, PASSWORD)
 
 
 def test_an_answer_is_kept_until_it_expires_and_no_longer(rig: Rig) -> None:
-    """An active build rolls its session: it asks again before the idle end, not at each file."""
+    """An active build rolls its session: it asks again before the idle end, not for each file."""
     rig.home.environment["KEYLEASE_IDLE_TIMEOUT"] = "4"
     rig.login()
     client, uri = rig.client(), f"{rig.server.url}/rules.tgz"
@@ -153,7 +154,7 @@ def test_an_answer_is_kept_until_it_expires_and_no_longer(rig: Rig) -> None:
 
 
 def test_an_ended_session_is_a_server_that_needs_nothing(rig: Rig) -> None:
-    """After the end there are no headers, and the server refuses in its own words."""
+    """After the end the helper sends no headers, and the server refuses in its own words."""
     rig.home.environment |= ENDS_SOON
     rig.login()
     uri = f"{rig.server.url}/rules.tgz"
@@ -164,7 +165,7 @@ def test_an_ended_session_is_a_server_that_needs_nothing(rig: Rig) -> None:
 
 
 def test_a_logout_is_the_end(rig: Rig) -> None:
-    """There is no logout in Bazel; keylease has one."""
+    """Bazel has no logout; `keylease logout` ends the session."""
     rig.login()
     uri = f"{rig.server.url}/rules.tgz"
     assert 200 == rig.client().fetch(uri)
@@ -175,7 +176,7 @@ def test_a_logout_is_the_end(rig: Rig) -> None:
 
 
 def test_what_is_no_miss_stops_the_build_with_its_reason(rig: Rig) -> None:
-    """A keychain that cannot be reached, and a URI by HTTP, are told in Bazel's own error."""
+    """Bazel's own error tells of an unreachable keychain, and of a URI without TLS."""
     rig.login()
     with pytest.raises(HelperError, match="by https alone"):
         ask(rig.home, "http://127.0.0.1/", "keylease-bazel", "get")
@@ -187,7 +188,7 @@ def test_what_is_no_miss_stops_the_build_with_its_reason(rig: Rig) -> None:
 
 @pytest.mark.usefixtures("usual_umask")
 def test_another_helper_of_the_protocol_is_understood(rig: Rig) -> None:
-    """The control of the client: it takes uv's answer for what ours is, where nothing is known."""
+    """The control of the client: without a session it reads uv's answer exactly as ours."""
     helper = (find_client("uv"), "auth", "helper", "--preview-features", "auth-helper")
     try:
         told = ask(rig.home, f"{rig.server.url}/x", *helper, "--protocol=bazel", "get")

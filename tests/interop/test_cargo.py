@@ -1,4 +1,4 @@
-"""cargo against a sparse registry on loopback that lets only a token in."""
+"""cargo against a sparse registry on loopback that requires a token."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ENTRY = {
 
 
 class Registry:
-    """The least that cargo takes for a registry, and what was asked with which token."""
+    """The smallest registry that cargo accepts; it records each request with its token."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str | None, bool]] = []
@@ -46,7 +46,7 @@ class Registry:
         self.published: list[dict[str, object]] = [ENTRY]
 
     def answer(self, asked: Asked) -> Answer:
-        """Let nobody in without the token, as `auth-required` says."""
+        """Refuse requests without the token, as `auth-required` says."""
         known = asked.headers["Authorization"] == TOKEN
         self.seen.append((asked.method, asked.path, known))
         if not known:
@@ -61,14 +61,14 @@ class Registry:
         if asked.method == "PUT":
             self.published.append(ENTRY | {"vers": "0.2.0"})
         if asked.path == "/index/he/ll/hello":
-            # One object in each line. cargo waits until what it has published is there.
+            # One JSON object per line. cargo waits until a published crate appears.
             return Answer(200, b"\n".join(json.dumps(each).encode() for each in self.published))
         body = bodies.get(asked.path)
         return Answer(404) if body is None else Answer(200, json.dumps(body).encode())
 
 
 class Rig(NamedTuple):
-    """A home where cargo is set up, and the registry that it talks to."""
+    """A home with cargo set up, and its registry."""
 
     home: Throwaway
     registry: Registry
@@ -83,7 +83,7 @@ class Rig(NamedTuple):
         assert done.returncode == 0, done.stderr
 
     def owners(self) -> subprocess.CompletedProcess[str]:
-        """Ask for what only the token shows."""
+        """Ask for the owners, which require the token."""
         return self.cargo("owner", "--list", "hello")
 
     def holders(self) -> list[str]:
@@ -92,7 +92,7 @@ class Rig(NamedTuple):
         return sorted(path.name for path in files if TOKEN.encode() in path.read_bytes())
 
     def events(self) -> list[tuple[str, str | None]]:
-        """Return what the audit log says happened to sessions, oldest first."""
+        """Return the events of sessions in the audit log, oldest first."""
         lines = [line for line in self.home.audit() if line["event"].startswith("session.")]
         return [(line["event"], line["reason"]) for line in lines]
 
@@ -109,9 +109,9 @@ def rig(kernel_home: Throwaway) -> Iterator[Rig]:
         timeout=WAIT_SECONDS,
     )
     found = re.match(r"cargo 1\.([0-9]+)\.", told.stdout)
-    # The release notes of cargo 1.74: credential providers are stable from then on.
+    # cargo 1.74 is the first with stable credential providers, by its release notes.
     require(found and int(found[1]) >= 74, "cargo", f"it is too old: {told.stdout.strip()}")
-    # Where cargo is one of rustup, it looks for the real one below the home of who runs the tests.
+    # cargo of rustup looks for the real cargo below the home of the user who runs the tests.
     rustup = os.environ.get("RUSTUP_HOME") or str(Path("~/.rustup").expanduser())
     kernel_home.environment["RUSTUP_HOME"] = rustup
     kernel_home.environment["CARGO_HTTP_MULTIPLEXING"] = "false"
@@ -129,7 +129,7 @@ def rig(kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
-    """The control: with cargo's own provider the token is written, and the search finds it."""
+    """The control: cargo's own provider writes the token to a file, and the search finds it."""
     rig.home.run("keylease", "setup", "cargo", "--undo")
     rig.home.environment["CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS"] = "cargo:token"
 
@@ -139,7 +139,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_a_token_is_kept_used_and_ended(rig: Rig) -> None:
-    """Without it cargo asks for a login; with it each command is answered; a logout is the end."""
+    """Without a session cargo asks for a login; with one each command works until a logout."""
     before = rig.owners()
     assert "no token found" in before.stderr
     assert "You may need to log in" in before.stderr
@@ -160,7 +160,7 @@ def test_a_token_is_kept_used_and_ended(rig: Rig) -> None:
 
 
 def test_a_crate_is_published(rig: Rig) -> None:
-    """What changes the registry is authorised from the session, too."""
+    """Publishing is authorised from the session, too."""
     rig.login()
     crate = rig.home.home / "crate"
     (crate / "src").mkdir(parents=True)
@@ -180,7 +180,7 @@ def test_a_crate_is_published(rig: Rig) -> None:
 
 
 def test_a_person_may_log_in_instead_of_cargo(rig: Rig) -> None:
-    """A session of `keylease login` is the one that cargo is answered from."""
+    """A session of `keylease login` answers cargo."""
     index = f"sparse+{rig.registry.url}/index/"
     words = ("login", "--tool", "cargo", index, "--password-stdin")
     assert 0 == rig.home.run("keylease", *words, stdin=TOKEN).returncode
@@ -189,7 +189,7 @@ def test_a_person_may_log_in_instead_of_cargo(rig: Rig) -> None:
 
 
 def test_an_ended_session_is_no_token_found(rig: Rig) -> None:
-    """After its end cargo says in its own words what to do, and the line above says why."""
+    """After the end cargo says in its own words what to do, and the line above gives the reason."""
     rig.home.environment |= {"KEYLEASE_IDLE_TIMEOUT": "2", "KEYLEASE_CAP": "2"}
     rig.login()
     until = time.monotonic() + 30
@@ -202,7 +202,7 @@ def test_an_ended_session_is_no_token_found(rig: Rig) -> None:
 
 
 def test_a_keychain_that_cannot_be_reached_is_no_missing_token(rig: Rig) -> None:
-    """cargo stops and shows the reason, and tells nobody to log in again."""
+    """cargo stops and shows the reason; the message does not suggest a new login."""
     rig.login()
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 

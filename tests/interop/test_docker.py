@@ -25,13 +25,13 @@ if sys.platform != "linux":
     pytest.skip("the clients are those of Linux", allow_module_level=True)
 
 USERNAME, PASSWORD = "ada", "correct horse battery staple"
-# base64 of both: how docker writes it into its configuration.
+# base64 of user and password, as docker writes it to its configuration.
 ENCODED = "YWRhOmNvcnJlY3QgaG9yc2UgYmF0dGVyeSBzdGFwbGU="
 FAMILY = ("skopeo", "podman", "buildah")
 
 
 class Rig(NamedTuple):
-    """A home with its clients, and the registry that they talk to."""
+    """A home with its clients, and their registry."""
 
     home: Throwaway
     host: str
@@ -42,7 +42,7 @@ class Rig(NamedTuple):
         return self.home.run(*words, stdin=stdin)
 
     def login(self, program: str) -> subprocess.CompletedProcess[str]:
-        """Log in by a client, or fail."""
+        """Log in with a client, or fail."""
         flags = () if program == "docker" else ("--tls-verify=false",)
         words = (program, "login", "-u", USERNAME, "--password-stdin", *flags, self.host)
         done = self.run(*words, stdin=PASSWORD)
@@ -50,11 +50,11 @@ class Rig(NamedTuple):
         return done
 
     def tags(self) -> subprocess.CompletedProcess[str]:
-        """Ask the registry by skopeo for what is not there: only who is known hears that."""
+        """Ask the registry with skopeo for a missing image: only a known user gets that answer."""
         return self.run("skopeo", "list-tags", "--tls-verify=false", f"docker://{self.host}/a/b")
 
     def helper(self, operation: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Ask the helper itself."""
+        """Run the helper itself."""
         return self.home.run("docker-credential-keylease", operation, stdin=stdin)
 
     def holders(self, needle: str) -> list[str]:
@@ -63,7 +63,7 @@ class Rig(NamedTuple):
         return sorted(path.name for path in files if needle.encode() in path.read_bytes())
 
     def events(self) -> list[str]:
-        """Return what the audit log says happened to sessions, oldest first."""
+        """Return the events of sessions in the audit log, oldest first."""
         return [line["event"] for line in self.home.audit() if line["event"] != "vault.created"]
 
 
@@ -71,7 +71,7 @@ class Rig(NamedTuple):
 def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
     """Return a home where docker and the podman family are set up, and a registry."""
     require_registry()
-    # No engine is needed for what is tested here, and none of this machine's is to be asked.
+    # These tests need no engine, and must not ask an engine of this machine.
     kernel_home.environment["DOCKER_HOST"] = "tcp://127.0.0.1:1"
     for tool in ("docker", "podman"):
         done = kernel_home.run("keylease", "setup", tool)
@@ -90,7 +90,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_a_login_of_docker_serves_every_client(rig: Rig) -> None:
-    """Logged in once by docker, its own client and skopeo are answered from the session."""
+    """After one login with docker, docker and skopeo are answered from the session."""
     before = rig.tags()
     assert "unauthorized" in before.stderr or "authentication required" in before.stderr
 
@@ -108,7 +108,7 @@ def test_a_login_of_docker_serves_every_client(rig: Rig) -> None:
 
 @pytest.mark.parametrize("program", FAMILY)
 def test_the_podman_family_logs_in_and_out(rig: Rig, program: str) -> None:
-    """Each logs in, finds its login again, logs out, and may do that twice."""
+    """Each client logs in, finds its login again, and can log out twice."""
     rig.login(program)
     found = rig.run(program, "login", "--get-login", rig.host)
     first = rig.run(program, "logout", rig.host)
@@ -124,7 +124,7 @@ def test_the_podman_family_logs_in_and_out(rig: Rig, program: str) -> None:
 
 
 def test_podman_logs_out_everywhere(rig: Rig) -> None:
-    """`logout --all` asks for the list and ends each session of it."""
+    """`logout --all` lists the sessions and ends each of them."""
     rig.login("podman")
     rig.login("docker")
 
@@ -135,7 +135,7 @@ def test_podman_logs_out_everywhere(rig: Rig) -> None:
 
 
 def test_a_login_right_after_a_logout_is_kept(rig: Rig) -> None:
-    """The same password a moment later is a new login, and no echo of the old one."""
+    """The same password right after a logout is a new login, not an echo of the old one."""
     rig.login("skopeo")
     rig.tags()
     rig.run("skopeo", "logout", rig.host)
@@ -145,7 +145,7 @@ def test_a_login_right_after_a_logout_is_kept(rig: Rig) -> None:
 
 
 def test_an_ended_session_is_a_registry_without_a_login(rig: Rig) -> None:
-    """After its end each client says in its own words that it is not logged in, and why."""
+    """After the end each client says that it is not logged in, and the helper says why."""
     rig.home.environment |= {"KEYLEASE_IDLE_TIMEOUT": "2", "KEYLEASE_CAP": "2"}
     rig.login("skopeo")
     until = time.monotonic() + 30
@@ -159,7 +159,7 @@ def test_an_ended_session_is_a_registry_without_a_login(rig: Rig) -> None:
 
 
 def test_docker_says_that_it_is_not_logged_in(rig: Rig) -> None:
-    """After a logout docker is refused by the registry, and not stopped by its helper."""
+    """After a logout the registry refuses docker; the helper does not stop it."""
     rig.login("docker")
     rig.run("docker", "logout", rig.host)
 
@@ -171,7 +171,7 @@ def test_docker_says_that_it_is_not_logged_in(rig: Rig) -> None:
 
 
 def test_a_keychain_that_cannot_be_reached_is_no_missing_login(rig: Rig) -> None:
-    """The client stops and shows the reason, and does not go on as nobody."""
+    """The client stops and shows the reason, and does not continue without a login."""
     rig.login("skopeo")
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 
@@ -183,7 +183,7 @@ def test_a_keychain_that_cannot_be_reached_is_no_missing_login(rig: Rig) -> None
 
 
 def test_docker_py_is_answered(rig: Rig) -> None:
-    """docker-py finds the login, and reading all of them is no use of any."""
+    """docker-py finds the login, and reading all credentials does not extend their sessions."""
     require(importlib.util.find_spec("docker"), "docker-py", "it is not installed")
     rig.login("docker")
     code = (
@@ -208,7 +208,7 @@ def test_docker_py_is_answered(rig: Rig) -> None:
 
 
 def test_the_program_says_who_it_is(rig: Rig) -> None:
-    """`version` and a wrong call are answered on stdout, as by docker's own helpers."""
+    """`version` and a wrong call are answered on stdout, like docker's own helpers."""
     assert rig.helper("version").stdout.startswith("docker-credential-keylease (keylease) ")
     wrong = rig.helper("fetch")
     assert (1, "usage: ") == (wrong.returncode, wrong.stdout[:7])

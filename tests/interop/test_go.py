@@ -1,4 +1,4 @@
-"""The go command against a module mirror by HTTPS that checks passwords."""
+"""The go command against a module mirror with TLS that checks passwords."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENCODED = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
 
 
 def mirror(asked: Asked) -> Answer:
-    """Be a module mirror with one module, for one user."""
+    """Serve one module as a mirror, to one user."""
     if asked.authorization != f"Basic {ENCODED}":
         return Answer(HTTPStatus.UNAUTHORIZED)
     body = MODULE.get(asked.path.removeprefix("/example.com/secret/@v/"))
@@ -39,7 +39,7 @@ def mirror(asked: Asked) -> Answer:
 
 
 class Rig(NamedTuple):
-    """A home where Go asks keylease, and the mirror that Go asks."""
+    """A home where Go asks keylease, and Go's mirror."""
 
     home: Throwaway
     server: WebServer
@@ -56,7 +56,7 @@ class Rig(NamedTuple):
         return self.home.run(self.program, "list", "-m", "-versions", "example.com/secret")
 
     def released(self) -> int:
-        """Return how often the password was handed out."""
+        """Return how many releases of the password the log has."""
         return [line["event"] for line in self.home.audit()].count("session.released")
 
 
@@ -78,7 +78,7 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
-    """The control: what people do without a helper is to write the password into ~/.netrc."""
+    """The control: without a helper users write the password to ~/.netrc."""
     set_up(rig.home, "go", "--undo")
     netrc = rig.home.home / ".netrc"
     netrc.write_text(f"machine {rig.server.host} login {USERNAME} password {PASSWORD}\n", "utf-8")
@@ -90,7 +90,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_go_is_answered_from_the_session(rig: Rig) -> None:
-    """Refused before the login, answered after it, each time, and no file holds the password."""
+    """Go is refused before the login and answered after it, and no file has the password."""
     before = rig.versions()
     rig.login()
     first, second = rig.versions(), rig.versions()
@@ -115,7 +115,7 @@ def test_go_is_answered_from_the_path_that_it_fetches(rig: Rig) -> None:
 
 
 def test_an_ended_session_is_a_server_that_refuses(rig: Rig) -> None:
-    """After the end Go says what the server says."""
+    """After the end Go shows the server's refusal."""
     rig.home.environment |= ENDS_SOON
     rig.login()
 
@@ -126,7 +126,7 @@ def test_an_ended_session_is_a_server_that_refuses(rig: Rig) -> None:
 
 
 def test_a_logout_is_the_end(rig: Rig) -> None:
-    """There is no logout in Go; keylease has one."""
+    """Go has no logout; `keylease logout` ends the session."""
     rig.login()
     assert rig.versions().returncode == 0
 
@@ -136,7 +136,7 @@ def test_a_logout_is_the_end(rig: Rig) -> None:
 
 
 def test_a_keychain_that_cannot_be_reached_is_told_by_go_x(rig: Rig) -> None:
-    """Go tells why its command failed to who asks for it."""
+    """`go -x` shows why its command for credentials failed."""
     rig.login()
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 

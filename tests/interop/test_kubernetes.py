@@ -1,4 +1,4 @@
-"""kubectl and the Python client against an API server on loopback that checks who asks."""
+"""kubectl and the Python client against an API server on loopback that authenticates clients."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ print(client.VersionApi().get_code().git_version)
 
 
 class Rig(NamedTuple):
-    """A home with a kubeconfig that asks keylease, and the server that it is for."""
+    """A home with a kubeconfig that asks keylease, and its server."""
 
     home: Throwaway
     url: str
     pair: Path
-    """Certificate and key, in one file: the server's, and the only one it takes of a client."""
+    """One file with the server's certificate and key, which is also the only accepted client's."""
     seen: list[str]
-    """How each client proved who it is, or that it did not."""
+    """How each client authenticated; empty for one that did not."""
 
     def login(self, *words: str, stdin: str = "") -> None:
         """Start a session, or fail."""
@@ -56,11 +56,11 @@ class Rig(NamedTuple):
         assert done.returncode == 0, done.stderr
 
     def version(self) -> subprocess.CompletedProcess[str]:
-        """Ask by kubectl for what only the token or the certificate shows."""
+        """Ask with kubectl for the version, which requires the token or the certificate."""
         return self.home.run("kubectl", "get", "--raw", "/version")
 
     def holders(self) -> list[str]:
-        """Return the files of the home that hold the token, or it in base64."""
+        """Return the files of the home that hold the token, plain or in base64."""
         files = (path for path in self.home.home.parent.rglob("*") if path.is_file())
         needles = (TOKEN.encode(), base64.b64encode(TOKEN.encode()))
         return sorted(
@@ -68,11 +68,11 @@ class Rig(NamedTuple):
         )
 
     def proofs(self) -> set[str]:
-        """Return how clients proved who they are. Some ask without a proof which version it is."""
+        """Return how clients authenticated. Some ask for the version without authentication."""
         return set(self.seen) - {""}
 
     def events(self) -> list[str]:
-        """Return what happened to sessions, oldest first."""
+        """Return the events of sessions, oldest first."""
         found = [line["event"] for line in self.home.audit()]
         return [event for event in found if event.startswith("session.")]
 
@@ -123,7 +123,7 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
-    """The control: a wrong token is refused, and one in the kubeconfig is found there."""
+    """The control: a wrong token is refused, and the search finds a token in the kubeconfig."""
     rig.home.run("keylease", "setup", "kubernetes", "ada", "--undo")
     rig.home.run("kubectl", "config", "set-credentials", "ada", "--token=wrong")
     assert rig.version().returncode != 0
@@ -136,7 +136,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_token_is_kept_used_and_ended(rig: Rig, version: str) -> None:
-    """Without it kubectl shows what to type; with it each command is answered; a logout ends it."""
+    """Without a session kubectl shows what to type; with one each command works until a logout."""
     api = f"--exec-api-version=client.authentication.k8s.io/{version}"
     rig.home.run("kubectl", "config", "set-credentials", "ada", api)
     before = rig.version()
@@ -158,7 +158,7 @@ def test_a_token_is_kept_used_and_ended(rig: Rig, version: str) -> None:
 
 
 def test_a_certificate_is_shown_to_the_server(rig: Rig) -> None:
-    """The key is in no file any more once its session is there, and proves who asks."""
+    """Once the session exists, no file holds the key, and it authenticates the client."""
     text = rig.pair.read_text("utf-8")
     key, marker, certificate = text.partition("-----BEGIN CERTIFICATE-----")
     words = []
@@ -177,7 +177,7 @@ def test_a_certificate_is_shown_to_the_server(rig: Rig) -> None:
 
 
 def test_the_python_client_is_answered(rig: Rig) -> None:
-    """It sets the same variable and reads the same answer."""
+    """The Python client sets the same variable and reads the same answer."""
     require(importlib.util.find_spec("kubernetes"), "kubernetes", "it is not installed")
     rig.login("--password-stdin", stdin=TOKEN)
 
@@ -195,7 +195,7 @@ def test_the_python_client_is_answered(rig: Rig) -> None:
 
 
 def test_a_token_is_not_for_another_server(rig: Rig) -> None:
-    """Whoever changes the server in the kubeconfig is sent no token."""
+    """A kubeconfig with a changed server gets no token for it."""
     rig.login("--password-stdin", stdin=TOKEN)
     other = rig.url.replace("127.0.0.1", "localhost")
     rig.home.run("kubectl", "config", "set-cluster", "c", f"--server={other}")
@@ -207,7 +207,7 @@ def test_a_token_is_not_for_another_server(rig: Rig) -> None:
 
 
 def test_an_ended_session_explains_itself(rig: Rig) -> None:
-    """After its end kubectl fails in its own words, and the line above says why."""
+    """After the end kubectl fails in its own words, and the line above gives the reason."""
     rig.home.environment |= {"KEYLEASE_IDLE_TIMEOUT": "2", "KEYLEASE_CAP": "2"}
     rig.login("--password-stdin", stdin=TOKEN)
     until = time.monotonic() + 30

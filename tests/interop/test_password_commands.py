@@ -29,16 +29,16 @@ ENDED = "has ended: "
 
 
 class Tool(NamedTuple):
-    """What a tool is told to do, in the words of a shell."""
+    """What a tool is told to do, as shell commands."""
 
     url: str
-    """Of the session."""
+    """The URL of the session."""
     first: str
-    """Makes what only the password opens."""
+    """Makes a file or store that only the password opens."""
     then: str
-    """Opens it again."""
+    """Opens it."""
     refused: str
-    """What the tool says where there is no session."""
+    """The tool's message without a session."""
 
 
 TOOLS = {
@@ -79,12 +79,12 @@ TOOLS = {
 
 
 class Shell(NamedTuple):
-    """A home, and somebody who types in it."""
+    """A home, and a user who types there."""
 
     home: Throwaway
 
     def type(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Run a script, with nobody to answer a question."""
+        """Run a script without a user to answer questions."""
         return self.home.run("bash", "-c", script)
 
     def login(self, url: str) -> None:
@@ -109,12 +109,12 @@ class Shell(NamedTuple):
 
 @pytest.fixture
 def shell(kernel_home: Throwaway) -> Shell:
-    """Return somebody in a home."""
+    """Return a user in a home."""
     return Shell(kernel_home)
 
 
 def encrypt_configuration(shell: Shell) -> None:
-    """Give rclone's configuration a password, which it only takes from a terminal."""
+    """Encrypt rclone's configuration; rclone reads the new password only from a terminal."""
     assert 0 == shell.type("rclone config create -q here local").returncode
     with PseudoTerminal() as terminal:
         script = 'cd "$HOME"; exec </dev/tty >/dev/tty 2>&1; rclone config'
@@ -136,7 +136,7 @@ def encrypt_configuration(shell: Shell) -> None:
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_session_opens_it_until_it_ends(shell: Shell, name: str) -> None:
-    """The tool gets the password at each run, stops after the end, and shows why."""
+    """The tool gets the password at each run; after the end it stops and shows why."""
     tool = TOOLS[name]
     path = shell.home.environment["PATH"]
     shell.home.environment["PATH"] = f"{path}:{Path(find_client(name)).parent}"
@@ -157,7 +157,7 @@ def test_session_opens_it_until_it_ends(shell: Shell, name: str) -> None:
 
 
 def test_curl_reads_it_from_a_pipe(shell: Shell) -> None:
-    """curl is let in, and neither its command line nor a file has the password."""
+    """curl logs in, and neither its command line nor a file has the password."""
     require(shutil.which("curl"), "curl", "it is not on PATH")
     encoded = base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
 
@@ -179,7 +179,7 @@ def test_curl_reads_it_from_a_pipe(shell: Shell) -> None:
 
 
 def test_git_is_answered_at_its_own_question(shell: Shell, tmp_path: Path) -> None:
-    """Where only GIT_ASKPASS can be set, git clones with the session, and not after its end."""
+    """With only GIT_ASKPASS set, git clones from the session, and fails after its end."""
     require(find_git(), "git-http", "no git here can serve HTTP")
     (tmp_path / "served").mkdir()
     with GitServer(tmp_path / "served") as server:

@@ -28,7 +28,7 @@ TOKEN = "npm_correct-horse-battery"
 
 
 def package() -> bytes:
-    """Return the package: one file."""
+    """Return the package, which has one file."""
     packed = io.BytesIO()
     manifest = b'{"name":"secret","version":"1.0.0"}'
     with tarfile.open(fileobj=packed, mode="w:gz") as file:
@@ -42,7 +42,7 @@ PACKAGE = package()
 
 
 def registry(asked: Asked) -> Answer:
-    """Be a private registry of one package, for one token."""
+    """Serve a private registry of one package, for one token."""
     if asked.authorization != f"Bearer {TOKEN}":
         return Answer(HTTPStatus.UNAUTHORIZED, body=b"{}")
     if asked.path == "/secret/-/secret-1.0.0.tgz":
@@ -61,7 +61,7 @@ def registry(asked: Asked) -> Answer:
 
 
 class Rig(NamedTuple):
-    """A home where pnpm asks keylease, and the registry that it asks for packages."""
+    """A home where pnpm asks keylease, and the registry of its packages."""
 
     home: Throwaway
     server: WebServer
@@ -74,7 +74,7 @@ class Rig(NamedTuple):
         assert done.returncode == 0, done.stderr
 
     def install(self, project: str) -> subprocess.CompletedProcess[str]:
-        """Install the package into a new project, by asking the registry anew."""
+        """Install the package into a new project, with a new request to the registry."""
         directory = self.home.home / project
         directory.mkdir()
         (directory / "package.json").write_text('{"dependencies":{"secret":"1.0.0"}}', "utf-8")
@@ -84,7 +84,7 @@ class Rig(NamedTuple):
         return self.home.run(self.program, *words)
 
     def events(self) -> list[str]:
-        """Return what the audit log says happened, oldest first."""
+        """Return the events in the audit log, oldest first."""
         return [line["event"] for line in self.home.audit()]
 
 
@@ -99,7 +99,7 @@ def rig(kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
-    """The control: without a helper the token stands in ~/.npmrc."""
+    """The control: without a helper the token is in ~/.npmrc."""
     lines = f"registry={rig.server.url}/\n//{rig.server.host}/:_authToken={TOKEN}\n"
     (rig.home.home / ".npmrc").write_text(lines, "utf-8")
 
@@ -108,7 +108,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_pnpm_is_answered_from_the_session(rig: Rig) -> None:
-    """Refused before the login, answered after it, each time, and no file holds the token."""
+    """pnpm is refused before the login and answered after it, and no file has the token."""
     before = rig.install("before")
     rig.login()
     first, second = rig.install("first"), rig.install("second")
@@ -121,7 +121,7 @@ def test_pnpm_is_answered_from_the_session(rig: Rig) -> None:
 
 
 def test_an_ended_session_is_a_registry_that_refuses(rig: Rig) -> None:
-    """After the end pnpm says what the registry says; its helper says why."""
+    """After the end pnpm shows the registry's refusal, and its helper says why."""
     rig.home.environment |= ENDS_SOON
     rig.login()
     helper = ("keylease-pnpm", rig.server.url)
@@ -136,7 +136,7 @@ def test_an_ended_session_is_a_registry_that_refuses(rig: Rig) -> None:
 
 
 def test_a_logout_is_the_end(rig: Rig) -> None:
-    """`pnpm logout` has nothing to log out of; keylease has."""
+    """`pnpm logout` has no login of its own to end; `keylease logout` ends the session."""
     rig.login()
     assert rig.install("before").returncode == 0
 

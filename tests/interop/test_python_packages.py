@@ -1,7 +1,7 @@
-"""pip, uv, twine, poetry and hatch: by way of the `keyring` library they ask keylease.
+"""pip, uv, twine, poetry and hatch ask keylease through the `keyring` library.
 
 Each runs against an index that checks the password. The library finds keylease by its entry point,
-so the clients have to be beside it: `make interop` puts them there.
+so the clients must be installed beside it: `make interop` does that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if sys.platform == "win32":
 from support.pseudo_terminal import PseudoTerminal
 
 USERNAME, PASSWORD = "ada", "correct horse battery staple"
-# None of them may read what the person who runs the tests has configured.
+# None of them may read the configuration of the user who runs the tests.
 ALONE = {
     "PIP_CONFIG_FILE": os.devnull,
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -40,7 +40,7 @@ ALONE = {
     "UV_NO_CACHE": "1",
     "NO_COLOR": "1",
 }
-# What each says that is not let in.
+# The message of each client that was refused.
 REFUSED = {
     "pip-import": "No matching distribution found",
     "pip-subprocess": "401 Error, Credentials not correct",
@@ -54,26 +54,26 @@ CLIENTS = sorted(REFUSED)
 
 
 def require_pip() -> None:
-    """Skip the test if the pip beside Python cannot be told how to ask the library."""
+    """Skip the test if the pip beside Python has no option for the keyring library."""
     release = tuple(int(part) for part in version("pip").split(".")[:2])
     require(release >= (23, 1), "pip", "it is older than 23.1, which brought --keyring-provider")
 
 
 class Rig(NamedTuple):
-    """A home with its clients, and the index that they talk to."""
+    """A home with its clients, and their index."""
 
     home: Throwaway
     index: PackageIndex
     package: Path
 
     def words(self, client: str) -> list[str]:
-        """Return the command by which a client downloads or uploads the package."""
+        """Return the command with which a client downloads or uploads the package."""
         index, upload = self.index.url, self.index.upload_url
         if client.startswith("pip"):
             require_pip()
             provider = client.partition("-")[2]
             words = f"-m pip download --no-deps --no-input --keyring-provider {provider}"
-            # In its subprocess pip asks with the user of the URL (before 26.2 only then).
+            # pip's subprocess asks with the user of the URL (before 26.2 only then).
             url = index.replace("://", f"://{USERNAME}@") if provider == "subprocess" else index
             return [sys.executable, *words.split(), "--index-url", url, "-d", "out", PACKAGE]
         if client == "uv":
@@ -94,7 +94,7 @@ class Rig(NamedTuple):
         return [find_client("hatch"), *words]
 
     def run(self, client: str) -> subprocess.CompletedProcess[str]:
-        """Run a client, with nobody to ask."""
+        """Run a client without a user to answer questions."""
         return self.home.run(*self.words(client))
 
     def login(self) -> None:
@@ -106,13 +106,13 @@ class Rig(NamedTuple):
         assert (0, "") == (done.returncode, done.stderr)
 
     def released(self) -> int:
-        """Return how many times the log says that the password was handed out."""
+        """Return how many releases of the password the log has."""
         return [line["event"] for line in self.home.audit()].count("session.released")
 
 
 @pytest.fixture
 def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
-    """Return a home with a project, and an index that lets ada in."""
+    """Return a home with a project, and an index that accepts ada."""
     scripts = Path(sysconfig.get_path("scripts"))
     require((scripts / "keyring").exists(), "installed", "keyring is not installed beside Python")
     (tmp_path / "bin" / "keyring").symlink_to(scripts / "keyring")
@@ -125,9 +125,9 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_session_lets_the_client_in_until_it_ends(rig: Rig, client: str) -> None:
-    """One login is enough for every run, leaves no password in a file, and ends by itself.
+    """One login serves every run, leaves no password in a file, and ends by itself.
 
-    After the end the client says so as it says it of any password that it does not have.
+    After the end the client says what it says about any missing password.
     """
     rig.login()
     first, second = rig.run(client), rig.run(client)
@@ -148,7 +148,7 @@ def test_session_lets_the_client_in_until_it_ends(rig: Rig, client: str) -> None
 
 
 def test_logout_ends_it_for_all(rig: Rig) -> None:
-    """One logout, and no client is let in any more."""
+    """After one logout every client is refused."""
     rig.login()
     assert 0 == rig.run("pip-import").returncode
     rig.home.run("keylease", "logout", f"http://{rig.index.host}")
@@ -159,7 +159,7 @@ def test_logout_ends_it_for_all(rig: Rig) -> None:
 
 
 def test_pip_saves_what_it_asked_for(rig: Rig) -> None:
-    """What a person types at pip's own question becomes a session, if the answer is yes."""
+    """A password typed at pip's own question becomes a session if the user agrees to save it."""
     words = [word for word in rig.words("pip-import") if word != "--no-input"]
     with PseudoTerminal() as terminal:
         script = f'cd "$HOME"; exec </dev/tty >/dev/tty 2>&1; {shlex.join(words)}'
@@ -181,7 +181,7 @@ def test_pip_saves_what_it_asked_for(rig: Rig) -> None:
 
 
 def test_program_of_the_library_asks_keylease(rig: Rig) -> None:
-    """`keyring set`, `get` and `del` start, read and end a session, and keep nothing else."""
+    """`keyring set`, `get` and `del` start, read and end a session, and store nothing else."""
     url = rig.index.url
     assert 0 == rig.home.run("keyring", "set", url, USERNAME, stdin=PASSWORD).returncode
 
@@ -193,7 +193,7 @@ def test_program_of_the_library_asks_keylease(rig: Rig) -> None:
 
 
 def test_the_library_without_keylease_is_the_control(rig: Rig) -> None:
-    """Where another backend is chosen, the session is not found: it was keylease that answered."""
+    """The control: with another backend chosen the session is not found, so keylease answered."""
     rig.login()
     rig.home.environment["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 

@@ -1,4 +1,4 @@
-"""Terraform against a host by HTTPS that checks tokens: its login, a private module, its logout."""
+"""Terraform against a host with TLS that checks tokens: login, a private module, logout."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def told(what: object) -> Answer:
 
 
 def archive() -> bytes:
-    """Return the module: one file."""
+    """Return the module, which has one file."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         file.writestr("main.tf", 'output "found" {\n  value = true\n}\n')
     return packed.getvalue()
 
 
-# What a host of modules names is fetched without a token.
+# Terraform fetches the module's archive without a token.
 OPEN = {
     "/.well-known/terraform.json": told({"modules.v1": "/modules/", "tfe.v2": "/api/v2/"}),
     "/archive.zip": Answer(HTTPStatus.OK, body=archive(), kind="application/zip"),
@@ -58,7 +58,7 @@ PRIVATE = {
 
 
 def host(asked: Asked) -> Answer:
-    """Be a private host of modules, for one token."""
+    """Serve a private host of modules, for one token."""
     path = asked.path.partition("?")[0]
     if path in OPEN:
         return OPEN[path]
@@ -68,7 +68,7 @@ def host(asked: Asked) -> Answer:
 
 
 class Rig(NamedTuple):
-    """A home where Terraform asks keylease, and the host that both talk of."""
+    """A home where Terraform asks keylease, and their host."""
 
     home: Throwaway
     server: WebServer
@@ -76,7 +76,7 @@ class Rig(NamedTuple):
     terminal: PseudoTerminal
 
     def login(self) -> tuple[int, str, str]:
-        """Log in as a person does, who pastes a token."""
+        """Log in as a user who pastes a token."""
         words = [self.program, f"-chdir={self.home.home}", "login", self.server.host]
         with Path(self.terminal.path).open("rb", buffering=0) as keyboard:
             process = self.terminal.start(words, self.home.environment, keyboard.fileno())
@@ -89,7 +89,7 @@ class Rig(NamedTuple):
         return self.home.run(self.program, "get", "-no-color", "-update")
 
     def events(self) -> list[str]:
-        """Return what the audit log says happened, oldest first."""
+        """Return the events in the audit log, oldest first."""
         return [line["event"] for line in self.home.audit()]
 
 
@@ -112,7 +112,7 @@ def rig(tmp_path: Path, kernel_home: Throwaway) -> Iterator[Rig]:
 
 
 def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
-    """The control: without the program Terraform says nothing, and writes the token into a file."""
+    """The control: without a helper Terraform writes the token to a file without a word."""
     (rig.home.home / ".terraform.d" / "plugins" / "terraform-credentials-keylease").unlink()
 
     code, _, complaints = rig.login()
@@ -122,7 +122,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_a_login_is_kept_and_found_again(rig: Rig) -> None:
-    """Refused before the login, let in after it, each time, and no file holds the token."""
+    """Terraform is refused before the login and answered after it, and no file has the token."""
     before = rig.get()
     code, said, complaints = rig.login()
     first, second = rig.get(), rig.get()
@@ -137,7 +137,7 @@ def test_a_login_is_kept_and_found_again(rig: Rig) -> None:
 
 
 def test_an_ended_session_is_a_host_that_refuses(rig: Rig) -> None:
-    """After the end Terraform says what the host says to somebody without a token."""
+    """After the end Terraform shows what the host tells a client without a token."""
     rig.home.environment |= ENDS_SOON
     code, _, complaints = rig.login()
     assert code == 0, complaints
@@ -148,7 +148,7 @@ def test_an_ended_session_is_a_host_that_refuses(rig: Rig) -> None:
 
 
 def test_a_logout_ends_the_session_and_may_come_twice(rig: Rig) -> None:
-    """`terraform logout` forgets the token, and is content where there is none."""
+    """`terraform logout` ends the session, and succeeds where there is none."""
     rig.login()
     first = rig.home.run(rig.program, "logout", rig.server.host)
     second = rig.home.run(rig.program, "logout", rig.server.host)
@@ -159,7 +159,7 @@ def test_a_logout_ends_the_session_and_may_come_twice(rig: Rig) -> None:
 
 
 def test_a_keychain_that_cannot_be_reached_is_told(rig: Rig) -> None:
-    """Terraform shows the reason."""
+    """Terraform shows why a keychain cannot be reached."""
     rig.login()
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 

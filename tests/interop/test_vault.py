@@ -36,7 +36,7 @@ class Rig(NamedTuple):
         return self.home.run(self.program, *words, stdin=stdin)
 
     def login(self) -> subprocess.CompletedProcess[str]:
-        """Log in by the client, or fail."""
+        """Log in with the client, or fail."""
         done = self.run("login", "-no-print", "-", stdin=ROOT)
         assert done.returncode == 0, done.stderr
         return done
@@ -46,13 +46,13 @@ class Rig(NamedTuple):
         return self.run("token", "lookup", "-format=json")
 
     def events(self) -> list[str]:
-        """Return what the audit log says happened, oldest first."""
+        """Return the events in the audit log, oldest first."""
         return [line["event"] for line in self.home.audit()]
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of a server that takes one token."""
+    """Return the address of a server that accepts one token."""
     program, root = find_client("bao"), tmp_path_factory.mktemp("server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ def test_plaintext_is_found_where_it_is(rig: Rig) -> None:
 
 
 def test_a_login_is_kept_and_found_again(rig: Rig) -> None:
-    """Refused before the login, answered after it, each time, and no file holds the token."""
+    """The client is refused before the login and answered after it, and no file has the token."""
     before = rig.lookup()
     rig.login()
     first, second = rig.lookup(), rig.lookup()
@@ -114,7 +114,7 @@ def test_a_login_is_kept_and_found_again(rig: Rig) -> None:
 
 
 def test_the_token_is_for_that_server_alone(rig: Rig, address: str) -> None:
-    """Another address is another server, though it is reached by the option alone."""
+    """The token goes to its own server, not to another one named with `-address`."""
     rig.login()
 
     other = rig.run("token", "lookup", f"-address={address.replace('127.0.0.1', 'localhost')}")
@@ -124,7 +124,7 @@ def test_the_token_is_for_that_server_alone(rig: Rig, address: str) -> None:
 
 
 def test_an_ended_session_is_no_token(rig: Rig) -> None:
-    """After the end the client is refused as if nobody had logged in."""
+    """After the end the client is refused as if it had never logged in."""
     rig.home.environment |= ENDS_SOON
     rig.login()
 
@@ -135,7 +135,7 @@ def test_an_ended_session_is_no_token(rig: Rig) -> None:
 
 
 def test_an_erased_token_is_gone(rig: Rig) -> None:
-    """The client never erases by itself; its helper and keylease both do."""
+    """The client never erases a token by itself; its helper and keylease both can."""
     rig.login()
     assert rig.lookup().returncode == 0
 
@@ -146,7 +146,7 @@ def test_an_erased_token_is_gone(rig: Rig) -> None:
 
 
 def test_a_keychain_that_cannot_be_reached_is_told(rig: Rig) -> None:
-    """The client stops and shows the reason, and does not go on as nobody."""
+    """The client stops and shows the reason, and does not continue without a token."""
     rig.login()
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 

@@ -1,8 +1,8 @@
-"""Faults of the audit log: nothing leaves without its line, nothing lives on for want of one.
+"""Faults of the audit log: no release without its line, and no session kept alive for lack of one.
 
 The disk is full or broken, the directory is not writable, writers are killed, clocks jump, names
-are hostile. A release is refused before the secret is decrypted; an end happens; the log tells
-later what it could not tell then, and its chain holds.
+are hostile. A release is refused before the secret is decrypted. A session still ends. The log
+reports later what it could not record, and its chain holds.
 """
 
 import base64
@@ -85,11 +85,11 @@ def audit_key(rig):
 
 
 def contents(rig):
-    """Return what the log's files hold."""
+    """Return the content of the log's files."""
     return {path.name: path.read_bytes() for path in (rig.path / "audit").glob("*.jsonl")}
 
 
-# What can go wrong
+# Faults
 
 
 def is_log(fd):
@@ -100,7 +100,7 @@ def is_log(fd):
 
 @contextlib.contextmanager
 def failing(name, number, *, half=False):
-    """Let a system call fail on the log's files, after half of its work if `half`."""
+    """Make a system call fail on the log's files, after half of its work if `half`."""
     original, calls = getattr(os, name), []
 
     def fail(fd, *rest):
@@ -118,7 +118,7 @@ def failing(name, number, *, half=False):
 
 @contextlib.contextmanager
 def unopenable(number):
-    """Let the system refuse to open the log's files, as it does where there is no right to."""
+    """Make the system refuse to open the log's files, as it does without permission."""
     original = Files.open_file
 
     def refuse(self, name, flags):
@@ -133,7 +133,7 @@ def unopenable(number):
 
 @contextlib.contextmanager
 def of_mode(path, mode):
-    """Give a directory or file another mode for a while."""
+    """Give a directory or file another mode temporarily."""
     before = path.stat().st_mode
     path.chmod(mode)
     try:
@@ -144,7 +144,7 @@ def of_mode(path, mode):
 
 @contextlib.contextmanager
 def moved_away(path, put):
-    """Put something else in a directory's place for a while."""
+    """Put something else in a directory's place temporarily."""
     away = path.with_name("away")
     path.rename(away)
     put(path, away)
@@ -157,7 +157,7 @@ def moved_away(path, put):
 
 @contextlib.contextmanager
 def locked(path):
-    """Hold the log's lock, as a process does that was stopped in the middle."""
+    """Hold the log's lock, as a process does that was stopped halfway."""
     with (
         Directory.open(str(path), create=True) as state,
         state.child("audit") as directory,
@@ -168,7 +168,7 @@ def locked(path):
 
 @contextlib.contextmanager
 def written_into(path):
-    """Let somebody append to the log by hand."""
+    """Append to the log from outside keylease."""
     before = path.read_bytes()
     path.write_bytes(before + b"I was here\n")
     try:
@@ -203,7 +203,7 @@ FAULTS = {
 @POSIX
 @pytest.mark.parametrize("fault", FAULTS)
 def test_without_its_line_nothing_is_released_and_everything_can_be_ended(rig, opened, fault):
-    """A log that cannot be written refuses releases and no end, and tells later what it missed."""
+    """An unwritable log refuses releases, allows ends, and reports later what it missed."""
     is_log.place = rig.path
     before, sealed = contents(rig), rig.sealed()
     touches = [path.read_bytes() for path in rig.touches()]
@@ -235,7 +235,7 @@ def test_without_its_line_nothing_is_released_and_everything_can_be_ended(rig, o
     assert PASSWORD == text(rig.again().session.get(EXAMPLE).credential.secret)
     assert 1 == len(opened), "the control: the spy sees a release"
     told = [(line["event"], line.get("lost")) for line in audit_chain.records(rig.path)]
-    # Four refusals and two ends, in one line, before anything else.
+    # Four refusals and two ends, in one line, before any other line.
     expected = [("audit.gap", 6), ("session.created", None), ("session.released", None)]
     assert expected == told[-3:]
     assert 1 == [event for event, _ in told].count("audit.gap")
@@ -245,7 +245,7 @@ def test_without_its_line_nothing_is_released_and_everything_can_be_ended(rig, o
 @POSIX
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_a_line_that_does_not_reach_the_disk_is_no_line(rig, opened, number):
-    """A sync that fails refuses the release, and takes the line back."""
+    """A failed sync refuses the release and removes its line."""
     is_log.place = rig.path
     name = "fsync" if sys.platform == "darwin" else "fdatasync"
     with failing(name, number):
@@ -255,14 +255,14 @@ def test_a_line_that_does_not_reach_the_disk_is_no_line(rig, opened, number):
         rig.again().session.terminate(EXAMPLE)
 
     events = [(line["event"], line["reason"]) for line in audit_chain.records(rig.path)]
-    # Lines that need not be synced can be written all the same.
+    # Lines that need no sync are still written.
     assert [("session.refused", "audit"), ("session.ended", "logout")] == events[-2:]
     assert "session.released" not in dict(events)
     assert len(events) == audit_chain.verify(rig.path, audit_key(rig))
 
 
 def test_a_lock_that_is_held_refuses_a_release_and_no_end(rig, opened):
-    """A process that was stopped with the lock in its hand does not keep sessions alive."""
+    """A stopped process that holds the log's lock keeps no session alive."""
     short = rig.again()
     short.audit._deadline = Deadline(0.05)
     with locked(rig.path):
@@ -277,7 +277,7 @@ def test_a_lock_that_is_held_refuses_a_release_and_no_end(rig, opened):
 
 
 def test_without_the_audit_key_nothing_is_released(rig, opened):
-    """Deleting the audit key hides no release; the sessions can be ended."""
+    """Without the audit key no secret is released, and sessions can be ended."""
     key = audit_key(rig)
     rig.keystore.delete(rig.vault.record().audit_item)
     with pytest.raises(AuditError, match="audit key"):
@@ -292,7 +292,7 @@ def test_without_the_audit_key_nothing_is_released(rig, opened):
 
 @POSIX
 def test_when_even_the_count_is_lost_sessions_can_still_be_ended(rig):
-    """With the whole state directory read-only for the log, an end goes on."""
+    """With the whole state directory read-only for the log, a session can still be ended."""
     is_log.place = rig.path
     with failing("write", errno.EIO), of_mode(rig.path / "audit.gap", 0o644):
         rig.again().session.terminate(EXAMPLE)
@@ -303,7 +303,7 @@ def test_when_even_the_count_is_lost_sessions_can_still_be_ended(rig):
 @FORK
 @POSIX
 def test_lines_that_many_processes_lose_at_once_are_all_counted(rig):
-    """The number in the gap is right, however many processes met the fault together."""
+    """The gap counts the lost lines of all processes that met the fault together."""
     each = 20
     with of_mode(rig.path / "audit", 0o755):
         children = []
@@ -321,11 +321,11 @@ def test_lines_that_many_processes_lose_at_once_are_all_counted(rig):
 
 
 def lose(rig, count):
-    """Be a process that tries to write lines, and end."""
+    """Act as a process that tries to write lines, and end."""
     code = 1
     try:
-        # An ending waits a moment for the lock of the count. Eight writers on a busy machine hold
-        # it for longer at times, and how long an ending waits is not what is tried here.
+        # An ending waits briefly for the lock of the count. Eight writers on a busy machine can
+        # hold it for longer. This test does not measure how long an ending waits.
         log_of_audit._GAP_SECONDS = WAIT_SECONDS
         for _ in range(count):
             rig.again().audit.log_or_gap(Entry("logout"), rig.clock.now())
@@ -334,7 +334,7 @@ def lose(rig, count):
         os._exit(code)
 
 
-# Real faults, outside this process
+# Real faults, from outside this process
 
 SCRIPT = """
 import json, sys
@@ -393,7 +393,7 @@ print(json.dumps(told))
 
 
 def run_script(command, script, state, **more):
-    """Run a script that has the tests' support at hand, and return what it tells."""
+    """Run a script that can import the tests' support, and return its output."""
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     return run_group(
         [*command, sys.executable, "-c", script, str(state)],
@@ -405,12 +405,12 @@ def run_script(command, script, state, **more):
 
 @LINUX
 def test_a_disk_that_is_really_full(tmp_path):
-    """On a file system without room nothing is released, and the session can be ended."""
+    """On a full file system no secret is released, and the session can be ended."""
     require(os.geteuid() == 0, "root", "mounting a small file system")
     require(shutil.which("unshare"), "unshare", "it is not on PATH")
     place = tmp_path / "keylease"
     place.mkdir(mode=0o700)
-    # The mount is in a namespace of its own and goes away with the process.
+    # The mount is in its own namespace and disappears with the process.
     mount = 'mount -t tmpfs -o size=128k,mode=700 keylease-test "$KEYLEASE_TEST_STATE"'
     state = {"KEYLEASE_TEST_STATE": str(place)}
     tried = run_script(["unshare", "-m", "sh", "-c", mount, "-"], "", place, **state)
@@ -425,14 +425,14 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert "No space left on device" == told["filler"]
     assert "no space left on device" in told["full"]
     assert (0, 1, 0) == (told["opened"], told["ended"], told["sealed"])
-    # The refusal and the end, unless there was just room for the shorter of the two lines.
+    # The refusal and the end, unless there was room for the shorter of the two lines.
     assert sum(told["lost"]) in {1, 2}
 
 
 @LINUX
 @pytest.mark.parametrize("call", ["fdatasync", "write"])
 def test_a_disk_that_is_really_broken(tmp_path, call):
-    """What the kernel itself reports refuses the release, and the session can be ended."""
+    """A fault that the kernel itself reports refuses the release, and the session can be ended."""
     require_strace()
     log = tmp_path / "keylease" / "audit" / "2026-09-21.jsonl"
     # vault.created and session.created are written and synced; the third line meets the fault.
@@ -453,7 +453,7 @@ def test_a_disk_that_is_really_broken(tmp_path, call):
 
 
 def test_a_line_torn_at_any_offset_is_set_aside_once_and_the_chain_goes_on(rig, monkeypatch):
-    """Wherever a crash cut the last line, the log goes on, says so once, and loses nothing."""
+    """A last line cut at any byte is set aside and reported once, and the log continues."""
     monkeypatch.setattr(Files, "sync_data", lambda *_: None)  # only the speed changes
     monkeypatch.setattr(Files, "sync", lambda *_: None)
     key = audit_key(rig)
@@ -463,7 +463,8 @@ def test_a_line_torn_at_any_offset_is_set_aside_once_and_the_chain_goes_on(rig, 
     log.key = Secret(key)
     for cut in range(len(last)):
         path.write_bytes(b"".join([*whole, last[:cut]]))
-        # It knows of the whole line, which was taken then. Without it the log says that it is gone.
+        # The head has the whole line, which is now missing. Without the head the log says that it
+        # is gone.
         (path.parent / "head").unlink()
         for _ in range(2):
             log.log(Entry("login"), rig.clock.now())
@@ -479,7 +480,7 @@ def test_a_line_torn_at_any_offset_is_set_aside_once_and_the_chain_goes_on(rig, 
 
 
 def write_until_killed(state, number):
-    """Be a process that writes lines of all sizes until it is killed."""
+    """Act as a process that writes lines of all sizes until it is killed."""
     code = 1
     try:
         chance = random.Random(number)
@@ -488,7 +489,7 @@ def write_until_killed(state, number):
             write = os.write
 
             def write_some(fd, data):
-                # write(2) may write less than it was given: this process dies half-way, too.
+                # write(2) may write less than requested: make this process die halfway, too.
                 done = write(fd, data[:512])
                 if chance.random() < 0.01:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -499,9 +500,9 @@ def write_until_killed(state, number):
             log = AuditLog(lambda: Directory.open(str(state), create=True), Deadline(60), CALLER)
             log.key = Secret(KEY)
             # An ending waits half a second for the lock, then counts a gap. Eight writers on a busy
-            # machine get there, and that is no hole in the chain.
+            # machine reach that limit; a gap is not a hole in the chain.
             log._patience = 60.0
-            # The longest names fill several pages, within which a kill can stop a write.
+            # The longest names fill several pages, so a kill can stop a write within them.
             name = chance.choice("a\x1b\U0001f511") * chance.choice((1, 10, 1000, 100_000))
             target = Target("web", "https", name, name)
             entry = Entry("login", "ok", None, f"{number:032x}", target, name)
@@ -516,7 +517,7 @@ def write_until_killed(state, number):
 @FORK
 @POSIX
 def test_writers_that_are_killed_at_random_leave_a_chain_without_a_hole(tmp_path):
-    """Eight processes write at once and die at any moment: every line is whole and in its place."""
+    """Eight concurrent writers die at random moments: every line is whole and in its place."""
     state = tmp_path / "keylease"
     kills = max(40, EXAMPLES // 10)
     chance = random.Random(20260921)
@@ -550,7 +551,7 @@ def test_writers_that_are_killed_at_random_leave_a_chain_without_a_hole(tmp_path
     assert count > WRITERS, "the control: they did write"
     assert {"login", "logout"} <= set(events) <= {"login", "logout", "audit.recovered"}
     aside = list((state / "audit").glob("*.torn-*"))
-    # A second kill between setting aside and saying so leaves the file beside, without its line.
+    # A second kill between setting a line aside and reporting it leaves the file without its line.
     assert 0 < events.count("audit.recovered") <= len(aside) <= kills + WRITERS
 
 
@@ -558,7 +559,7 @@ def test_writers_that_are_killed_at_random_leave_a_chain_without_a_hole(tmp_path
 
 
 def test_a_wall_clock_that_ran_ahead_and_back_leaves_one_chain(rig):
-    """A jump to the year 2099 and back neither forks the chain nor stops the log."""
+    """A clock jump to the year 2099 and back neither forks the chain nor stops the log."""
     start = rig.clock.now().wall_ns / 10**9
     for seconds in (0, 2_300_000_000, 0, -86_400, 0, 2_300_000_000, 0):
         rig.clock.advance(1)
@@ -575,12 +576,12 @@ def test_a_wall_clock_that_ran_ahead_and_back_leaves_one_chain(rig):
 
 
 def test_ninety_one_days_with_a_jump_to_2099_lose_one_day(tmp_path, monkeypatch):
-    """Only whole days that are really old go, over a leap day, whatever the clock did meanwhile."""
+    """Only whole days of the true age are deleted, across a leap day and a clock jump."""
     monkeypatch.setattr(Files, "sync_data", lambda *_: None)  # only the speed changes
     monkeypatch.setattr(Files, "sync", lambda *_: None)
     monkeypatch.setattr(Files, "sync_directory", lambda *_: None)
     place = Place(tmp_path / "keylease")
-    start = calendar.timegm((2028, 1, 15, 23, 59, 50))  # the 29th of February is to come
+    start = calendar.timegm((2028, 1, 15, 23, 59, 50))  # the 29th of February is still ahead
     names = [time.strftime("%Y-%m-%d.jsonl", time.gmtime(start + n * DAY)) for n in range(93)]
 
     def write(seconds):
@@ -614,7 +615,7 @@ def test_ninety_one_days_with_a_jump_to_2099_lose_one_day(tmp_path, monkeypatch)
 
 
 def test_summer_time_removes_and_splits_nothing(tmp_path, monkeypatch):
-    """A day is one of UTC: the hour that is twice or never there in a time zone is like any."""
+    """A day is a UTC day, so an hour that summer time skips or repeats is like any other."""
     place = Place(tmp_path / "keylease")
     zone = "Europe/Berlin"
     monkeypatch.setenv("TZ", zone)
@@ -635,7 +636,7 @@ def test_summer_time_removes_and_splits_nothing(tmp_path, monkeypatch):
     assert 14 == place.verify()
 
 
-# Killed at each step between line, head and pin
+# Killed at each step between line, head and pin.
 
 KILLED = """
 import sys
@@ -669,7 +670,7 @@ if __name__ == "__main__":
 @LINUX
 @pytest.mark.parametrize("new_day", [False, True], ids=["same day", "rotation"])
 def test_a_writer_killed_at_each_system_call_leaves_a_log_that_goes_on(tmp_path, new_day):
-    """Wherever a writer dies, the log is at most one line ahead, and none that was told is lost."""
+    """Wherever a writer dies, the log is at most one line ahead, and no reported line is lost."""
     require_strace()
     scope = {"__name__": "killed"}
     exec(KILLED, scope)  # noqa: S102 - the very code that the other process runs
@@ -696,8 +697,8 @@ def test_a_writer_killed_at_each_system_call_leaves_a_log_that_goes_on(tmp_path,
     shutil.copytree(begin, control)
     done = run(control)
     assert "released" == done.stdout, done.stderr
-    # By name and count, for strace counts each call by itself. What is before the log is opened is
-    # the interpreter's.
+    # By name and count, because strace counts each call by itself. The calls before the log opens
+    # are the interpreter's.
     seen, steps = Counter(), []
     for line in trace.read_text().splitlines():
         name = line.partition("(")[0]
@@ -741,7 +742,7 @@ def test_a_writer_killed_at_each_system_call_leaves_a_log_that_goes_on(tmp_path,
     ids=lambda name: ascii(name[:12]),
 )
 def test_a_hostile_name_is_one_harmless_line(rig, name):
-    """No name writes a line of its own, moves a cursor, or stops the log."""
+    """No name can write a line of its own, move a cursor, or stop the log."""
     target = Target("web", "https", name, name)
     before = len(audit_chain.records(rig.path))
     rig.again().session.store(bring(target, username=name))
@@ -756,7 +757,7 @@ def test_a_hostile_name_is_one_harmless_line(rig, name):
 
 
 def test_no_operation_leaves_a_trace_of_a_secret(tmp_path):
-    """Password and token are in no line and no file: not bare, encoded, digested or counted."""
+    """No line and no file has password or token, neither plain, encoded, digested nor counted."""
     rig = Rig(tmp_path / "keylease")
     secret, token, wrong = (f"canary-{name}-7f3a".encode() * 7001 for name in ("pw", "to", "no"))
     extra = (("oauth_refresh_token", Secret(token)),)

@@ -1,7 +1,7 @@
 """What a program of the same user does between two lines, and what the next line makes of it.
 
-It can write every file of the log, and the pin; it can compute digests, and has not the audit key.
-Whatever it does, the log is never found ok afterwards. What a crash leaves is.
+It can write every file of the log and the pin, and can compute digests, but it does not have the
+audit key. Whatever it does, the log is never found ok afterwards. After a mere crash it is.
 """
 
 import json
@@ -25,13 +25,13 @@ def place(tmp_path):
 
 
 def judge(place):
-    """Return the verdict on the log, the head and the pin that are there."""
+    """Return the verdict on the log with its present head and pin."""
     boot = place.clock.now().boot
     return verify(str(place.audit), [Secret(KEY)], place.pin.data, boot=boot)
 
 
 def forge(place, count):
-    """Append lines without a MAC, each of which follows the one before it."""
+    """Append lines without a MAC that continue the chain."""
     path = place.newest()
     for _ in range(count):
         last = path.read_bytes().splitlines(keepends=True)[-1]
@@ -43,7 +43,7 @@ def forge(place, count):
 
 
 def test_log_that_nobody_touched_is_ok(place):
-    """The control: what is found below is not found in every log."""
+    """The control: an untouched log is ok, so the verdicts below mean something."""
     place.write()
 
     assert "ok" == judge(place).result
@@ -51,7 +51,7 @@ def test_log_that_nobody_touched_is_ok(place):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
 def test_forged_lines_in_the_place_of_others(place, count):
-    """Lines that were taken stay missed however many others were put in their place."""
+    """Removed lines stay missed, however many others take their place."""
     place.take(2)
     forge(place, count)
     assert "ok" != judge(place).result
@@ -64,7 +64,7 @@ def test_forged_lines_in_the_place_of_others(place, count):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_lines_taken_with_head_and_pin(place, count):
-    """Who takes the records of the end along leaves a log that tells of it for ever."""
+    """Removing lines together with head and pin leaves a permanent trace in the log."""
     place.take(2)
     (place.audit / "head").unlink()
     place.pin.data = None
@@ -79,7 +79,7 @@ def test_lines_taken_with_head_and_pin(place, count):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_lines_taken_and_a_head_without_a_mac_put_there(place, count):
-    """A head without a MAC vouches for nothing."""
+    """A head without a MAC proves nothing."""
     place.take(2)
     forge(place, count)
     place.pin.data = None
@@ -93,7 +93,7 @@ def test_lines_taken_and_a_head_without_a_mac_put_there(place, count):
 
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 5])
 def test_a_reboot_is_no_excuse_for_lines_in_the_place_of_others(place, count):
-    """Not synced was only the last one, so the others were taken, whatever stands there now."""
+    """A reboot loses only the last line, so the others were removed, whatever replaces them."""
     place.end()
     place.take(4)
     forge(place, count)
@@ -107,7 +107,7 @@ def test_a_reboot_is_no_excuse_for_lines_in_the_place_of_others(place, count):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_power_cut_before_a_locked_keychain_is_no_attack(place, count):
-    """Numbers of lines that were lost are used again by whoever is first, key or not."""
+    """After a power cut the next line reuses the lost numbers, with or without the key."""
     place.end()
     place.take(1)
     place.pin.data = None
@@ -123,7 +123,7 @@ def test_a_power_cut_before_a_locked_keychain_is_no_attack(place, count):
 
 
 def test_mornings_with_a_locked_keychain_are_no_attack(place):
-    """A day that begins without the key leaves what vouches for the day before."""
+    """A day that begins without the key keeps the records that prove the day before."""
     for _ in range(3):
         place.clock.advance(86_400)
         place.clock.reboot()
@@ -135,7 +135,7 @@ def test_mornings_with_a_locked_keychain_are_no_attack(place):
 
 
 def test_a_log_that_began_with_a_locked_keychain_is_ok(tmp_path):
-    """Where no line ever had a MAC there was no head, and nothing to take along."""
+    """A log that never had a MAC never had a head, so no head is missing."""
     place = Place(tmp_path / "keylease")
     place.end(key=None)
     place.write()

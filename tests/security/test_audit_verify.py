@@ -1,7 +1,7 @@
 """Damage to the audit log, at every place and at random ones: each has its verdict, and none is ok.
 
-Whoever does this can write all files of the log, and the pin's place with an older pin, but has not
-the audit key. Each kind of damage is a function of the log and of a source of chance.
+The attacker can write all files of the log, and can restore an older pin, but does not have the
+audit key. Each kind of damage is a function of the log and of a random generator.
 """
 
 import random
@@ -38,7 +38,7 @@ def read(path):
 
 
 def cut(log, count):
-    """Take lines from the end, and days that have none left."""
+    """Remove lines from the end, and the days that become empty."""
     for path in sorted(log.directory.glob("*.jsonl"), reverse=True):
         lines = read(path)
         taken = min(count, len(lines))
@@ -54,7 +54,7 @@ def cut(log, count):
 @pytest.mark.parametrize("count", range(1, DAYS * LINES + 1))
 @pytest.mark.parametrize("records", ["both", "head only", "pin only"])
 def test_lines_taken_from_the_end(log, count, records):
-    """However many lines are taken, whoever remembers the end says so."""
+    """However many lines are removed, a remaining record of the end shows it."""
     pin = log.head()
     cut(log, count)
     if records == "pin only":
@@ -65,7 +65,7 @@ def test_lines_taken_from_the_end(log, count, records):
 
 @pytest.mark.parametrize("count", [1, 7, DAYS * LINES])
 def test_lines_taken_with_both_records(log, count):
-    """Where nothing remembers the end, nobody says that it is there."""
+    """Without any record of the end the verdict does not claim that the end is complete."""
     cut(log, count)
     (log.directory / "head").unlink()
 
@@ -73,7 +73,7 @@ def test_lines_taken_with_both_records(log, count):
 
 
 def test_newest_day_deleted(log):
-    """A whole day that is gone is missed like its lines."""
+    """A deleted day is missed like its lines."""
     pin = log.head()
     (log.directory / log.file).unlink()
 
@@ -82,7 +82,7 @@ def test_newest_day_deleted(log):
 
 
 def test_everything_deleted(log):
-    """An empty directory is not the log of somebody who did nothing."""
+    """An empty directory is not taken for a log without events."""
     pin = log.head()
     shutil.rmtree(log.directory)
 
@@ -92,7 +92,7 @@ def test_everything_deleted(log):
 
 @pytest.mark.parametrize("lines", [1, 2, 9])
 def test_older_copy_put_back(log, tmp_path, lines):
-    """A copy with its own head is whole, and the pin knows better."""
+    """An older copy with its own head is consistent, but the pin shows that it is old."""
     shutil.copytree(log.directory, tmp_path / "copy")
     older = log.head()
     for number in range(lines):
@@ -102,14 +102,15 @@ def test_older_copy_put_back(log, tmp_path, lines):
     (tmp_path / "copy").rename(log.directory)
 
     assert "truncated" == judge(log, pin).result
-    # With the older pin it is as if nothing had happened since: that is why there is a witness.
+    # With the older pin the log looks as if nothing had happened since. That is the reason for
+    # witnesses.
     assert "ok" == judge(log, older).result
     assert "pin-missing" == judge(log, None).result
 
 
 @pytest.mark.parametrize("lines", range(1, 5))
 def test_only_one_line_passes_for_a_crash(log, lines):
-    """Who puts older records back beside a newer log is not excused by a crash."""
+    """Older records beside a newer log do not pass for a crash."""
     older = log.seal()
     for number in range(lines):
         log.add(DAYS * DAY + number)
@@ -120,7 +121,7 @@ def test_only_one_line_passes_for_a_crash(log, lines):
 @pytest.mark.parametrize("keys", [(), (OTHER_KEY,)])
 @pytest.mark.parametrize("with_pin", [False, True])
 def test_without_the_right_key_it_is_never_ok(log, keys, with_pin):
-    """What cannot be checked is not said to be well."""
+    """A log that cannot be checked is never called ok."""
     assert "key-missing" == judge(log, log.head() if with_pin else None, keys).result
 
 
@@ -128,7 +129,7 @@ def test_without_the_right_key_it_is_never_ok(log, keys, with_pin):
 
 
 def edit(log, chance):
-    """Change one byte of a line that is not its line feed."""
+    """Change one byte of a line, but not its line feed."""
     path, number = chance.choice(log.rows())
     lines = read(path)
     data = bytearray(lines[number])
@@ -139,7 +140,7 @@ def edit(log, chance):
 
 
 def reword(log, chance):
-    """Change a name, and leave the line as keylease would write it."""
+    """Change a name, and format the line as keylease would write it."""
     path, number = chance.choice(log.rows())
     lines = read(path)
     lines[number] = lines[number].replace(b'"ada"', b'"eve"')
@@ -147,7 +148,7 @@ def reword(log, chance):
 
 
 def disown(log, chance):
-    """Change a line, and take its MAC away, as if the key had not been at hand."""
+    """Change a line and remove its MAC, as if the key had been unavailable."""
     path, number = chance.choice(log.rows())
     lines = read(path)
     begin, _, end = lines[number].replace(b'"ada"', b'"eve"').partition(b',"key":')
@@ -157,7 +158,7 @@ def disown(log, chance):
 
 
 def insert(log, chance):
-    """Put a line of another log, of the same key, between two."""
+    """Insert a line of another log with the same key between two lines."""
     other = Log(log.directory.parent / "other")
     other.seq = chance.randrange(DAYS * LINES)
     path, number = chance.choice(log.rows())
@@ -195,7 +196,7 @@ def carry(log, chance):
 
 
 def exchange(log, chance):
-    """Let two days have each other's name."""
+    """Exchange the names of two days."""
     one, two = chance.sample(sorted(log.directory.glob("*.jsonl")), 2)
     one.rename(log.directory / "kept")
     two.rename(one)
@@ -203,7 +204,7 @@ def exchange(log, chance):
 
 
 def remove(log, chance):
-    """Take a line out that is not the last."""
+    """Remove a line that is not the last."""
     path, number = chance.choice(log.rows()[:-1])
     lines = read(path)
     del lines[number]
@@ -216,7 +217,7 @@ def remove_day(log, chance):
 
 
 def remove_within_day(log, chance):
-    """Take a run of lines out of the midst."""
+    """Remove a run of lines from the middle."""
     path, number = chance.choice([row for row in log.rows()[:-1] if row[1] < LINES - 1])
     lines = read(path)
     del lines[number : chance.randrange(number + 1, LINES)]
@@ -242,7 +243,7 @@ def remove_within_day(log, chance):
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_damage_has_its_verdict(log, damage, expected, seed):
-    """Wherever it happens it is found, is called what it is, and a line can be looked at."""
+    """Damage at any place is found and named, and the verdict points to a line."""
     pin = log.head()
     damage(log, random.Random(seed))
 
@@ -254,9 +255,9 @@ def test_damage_has_its_verdict(log, damage, expected, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("damage", [edit, reword, insert, double, swap, carry, remove])
 def test_damage_is_found_without_the_key(log, damage, seed):
-    """The links show it to anybody who has the lines, and no more than those."""
+    """Without the key the chain still shows damage to any reader, but proves no more than that."""
     chance = random.Random(seed)
-    log.add(DAYS * DAY)  # one that is left alone
+    log.add(DAYS * DAY)  # a line that is left alone
     log.seal()
     pin = log.head()
     path = log.directory / log.file
@@ -270,7 +271,7 @@ def test_damage_is_found_without_the_key(log, damage, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_record_that_is_changed_is_never_ok(log, seed):
-    """Neither head nor pin can be changed, not by a byte."""
+    """A change of any byte of head or pin is found."""
     chance = random.Random(seed)
     pin = log.seal()
     wrong = bytearray(pin)
@@ -283,7 +284,7 @@ def test_record_that_is_changed_is_never_ok(log, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_any_bytes_have_a_verdict(log, seed):
-    """Nothing that somebody puts into the files stops the verifier."""
+    """No bytes in the files stop the verifier."""
     chance = random.Random(seed)
     pin = log.head()
     for path in (*log.directory.glob("*.jsonl"), log.directory / "head"):

@@ -1,4 +1,4 @@
-"""What a library raises on hostile input ends at its border, as one of our own answers."""
+"""An error that a library raises on hostile input becomes one of our own answers at its border."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ITEM = Item("0123456789abcdef", "session-key", 1)
 LOGIN = ("keylease", "login", "https://git.example", "--username", "ada", "--password-stdin")
 GET = "protocol=https\nhost=git.example\n\n"
 SECRET = "hunter2"
-# What a library may raise; its message may repeat what it was given.
+# Exceptions that a library may raise; their messages may repeat the input.
 FAULTS = (AssertionError, RecursionError, MemoryError, struct.error, UnicodeError, KeyError)
 
 
 def some_bytes(seed):
-    """Return what a hostile bus may say: noise, a cut or changed message, a wrong signature."""
+    """Return what a hostile bus may send: noise, a cut or changed message, a wrong signature."""
     chance = random.Random(seed)
     noise = chance.randbytes(chance.randrange(1, 400))
     whole = bytearray(reply(b"s", struct.pack("<I", 3) + b":1.\0"))
@@ -59,7 +59,7 @@ def some_bytes(seed):
 
 
 def answer_to_read(tmp_path, monkeypatch, said, seconds=2.0):
-    """Return what reading a key from a bus that says so raises, and how long it took."""
+    """Return what reading a key from such a bus raises, and how long it took."""
     path = tmp_path / "bus"
     path.unlink(missing_ok=True)
     with HostileBus(path, said) as bus:
@@ -74,7 +74,7 @@ def answer_to_read(tmp_path, monkeypatch, said, seconds=2.0):
 @pytest.mark.parametrize("depth", [1, 60, 200, 1500, 20_000])
 @pytest.mark.parametrize("make", [nested, nested_arrays])
 def test_nested_answer_of_the_bus_is_unavailable(tmp_path, monkeypatch, make, depth):
-    """However deep an answer nests, it ends in a refusal, within the time for it."""
+    """An answer of any nesting depth is refused, within the time limit."""
     _, seconds = answer_to_read(tmp_path, monkeypatch, make(depth), 1.0)
 
     assert seconds < 3
@@ -82,7 +82,7 @@ def test_nested_answer_of_the_bus_is_unavailable(tmp_path, monkeypatch, make, de
 
 @pytest.mark.parametrize("start", range(0, 140, 28))
 def test_garbage_of_the_bus_is_never_absent(tmp_path, monkeypatch, start):
-    """Random bytes, and messages that are nearly right, say nothing about the key."""
+    """Random bytes and nearly correct messages prove nothing about the key."""
     for seed in range(start, start + 28):
         answer_to_read(tmp_path, monkeypatch, some_bytes(seed), 0.05)
 
@@ -90,7 +90,7 @@ def test_garbage_of_the_bus_is_never_absent(tmp_path, monkeypatch, start):
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("question", ["instance", "probe", "read", "add", "delete"])
 def test_keychain_gives_three_answers_whatever_it_raises(fault, question):
-    """A provider's own fault is unavailable, and its message is not repeated."""
+    """A provider's own fault counts as unavailable, and its message is not repeated."""
 
     def raising(*_):
         raise fault(SECRET)
@@ -124,7 +124,7 @@ def test_share_that_fails_is_not_dead(fault):
 
 @pytest.mark.parametrize("fault", [*FAULTS, type("PanicException", (BaseException,), {})])
 def test_fault_of_the_cryptography_is_no_tampering(tmp_path, monkeypatch, fault):
-    """A session is refused and not destroyed, and the log says that it was our fault."""
+    """The session is refused and not destroyed, and the log names an internal fault."""
     rig = Rig(tmp_path / "keylease")
     rig.session.store(bring())
     process = rig.again()
@@ -144,7 +144,7 @@ def test_fault_of_the_cryptography_is_no_tampering(tmp_path, monkeypatch, fault)
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_of_an_operation_is_on_record_and_goes_on(tmp_path, monkeypatch, fault):
-    """What embeds keylease sees the exception itself; the log has one line of it."""
+    """A program that embeds keylease sees the exception itself; the log has one line about it."""
     rig = Rig(tmp_path / "keylease")
     rig.session.store(bring())
 
@@ -164,7 +164,7 @@ def test_fault_of_an_operation_is_on_record_and_goes_on(tmp_path, monkeypatch, f
 def test_fault_of_the_toml_parser_is_a_configuration_that_cannot_be_used(
     console_state, monkeypatch, fault
 ):
-    """Nothing is released under a configuration that was not read, and sessions can be ended."""
+    """Without a readable configuration nothing is released, and sessions can be ended."""
     from keylease import config, wiring  # noqa: PLC0415 - patched in the fixture's environment
 
     def raising(*_, **__):
@@ -182,17 +182,17 @@ def test_fault_of_the_toml_parser_is_a_configuration_that_cannot_be_used(
 
 @pytest.fixture
 def console_state(tmp_path, monkeypatch):
-    """Return a state directory of its own, for a real wiring."""
+    """Return a separate state directory for a real wiring."""
     monkeypatch.setenv("KEYLEASE_STATE_DIR", str(tmp_path / "keylease"))
     return tmp_path / "keylease"
 
 
-# Whole programs, on a bus that is hostile.
+# Whole programs on a hostile bus.
 
 
 @pytest.fixture
 def logged_in(desktop, tmp_path):
-    """Return a home with a session, the Secret Service behind it, and where a bus may listen."""
+    """Return a home with a session in the Secret Service, and where a bus may listen."""
     assert 0 == desktop.home.run(*LOGIN, stdin=SECRET).returncode
     path = tmp_path / "hostile"
     real = desktop.home.environment["DBUS_SESSION_BUS_ADDRESS"]
@@ -209,7 +209,7 @@ def sealed(home):
     "said", [nested(1500), reply(b"s", b"\xff" * 8), b"garbage" * 9], ids=["deep", "wrong", "noise"]
 )
 def test_get_on_a_hostile_bus_is_refused_in_silence(logged_in, said):
-    """git is told nothing, the log has one line, and nothing is destroyed."""
+    """git gets no answer, the log has one line, and nothing is destroyed."""
     home, path = logged_in
     before = len(home.audit())
     with HostileBus(path, said) as bus:
@@ -228,7 +228,7 @@ def test_get_on_a_hostile_bus_is_refused_in_silence(logged_in, said):
     "said", [nested(1500), reply(b"s", b"\xff" * 8), b"garbage" * 9], ids=["deep", "wrong", "noise"]
 )
 def test_revoke_on_a_hostile_bus_ends_everything(logged_in, said):
-    """One line says that the key may be there still, and the next run deletes it."""
+    """One line says that the key may still exist, and the next run deletes it."""
     home, path = logged_in
     real = home.environment["DBUS_SESSION_BUS_ADDRESS"]
     with HostileBus(path, said) as bus:
@@ -246,7 +246,7 @@ def test_revoke_on_a_hostile_bus_ends_everything(logged_in, said):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_revoke_that_is_killed_while_the_bus_is_silent_has_ended_everything(logged_in, number):
-    """It waits for the keychain only when there is nothing left to destroy."""
+    """The revocation waits for the keychain only after it has destroyed everything else."""
     home, path = logged_in
     with HostileBus(path, b"") as bus:
         environment = home.environment | {"DBUS_SESSION_BUS_ADDRESS": bus.address}
@@ -270,7 +270,7 @@ def test_revoke_that_is_killed_while_the_bus_is_silent_has_ended_everything(logg
 
 
 def test_revoke_without_memory_ends_everything_or_nothing(logged_in):
-    """With ever less memory, no run leaves a mark without having destroyed, or a traceback."""
+    """Under any memory limit, a run that marks the vault as revoked has destroyed every session."""
     home, _ = logged_in
     ended = False
     for kilobytes in range(40_000, 200_000, 8_000):
@@ -307,7 +307,7 @@ def test_fault_in_a_helper_is_one_line_at_most():
 
 
 def test_fault_of_a_command_is_one_line(monkeypatch, capsys):
-    """A person is told the type and the place, and no traceback."""
+    """A person reads the type and the place of the fault, without a traceback."""
     from keylease import cli  # noqa: PLC0415 - the module itself is patched
 
     def broken(*_, **__):

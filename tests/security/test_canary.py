@@ -1,4 +1,4 @@
-"""A secret that is easy to find goes through everything, and is found nowhere but in the answer."""
+"""A recognizable secret goes through every operation, and appears only in the answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STORE = f"{GET}username=alice\npassword={CANARY}\noauth_refresh_token={OTHER}\n"
 
 
 def traces_of(secret: str) -> list[bytes]:
-    """Return the forms in which a secret could lie about."""
+    """Return the forms in which a secret could appear."""
     raw = secret.encode()
     return [
         raw,
@@ -50,7 +50,7 @@ def files_below(*roots: Path) -> Iterator[Path]:
 
 
 def test_secret_is_nowhere_but_in_the_answer(home: Throwaway, tmp_path: Path) -> None:
-    """After every operation no file, message or log line has the secret, in no usual encoding."""
+    """After every operation no file, message or log line has the secret in any usual encoding."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     home.environment["TMPDIR"] = str(temporary)
@@ -86,17 +86,17 @@ def test_secret_is_nowhere_but_in_the_answer(home: Throwaway, tmp_path: Path) ->
 
 
 def test_secret_is_in_no_argument_and_no_variable(kernel_home: Throwaway) -> None:
-    """While a helper runs, what `ps` and /proc show of it does not have the secret."""
+    """While a helper runs, `ps` and /proc do not show the secret."""
     helper = subprocess.Popen(
         [kernel_home.find("git-credential-keylease") or "", "store"],
-        # Without it nobody but root could read the environment, and nothing would be looked at.
+        # Without it only root could read the environment, and the test would look at nothing.
         env=kernel_home.environment | {"KEYLEASE_DUMPABLE": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     with helper:
         assert helper.stdin is not None
-        # Without its last line the message is not complete, so the helper is still there.
+        # The message is incomplete without its last line, so the helper is still running.
         os.write(helper.stdin.fileno(), STORE.encode())
         wait_until_it_wants_more(helper.pid, helper.stdin.fileno())
         shown = [Path(f"/proc/{helper.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
@@ -110,7 +110,7 @@ def test_secret_is_in_no_argument_and_no_variable(kernel_home: Throwaway) -> Non
 
 
 def test_values_do_not_show_a_secret() -> None:
-    """No representation, format or error of a value that holds a secret has its bytes or length."""
+    """No representation, format or error of a secret value shows its bytes or its length."""
     secret = Secret(CANARY.encode())
     credential = Credential(
         "alice", secret, fields=(("oauth_refresh_token", Secret(OTHER.encode())),)

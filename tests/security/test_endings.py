@@ -40,7 +40,7 @@ def custody(rig):
 
 
 def revoke(rig):
-    """Do what `keylease revoke` does, and return whether it says that something is left."""
+    """Do what `keylease revoke` does; return whether it says that something is left."""
     done = custody(rig).revoke()
     return bool(done.failures or done.sealed or done.key_failure or done.sealed is None)
 
@@ -69,33 +69,33 @@ def erase(rig):
 
 
 def collect(rig):
-    """Do what `keylease gc` does, when every session is over."""
+    """Do what `keylease gc` does when every session is over."""
     rig.session.collect()
     return False
 
 
 def deleted_key(rig):
-    """Ask for a session when the vault key was deleted from the keychain."""
+    """Ask for a session after the vault key was deleted from the keychain."""
     with pytest.raises(VaultRevokedError):
         rig.session.get(EXAMPLE)
     return False
 
 
 def policy(rig):
-    """Ask for a session when the policy of the machine has revoked all of them."""
+    """Ask for a session after the machine's policy has revoked all of them."""
     with pytest.raises(PolicyError):
         rig.session.get(EXAMPLE)
     return False
 
 
 def replace(rig):
-    """Log in again, which ends the session that is there."""
+    """Log in again, which ends the existing session."""
     rig.session.store(bring(password=b"another password"))
     return False
 
 
 class Place:
-    """A state with two sessions of one host and one of another, about to be ended."""
+    """A state with two sessions of one host and one of another, before the ending."""
 
     def __init__(self, path, end):
         self.end = end
@@ -113,17 +113,17 @@ class Place:
         self.settings = Settings(general=Terms(revoked=True)) if end is policy else None
 
     def process(self):
-        """Return what the next process has."""
+        """Return the collaborators of the next process."""
         return self.rig.again(settings=self.settings)
 
     def left(self):
-        """Return the targets' sealed files that the command was to remove and that are there."""
+        """Return the targets' sealed files that should be gone and still exist."""
         count = len(self.rig.sealed())
         expected = {logout: 1, erase: 2, replace: 3}.get(self.end, 0)
         return count - expected
 
     def marked(self):
-        """Return whether the vault is marked as revoked, where it has to be."""
+        """Return whether the vault is marked as revoked, if it should be."""
         return self.end not in {revoke, deleted_key} or bool(self.rig.vault.record().revoked)
 
 
@@ -131,7 +131,7 @@ ENDINGS = (revoke, rotate, logout_all, logout, erase, collect, deleted_key, poli
 
 
 def collaborators(place):
-    """Return what an ending calls."""
+    """Return the collaborators that an ending calls."""
     return {
         Directory: DIRECTORY,
         place.rig.keystore: KEYSTORE,
@@ -141,7 +141,7 @@ def collaborators(place):
 
 
 def attempt(place, faults, monkeypatch):
-    """Run the ending with the faults; return whether it said that it did not do everything."""
+    """Run the ending with the faults; return whether it reported that it was incomplete."""
     process = place.process()
     with injected(monkeypatch, faults, collaborators(place)):
         try:
@@ -152,19 +152,19 @@ def attempt(place, faults, monkeypatch):
 
 @pytest.mark.parametrize("end", ENDINGS, ids=lambda end: end.__name__)
 def test_fault_at_any_call_leaves_nothing_unsaid(tmp_path, monkeypatch, end):
-    """After it everything is ended, or the command says that it is not; the next run ends it."""
+    """After a fault all is ended, or the command says that it is not; the next run ends it."""
     raised, said = True, False
-    # In CI the other run takes the other numbers. Both come to the end, where no call is left.
+    # In CI the other run takes the other numbers. Both continue to the end, where no call is left.
     for number in part_of(range(1000)):
         place = Place(tmp_path / str(number), end)
-        # Each call gets one kind of fault. Which one it is makes no difference to the code.
+        # Each call gets one kind of fault. The code treats all kinds alike.
         faults = Faults(number, KINDS[number % len(KINDS)])
 
         said = attempt(place, faults, monkeypatch)
 
         raised = faults.raised
         where = f"call {number}, {faults.names[number:][:1]}"
-        # Of two sessions for one target and user the older one is ended by whoever looks next.
+        # Of two sessions for one target and user, the next reader ends the older one.
         assert said or end is replace or (not place.left() and place.marked()), where
         if said:
             assert place.end(place.process()) is False or end is rotate, where
@@ -179,7 +179,7 @@ def test_fault_at_any_call_leaves_nothing_unsaid(tmp_path, monkeypatch, end):
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: repr(make())[:14])
 def test_keychain_that_fails_holds_up_no_revocation(tmp_path, monkeypatch, make):
-    """Whatever a keychain raises, at each call of it and for good: marked, and nothing is left."""
+    """Whatever a keychain raises at any call, the vault is marked and no session is left."""
     for number in range(3):
         place = Place(tmp_path / str(number), revoke)
         faults = Faults(number, make, lasting=True)
@@ -195,7 +195,7 @@ def test_keychain_that_fails_holds_up_no_revocation(tmp_path, monkeypatch, make)
 
 
 def test_no_keychain_is_asked_before_everything_is_destroyed(tmp_path, monkeypatch):
-    """A revocation that dies while the keychain thinks has ended every session, on record."""
+    """A revocation killed while the keychain is slow has ended every session, on record."""
     place = Place(tmp_path / "keylease", revoke)
     seen = []
 
@@ -214,7 +214,7 @@ def test_no_keychain_is_asked_before_everything_is_destroyed(tmp_path, monkeypat
 
 @pytest.mark.parametrize("end", [logout_all, policy], ids=lambda end: end.__name__)
 def test_ending_without_a_key_asks_no_keychain(tmp_path, monkeypatch, end):
-    """Where no key is needed a keychain that hangs for ever is not even noticed."""
+    """An ending that needs no key works while the keychain hangs."""
     place = Place(tmp_path / "keylease", end)
     process = place.process()
     faults = Faults(0, AssertionError, lasting=True)

@@ -1,4 +1,4 @@
-"""Every program starts isolated: nothing of the caller's decides what its Python executes."""
+"""Every program starts isolated: nothing of the caller decides which code its Python runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parent.parent.parent
-# What each program is asked, and a part of the right answer.
+# The question for each program, and a part of the right answer.
 ASKED = {
     "keylease": (("get",), "protocol=https\nhost=example.com\n\n", "password=secret"),
     "keylease-askpass": (("Password for 'https://ada@example.com': ",), "", "secret"),
@@ -86,13 +86,13 @@ FOREIGN = ("cryptography", "jeepney", "keyring", "click", "platformdirs", "rich"
 
 
 def ask(home: Throwaway, program: str, **more: Any) -> tuple[int, str, str]:
-    """Ask a program its question and return the exit code, the answer and what it complained."""
+    """Ask a program its question; return the exit code, the answer and its complaints."""
     words, message, _ = ASKED[program]
     where = {"cwd": home.home} | more
     environment = home.environment | where.pop("variables", {})
     path = home.find(program)
     assert path is not None
-    # One process gets a secret once for one question, and here the same process asks every time.
+    # A process gets a secret once for one question, but this test repeats its question.
     (home.state / "asked").unlink(missing_ok=True)
     done = subprocess.run(
         [path, *words],
@@ -104,14 +104,14 @@ def ask(home: Throwaway, program: str, **more: Any) -> tuple[int, str, str]:
         check=False,
         **where,
     )
-    # What a tool is told of the end depends on the second.
+    # The end in a tool's answer depends on the current second.
     answer = re.sub(r'"expir[^,}]*|password_expiry_utc=\d+|"Expiration":"[^"]*"', "", done.stdout)
     return done.returncode, answer, done.stderr
 
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throwaway]:
-    """Return a home with a session for each tool. The tests only ask there, so they share it."""
+    """Return a home with a session for each tool. The tests only read, so they share it."""
     require_kernel_keyring()
     with Throwaway(tmp_path_factory.mktemp("used"), {"KEYLEASE_KEYCHAIN": "kernel"}) as home:
         for words in LOGINS:
@@ -127,17 +127,17 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throwaway]:
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """Return a directory with a file called as each module that a program could import."""
+    """Return a directory with one file for each module that a program could import."""
     directory = tmp_path / "trap"
     (directory / "keylease").mkdir(parents=True)
     names = {*sys.stdlib_module_names, *FOREIGN, "sitecustomize", "usercustomize"}
-    names -= {"encodings"}  # without it an interpreter ends before it can execute a trap
+    names -= {"encodings"}  # without it an interpreter ends before it can run a trap
     code = f"open({str(tmp_path / 'sprung')!r}, 'a').write(__name__ + chr(10))\n"
     for name in names:
         (directory / f"{name}.py").write_text(code, "utf-8")
     for name in ("__init__", "programs", "helper"):
         (directory / "keylease" / f"{name}.py").write_text(code, "utf-8")
-    # A foreign dist-packages has packages, not modules.
+    # A foreign dist-packages contains packages, not modules.
     for name in FOREIGN:
         (directory / "dist" / name).mkdir(parents=True)
         (directory / "dist" / name / "__init__.py").write_text(code, "utf-8")
@@ -145,7 +145,7 @@ def trap(tmp_path: Path) -> Path:
 
 
 def sprung(trap: Path) -> list[str]:
-    """Return which traps were executed since the last call."""
+    """Return which traps ran since the last call."""
     marker = trap.parent / "sprung"
     if not marker.exists():
         return []
@@ -155,12 +155,12 @@ def sprung(trap: Path) -> list[str]:
 
 
 def test_every_program_is_asked():
-    """A new program is tried like the others."""
+    """Every program has its question here, so a new one is tested, too."""
     assert set(names()) == set(ASKED)
 
 
 def test_every_variable_of_this_python_is_tried():
-    """A variable that a newer Python reads is tried as soon as its help names it."""
+    """A variable that a newer Python reads is tested as soon as its help names it."""
     told = subprocess.run(
         [sys.executable, "-I", "--help-env"],
         capture_output=True,
@@ -168,7 +168,7 @@ def test_every_variable_of_this_python_is_tried():
         check=True,
         timeout=WAIT_SECONDS,
     )
-    # The list ends a name before a space or a colon; -X options and paths are no variables.
+    # In the list a space or a colon ends a name; -X options and paths are not variables.
     named = set(re.findall(r"^(PYTHON[A-Z_0-9]+)", told.stdout, re.MULTILINE))
 
     assert len(named) > 10, "no variable found: this test is out of date"
@@ -181,7 +181,7 @@ def values(trap: Path) -> dict[str, str]:
 
 
 def test_no_variable_of_python_changes_an_answer(used: Throwaway, trap: Path) -> None:
-    """git's helper answers with each PYTHON* variable as it does without, and complains of none."""
+    """git's helper gives the same answer with each PYTHON* variable set, and complains of none."""
     program = "git-credential-keylease"
     plain = ask(used, program)
     assert ASKED[program][2] in plain[1], plain
@@ -193,7 +193,7 @@ def test_no_variable_of_python_changes_an_answer(used: Throwaway, trap: Path) ->
 
 @pytest.mark.parametrize("program", ASKED)
 def test_all_variables_together_change_no_answer(used: Throwaway, trap: Path, program: str) -> None:
-    """Each program answers the same with every PYTHON* variable set at once."""
+    """Each program gives the same answer with every PYTHON* variable set at once."""
     plain = ask(used, program)
     assert ASKED[program][2] in plain[1], plain
 
@@ -202,7 +202,7 @@ def test_all_variables_together_change_no_answer(used: Throwaway, trap: Path, pr
 
 
 def test_the_variables_do_change_an_ordinary_program(trap: Path) -> None:
-    """The control: an interpreter that is not isolated dies of some, and executes the traps."""
+    """The control: an interpreter without isolation dies of some, and runs the traps."""
     words = [sys.executable, "-c", "import json; print(1)"]
     died = {
         name
@@ -220,7 +220,7 @@ def test_the_variables_do_change_an_ordinary_program(trap: Path) -> None:
 def test_nothing_of_the_working_directory_is_executed(
     used: Throwaway, trap: Path, program: str
 ) -> None:
-    """A repository with a file for each module runs nothing, whatever PYTHONPATH says."""
+    """A repository with a file for each module runs no code, whatever PYTHONPATH says."""
     plain = ask(used, program)
     assert ASKED[program][2] in plain[1], plain
 
@@ -249,9 +249,9 @@ def test_the_working_directory_is_a_trap(trap: Path, path: str) -> None:
 def test_module_run_by_a_person_takes_its_packages_from_beside_it(
     used: Throwaway, trap: Path, path: str | None
 ) -> None:
-    """`python -m keylease` has started before we can act, but our packages are our own."""
+    """`python -m keylease` starts before we can act, but it imports our own packages."""
     for each in trap.glob("*.py"):
-        # What `python -m` needs itself is imported before any line of ours.
+        # `python -m` imports what it needs before any line of ours runs.
         if each.stem not in {"json", "tomllib", "hmac", "ctypes", "secrets", *FOREIGN}:
             each.unlink()
     shutil.rmtree(trap / "keylease")
@@ -273,7 +273,7 @@ def test_module_run_by_a_person_takes_its_packages_from_beside_it(
 
 
 def test_command_of_exec_has_the_users_own_variables(used: Throwaway) -> None:
-    """What `exec` starts is the user's: the variables that we ignore are there unchanged."""
+    """The command of `exec` gets the user's variables unchanged, including those that we ignore."""
     variables = {"PYTHONPATH": ":/opt/foo", "PYTHONHOME": "/nonexistent"}
     done = subprocess.run(
         [str(used.find("keylease")), "exec", URL, "--env", "TOKEN", "--", "env"],
@@ -310,7 +310,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_environment(directory: Path) -> Path:
-    """Make a virtual environment that has our dependencies already; return its programs."""
+    """Make a virtual environment that already has our dependencies; return its programs."""
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", directory], check=True, timeout=WAIT_SECONDS
     )
@@ -332,7 +332,7 @@ INSTALLERS = {
 
 
 def install(how: str, home: Path, wheel: Path) -> Path:
-    """Install the wheel below a directory and return where its programs are."""
+    """Install the wheel below a directory and return the directory of its programs."""
     uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
     require("uv" not in how or uv, "uv", "it is not on PATH")
     scripts = make_environment(home / "env")
@@ -353,7 +353,7 @@ def install(how: str, home: Path, wheel: Path) -> Path:
         check=False,
         env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
     )
-    # `pip --python` is of pip 22.3.
+    # `pip --python` needs pip 22.3.
     require("no such option: --python" not in done.stderr, "pip", "it is older than 22.3")
     assert 0 == done.returncode, done.stderr
     return home / "elsewhere" / "bin" if "elsewhere" in INSTALLERS[how] else scripts
@@ -380,9 +380,9 @@ HOSTILE = {
 def test_every_installer_makes_programs_that_are_isolated(
     used: Throwaway, trap: Path, wheel: Path, tmp_path: Path, how: str
 ) -> None:
-    """pip and uv, in place or linked as pipx does: the programs answer, and run no stranger's code.
+    """Programs installed by pip and uv, in place or linked as by pipx, run no foreign code.
 
-    The path is longer than a first line may be, and has a space.
+    The path is too long for a script's first line and has a space.
     """
     programs = install(how, tmp_path / ("with a space " + "long" * 30), wheel)
     by_hand = link(programs, tmp_path / "one", set(names()))
@@ -407,7 +407,7 @@ def test_every_installer_makes_programs_that_are_isolated(
 
 
 def test_wheel_has_the_programs_of_its_platform(wheel: Path, tmp_path: Path) -> None:
-    """The wheel for Windows has entry points, any other has scripts: never both."""
+    """The wheel for Windows has entry points, every other wheel has scripts, and none has both."""
     windows = build(tmp_path, KEYLEASE_WHEEL="windows")
     scripts = {name.rpartition("/")[2] for name in ZipFile(wheel).namelist() if "/scripts/" in name}
 

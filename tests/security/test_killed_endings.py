@@ -37,12 +37,12 @@ def login(home: Throwaway) -> None:
 
 
 def traced(home: Throwaway, words: tuple[str, ...], *options: str) -> int:
-    """Run a command below strace and return its exit code."""
+    """Run a command under strace and return its exit code."""
     program = home.find("keylease")
     assert program is not None
     done = run_group(
         ["strace", *options, f"--trace={CALLS}", str(program), *words],
-        # strace of an ordinary user cannot follow a process that is closed to tracers.
+        # strace of an ordinary user cannot follow a process that refuses tracers.
         env=home.environment | {"KEYLEASE_DUMPABLE": "1"},
         cwd=home.home,
     )
@@ -51,7 +51,7 @@ def traced(home: Throwaway, words: tuple[str, ...], *options: str) -> int:
 
 
 def steps(trace: Path) -> list[tuple[str, int]]:
-    """Return each call that was made, with its number among those of its name."""
+    """Return each call that was made, with its number among the calls of its name."""
     seen: Counter[str] = Counter()
     found = []
     for line in trace.read_text("utf-8", "replace").splitlines():
@@ -66,7 +66,7 @@ def steps(trace: Path) -> list[tuple[str, int]]:
 def test_an_ending_that_is_killed_is_completed_by_the_next(
     kernel_home: Throwaway, tmp_path: Path, ending: str
 ) -> None:
-    """After a kill the session answers whole or not at all; after the next run it is over."""
+    """After a kill the session answers whole or not at all; the next run completes its end."""
     require(shutil.which("strace"), "strace", "it is not on PATH")
     words = ENDINGS[ending]
     login(kernel_home)
@@ -75,8 +75,8 @@ def test_an_ending_that_is_killed_is_completed_by_the_next(
     found = steps(trace)
     assert {"keyctl"} < {name for name, _ in found}, "the control: it changes something"
 
-    # Every one of them takes minutes. One in four, from another one on in each run, finds as much.
-    # The two runs of CI never begin with the same one.
+    # Each test takes minutes. So a run takes every fourth one, from a start that changes with each
+    # run, which finds as much. The two runs of CI never start at the same one.
     firsts = part_of(range(4))
     for name, count in found[firsts[os.getpid() % len(firsts)] :: 4]:
         login(kernel_home)

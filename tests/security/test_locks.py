@@ -60,7 +60,7 @@ def holder(state, place, environment):
 
 @POSIX
 def test_stopped_holder_does_not_hang_others(state, holder):
-    """A process that somebody stopped with Ctrl-Z does not hang git: git is told what is wrong."""
+    """A process stopped with Ctrl-Z does not hang git: git gets an error that explains it."""
     holder.send_signal(signal.SIGSTOP)
     deadline = Deadline(0.3)
 
@@ -77,7 +77,7 @@ def test_stopped_holder_does_not_hang_others(state, holder):
 
 @POSIX
 def test_a_lock_that_is_removed_each_time_is_given_up_at_the_deadline(state, place, monkeypatch):
-    """Whoever removes the file over and over gets no helper to ask for it for ever."""
+    """A program that keeps removing the lock file does not make a helper wait for ever."""
     original = Files.try_lock
 
     def try_lock(self, fd):
@@ -93,7 +93,7 @@ def test_a_lock_that_is_removed_each_time_is_given_up_at_the_deadline(state, pla
 
 
 def test_killed_holder_frees_the_lock(state, holder):
-    """A crash never leaves a lock that somebody has to remove by hand."""
+    """A crash never leaves a lock that a user has to remove by hand."""
     holder.kill()
     holder.wait(timeout=10)
 
@@ -102,7 +102,7 @@ def test_killed_holder_frees_the_lock(state, holder):
 
 
 def test_holder_that_ends_hands_the_lock_on(state, holder):
-    """Who waits goes on when the other one is done."""
+    """A waiting process continues when the holder ends."""
     holder.stdin.close()
 
     with state.lock("lock", Deadline(10)):
@@ -131,7 +131,7 @@ os.waitpid(child, 0)
 
 @POSIX
 def test_child_of_the_holder_does_not_keep_the_lock(state, place, environment):
-    """A program that forks while it holds the lock gives it back all the same."""
+    """A program that forks while it holds the lock still releases it."""
     assert [] == state.names()
 
     done = subprocess.run(
@@ -183,7 +183,7 @@ with Directory.open(place) as state:
 @POSIX
 @pytest.mark.parametrize(("turns", "hold"), [(12, 0.005), (4, 0.0)])
 def test_crowd_loses_no_update_and_nobody_starves(state, place, environment, turns, hold):
-    """However many tools ask at once, each gets its turn in time and none undoes another's work."""
+    """Each of many concurrent tools gets its turn in time, and none undoes another's work."""
     assert [] == state.names()
 
     done = subprocess.run(
@@ -199,6 +199,6 @@ def test_crowd_loses_no_update_and_nobody_starves(state, place, environment, tur
     told = json.loads(done.stdout)
     longest = told.pop("longest")
     assert {"count": 64 * turns, "answers": 64, "files": 1} == told
-    # Counted in turns of others, so that a slow machine is no failure. At 5 ms a turn this is the
-    # two seconds that a request waits at most. A lottery needs three times as many.
+    # Count the turns of the others, so that a slow machine does not fail. At 5 ms a turn this is
+    # two seconds, the longest wait of a request. Random turns would need three times as many.
     assert longest <= 400

@@ -1,8 +1,8 @@
 """No copy of a secret is left in the helper when it ends, however it ends.
 
 A second process stops it at its very end (ptrace(2), PTRACE_EVENT_EXIT) and searches all of its
-memory. What is searched for is masked in the searcher, each scan has a control that finds it, and
-what could not be read is counted.
+memory. The searcher masks the patterns in its own memory. Each scan has a control that is found,
+and unreadable memory is counted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from support.throwaway import Throwaway
 
 MEMORY = "/dev/shm"  # noqa: S108 - each test has a directory of its own in it
-# What ends the helper somewhere in the middle: the call that is interrupted, and by what.
+# What ends the helper halfway: the interrupted call, and the signal.
 IMPORTS = "from keylease.errors import *; from keylease.protocols import git"
 BROKEN = """
 import sys
@@ -55,12 +55,12 @@ main("git", sys.argv[1:])
 
 @pytest.fixture(autouse=True)
 def _scanner() -> None:
-    """Every test here first sees that a secret would be found."""
+    """Prove before every test here that a secret would be found."""
     require_scan()
 
 
 def operate(home: Throwaway, operation: str, stdin: bytes) -> tuple[Scan, bytes]:
-    """Run one operation of the helper, and search it for everything that it has handled."""
+    """Run one operation of the helper, and search it for every secret that it handled."""
     program = home.find("git-credential-keylease") or ""
     with stopped_at_its_end(
         [program, operation],
@@ -68,12 +68,12 @@ def operate(home: Throwaway, operation: str, stdin: bytes) -> tuple[Scan, bytes]
         environment=home.environment,
         directory=str(home.home),
     ) as traced:
-        # The keys are read from the keychain now: a first store has just made them.
+        # Read the keys from the keychain only now: a first store has just made them.
         return traced.scan(credential() + keys(home)), traced.answer()
 
 
 def script(home: Throwaway, source: str, operation: str, stdin: bytes, wanted: list[Needle]):
-    """Run a Python program in the home, as the helper, and search it."""
+    """Run a Python program in the home as the helper, and search it."""
     words = [sys.executable, "-c", source, operation]
     return run(words, stdin, home.environment, str(home.home), wanted)
 
@@ -98,14 +98,14 @@ def test_nothing_is_left_after_an_answer(home: Throwaway) -> None:
 
 @pytest.fixture
 def runtime() -> Iterator[str]:
-    """Return a directory of a file system in memory, as a login's runtime directory is."""
+    """Return a directory on a file system in memory, like a login's runtime directory."""
     require(os.path.ismount(MEMORY), "linux", f"there is no {MEMORY}")
     with tempfile.TemporaryDirectory(prefix="keylease-", dir=MEMORY) as directory:
         yield directory
 
 
 def test_nothing_is_left_where_there_is_no_kernel_keyring(desktop, runtime) -> None:
-    """In a container the share is a file in memory, and it is read without a copy, too."""
+    """In a container the share is a file in memory, and reading it leaves no copy either."""
     desktop.home.environment["XDG_RUNTIME_DIR"] = runtime
     filtered = [sys.executable, refused_keys.__file__, "EPERM"]
     program = desktop.home.find("git-credential-keylease") or ""
@@ -126,7 +126,7 @@ def test_nothing_is_left_where_there_is_no_kernel_keyring(desktop, runtime) -> N
 
 
 def test_what_the_keyring_library_leaves_is_what_is_documented(desktop) -> None:
-    """It takes and returns a key as text, and that text is all that remains."""
+    """The keyring library takes and returns a key as text, and only that text remains."""
     pytest.importorskip("secretstorage", reason="the library's backend for Linux needs it")
     home = desktop.home
     home.environment["KEYLEASE_KEYCHAIN"] = "library:keyring.backends.SecretService.Keyring"
@@ -135,7 +135,7 @@ def test_what_the_keyring_library_leaves_is_what_is_documented(desktop) -> None:
         left_by_name = {name for name, hits in found.hits.items() if hits}
 
         assert (operation == "get") == (PASSWORD in answer)
-        # Which of the two texts was overwritten by chance is not ours to say.
+        # Chance decides which of the two texts was overwritten.
         assert left_by_name <= {"vault key in base64", "audit key in base64"}
         assert left_by_name, "the control: else the document says more than there is"
 
@@ -153,7 +153,7 @@ def test_what_the_keyring_library_leaves_is_what_is_documented(desktop) -> None:
 )
 @pytest.mark.parametrize(("operation", "stdin"), [("get", GET), ("store", STORE)])
 def test_nothing_is_left_after_an_error(kernel_home, place, fault, operation, stdin) -> None:
-    """A slip, a refusal, a time-out and a log that cannot be written leave no secret either."""
+    """An invalid request, a refusal, a timeout and an unwritable log leave no secret either."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
         module="wiring", before=f"{IMPORTS}; module.git = git", place=place, fault=fault
@@ -166,7 +166,7 @@ def test_nothing_is_left_after_an_error(kernel_home, place, fault, operation, st
 
 
 def test_nothing_is_left_after_an_answer_that_nobody_takes(kernel_home) -> None:
-    """git that went away before the answer (EPIPE) leaves none."""
+    """If git has gone before the answer (EPIPE), the helper leaves no secret."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = (
         "import os, sys; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)\n"
@@ -182,7 +182,7 @@ def test_nothing_is_left_after_an_answer_that_nobody_takes(kernel_home) -> None:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
 def test_nothing_is_left_after_a_signal(kernel_home, name) -> None:
-    """Who ends the helper while it has the secret ends the secret, and sees which signal it was."""
+    """A signal that ends the helper while it has the secret wipes it, and shows as the cause."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
         module="system.streams",
@@ -206,7 +206,7 @@ def test_nothing_is_left_after_a_signal(kernel_home, name) -> None:
 
 
 def test_without_the_handler_a_signal_leaves_the_secret(kernel_home) -> None:
-    """The control of the test above: SIGKILL, which nobody can handle, leaves what there was."""
+    """The control of the test above: SIGKILL, which cannot be handled, leaves the secret."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE.decode())
     source = BROKEN.format(
         module="system.streams",
@@ -246,7 +246,7 @@ os.kill(os.getpid(), 19)
 
 @pytest.mark.parametrize("way", ["python", "raw"])
 def test_a_forked_child_has_no_secret(way) -> None:
-    """A child that was forked has zeros where its parent has the secret, whoever called fork."""
+    """A forked child has zeros where its parent has the secret, whatever code called fork."""
     from keylease.cli.doctor.scan import scan  # noqa: PLC0415 - not on every platform
 
     secret = os.urandom(32).hex().encode()

@@ -1,7 +1,7 @@
 """No copy of a secret is left in any tool's helper: at its end, and between two messages.
 
-The search is that of test_memory.py; here are the protocols that are not git's. Each writes the
-secret in another way: in JSON, in base64 in a header, alone.
+test_memory.py describes the search. The protocols here are all but git's. Each writes the secret in
+another way: in JSON, in base64 in a header, alone.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ USER = b"alice"
 
 
 class Step(NamedTuple):
-    """One start of a program, with all that it reads."""
+    """One start of a program, with all its input."""
 
     words: tuple[str, ...]
     stdin: bytes = b""
 
 
 class Tool(NamedTuple):
-    """How a tool stores its secret, asks for it and erases it; or who stores it in its place."""
+    """How a tool stores, gets and erases its secret, or which command stores it instead."""
 
     before: Step | None
-    """What starts the session where the tool itself cannot. It is a person's command, or git's."""
+    """Starts the session if the tool itself cannot: a person's command, or git's."""
     steps: tuple[Step, ...]
-    """What is searched. The answer to `get` is the only one that has the secret."""
+    """The runs that are searched. Only the answer to `get` has the secret."""
     said: bytes = PASSWORD
-    """The secret, as this tool is told it."""
+    """The secret in this tool's encoding."""
 
 
 def cargo(kind: str, **members: str) -> bytes:
@@ -64,7 +64,7 @@ def cargo(kind: str, **members: str) -> bytes:
 
 
 def login(tool: str, name: str, *words: str) -> Step:
-    """Return the command by which a person starts a tool's session."""
+    """Return the command with which a person starts a tool's session."""
     return Step(("keylease", "login", "--tool", tool, name, "--password-stdin", *words), LOGIN)
 
 
@@ -73,7 +73,7 @@ CARGO = ("cargo-credential-keylease", "--cargo-plugin")
 TERRAFORM = "terraform-credentials-keylease"
 GIT = Step(("git-credential-keylease", "store"), STORE)
 URL = f"https://{HOST}"
-# Any JSON writer may escape any letter.
+# A JSON writer may escape any letter.
 ESCAPED = json.dumps({"ServerURL": URL, "Username": "alice", "Secret": TEXT}).replace(
     TEXT[:9], "".join(f"\\u{ord(letter):04x}" for letter in TEXT[:9])
 )
@@ -130,18 +130,18 @@ TOOLS = {
 
 @pytest.fixture(autouse=True)
 def _scanner() -> None:
-    """Every test here first sees that a secret would be found."""
+    """Prove before every test here that a secret would be found."""
     require_scan()
 
 
 def wanted(home: Throwaway) -> list[Needle]:
-    """Return all that is searched for. The header has its own base64: it begins with the user."""
+    """Return all search patterns. The header has its own base64, which begins with the user."""
     header = USER + b":" + PASSWORD
     return credential() + needles("header", header) + keys(home)
 
 
 def operate(home: Throwaway, step: Step) -> tuple[Scan, bytes]:
-    """Run one program to its end, and search it for everything that it has handled."""
+    """Run one program to its end, and search it for every secret that it handled."""
     program, *words = step.words
     with stopped_at_its_end(
         [home.find(program) or "", *words],
@@ -175,7 +175,7 @@ def test_nothing_is_left_after_an_answer(home: Throwaway, name: str) -> None:
 
 @contextmanager
 def conversation(home: Throwaway) -> Iterator[Popen[bytes]]:
-    """Yield cargo's helper, greeted. It is open to its own user, who is to look into it."""
+    """Yield cargo's helper after the greeting. Its user may trace it, so that the test can look."""
     environment = home.environment | {"KEYLEASE_DUMPABLE": "1"}
     words = [home.find(CARGO[0]) or "", *CARGO[1:]]
     with Popen(words, stdin=PIPE, stdout=PIPE, env=environment, bufsize=0) as peer:
@@ -188,7 +188,7 @@ def conversation(home: Throwaway) -> Iterator[Popen[bytes]]:
 
 
 def search_waiting(peer: Popen[bytes], searched: list[Needle]) -> Scan:
-    """Return what is in the memory of a process that waits for its next message."""
+    """Return what a search finds in a process that waits for its next message."""
     from keylease.cli.doctor.scan import scan  # noqa: PLC0415 - not on every platform
 
     assert peer.stdin is not None
@@ -202,7 +202,7 @@ def search_waiting(peer: Popen[bytes], searched: list[Needle]) -> Scan:
 
 
 def test_nothing_is_left_between_two_messages(home: Throwaway) -> None:
-    """While cargo compiles, its helper waits for the next message and has no secret meanwhile."""
+    """While cargo compiles, its helper waits for the next message and holds no secret."""
     with conversation(home) as peer:
         assert peer.stdin is not None
         assert peer.stdout is not None
@@ -215,7 +215,7 @@ def test_nothing_is_left_between_two_messages(home: Throwaway) -> None:
         ):
             peer.stdin.write(line)
             assert expected in peer.stdout.readline()
-            # Whoever has read a blank is done with the message before it.
+            # A helper that has read the blank is done with the message before it.
             peer.stdin.write(b" ")
             places += left(search_waiting(peer, wanted(home)))
         peer.stdin.write(cargo("login", token=TEXT)[:-1])

@@ -1,8 +1,7 @@
-"""One process that answers many callers at once: nothing of one operation is left for another.
+"""One process that answers many callers at once: no operation leaves a trace in another.
 
-One wiring, eight threads, ten thousand operations, and failures all the time. What follows an
-operation must not show it: not in an answer, not in a line of the log, not in how long anything is
-waited for.
+One wiring, eight threads, ten thousand operations, and constant failures. No later operation shows
+a trace of an earlier one: not in an answer, a line of the log, or a waiting time.
 """
 
 from __future__ import annotations
@@ -42,20 +41,20 @@ from keylease.testing import MemoryKeyStore
 OPERATIONS = 10_000
 THREADS = 8
 SECONDS = 60.0
-"""How long each operation may take. Nothing here waits so long; eight threads want one lock."""
+"""Time limit of an operation. It is never reached, although eight threads share one lock."""
 PATIENCE = 0.5
 """How long a line about an end waits for its turn in the log."""
 
 
 class Failing:
-    """What fails now and then, until the test has had enough of it."""
+    """A fault that occurs now and then while the test wants it."""
 
     def __init__(self) -> None:
         self.active = False
         self._turns = count(1)
 
     def __call__(self, each: int) -> bool:
-        """Return whether this is one of each so many turns."""
+        """Return whether this turn fails: one in `each`."""
         return self.active and next(self._turns) % each == 0
 
 
@@ -76,13 +75,13 @@ class FlakyKeyStore(MemoryKeyStore):
 
 @pytest.fixture
 def failing():
-    """Return what fails now and then."""
+    """Return the switch of all faults."""
     return Failing()
 
 
 @pytest.fixture
 def state(monkeypatch):
-    """Return a state directory of real files; in memory, where nothing waits for a disk."""
+    """Return a state directory of real files in memory, so that no operation waits for a disk."""
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - as mkdtemp makes it
     path = Path(tempfile.mkdtemp(prefix="keylease-", dir=place))
     monkeypatch.setenv("KEYLEASE_STATE_DIR", str(path / "state"))
@@ -92,7 +91,7 @@ def state(monkeypatch):
 
 @pytest.fixture
 def process(state, monkeypatch, failing):
-    """Return the one wiring of a process, whose keychain, log and lock fail now and then."""
+    """Return the only wiring of a process, with a keychain, log and lock that fail now and then."""
     keystore = FlakyKeyStore(failing)
     nowhere = Place("user", str(state.parent / "none.toml"), frozenset())
     monkeypatch.setattr(config, "user_file", lambda: nowhere)
@@ -124,7 +123,7 @@ def process(state, monkeypatch, failing):
 
 
 class Client:
-    """One caller with credentials of its own, and all the ways in which it asks.
+    """One caller with its own credentials, and all the ways in which it asks.
 
     Args:
         process: Answers.
@@ -174,14 +173,14 @@ class Client:
         return said, code
 
     def git_store(self):
-        """Bring a credential as git does."""
+        """Store a credential as git does."""
         message = b"protocol=https\nhost=%b\nusername=ada\npassword=%b\n\n"
         said, told, _ = self.ask("git", "store", message % (self._name(), self.secret))
         assert b"" == said
         self._check(told)
 
     def git_erase(self):
-        """Take the credential back."""
+        """Erase the credential as git does."""
         _, told, _ = self.ask("git", "erase", b"protocol=https\nhost=%b\n\n" % self._name())
         self._check(told)
 
@@ -195,13 +194,13 @@ class Client:
         self._check(told, said)
 
     def docker_store(self):
-        """Bring a login as docker does."""
+        """Store a login as docker does."""
         login = {"ServerURL": self.host, "Username": "ada", "Secret": self.secret.decode()}
         said, told, _ = self.ask("docker", "store", json.dumps(login).encode())
         self._check(told, said)
 
     def docker_list(self):
-        """Ask for the list: it has the names of all, and no secret."""
+        """Ask for the list, which has all names and no secret."""
         said, _, code = self.ask("docker", "list", b"unused")
         assert b"secret" not in said
         if code == 0:
@@ -221,12 +220,12 @@ class Client:
         self._check(told)
 
     def vault_store(self):
-        """Bring a token as Vault does."""
+        """Store a token as Vault does."""
         _, told, _ = self.ask("vault", "store", self.secret)
         self._check(told)
 
     def extend(self):
-        """Extend the session as a person does."""
+        """Extend the session with the session service."""
         try:
             session, _ = self.session.extend(Target("web", "https", self.host))
         except KeyleaseError as error:
@@ -235,7 +234,7 @@ class Client:
             assert (self.host, "ada") == (session.target.host, session.username)
 
     def sessions(self):
-        """Look at every session."""
+        """List all sessions."""
         try:
             found = self.session.sessions([])
         except KeyleaseError as error:
@@ -244,18 +243,18 @@ class Client:
             assert {"ada", None} >= {session.username for session, _ in found}
 
     def malformed(self):
-        """Say what no git says."""
+        """Send a message that git never sends."""
         said, _, code = self.ask("git", "get", b"host=%b\nhost=evil\n\n" % self._name())
         assert (b"", 1) == (said, code)
 
     def misused(self):
-        """Call a helper in a wrong way."""
+        """Call a helper with a wrong command line."""
         said, told, code = self.ask("git", None)
         assert (b"", 129) == (said, code)
         assert told.startswith("keylease: error: expected one operation")
 
     def _check(self, *told):
-        """Say that no refusal names another's host."""
+        """Check that no refusal names another caller's host."""
         for text in told:
             words = text.decode() if isinstance(text, bytes) else text
             others = {f"h{number}.example" for number in range(THREADS + 1)} - {self.host}
@@ -266,7 +265,7 @@ class Client:
 
 
 def test_the_last_of_ten_thousand_operations_is_as_the_first(process, state, failing):
-    """No answer, no caller, no patience, no deadline and no descriptor of one is another's."""
+    """The last of ten thousand operations has its own answer, caller, patience and deadline."""
     reference = Client(process, THREADS)
     reference.git_store()
     first = [*observed(process, reference, state), *waited(process, state)]
@@ -296,7 +295,7 @@ def test_the_last_of_ten_thousand_operations_is_as_the_first(process, state, fai
 
 
 def work(client, faults):
-    """Do one thread's part, in an order of its own; what goes wrong is told to the test."""
+    """Do one thread's part in its own random order; report a failure to the test."""
     chosen = random.Random(client.number)
     try:
         for _ in range(OPERATIONS // THREADS):
@@ -315,7 +314,7 @@ def observed(process, client, state):
 
 
 def waited(process, state):
-    """Return whether a line that cannot be written waits as long as it may."""
+    """Return whether a line that cannot be written waits for its full time."""
     with (
         Directory.open(str(state / "audit"), create=False) as audit,
         audit.lock("lock", Deadline(SECONDS)),
@@ -332,7 +331,7 @@ def lines(state):
 
 
 def callers_are_their_own(state):
-    """Say that each line about a host was written for the caller that asks for that host."""
+    """Check that each line about a host names the caller that owns the host."""
     found = {
         (line["target"]["host"], line["caller"]["pid"], line["caller"]["executable"])
         for line in lines(state)
@@ -355,5 +354,5 @@ def lying_about():
 
 
 def open_descriptors():
-    """Return what this process has open."""
+    """Return the open descriptors of this process."""
     return {path.name for path in Path("/dev/fd").iterdir()}

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# A helper that has been called and waits for its message, as git's pipe is slow.
+# A helper that waits for its message, as if git's pipe were slow.
 WAITING = """
 from keylease import helper, protocols
 protocols.load("git")
 {drop}
 helper.main("git", ["get"])
 """
-# A person's command that has been called and waits for the password.
+# A person's command that waits for the password.
 LOGIN = """
 import keylease.cli.login, keylease.secrets.hardening, keylease.wiring, sys
 from keylease.__main__ import main
@@ -36,9 +36,9 @@ from keylease.__main__ import main
 sys.argv[1:] = ["login", "https://git.example", "--username", "ada", "--password-stdin"]
 main()
 """
-# Root may look into anything, so it becomes nobody. Who changes his user is not dumpable any more
-# (prctl(2)), which would prove nothing: it is undone. Everything is imported before, for nobody
-# may not be allowed to read the files.
+# Root may read any process, so it becomes the user nobody. A process that changes its user is no
+# longer dumpable (prctl(2)), which would prove nothing, so the script undoes that. It imports
+# everything first, because nobody may not be allowed to read the files.
 DROP = """
 import ctypes, os, resource
 if os.geteuid() == 0:
@@ -52,7 +52,7 @@ NOBODY = 65534
 
 
 def as_user(*words: str) -> list[str]:
-    """Return the command line that runs as an ordinary user: root may look into anything."""
+    """Return the command line that runs as an ordinary user, because root may read any process."""
     if os.geteuid():
         return list(words)
     require(shutil.which("setpriv"), "setpriv", "it is not on PATH, and root may do everything")
@@ -73,7 +73,7 @@ def waiting(program: str, directory: Path, **environment: str) -> Iterator[int]:
     )
     try:
         assert helper.stdin is not None
-        # The start of a message or a password: whoever has read it waits for the rest.
+        # The start of a message or a password: a program that has read it waits for the rest.
         os.write(helper.stdin.fileno(), b"protocol=https")
         wait_until_it_wants_more(helper.pid, helper.stdin.fileno())
         yield helper.pid
@@ -117,7 +117,7 @@ def test_nobody_reads_the_memory(tmp_path, program) -> None:
 
 
 def test_no_debugger_attaches(tmp_path) -> None:
-    """gdb of the same user is refused; with the opt-out it is let in."""
+    """gdb of the same user is refused; with the opt-out it can attach."""
     require(shutil.which("gdb"), "gdb", "it is not on PATH")
     said = {}
     for name, environment in (("closed", {}), ("open", {"KEYLEASE_DUMPABLE": "1"})):
@@ -154,7 +154,7 @@ ctypes.string_at(0)
 
 @pytest.mark.parametrize("how", ["hardened", "limit alone"])
 def test_a_crash_leaves_no_core(tmp_path, how) -> None:
-    """A helper that crashes writes its memory nowhere."""
+    """A helper that crashes leaves no core dump."""
     with open("/proc/sys/kernel/core_pattern", encoding="ascii") as file:  # noqa: PTH123
         pattern = file.read().strip()
     require("/" not in pattern and "|" not in pattern, "core files", f"they go to {pattern}")
@@ -184,7 +184,7 @@ print(os.listdir("/proc/self/fd"))
 
 
 def test_nothing_is_inherited_but_the_standard_streams(tmp_path) -> None:
-    """A file that a caller left open is out of reach of everything that the helper loads."""
+    """No code in the helper can reach a file that its caller left open."""
     with (tmp_path / "left").open("w") as file:
         inherited = str(file.fileno())
         done = subprocess.run(
@@ -203,7 +203,7 @@ def test_nothing_is_inherited_but_the_standard_streams(tmp_path) -> None:
 
 @pytest.mark.parametrize("way", ["module", "empty entry"])
 def test_nothing_is_imported_from_the_current_directory(kernel_home, way) -> None:
-    """A repository that has a `json.py` in it runs nothing in the helper."""
+    """A repository with a `json.py` in it runs no code in the helper."""
     marker = kernel_home.home / "executed"
     for name in ("json", "cryptography", "jeepney", "tomllib"):
         (kernel_home.home / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').close()\n")

@@ -1,8 +1,8 @@
 """Attacks on sealed files: every bit, every length, every exchange, and keys that collide.
 
 The expected outcome is always a refusal of the class that docs/format.md declares, before any
-plaintext is returned. `KEYLEASE_FUZZ_EXAMPLES` says how many files are sealed to look for a nonce
-that comes twice.
+plaintext is returned. `KEYLEASE_FUZZ_EXAMPLES` sets how many files are sealed in search of a
+repeated nonce.
 """
 
 import os
@@ -75,7 +75,7 @@ def rig(tmp_path):
 
 
 def test_the_document_declares_every_byte():
-    """The table that the next test relies on was found, and covers the whole file."""
+    """The table that the next test relies on is found, and covers the whole file."""
     classes = {declared(at) for at in BYTES}
 
     assert {errors.UnknownFormatError, WrongKeyError, TamperedError} == classes
@@ -87,7 +87,7 @@ def test_the_document_declares_every_byte():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_every_flipped_bit_is_refused_with_the_declared_class(shared, monkeypatch):
-    """No bit of a file can be changed without a refusal, and none gives a plaintext away."""
+    """A change of any bit of a file is refused, and reveals no plaintext."""
     sealed = make("attacked", shared=shared)
     returned = []
     unbox = seal._unbox
@@ -99,8 +99,8 @@ def test_every_flipped_bit_is_refused_with_the_declared_class(shared, monkeypatc
     returned.clear()
     for at in range(len(sealed)):
         for bit in range(8):
-            # The two lowest bits of the share name a store, and so choose the key; the vectors
-            # have the lowest one both ways.
+            # The two lowest bits of the share name a store, and so choose the key; the vectors have
+            # the lowest one both ways.
             names_store = at == 5 and bit in {0, 1}
             expected = TamperedError if names_store else declared(at)
             with pytest.raises(SealError) as caught:
@@ -111,11 +111,11 @@ def test_every_flipped_bit_is_refused_with_the_declared_class(shared, monkeypatc
 
 
 def test_a_refused_box_leaves_no_plaintext_in_its_buffer(monkeypatch):
-    """What the cipher may have written before it saw the tag is wiped."""
+    """Plaintext that the cipher may have written before it checked the tag is wiped."""
     buffers = []
 
     class Spy:
-        """AES-GCM that may have written something when it finds the tag wrong."""
+        """An AES-GCM that may have written something when it finds the tag wrong."""
 
         def __init__(self, key):
             self.real = AESGCM(key)
@@ -140,7 +140,7 @@ def test_a_refused_box_leaves_no_plaintext_in_its_buffer(monkeypatch):
 
 
 def test_a_file_cut_off_at_any_length_is_refused():
-    """A file that a crash or a full disk cut off is no session."""
+    """A file cut off by a crash or a full disk is not a session."""
     for length in BYTES:
         expected = errors.UnknownFormatError if length < HEADER_BYTES else TamperedError
         with pytest.raises(SealError) as caught:
@@ -150,13 +150,13 @@ def test_a_file_cut_off_at_any_length_is_refused():
 
 @pytest.mark.parametrize("more", [b"\0", b"\n", SEALED, bytes(32), SEALED[label_start(SEALED) :]])
 def test_bytes_after_the_end_are_refused(more):
-    """Nothing can be hidden behind a session, or be taken for it."""
+    """Bytes appended to a session are refused."""
     with pytest.raises(TamperedError):
         open_both(keys(shared=False), SEALED + more)
 
 
 def test_lengths_that_do_not_fit_are_refused_at_once():
-    """No length in a file makes a reader take memory, or read where nothing is."""
+    """No length field in a file makes a reader allocate memory or read out of bounds."""
     label = label_start(SEALED)
     for at in (HEADER_BYTES, label):
         for length in (0, 1, 27, 28, 2**16, 2**31 - 1, 2**31, 2**32 - 1):
@@ -168,7 +168,7 @@ def test_lengths_that_do_not_fit_are_refused_at_once():
 @pytest.mark.parametrize("cut", [HEADER_BYTES, label_start(SEALED)])
 @pytest.mark.parametrize("exchange", [False, True])
 def test_parts_of_two_files_do_not_go_together(cut, exchange):
-    """The header of one with the boxes of another, or all but the label: none opens."""
+    """A header with the boxes of another file, or with all but the label, does not open."""
     header = HEADER._replace(id=fixed("another", 16).hex())
     other = make("attacked, another", header=header, target=TARGET._replace(host="b.example:8443"))
     assert label_start(other) == label_start(SEALED), "the lengths fit: that is not what refuses"
@@ -179,7 +179,7 @@ def test_parts_of_two_files_do_not_go_together(cut, exchange):
 
 
 def test_the_same_session_sealed_twice_does_not_mix():
-    """Not even two files of one session can be put together from parts."""
+    """Even parts of two files of one session do not combine."""
     one, other = (
         seal.seal(keys(shared=False), HEADER, make_label(), Credential("alice", Secret(b"s" * 28)))
         for _ in range(2)
@@ -189,7 +189,7 @@ def test_the_same_session_sealed_twice_does_not_mix():
             open_both(keys(shared=False), one[:cut] + other[cut:])
 
 
-# The same through the service
+# The same through the service.
 
 
 def attack(rig, change):
@@ -205,18 +205,18 @@ def attack(rig, change):
 
 @pytest.mark.parametrize("at", [0, 4, 5, 6, 22, 40, 45, 60, 63, 70, 100, 114, 120, 130, -50, -1])
 def test_a_changed_file_is_no_session_and_the_log_says_so(rig, at):
-    """Whoever changes a file ends a session, and gets nothing for it."""
-    # The byte at 5 names the store of the share: only one that is here can be asked.
+    """Changing a file ends its session, and the attacker gets nothing."""
+    # The byte at 5 names the store of the share: only an existing store can be asked.
     rig = rig.again(shares=(MemoryShares(rig.clock), PolicyShares()))
     event, reason = attack(rig, lambda sealed: flip(sealed, at % len(sealed)))
 
     assert "session.ended" == event
-    # The generation in the header only chooses the word.
+    # The generation in the header only selects the word of the refusal.
     assert {40: "revoked"}.get(at, "tampered") == reason
 
 
 def test_a_restored_file_of_a_former_vault_is_not_opened(rig):
-    """A backup of the state directory is worth nothing after a revocation."""
+    """A backup of the state directory is worthless after a revocation."""
     rig.session.store(bring())
     (path,) = rig.sealed()
     kept = path.read_bytes()
@@ -261,7 +261,7 @@ def blocks(data):
 
 
 class Gcm:
-    """What an attacker needs of AES-GCM under one key that he knows."""
+    """What an attacker needs of AES-GCM under a known key."""
 
     def __init__(self, key, nonce):
         # CTR mode over zeros gives the key stream; GCM encrypts from counter 2 on.
@@ -293,8 +293,8 @@ class Gcm:
 def collide(pair, nonce, authenticated, plaintext, free):
     """Return a box that opens under a pair of keys; under the first it gives `plaintext`.
 
-    All but the block number `free` of the plaintext is the attacker's to choose. In that block he
-    solves one linear equation: both tags are equal.
+    The attacker chooses all blocks of the plaintext except number `free`. That block solves one
+    linear equation: both tags are equal.
     """
     one, other = (Gcm(key, nonce) for key in pair)
     ciphertext = bytearray(a ^ b for a, b in zip(plaintext, one.stream, strict=False))
@@ -309,9 +309,9 @@ def collide(pair, nonce, authenticated, plaintext, free):
 
 
 def test_a_file_that_two_keys_open_is_refused_as_of_another_key(monkeypatch):
-    """AES-GCM lets a file be made that opens under two vault keys; the commitment does not."""
+    """AES-GCM alone allows a file that opens under two vault keys; the commitment prevents it."""
     mine, theirs = keys(shared=False), keys(shared=False, vault_key=fixed("their key"))
-    # Built as whoever knows both keys can: whole under the first one.
+    # Built by an attacker who knows both keys: valid under the first one.
     path = "p" * 60
     label = make_label(TARGET._replace(path=path)).pack()
     free = label.index(path.encode()) // 16 + 1
@@ -329,7 +329,7 @@ def test_a_file_that_two_keys_open_is_refused_as_of_another_key(monkeypatch):
     with pytest.raises(WrongKeyError):
         seal.open_label(theirs, before + box)
 
-    # The control: it is the commitment that refuses, for without it the box is opened.
+    # The control: without the commitment the box opens, so it is the commitment that refuses.
     commitment = before[98:114]
     monkeypatch.setattr(seal, "_commitment", lambda *_: commitment)
     with pytest.raises(errors.UnknownFormatError):
@@ -337,7 +337,7 @@ def test_a_file_that_two_keys_open_is_refused_as_of_another_key(monkeypatch):
 
 
 def test_a_missing_and_another_share_are_another_key():
-    """Half of a key is none, and so is half of another one's."""
+    """A missing share, or the share of another session, does not open the file."""
     sealed = make("attacked", shared=True)
     for read in (
         keys(shared=False),
@@ -354,7 +354,7 @@ def test_a_missing_and_another_share_are_another_key():
 
 
 def test_no_salt_and_no_nonce_comes_twice():
-    """Over many seals of the very same session nothing random is repeated."""
+    """Many seals of the same session never repeat a random value."""
     salts, nonces = set(), set()
     count = 4 * EXAMPLES
     held = Credential("alice", Secret(b"s"))
@@ -372,7 +372,7 @@ def test_no_salt_and_no_nonce_comes_twice():
 @pytest.mark.parametrize("draw", range(3))
 @pytest.mark.parametrize("fault", ["raises", "short", "empty"])
 def test_a_generator_that_fails_seals_nothing(rig, monkeypatch, draw, fault):
-    """Salt or nonce: without enough randomness there is a refusal, and no file."""
+    """Without enough randomness for salt or nonce sealing is refused, and no file is written."""
     rig.session.store(bring(EXAMPLE._replace(host="other.example")))
     before = sorted(path.name for path in (rig.path / "sessions").rglob("*.*"))
     urandom, drawn = os.urandom, []
@@ -402,7 +402,7 @@ def test_a_generator_that_fails_seals_nothing(rig, monkeypatch, draw, fault):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS's own libraries do not survive a fork")
 def test_a_fork_between_derivation_and_sealing_seals_nothing(monkeypatch):
-    """The child has zeros for the key then: it neither uses those nor shares the parent's nonce."""
+    """A forked child has zeros as its key, so it neither seals nor reuses the parent's nonce."""
     derive, children = seal._derive, []
     read, write = os.pipe()
 

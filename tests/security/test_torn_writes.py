@@ -1,6 +1,6 @@
-"""Writes that fail half-way: full disks, broken disks, limits, and writers that are killed.
+"""Writes that fail halfway: full disks, broken disks, limits, and killed writers.
 
-Whatever fails, and wherever, a reader sees the old file, the new file or no file, and whole.
+After any failure at any point a reader sees the old file, the new file or no file, always whole.
 """
 
 import errno
@@ -37,28 +37,28 @@ OPERATIONS = {
     "append-unsynced": lambda state: state.append("file", NEW, sync=False),
 }
 STARTS = {"absent": None, "present": OLD}
-# What may be there after a failure besides what was there before.
+# Files that may exist after a failure besides the old ones.
 RESULTS = {
     ("create", "absent"): {None},
     ("replace", "absent"): {None, NEW},
     ("replace", "present"): {OLD, NEW},
     ("rewrite", "absent"): {None},
-    # In place and half-written, the record is removed: that ages a session, but never revives it.
+    # A record that was half-written in place is removed: that ages a session and never revives it.
     ("rewrite", "present"): {OLD, None},
     ("append", "absent"): {None},
     ("append", "present"): {OLD},
     ("append-unsynced", "absent"): {None},
     ("append-unsynced", "present"): {OLD},
 }
-# Every call by which statefile changes anything or uses something up.
+# Every call with which statefile changes something or uses a resource.
 CALLS = ("open", "fstat", "stat", "fchmod", "write", "fsync", "fdatasync", "rename", "ftruncate")
 CALLS += ("unlink", "close")
-RENAME = "keylease.system.rename._rename"  # not in os: it is called by ctypes
+RENAME = "keylease.system.rename._rename"  # not in os: it is called through ctypes
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE)
 
 
 class Faults:
-    """Let the `number`-th system call fail, and the later ones too if `lasting`.
+    """Make the `number`-th system call fail, and the later ones too if `lasting`.
 
     A failing close does its work all the same, as the kernel's does.
     A short write writes half, and the next one fails.
@@ -117,12 +117,12 @@ def state(place):
 
 
 def content(path):
-    """Return what a reader finds, read without the code under test."""
+    """Return what a reader finds, without the code under test."""
     return path.read_bytes() if path.exists() else None
 
 
 def start(path, data):
-    """Put the file as it was before."""
+    """Restore the file to its old content."""
     path.unlink(missing_ok=True)
     if data is not None:
         path.touch(0o600)
@@ -137,7 +137,7 @@ def orphans(place):
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("case", RESULTS, ids="-".join)
 def test_any_one_failing_call_leaves_old_or_new(state, place, mocker, case, error):
-    """A disk that fails for a moment, at any step, costs at most the session at hand."""
+    """A single failing call at any step costs at most the current session."""
     operation, before = case
     expected = (STARTS[before] or b"") + NEW if operation.startswith("append") else NEW
     seen = set()
@@ -173,11 +173,11 @@ def test_any_one_failing_call_leaves_old_or_new(state, place, mocker, case, erro
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 @pytest.mark.parametrize("case", RESULTS, ids="-".join)
 def test_a_disk_that_stays_broken_leaves_old_or_new(state, place, mocker, case, error):
-    """When nothing works any more, not even tidying up, readers still see a whole file."""
+    """If the disk stays broken and even cleanup fails, readers still see a whole file."""
     operation, before = case
     allowed = RESULTS[case] | {NEW}
     if operation.startswith("append"):
-        # A line that cannot be taken back is there whole; a log that cannot be removed is empty.
+        # A line that cannot be undone is there whole; a log that cannot be removed is empty.
         allowed |= {(STARTS[before] or b"") + NEW, STARTS[before] or b""}
     number = 1
     while True:
@@ -200,7 +200,7 @@ def test_a_disk_that_stays_broken_leaves_old_or_new(state, place, mocker, case, 
 
 @pytest.mark.parametrize(("operation", "before"), RESULTS)
 def test_short_write_leaves_old_or_new(state, place, mocker, operation, before):
-    """A disk that fills up in the middle of a file leaves no half of it."""
+    """A disk that fills up during a write leaves no half-written file."""
     number = 1
     while True:
         start(place / "file", STARTS[before])
@@ -221,7 +221,7 @@ def test_short_write_leaves_old_or_new(state, place, mocker, operation, before):
 
 
 def test_failing_to_read_is_not_absence(state, mocker):
-    """A session is not declared gone because the disk did not answer."""
+    """A read error of the disk does not count as a missing session."""
     state.create("file", OLD)
     for call in ("open", "fstat", "stat", "read"):
         mocker.patch(f"os.{call}", side_effect=OSError(errno.EIO, os.strerror(errno.EIO)))
@@ -233,7 +233,7 @@ def test_failing_to_read_is_not_absence(state, mocker):
     assert OLD == state.read("file", len(OLD))
 
 
-# What the system itself does. Each program prints one JSON object.
+# Faults of the system itself. Each program prints one JSON object.
 
 FULL_DISK = """
 import json, os, sys
@@ -288,7 +288,7 @@ with Directory.open(sys.argv[1] + "/keylease", create=True) as state:
 
 
 def run(program, *args, before=()):
-    """Run a program that uses keylease and return what it reports."""
+    """Run a program that uses keylease and return its report."""
     # The writers that a program forks end with it.
     done = run_group(
         [*before, sys.executable, "-c", program, *map(str, args)],
@@ -301,7 +301,7 @@ def run(program, *args, before=()):
 
 
 def judge_full_disk(result, reason, advice):
-    """Every write was refused with its reason, and what was there before is there still."""
+    """Check that every write was refused with its reason and left the old content."""
     for name in ("replaced", "appended", "created", "made"):
         assert reason in result[name]
         assert advice in result[name]
@@ -312,7 +312,7 @@ def judge_full_disk(result, reason, advice):
 
 
 def test_full_disk(tmp_path):
-    """A disk that really is full costs nothing that was stored before."""
+    """A disk that is really full costs nothing that was stored before."""
     require(shutil.which("unshare") and os.geteuid() == 0, "root", "mounting a small tmpfs")
     mount = 'mount -t tmpfs -o size=64k tmpfs "$0" && exec "$@"'
     probe = subprocess.run(
@@ -329,14 +329,14 @@ def test_full_disk(tmp_path):
 
 
 def test_limited_file_size(tmp_path):
-    """A limit that the shell sets (ulimit -f) makes a real short write; nothing of it stays."""
+    """A file size limit of the shell (ulimit -f) cuts a real write short; nothing of it stays."""
     result = run(LIMITED_SIZE, tmp_path)
 
     judge_full_disk(result, "file too large", "ulimit -f")
 
 
 def test_no_descriptor_left(tmp_path):
-    """A process that has too many files open fails cleanly."""
+    """A process with too many open files fails cleanly."""
     result = run(FEW_DESCRIPTORS, tmp_path)
 
     assert 5 == len(result["raised"])
@@ -367,7 +367,7 @@ print(json.dumps(said))
     ],
 )
 def test_kernel_reports_a_broken_disk(place, operation, injection, reason):
-    """The same holds when it is the kernel that says no, not a stand-in."""
+    """The same holds when the kernel itself reports the error, not a stand-in."""
     require_strace()
     with Directory.open(str(place), create=True) as state:
         state.create("file", OLD)
@@ -383,7 +383,7 @@ def test_kernel_reports_a_broken_disk(place, operation, injection, reason):
     assert [] == orphans(place)
 
 
-# Writers that are killed. The driver forks them, for starting an interpreter takes longer than the
+# Killed writers. The driver forks them, because starting an interpreter takes longer than the
 # moments that matter.
 
 KILLER = """
@@ -441,7 +441,7 @@ print(json.dumps(result))
 
 @pytest.mark.parametrize("operation", ["replace", "create"])
 def test_killed_writer_leaves_old_or_new(place, operation):
-    """However often and whenever a login is killed, there is a whole session or none."""
+    """However often and whenever a login is killed, its session is whole or absent."""
     kills = 250
     seed = random.Random().randrange(1 << 32)
 
@@ -456,7 +456,7 @@ def test_killed_writer_leaves_old_or_new(place, operation):
 
 
 def test_orphan_of_a_killed_writer_is_swept_later(state, place):
-    """What a crash left is removed by a later run, not by one that could meet a living writer."""
+    """A later run removes a crash's leftovers, but none that could belong to a living writer."""
     (place / (TEMPORARY + "orphan")).write_bytes(NEW)
 
     assert 0 == state.sweep(3600)

@@ -1,7 +1,7 @@
 """Attacks on the files: links, pipes, devices, wrong owners, wrong modes, exchanges in flight.
 
-The expected outcome is always the same: refused with advice, nothing followed, nothing repaired,
-nothing waited for.
+The expected outcome is always the same: refused with advice. keylease follows nothing, repairs
+nothing and waits for nothing.
 """
 
 import os
@@ -41,18 +41,18 @@ OPERATIONS = {
 
 
 def be_root(reason):
-    """Go on only if this process may do what the test has to do."""
+    """Skip the test if this process lacks the rights for it."""
     require_root(reason)
 
 
 def put_symbolic_link(path, victim):
-    """Point at a file that the victim would mind losing."""
+    """Link to a file that the victim does not want to lose."""
     path.unlink()
     path.symlink_to(victim)
 
 
 def put_dangling_link(path, victim):
-    """Point at a file that does not exist, to have it made."""
+    """Link to a file that does not exist, so that a careless write would make it."""
     path.unlink()
     path.symlink_to(victim.with_name("made"))
 
@@ -64,7 +64,7 @@ def put_hard_link(path, victim):
 
 
 def put_fifo(path, _victim):
-    """Put a pipe that blocks whoever opens it."""
+    """Put a pipe that blocks a program that opens it."""
     path.unlink()
     os.mkfifo(path, 0o600)
 
@@ -73,13 +73,13 @@ def put_socket(path, _victim):
     """Put a socket."""
     path.unlink()
     with socket.socket(socket.AF_UNIX) as listener, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path.parent)  # the address has room for about a hundred bytes
+        patch.chdir(path.parent)  # a socket's address has room for about a hundred bytes
         listener.bind(path.name)
     path.chmod(0o600)
 
 
 def put_device(path, _victim):
-    """Put a device that swallows everything."""
+    """Put a device that swallows every write."""
     be_root("making a device node")
     path.unlink()
     try:
@@ -95,7 +95,7 @@ def put_directory(path, _victim):
 
 
 def make_readable(path, _victim):
-    """Let everybody read."""
+    """Let all users read."""
     path.chmod(0o644)
 
 
@@ -105,7 +105,7 @@ def make_group_writable(path, _victim):
 
 
 def give_away(path, _victim):
-    """Make somebody else the owner."""
+    """Make another user the owner."""
     be_root("giving a file to another user")
     os.chown(path, STRANGER, -1)
 
@@ -126,7 +126,7 @@ ATTACKS = {
 
 @pytest.fixture(autouse=True)
 def watchdog():
-    """Fail, rather than hang, if something blocks."""
+    """Fail, instead of hanging, if a call blocks."""
 
     def bark(_number, _frame):
         pytest.fail("blocked")
@@ -157,11 +157,11 @@ def victim(tmp_path):
 
 
 def picture(directory):
-    """Return all that an attack or a repair could change below `directory`."""
+    """Return everything that an attack or a repair could change below `directory`."""
     return {
         path: (
             *(found.st_ino, found.st_mode, found.st_uid, found.st_nlink),
-            # A directory notes that an unfinished file came and went.
+            # A directory records that an unfinished file came and went.
             *(() if path.is_dir() else (found.st_size, found.st_mtime_ns)),
         )
         for path in sorted(directory.rglob("*"))
@@ -172,7 +172,7 @@ def picture(directory):
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_unsafe_file_is_refused(place, tmp_path, victim, attack, operation):
-    """Nobody can make keylease read, write, wait at or make anything but its own files."""
+    """keylease reads, writes and makes only its own files, and waits for no other."""
     with Directory.open(str(place)) as state:
         OPERATIONS["read"](state)  # the control: without the attack it works
         attack(place / "file", victim)
@@ -191,7 +191,7 @@ def test_unsafe_file_is_refused(place, tmp_path, victim, attack, operation):
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_create_never_takes_what_is_there(place, tmp_path, victim, attack):
-    """A file put in the way of a new one stays as it is, and so does what it points to."""
+    """A file in the place of a new one stays unchanged, and so does the target of a link there."""
     with Directory.open(str(place)) as state:
         attack(place / "file", victim)
         before = picture(tmp_path)
@@ -208,7 +208,7 @@ def test_create_never_takes_what_is_there(place, tmp_path, victim, attack):
     ids=lambda attack: attack.__name__,
 )
 def test_remove_takes_the_name_only(place, victim, attack):
-    """An ended session's file goes, whatever it was turned into, and nothing else does."""
+    """Ending a session removes its name, whatever stands there, and nothing else."""
     attack(place / "file", victim)
 
     with Directory.open(str(place)) as state:
@@ -220,7 +220,7 @@ def test_remove_takes_the_name_only(place, victim, attack):
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o710])
 def test_state_directory_open_to_others_is_refused(place, mode):
-    """A state directory that others could look into is reported, not repaired in silence."""
+    """A state directory open to other users is reported, not silently repaired."""
     place.chmod(mode)
 
     for create in (False, True):
@@ -232,7 +232,7 @@ def test_state_directory_open_to_others_is_refused(place, mode):
 
 
 def test_nobody_is_advised_to_take_a_shared_directory_from_the_others(tmp_path):
-    """Root, who names /tmp itself and does as he is told, would lock every user out of it."""
+    """The advice for /tmp must not let root lock all other users out of it."""
     tmp_path.chmod(0o1777)
 
     with pytest.raises(UnsafeStateError, match="mode 1777, as one that many users share") as caught:
@@ -243,7 +243,7 @@ def test_nobody_is_advised_to_take_a_shared_directory_from_the_others(tmp_path):
 
 
 def test_child_directory_open_to_others_is_refused(place):
-    """The check does not stop at the first directory."""
+    """The check includes the directories inside the state directory."""
     (place / "sessions").mkdir(0o700)
     (place / "sessions").chmod(0o750)
 
@@ -255,7 +255,7 @@ def test_child_directory_open_to_others_is_refused(place):
 @pytest.mark.parametrize("level", ["state", "child"])
 @pytest.mark.parametrize("kind", ["symbolic link", "regular file", "FIFO"])
 def test_what_is_no_directory_is_refused(tmp_path, kind, level, create):
-    """A link in the place of a directory does not lead the state somewhere else."""
+    """A link in the place of a directory does not redirect the state."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(0o700)
     place = tmp_path / "keylease"
@@ -281,7 +281,7 @@ def test_what_is_no_directory_is_refused(tmp_path, kind, level, create):
 @pytest.mark.parametrize("mode", [0o775, 0o777, 0o757])
 @pytest.mark.parametrize("exists", [True, False])
 def test_directory_above_that_others_can_write_is_refused(tmp_path, mode, exists):
-    """Who can write the directory above could put another state directory in place of ours."""
+    """A directory above that others can write is refused, because they could replace ours."""
     above = tmp_path / "state"
     place = above / "keylease"
     above.mkdir()
@@ -297,7 +297,7 @@ def test_directory_above_that_others_can_write_is_refused(tmp_path, mode, exists
 
 
 def test_nothing_is_made_below_a_directory_that_others_can_write(tmp_path):
-    """The same holds for every directory on the way that has to be made."""
+    """The same holds for each directory above that has to be made."""
     tmp_path.chmod(0o777)
 
     with pytest.raises(UnsafeStateError, match="others can write"):
@@ -307,7 +307,7 @@ def test_nothing_is_made_below_a_directory_that_others_can_write(tmp_path):
 
 
 def test_sticky_directory_above_is_fine(tmp_path):
-    """In a directory like /tmp others cannot exchange what is ours."""
+    """In a sticky directory like /tmp other users cannot replace our directory."""
     tmp_path.chmod(0o1777)
 
     with Directory.open(str(tmp_path / "keylease"), create=True) as state:
@@ -357,9 +357,9 @@ Directory.open(sys.argv[3], create=True).create("file", b"")  # the control
 
 
 def test_another_user_is_refused():
-    """A second user of the machine who knows where the state is gets nothing and leaves nothing."""
+    """A second user who knows where the state is gets nothing and leaves nothing."""
     be_root("becoming another user")
-    with tempfile.TemporaryDirectory() as base:  # pytest's own directories can only root enter
+    with tempfile.TemporaryDirectory() as base:  # only root can enter pytest's own directories
         above = Path(base)
         above.chmod(0o1777)
         place = above / "keylease"
@@ -382,7 +382,7 @@ def test_another_user_is_refused():
 
 
 def test_open_directory_is_not_exchanged(place, tmp_path):
-    """What is put in the place of a directory after it was opened is not used."""
+    """A directory that replaces an opened one is not used."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(0o700)
     (elsewhere / "file").write_bytes(VICTIM)
@@ -420,7 +420,7 @@ while True:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_exchange_in_flight_gains_nothing(place, victim, operation):
-    """An attacker who swaps the file all the time gets refusals, never the other file."""
+    """An attacker who constantly swaps the file gets refusals, never the other file."""
     command = [sys.executable, "-c", SWAPPER, str(place / "file"), OURS.decode(), str(victim)]
     counts = {True: 0, False: 0}
     with (
@@ -433,7 +433,8 @@ def test_exchange_in_flight_gains_nothing(place, victim, operation):
                 try:
                     found = OPERATIONS[operation](state)
                 except StateError:
-                    # Not always `UnsafeStateError`: when it is judged, a link may be gone again.
+                    # Not always `UnsafeStateError`, because the link may be gone again at the
+                    # check.
                     counts[False] += 1
                 else:
                     counts[True] += 1

@@ -1,4 +1,4 @@
-"""What is different on Windows: files that others hold open, junctions, denials that last."""
+"""What differs on Windows: files that others hold open, junctions, permanent denials."""
 
 import contextlib
 import ctypes
@@ -42,7 +42,7 @@ def state(place):
 
 @pytest.fixture
 def impatient(mocker):
-    """Wait a shorter time for busy files, where the test is about the end of the wait."""
+    """Shorten the wait for busy files, where the test is about the end of the wait."""
     mocker.patch("keylease.statefile.windows._BUSY_SECONDS", 0.1)
 
 
@@ -52,7 +52,7 @@ def orphans(place):
 
 
 def hold(path, *, share):
-    """Open a file as another program would, and return a function that lets go of it."""
+    """Open a file as another program would, and return a function that closes it."""
     kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
     kernel32.CreateFileW.restype = ctypes.c_void_p
     handle = kernel32.CreateFileW(str(path), 0x80000000, share, None, 3, 0, None)
@@ -61,7 +61,7 @@ def hold(path, *, share):
 
 
 def let_go_after_first_failure(mocker, call, let_go):
-    """Let the other program go on only when it has been in the way."""
+    """Let the other program close the file only after it caused a failure."""
     real = getattr(os, call)
     failures = []
 
@@ -78,7 +78,7 @@ def let_go_after_first_failure(mocker, call, let_go):
 
 
 def test_file_that_another_program_reads_is_waited_for(state, place, mocker):
-    """A virus scanner that looks at a session for a moment does not fail the login."""
+    """A virus scanner that reads a session briefly does not fail the login."""
     failures = let_go_after_first_failure(mocker, "replace", hold(place / "file", share=1))
 
     state.replace("file", NEW)
@@ -89,7 +89,7 @@ def test_file_that_another_program_reads_is_waited_for(state, place, mocker):
 
 
 def test_file_that_another_program_reads_is_removed_when_it_can_be(state, place, mocker):
-    """Nor does it keep an ended session alive."""
+    """A brief reader does not keep an ended session alive."""
     failures = let_go_after_first_failure(mocker, "unlink", hold(place / "file", share=1))
 
     assert state.remove("file")
@@ -99,7 +99,7 @@ def test_file_that_another_program_reads_is_removed_when_it_can_be(state, place,
 
 
 def test_file_that_another_program_keeps_to_itself_is_waited_for(state, place, mocker):
-    """The same holds for reading."""
+    """A brief exclusive lock of another program does not fail a read."""
     let_go = hold(place / "file", share=0)
     sleep = mocker.patch("keylease.statefile.windows.time.sleep", side_effect=lambda _: let_go())
 
@@ -114,7 +114,7 @@ def test_file_that_another_program_keeps_to_itself_is_waited_for(state, place, m
 )
 @pytest.mark.usefixtures("impatient")
 def test_file_that_is_never_let_go_is_an_error(state, place, operation):
-    """What does not pass is reported; it is no endless loop, and no half of anything stays."""
+    """A file that stays open is reported as an error, without an endless loop or a partial file."""
     let_go = hold(place / "file", share=1)
     try:
         with pytest.raises(StateError, match="file cannot be"):
@@ -160,7 +160,7 @@ def test_own_readers_are_in_nobodys_way(state):
 
 
 def make_junction(path, target):
-    """Make what `mklink /J` makes; it needs no privilege."""
+    """Make a junction as `mklink /J` does; it needs no privilege."""
     _winapi = pytest.importorskip("_winapi")
     _winapi.CreateJunction(str(target), str(path))
 
@@ -171,7 +171,7 @@ def make_symbolic_link(path, target):
 
 
 def put(make, path, target):
-    """Put a link, and skip the test if the system does not make one that it can recognise."""
+    """Put a link, and skip the test if the system does not make a recognizable one."""
     try:
         make(path, target)
     except (OSError, NotImplementedError) as error:
@@ -183,7 +183,7 @@ def put(make, path, target):
 
 
 def test_symbolic_link_is_refused(state, place, tmp_path):
-    """A link in the place of a session leads nowhere."""
+    """A link in the place of a session is refused."""
     victim = tmp_path / "victim"
     victim.write_bytes(VICTIM)
     (place / "file").unlink()
@@ -203,7 +203,7 @@ def test_symbolic_link_is_refused(state, place, tmp_path):
 
 @pytest.mark.parametrize("make", [make_junction, make_symbolic_link])
 def test_linked_directory_is_refused(state, place, tmp_path, make):
-    """A junction in the place of a directory does not lead the state somewhere else."""
+    """A junction in the place of a directory does not redirect the state."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     put(make, place / "child", elsewhere)
@@ -215,7 +215,7 @@ def test_linked_directory_is_refused(state, place, tmp_path, make):
 
 
 def test_file_with_two_names_is_refused(state, place, tmp_path):
-    """A second name for somebody else's file is no session."""
+    """A second name of another user's file is not a session."""
     victim = tmp_path / "victim"
     victim.write_bytes(VICTIM)
     (place / "file").unlink()
@@ -229,7 +229,7 @@ def test_file_with_two_names_is_refused(state, place, tmp_path):
 
 
 def test_directory_in_place_of_a_file_is_refused(state, place):
-    """What is no file is not taken for one, and the answer says what it is."""
+    """A directory in the place of a file is refused with a message that says so."""
     (place / "file").unlink()
     (place / "file").mkdir()
 
@@ -239,7 +239,7 @@ def test_directory_in_place_of_a_file_is_refused(state, place):
 
 
 def test_full_disk_leaves_old(state, place, mocker):
-    """A disk that fills up in the middle of a file leaves no half of it."""
+    """A disk that fills up during a write leaves no half-written file."""
     mocker.patch("os.fsync", side_effect=OSError(errno.ENOSPC, "No space left on device"))
 
     with pytest.raises(StateError, match="no space left"):
@@ -270,7 +270,7 @@ def environment():
 
 
 def test_killed_writer_leaves_old_or_new(state, place):
-    """However often and whenever a login is killed, there is a whole session."""
+    """However often and whenever a login is killed, its session is whole."""
     for _ in range(12):
         seen = set()
         command = [sys.executable, "-c", WRITER, str(place)]
@@ -302,7 +302,7 @@ print(json.dumps("done"))
 
 
 def test_processes_lose_no_update(state, place):
-    """However many tools ask at once, none undoes another's work."""
+    """Concurrent tools do not undo each other's work."""
     state.create("count", b"0")
     command = [sys.executable, "-c", COUNTER, str(place), "25"]
 

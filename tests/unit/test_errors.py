@@ -1,4 +1,4 @@
-"""What a person is shown of a name that comes from anywhere."""
+"""How messages show names from untrusted sources."""
 
 import unicodedata
 
@@ -16,7 +16,7 @@ IGNORABLE = [
 
 @pytest.mark.parametrize("character", IGNORABLE)
 def test_what_is_drawn_as_nothing_is_told(character):
-    """One host does not look like another because of a character that nobody sees."""
+    """Invisible characters are escaped, so that two hosts cannot look alike."""
     assert not is_visible(character), unicodedata.name(character)
     shown = printable(f"git{character}.example")
     assert shown.isascii()
@@ -27,12 +27,12 @@ def test_what_is_drawn_as_nothing_is_told(character):
     "text", ["git.example", "stra\u00dfe.example", "\u2603", "\ud55c\uae00", "a b"]
 )
 def test_what_is_drawn_stays(text):
-    """Names in any script are shown as they are."""
+    """Names in any script are shown unchanged."""
     assert text == printable(text)
 
 
 @pytest.mark.parametrize("character", [*map(chr, range(32)), "\x7f", "\x9b", "\u2028", "\udcff"])
 def test_what_a_terminal_might_obey_is_told(character):
-    """No control character, line end or half a character reaches a terminal."""
+    """No control character, line end or half a surrogate pair reaches a terminal."""
     assert printable(character).isascii()
     assert printable(character).isprintable()

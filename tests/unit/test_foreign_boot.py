@@ -1,4 +1,4 @@
-"""A process that sees another boot id refuses, and destroys nothing that may be in use."""
+"""A process with another boot id refuses, and destroys nothing that may be in use."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
 
 
 def inside(rig: Rig) -> Rig:
-    """Return what a container has over the same home, with a boot id of its own."""
+    """Return what a container with its own boot id has over the same home."""
     return rig.again(clock=ForeignClock(rig.clock))
 
 
 def files(rig: Rig) -> dict[str, bytes]:
-    """Return every file of the state but the audit log and what bounds a sweep."""
+    """Return every file of the state but the audit log and the time of the last sweep."""
     kept = [path for path in rig.path.rglob("*") if path.is_file()]
     return {
         str(path): path.read_bytes()
@@ -51,13 +51,13 @@ def files(rig: Rig) -> dict[str, bytes]:
 
 
 def refused(call: Callable[[], object]) -> None:
-    """Assert that a call refuses because of the boot, and not with an end."""
+    """Check that a call refuses because of the boot, and ends nothing."""
     with pytest.raises(ForeignBootError, match="another boot, which may still be running"):
         call()
 
 
 def test_everything_that_reads_refuses_and_leaves_everything(rig: Rig) -> None:
-    """No command in a container ends or releases a session of the machine."""
+    """No reading command in a container ends or releases a session of the machine."""
     before = files(rig)
     (live,) = [session for session, _ in rig.session.sessions()]
 
@@ -79,7 +79,7 @@ def test_everything_that_reads_refuses_and_leaves_everything(rig: Rig) -> None:
 
 
 def test_store_and_collection_leave_the_sessions_of_the_machine(rig: Rig) -> None:
-    """What sweeps in a container takes nothing, and its own session stands beside the other."""
+    """A sweep in a container deletes no session of the machine, and each keeps its own."""
     (mine,) = rig.sealed()
     inside(rig).session.store(bring(password=b"its own"))
     inside(rig).session.store(bring(OTHER))
@@ -89,13 +89,13 @@ def test_store_and_collection_leave_the_sessions_of_the_machine(rig: Rig) -> Non
     assert mine in rig.sealed()
     assert b"its own" == get_password(inside(rig))
     assert b"its own" != get_password(rig)
-    # Nor does the machine end what was begun in the container.
+    # The machine does not end the container's session either.
     rig.again().session.collect()
     assert b"its own" == get_password(inside(rig))
 
 
 def test_what_its_user_ends_has_ended_everywhere(rig: Rig) -> None:
-    """A logout in a container is meant: it ends what it names, and nothing else."""
+    """A logout in a container ends the session that it names, and nothing else."""
     rig.session.store(bring(OTHER))
 
     assert 1 == len(inside(rig).session.terminate(EXAMPLE))
@@ -106,7 +106,7 @@ def test_what_its_user_ends_has_ended_everywhere(rig: Rig) -> None:
 
 
 def test_echo_memory_of_the_machine_outlives_a_container(rig: Rig) -> None:
-    """A sweep in a container does not take what tells an echo, so the echo revives nothing."""
+    """A sweep in a container keeps the echo records, so an echo still revives nothing."""
     rig.session.get(EXAMPLE)
     rig.session.terminate(EXAMPLE)
     inside(rig).session.store(bring(OTHER))
@@ -117,7 +117,7 @@ def test_echo_memory_of_the_machine_outlives_a_container(rig: Rig) -> None:
 
 @pytest.mark.parametrize("shares", ["dead", "out of reach"])
 def test_share_that_is_not_there_proves_nothing_in_another_boot(rig: Rig, shares: str) -> None:
-    """The shares of another machine are in its own memory; a session there is not destroyed."""
+    """Another machine has its own shares in memory; a missing share there destroys no session."""
     memory = MemoryShares(rig.clock)
     rig = rig.again(shares=(memory, PolicyShares()))
     rig.session.store(bring(OTHER))
@@ -133,7 +133,7 @@ def test_share_that_is_not_there_proves_nothing_in_another_boot(rig: Rig, shares
 
 
 def test_session_of_another_boot_is_removed_when_its_time_is_over(rig: Rig) -> None:
-    """By the wall clock it is over everywhere, so it does not stay for ever."""
+    """A session of another boot is removed once the wall clock says that it is over."""
     rig.clock.advance(IDLE_SECONDS)
 
     with pytest.raises(SessionEndedError, match="idle"):
@@ -142,12 +142,12 @@ def test_session_of_another_boot_is_removed_when_its_time_is_over(rig: Rig) -> N
 
 
 def test_clock_set_back_over_a_reboot_releases_nothing_and_heals(rig: Rig) -> None:
-    """A machine without a battery starts in the past: it refuses until its clock is right."""
+    """A machine without a clock battery refuses until its clock is right, and then recovers."""
     rig.clock.reboot()
     if not rig.keystore.survives_reboot:
         rig.keystore.reboot()
     rig.clock.set_wall(1_000_000_000)
-    # A keychain that a reboot empties refuses before a session is looked at.
+    # A keychain that a reboot empties refuses before any session is read.
     with pytest.raises((ForeignBootError, KeychainUnavailableError)):
         rig.again().session.get(EXAMPLE)
     assert 1 == len(rig.sealed())
@@ -158,7 +158,7 @@ def test_clock_set_back_over_a_reboot_releases_nothing_and_heals(rig: Rig) -> No
     assert [] == rig.sealed()
 
 
-# The vault of a keychain that a reboot empties.
+# The vault in a keychain that a reboot empties.
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def forgetful(tmp_path: Path) -> Rig:
 
 
 def test_another_machine_does_not_replace_the_vault(forgetful: Rig) -> None:
-    """A keychain without the key is no reboot here: no key is made and nothing is destroyed."""
+    """Another machine without the key makes no new key and destroys nothing."""
     before = files(forgetful)
     elsewhere = forgetful.again(
         clock=ForeignClock(forgetful.clock), keystore=MemoryKeyStore(survives_reboot=False)
@@ -190,13 +190,13 @@ def test_another_machine_does_not_replace_the_vault(forgetful: Rig) -> None:
 
 
 def test_machine_that_started_later_waits_for_the_sessions_of_the_other(forgetful: Rig) -> None:
-    """A vault older than this boot may still be in use: while a session is, it is not replaced."""
+    """A vault older than this boot is not replaced while one of its sessions may be in use."""
     forgetful.clock.advance(3600)
     forgetful.session.store(bring())
     before = files(forgetful)
 
     class Later(ForeignClock):
-        """The clock of a machine that was started half an hour ago."""
+        """The clock of a machine that started half an hour ago."""
 
         def now(self):
             moment = super().now()

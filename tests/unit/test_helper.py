@@ -1,4 +1,4 @@
-"""The lean entrance: arguments, streams and exit codes, as git meets them."""
+"""The lean entrance: arguments, streams and exit codes, as git uses them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STORE = GET + "username=alice\npassword=secret\n"
 def test_arguments_are_those_of_gits_own_cache(
     argv: list[str], expected: tuple[Options, tuple[str, ...]]
 ) -> None:
-    """Options come first, the peer's own words after them, as git appends its operation."""
+    """Options come before the operation, because git appends its operation."""
     found = parse_options(argv)
 
     assert expected == found
@@ -55,7 +55,7 @@ def test_arguments_are_those_of_gits_own_cache(
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(argv: list[str]) -> None:
-    """A wrong command line is refused as a whole; nothing is guessed."""
+    """A wrong command line is refused as a whole; no part of it is guessed."""
     with pytest.raises(UsageError):
         parse_options(argv)
 
@@ -64,7 +64,7 @@ def test_arguments_that_make_no_sense_are_refused(argv: list[str]) -> None:
     "argv", [[], ["--timeout", "60"], ["get", "store"], ["get", "--timeout=5"], ["--what", "get"]]
 )
 def test_usage_error_exits_as_gits_helpers_do(kernel_home: Throwaway, argv: list[str]) -> None:
-    """Without one operation the exit code is 129, and a program that listens hears nothing."""
+    """Without exactly one operation the exit code is 129, and a program gets no output."""
     for program in ("git-credential-keylease",):
         done = kernel_home.run(program, *argv)
 
@@ -76,21 +76,21 @@ def test_usage_error_exits_as_gits_helpers_do(kernel_home: Throwaway, argv: list
 def test_unknown_operation_is_ignored_without_a_word(
     kernel_home: Throwaway, operation: str
 ) -> None:
-    """What a later git may ask is ignored: exit 0, no output, no state."""
+    """An operation of a later git is ignored: exit code 0, no output, no state."""
     done = kernel_home.run("git-credential-keylease", operation, stdin="whatever\0\r")
 
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
 def test_capabilities_are_announced(kernel_home: Throwaway) -> None:
-    """`capability` answers without waiting for a message, in the form that git documents."""
+    """`capability` answers without waiting for a message, in git's documented form."""
     done = kernel_home.run("keylease", "capability")
 
     assert "version 0\ncapability authtype\ncapability state\n" == done.stdout
 
 
 def test_keylease_is_the_same_helper(kernel_home: Throwaway) -> None:
-    """`keylease get` answers as `git-credential-keylease get` does, with options too."""
+    """`keylease get` answers like `git-credential-keylease get`, with the same options."""
     kernel_home.run("keylease", "--timeout", "60", "store", stdin=STORE)
 
     answers = [
@@ -102,7 +102,7 @@ def test_keylease_is_the_same_helper(kernel_home: Throwaway) -> None:
 
 
 def test_store_and_erase_print_nothing(kernel_home: Throwaway) -> None:
-    """git throws their output away, so there is none that could show a secret."""
+    """store and erase print nothing, so nothing could show a secret."""
     for operation in ("store", "erase"):
         done = kernel_home.run("git-credential-keylease", operation, stdin=STORE)
 
@@ -125,7 +125,7 @@ def test_store_and_erase_print_nothing(kernel_home: Throwaway) -> None:
     ],
 )
 def test_message_that_git_would_not_send_is_refused(kernel_home: Throwaway, message: str) -> None:
-    """Whatever is wrong with a message, nothing is released and the refusal is on record."""
+    """An invalid message releases nothing, and the refusal is logged."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
 
     done = kernel_home.run("git-credential-keylease", "get", stdin=message)
@@ -138,7 +138,7 @@ def test_message_that_git_would_not_send_is_refused(kernel_home: Throwaway, mess
 
 
 def test_answer_comes_before_the_peer_closes_its_end(kernel_home: Throwaway) -> None:
-    """A blank line ends the question; a peer that then keeps the pipe open is answered."""
+    """A blank line ends the question, so a peer that keeps the pipe open is answered."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
     helper = subprocess.Popen(
         [kernel_home.find("git-credential-keylease") or "", "get"],
@@ -157,7 +157,7 @@ def test_answer_comes_before_the_peer_closes_its_end(kernel_home: Throwaway) -> 
 
 
 def test_endless_message_is_refused(kernel_home: Throwaway) -> None:
-    """A stream that never ends is read up to the limit and refused, not kept."""
+    """An endless stream is read up to the limit and refused."""
     helper = subprocess.Popen(
         [kernel_home.find("git-credential-keylease") or "", "get"],
         env=kernel_home.environment,
@@ -183,7 +183,7 @@ def test_endless_message_is_refused(kernel_home: Throwaway) -> None:
 def test_closed_stream_is_a_refusal_not_a_traceback(
     kernel_home: Throwaway, descriptor: int
 ) -> None:
-    """Started without stdin or stdout, the helper refuses in its own way."""
+    """Without stdin or stdout the helper refuses without a traceback."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
     program = kernel_home.find("git-credential-keylease")
     closing = "<&-" if descriptor == 0 else ">&-"
@@ -195,7 +195,7 @@ def test_closed_stream_is_a_refusal_not_a_traceback(
 
 
 def test_reader_that_went_away_is_no_traceback(kernel_home: Throwaway) -> None:
-    """A peer that dies before the answer leaves no noise behind."""
+    """If the peer dies before the answer, the helper prints no traceback."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
     program = kernel_home.find("git-credential-keylease")
     assert program is not None
@@ -218,7 +218,7 @@ def test_reader_that_went_away_is_no_traceback(kernel_home: Throwaway) -> None:
 
 
 def test_person_at_a_terminal_is_told_why_a_session_is_over(kernel_home: Throwaway) -> None:
-    """On a terminal an end explains itself and a plain miss is silent; a program hears neither."""
+    """A terminal shows why a session ended and nothing on a plain miss; a program reads neither."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
     plain = _at_a_terminal(kernel_home, "protocol=https\nhost=other.example\n")
     (sealed,) = kernel_home.state.rglob("*.sealed")
@@ -233,7 +233,7 @@ def test_person_at_a_terminal_is_told_why_a_session_is_over(kernel_home: Throwaw
 
 
 def _at_a_terminal(home: Throwaway, message: str) -> str:
-    """Return what a helper that answers nothing says to the terminal that is its stderr."""
+    """Return what a helper without an answer prints on a terminal as its stderr."""
     main, terminal = os.openpty()
     try:
         done = subprocess.run(
@@ -257,7 +257,7 @@ def _at_a_terminal(home: Throwaway, message: str) -> str:
 
 
 def test_longest_values_come_back_whole(kernel_home: Throwaway) -> None:
-    """A line of 65,535 bytes goes in and comes out in one piece."""
+    """A line of 65,535 bytes comes back whole."""
     password = "p" * (65_535 - len("password=\n"))
     kernel_home.run("keylease", "store", stdin=f"{GET}username=alice\npassword={password}\n")
 
@@ -267,7 +267,7 @@ def test_longest_values_come_back_whole(kernel_home: Throwaway) -> None:
 
 
 def test_pinned_keychain_is_not_passed_over(kernel_home: Throwaway) -> None:
-    """A vault in one keychain is never looked for in another: both are named, nothing is lost."""
+    """With a vault in one keychain another is refused; the message names both, nothing is lost."""
     kernel_home.run("keylease", "store", stdin=STORE)
 
     other = kernel_home.run("keylease", "--keychain", "secret-service", "get", stdin=GET)
@@ -278,7 +278,7 @@ def test_pinned_keychain_is_not_passed_over(kernel_home: Throwaway) -> None:
 
 
 def test_pipe_that_has_nothing_yet_is_not_at_its_end(kernel_home: Throwaway) -> None:
-    """On a non-blocking pipe the helper waits: half a message can name another host."""
+    """On a non-blocking pipe the helper waits, because half a message can name another host."""
     kernel_home.run("keylease", "store", stdin=STORE)
     read, write = os.pipe()
     os.set_blocking(read, False)
@@ -301,7 +301,7 @@ def test_pipe_that_has_nothing_yet_is_not_at_its_end(kernel_home: Throwaway) -> 
 
 
 def test_interrupt_is_no_traceback(kernel_home: Throwaway) -> None:
-    """Ctrl-C while git asks ends the helper without a word."""
+    """Ctrl-C while git asks ends the helper without output."""
     helper = subprocess.Popen(
         [kernel_home.find("git-credential-keylease") or "", "get"],
         env=kernel_home.environment,
@@ -320,10 +320,10 @@ def test_interrupt_is_no_traceback(kernel_home: Throwaway) -> None:
 
 
 def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
-    """A backend that prints an attribute on stdout cannot make git believe it."""
+    """Output that a keychain library prints on stdout does not reach git."""
     support = str(Path(__file__).parent.parent / "support")
     chosen = {"KEYLEASE_KEYCHAIN": "library:noisy_backend.Noisy", "PYTHONPATH": support}
-    # The installed program is isolated from PYTHONPATH and would not find this backend.
+    # The installed program ignores PYTHONPATH and would not find this backend.
     helper = (
         sys.executable,
         "-c",
@@ -342,7 +342,7 @@ def test_what_a_keychain_library_prints_reaches_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-"])
 def test_conversation_ends_when_a_stream_is_gone(kernel_home: Throwaway, closing: str) -> None:
-    """A peer that is not there is refused once, and not for ever."""
+    """If a stream is missing, the helper refuses once and ends."""
     program = kernel_home.find("cargo-credential-keylease")
 
     script = f'exec "$0" --cargo-plugin {closing}'
@@ -353,7 +353,7 @@ def test_conversation_ends_when_a_stream_is_gone(kernel_home: Throwaway, closing
 
 
 def test_conversation_answers_each_message(kernel_home: Throwaway) -> None:
-    """A refusal is an answer too: the next message is read, and the end of stdin is the end."""
+    """After a refusal the next message is read, until stdin ends."""
     helper = subprocess.Popen(
         [kernel_home.find("cargo-credential-keylease") or "", "--cargo-plugin"],
         env=kernel_home.environment,
@@ -377,7 +377,7 @@ def test_conversation_answers_each_message(kernel_home: Throwaway) -> None:
 
 
 def test_conversation_ends_with_a_message_that_is_too_long(kernel_home: Throwaway) -> None:
-    """Where the next one begins is not known any more, and its middle is no question."""
+    """A message that is too long ends the conversation: where the next one begins is unknown."""
     line = '{"v":1,"registry":{"index-url":"https://a.example","name":"%s"},"kind":"get"}\n'
 
     done = kernel_home.run(
@@ -409,7 +409,7 @@ def test_conversation_ends_with_a_message_that_is_too_long(kernel_home: Throwawa
 def test_nobody_at_stderr_changes_no_answer(
     kernel_home: Throwaway, words: tuple[str, ...], question: str, answer: bytes, code: int
 ) -> None:
-    """Clients go by the exit code, and who closed stderr only misses the explanation."""
+    """A closed stderr changes no answer, because clients go by the exit code."""
     kernel_home.run(
         "docker-credential-keylease",
         "store",

@@ -1,4 +1,4 @@
-"""Which of the two entrances a command line goes to."""
+"""Which of the two entrances a command line uses."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def test_operations_go_to_the_helper_and_the_rest_to_the_commands(
     line: str,
     expected: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    """A helper's line is answered in git's way, any other in the way of a person."""
+    """A helper's operation is answered in git's way, and any other command in a person's way."""
     assert expected == names_operation(line.split())

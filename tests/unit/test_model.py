@@ -1,4 +1,4 @@
-"""The values between the layers: limits that make sense, names as they are, secrets wiped."""
+"""The values between the layers: valid limits, unchanged names, wiped secrets."""
 
 from typing import get_args
 
@@ -26,7 +26,7 @@ WHERE = Target("web", "https", "example.com")
 
 
 def test_defaults_are_15_minutes_and_8_hours():
-    """Nobody has to configure anything to be safe."""
+    """The limits are safe without any configuration."""
     assert (900, 8 * 3600) == Limits()
     assert (IDLE_SECONDS, CAP_SECONDS, MAX_CAP_SECONDS) == (900, 8 * 3600, 12 * 3600)
     assert Limits() == Limits().check()
@@ -37,7 +37,7 @@ def test_defaults_are_15_minutes_and_8_hours():
     [(1, 1), (1, MAX_CAP_SECONDS), (MAX_CAP_SECONDS, MAX_CAP_SECONDS), (60, 60)],
 )
 def test_limits_at_their_bounds_are_taken(idle, cap):
-    """One second works, and so do twelve hours."""
+    """The limits accept one second and twelve hours."""
     assert (idle, cap) == Limits(idle, cap).check()
 
 
@@ -57,7 +57,7 @@ def test_limits_at_their_bounds_are_taken(idle, cap):
     ],
 )
 def test_limits_that_make_no_sense_are_refused(idle, cap, told):
-    """A mistake in the configuration never makes a session that lives for ever."""
+    """An invalid limit never makes a session that lives for ever."""
     with pytest.raises(UsageError, match=told):
         Limits(idle, cap).check()
 
@@ -71,12 +71,12 @@ def test_limits_that_make_no_sense_are_refused(idle, cap, told):
     ],
 )
 def test_a_target_is_shown_as_people_write_it(target, url):
-    """Messages speak of URLs; an absent path is not an empty one."""
+    """A target is shown as a URL, and an absent path differs from an empty one."""
     assert url == target.url
 
 
 def test_an_extra_field_is_found_by_its_name():
-    """A refresh token is told from the password."""
+    """An extra field is found by its name, so a refresh token is not taken for the password."""
     token = Secret(b"token")
     held = Credential("bob", Secret(b"p"), fields=(("oauth_refresh_token", token),))
 
@@ -85,7 +85,7 @@ def test_an_extra_field_is_found_by_its_name():
 
 
 def test_wiping_a_credential_wipes_every_secret_in_it():
-    """No extra field is forgotten."""
+    """Wiping a credential wipes its extra fields, too."""
     held = Credential("bob", Secret(b"pass"), fields=(("a", Secret(b"one")), ("b", Secret(b"two"))))
     views = [held.secret.reveal(), *(value.reveal() for _, value in held.fields)]
     held.wipe()
@@ -94,7 +94,7 @@ def test_wiping_a_credential_wipes_every_secret_in_it():
 
 
 def test_wiping_a_request_wipes_what_it_brought():
-    """A request with nothing in it can be wiped too."""
+    """A request without a secret can be wiped, too."""
     brought = Credential("bob", Secret(b"pass"))
     view = brought.secret.reveal()
     Request("store", Target("web", "https", "example.com"), "bob", brought).wipe()
@@ -104,7 +104,7 @@ def test_wiping_a_request_wipes_what_it_brought():
 
 
 def test_no_value_shows_a_secret():
-    """A request that ends in a message or a traceback shows no secret."""
+    """A value shown in a message or a traceback shows no secret."""
     brought = Credential("bob", Secret(b"needle-9a"), fields=(("t", Secret(b"needle-9a")),))
     shown = repr(Request("store", Target("web", "https", "h"), "bob", brought))
 
@@ -113,14 +113,14 @@ def test_no_value_shows_a_secret():
 
 
 def test_the_reasons_of_an_end_are_the_ten_that_the_documents_name():
-    """Whoever reads the log or a message meets no eleventh."""
+    """The log and the messages use exactly the ten documented reasons."""
     expected = "idle cap credential_expired logout erased revoked reboot clock tampered replaced"
 
     assert expected.split() == list(get_args(Reason))
 
 
 def test_a_peer_that_keeps_an_answer_is_told_to_ask_half_way():
-    """It asks while the session lives, so its use counts; and it never keeps it beyond the end."""
+    """A peer asks again at half time, so its use counts; it never keeps an answer past the end."""
     made, used = Moment(1000 * NANOSECONDS, 1, "b"), Moment(1100 * NANOSECONDS, 1, "b")
     session = Session("0" * 32, WHERE, "u", None, None, 1, made, used, used, 900, 28800)
     reply = Reply(session, Credential("u", Secret(b"s")), 2000)
@@ -130,5 +130,5 @@ def test_a_peer_that_keeps_an_answer_is_told_to_ask_half_way():
 
 
 def test_a_time_is_written_in_utc_to_the_second():
-    """A tool, the vault's record and `keylease status` all say a time in the same way."""
+    """A tool, the vault's record and `keylease status` write a time in the same way."""
     assert "2026-11-22T11:26:21Z" == rfc3339(1_795_346_781 * NANOSECONDS + 999_999_999)

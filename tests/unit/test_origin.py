@@ -1,4 +1,4 @@
-"""One name of a server for the policy and the sections, however a client spells its host."""
+"""One name of a server for the policy and the sections, whatever the client's spelling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from keylease.model import Target
 
-# What a section names, every spelling that reaches the same server, and what is another server.
+# What a section names, every spelling that reaches the same server, and other servers.
 SERVERS = {
     "git.example": (
         {
@@ -45,7 +45,7 @@ SERVERS = {
             "\uff47\uff49\uff54.example",
             "\uff47\uff49\uff54.example:443",
             "git.example\uff1a443",
-            "g\u0131t.example".replace("\u0131", "\u2139"),  # the sign of information is an i
+            "g\u0131t.example".replace("\u0131", "\u2139"),  # the information sign is an i
             "gi\u2064t.example",
             "g\u00adit.example",
             "git\u200b.example",
@@ -93,7 +93,7 @@ SERVERS = {
         {"bucher.example", "xn--bcher-kvb.example"},
     ),
     "xn--mgba3gch31f060k.example": (
-        # Persian needs the joiner: with it and without it are two names.
+        # Persian needs the joiner: with and without it are two different names.
         {"\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example"},
         {"\u0646\u0627\u0645\u0647\u0627\u06cc.example"},
     ),
@@ -149,12 +149,12 @@ SPELLINGS = [
 
 
 def asked_by_git(message: str) -> Target | None:
-    """Return what a message of git's asks for."""
+    """Return the target of a git message."""
     return load("git").parse(Call(("get",), {}, bytearray(message.encode()))).target
 
 
 def named(tool: str) -> Callable[[str], Target | None]:
-    """Return what reads the names that a tool gives its servers."""
+    """Return the parser of a tool's server names."""
     return lambda name: load(tool).target(name)  # type: ignore[attr-defined]
 
 
@@ -177,13 +177,13 @@ WAYS: dict[str, tuple[str, Callable[[str], Target | None]]] = {
 
 @pytest.mark.parametrize(("section", "host", "bound"), SPELLINGS)
 def test_a_section_binds_all_spellings_of_its_server_and_no_other(section, host, bound):
-    """A policy cannot be walked around by another spelling, and reaches no other server."""
+    """A policy binds every spelling of its server and no other server."""
     assert bound == (origin("https", section) == origin("HTTPS", host))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_section_holds_however_the_tool_gives_the_host(way):
-    """A tool refuses a spelling, or its request is bound: there is no third way."""
+    """A tool either refuses a spelling, or its request is bound by the section."""
     form, read = WAYS[way]
     count = 0
     for section, host, bound in SPELLINGS:
@@ -207,7 +207,7 @@ def test_a_section_holds_however_the_tool_gives_the_host(way):
         ("smtp", "mail.example:587", "smtp://mail.example:587"),
         ("imaps", "mail.example:993", "imaps://mail.example"),
         ("aws", "PROD:443", "aws://prod:443"),
-        # A profile is no host: these are two of them, and not addresses.
+        # A profile is not a host: these are two different profiles, not addresses.
         ("aws", "010", "aws://010"),
         ("aws", "8", "aws://8"),
         ("https", "8", "https://0.0.0.8"),
@@ -215,7 +215,7 @@ def test_a_section_holds_however_the_tool_gives_the_host(way):
     ],
 )
 def test_the_port_of_each_protocol_is_its_own(protocol, host, expected):
-    """443 is the port that https has anyway, and no other protocol has."""
+    """443 is the default port of https, and of no other protocol."""
     assert expected == origin(protocol, host)
 
 
@@ -234,7 +234,7 @@ def test_the_port_of_each_protocol_is_its_own(protocol, host, expected):
         ("ssh", "github.com:", "ssh://github.com"),
         ("https", "[::1]:443", "https://[::1]"),
         ("https", "evil-github.com", "https://evil-github.com"),
-        # A registry of cargo's with a user in it, and names of AWS profiles.
+        # A cargo registry with a user in it, and names of AWS profiles.
         ("ssh", "git@github.com", "ssh://github.com"),
         ("ssh", "git@github.com:2222", "ssh://github.com:2222"),
         ("aws", "team/prod", "aws://team"),
@@ -242,22 +242,22 @@ def test_the_port_of_each_protocol_is_its_own(protocol, host, expected):
     ],
 )
 def test_one_server_has_one_name_for_the_policy(protocol: str, host: str, expected: str) -> None:
-    """Capital letters, the usual port or a last full stop lead nobody around a policy."""
+    """Capital letters, the default port and a trailing dot give the same name to the policy."""
     assert expected == origin(protocol, host)
 
 
 @given(st.text(st.sampled_from("0123456789abcdefx."), min_size=1, max_size=20))
 def test_an_address_is_read_as_the_system_reads_it(text):
-    """Whatever connect(2) would take for an address of IPv4 is bound as that address."""
+    """Every IPv4 address is named as connect(2) reads it."""
     with suppress(OSError):
-        # inet_aton(3) of glibc goes on after a number too large for it; URLs and this do not.
+        # inet_aton(3) of glibc accepts a number that is too large; URLs and this code do not.
         expected = socket.inet_ntoa(socket.inet_aton(text))
         assert f"https://{expected}" == origin("https", text)
 
 
 @given(st.integers(0, 2**128 - 1))
 def test_an_address_of_ipv6_is_read_as_the_system_reads_it(number):
-    """Long, short, in capital letters: inet_pton(3) gives the same sixteen bytes."""
+    """Every spelling of an IPv6 address is named as inet_pton(3) reads it."""
     packed = number.to_bytes(16)
     short = socket.inet_ntop(socket.AF_INET6, packed)
     long = ":".join(packed[at : at + 2].hex() for at in range(0, 16, 2)).upper()
@@ -267,13 +267,13 @@ def test_an_address_of_ipv6_is_read_as_the_system_reads_it(number):
 
 @given(st.text(max_size=40))
 def test_any_text_has_a_name(host):
-    """Half a character or rubbish is compared as it is, and never ends in an error."""
+    """Invalid text is compared as it is, and never raises an error."""
     assert origin("https", host).startswith("https://")
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
 def test_what_idna_takes_is_named_as_idna_names_it(first, second):
-    """The library's own conversion and this one agree on every name that both take."""
+    """The idna library and this code agree on every name that both accept."""
     host = f"a{first}.{second}.example"
     with suppress(idna.IDNAError, UnicodeError):
         expected = idna.encode(host, uts46=True).decode("ascii")
@@ -285,20 +285,20 @@ def test_what_idna_takes_is_named_as_idna_names_it(first, second):
     "host",
     [
         "\udcff.example",  # a byte that is not UTF-8
-        "a\ud800b.example",  # half a character of Windows
+        "a\ud800b.example",  # half a surrogate pair from Windows
         "x" * 64 + "\u00fc.example",
-        "\u0378.example",  # a character that Unicode does not have yet
+        "\u0378.example",  # a character that Unicode has not assigned
     ],
 )
 def test_what_no_name_can_have_is_compared_as_it_is(host):
-    """No resolver finds such a server. It is not taken for another one all the same."""
+    """A name that no resolver can find is compared as it is, and equals no other server."""
     assert f"https://{host}" == origin("https", host)
     assert origin("https", host) != origin("https", f"x{host}")
 
 
 @pytest.mark.parametrize("host", ["git.example", "xn--n3h.example:8443", "127.1", "GIT.example."])
 def test_a_plain_name_costs_no_library(host):
-    """git waits for it, so the libraries are left to the few names that need them."""
+    """A plain name imports no library, because git waits for it."""
     code = (
         "import sys; from keylease.origin import origin; origin('https', sys.argv[1]);"
         "print(*{'idna', 'ipaddress', 'unicodedata'} & set(sys.modules));"

@@ -1,4 +1,4 @@
-"""Which function a program is, and the order of the path where it was not started isolated."""
+"""Which function a program is, and the order of sys.path when Python is not isolated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ISOLATED = "import sys, keylease; print(keylease.__file__, sys.flags.isolated, s
 
 
 def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own."""
+    """Run a program in a separate process."""
     words = [sys.executable, "-c", program]
     return subprocess.run(
         words, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, **more
@@ -45,14 +45,14 @@ def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_program_for_people_is_a_function():
-    """The table names what is there."""
+    """The table of programs names existing functions."""
     main = import_module("keylease.__main__")
 
     assert [] == [name for name, function in OWN.items() if not callable(getattr(main, function))]
 
 
 def test_every_program_that_a_tool_runs_has_one_protocol():
-    """No program is answered by two protocols, or by none."""
+    """Each program for tools has exactly one protocol."""
     asking = [tool for tool in TOOLS if tool.program]
 
     for program in {tool.program for tool in asking}:
@@ -62,7 +62,7 @@ def test_every_program_that_a_tool_runs_has_one_protocol():
 
 @pytest.mark.parametrize("ending", ["", ".exe", ".EXE"])
 def test_a_program_of_windows_is_known_by_its_name(ending: str) -> None:
-    """One entry point serves all programs, with or without the ending."""
+    """One entry point finds all programs, with or without `.exe`."""
     program = f"""
 import sys
 from keylease import programs
@@ -73,7 +73,7 @@ sys.exit(programs.main())
 
 
 def test_the_order_is_library_own_rest(tmp_path: Path) -> None:
-    """Nothing is imported from the working directory, and no directory comes before Python's."""
+    """No directory comes before Python's, and the working directory is not on the path."""
     done = run(ORDER, cwd=tmp_path)
 
     assert done.stdout.startswith("True"), done.stdout + done.stderr
@@ -82,7 +82,7 @@ def test_the_order_is_library_own_rest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", [os, keylease])
 def test_a_user_who_stands_in_the_library_is_served(module) -> None:
-    """Where the current directory is Python's own, or keylease's, it stays importable."""
+    """Python's or keylease's own directory stays importable, even as the working directory."""
     directory = Path(module.__file__).parent
     directory = directory.parent if module is keylease else directory
 
@@ -92,7 +92,7 @@ def test_a_user_who_stands_in_the_library_is_served(module) -> None:
 
 
 def test_an_isolated_interpreter_finds_the_same_keylease(tmp_path: Path) -> None:
-    """What doctor starts to look into is this keylease, whatever the environment says."""
+    """doctor starts this same keylease, whatever the environment says."""
     program = f"from keylease.programs import isolated; print(*isolated({ISOLATED!r}), sep=chr(0))"
     words = run(program).stdout.rstrip("\n").split("\0")
 

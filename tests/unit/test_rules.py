@@ -1,4 +1,4 @@
-"""The rules of time and of fit, on their edges."""
+"""The rules of time and of matching, at their limits."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ SESSION = Session(
 
 
 def after(seconds: float, moment: Moment = START, *, wall: float = 0.0) -> Moment:
-    """Return the moment that much later; the wall clock differs by `wall` more."""
+    """Return a later moment, whose wall clock is `wall` further ahead."""
     passed = round(seconds * NANOSECONDS)
     ahead = round(wall * NANOSECONDS)
     return Moment(moment.wall_ns + passed + ahead, moment.boot_ns + passed, moment.boot)
 
 
 def test_idle_timeout_ends_on_the_second() -> None:
-    """A session is live at 899.9 s of no use and over at 900."""
+    """A session is live after 899.9 s without use and over at 900 s."""
     assert ended(SESSION, after(899.9)) is None
     assert ended(SESSION, after(900)) == "idle"
 
 
 def test_cap_ends_however_often_it_was_used() -> None:
-    """A session that was used a second ago is over at 8 hours, and that is the reason given."""
+    """A session used a second ago ends at 8 hours, with the cap as the reason."""
     used = SESSION._replace(used=after(CAP_SECONDS - 1))
 
     assert ended(used, after(CAP_SECONDS - 0.1)) is None
@@ -74,7 +74,7 @@ def test_cap_ends_however_often_it_was_used() -> None:
 
 
 def test_credential_that_expires_ends_its_session() -> None:
-    """A session never outlives the credential in it."""
+    """A session never outlives its credential."""
     session = SESSION._replace(expires=START.wall_ns // NANOSECONDS + 10)
 
     assert ended(session, after(9.9)) is None
@@ -82,7 +82,7 @@ def test_credential_that_expires_ends_its_session() -> None:
 
 
 def test_unused_session_of_an_old_credential_ended_by_whichever_came_first() -> None:
-    """Looked at late, the end that came first is the reason."""
+    """When two ends have passed, the earlier one is the reason."""
     session = SESSION._replace(expires=START.wall_ns // NANOSECONDS + 10_000)
 
     assert ended(session, after(20_000)) == "idle"
@@ -90,24 +90,24 @@ def test_unused_session_of_an_old_credential_ended_by_whichever_came_first() -> 
 
 @pytest.mark.parametrize("wall", [-365 * 86400.0, -1.0, -1_790_000_000.0 + 1])
 def test_wall_clock_set_back_ends_the_session(wall: float) -> None:
-    """A wall clock before the session's creation is a clock that somebody set: no extra time."""
+    """A wall clock before the session's creation was set back, so the session ends."""
     assert ended(SESSION, after(1, wall=wall - 1)) == "clock"
 
 
 def test_wall_clock_set_forward_ends_the_session() -> None:
-    """The earlier deadline of the two clocks wins."""
+    """The earlier deadline of the two clocks applies."""
     assert ended(SESSION, after(1, wall=365 * 86400.0)) == "idle"
 
 
 def test_wall_clock_set_back_a_little_gives_no_time() -> None:
-    """Between creation and now a wall clock may be set back; the boot clock still counts."""
+    """Setting the wall clock back after the creation gains no time: the boot clock still counts."""
     used = SESSION._replace(used=after(100), created=after(0))
 
     assert ended(used, after(1000, wall=-800)) == "idle"
 
 
 def test_suspend_counts() -> None:
-    """An hour of sleep is an hour of no use, though the wall clock was set back."""
+    """An hour of suspend counts as an hour without use, even with the wall clock set back."""
     awake = Moment(START.wall_ns + 1, START.boot_ns + 3600 * NANOSECONDS, BOOT)
 
     assert ended(SESSION, awake) == "idle"
@@ -115,7 +115,7 @@ def test_suspend_counts() -> None:
 
 @pytest.mark.parametrize("field", ["created", "used", "released"])
 def test_record_from_the_future_is_dead(field: str) -> None:
-    """A session with a moment that lies ahead on either clock is over."""
+    """A session with a time in the future on either clock is over."""
     ahead_on_wall = Moment(START.wall_ns + NANOSECONDS, START.boot_ns, BOOT)
     ahead_on_boot = Moment(START.wall_ns, START.boot_ns + NANOSECONDS, BOOT)
 
@@ -124,27 +124,27 @@ def test_record_from_the_future_is_dead(field: str) -> None:
 
 
 def rebooted(seconds: float, up: float) -> Moment:
-    """Return the moment so long after the start, in a boot that has been up for a while."""
+    """Return the moment so long after the start, in a boot that began some time ago."""
     wall = START.wall_ns + int(seconds * NANOSECONDS)
     return Moment(wall, int(up * NANOSECONDS), "0" * 31 + "2")
 
 
 @pytest.mark.parametrize("up", [1, 59, 59.9])
 def test_reboot_ends_the_session(up: float) -> None:
-    """A machine that was started after the last use has no session, however long it is up."""
+    """A reboot after the last use ends the session, whatever the uptime."""
     assert ended(SESSION, rebooted(60, up)) == "reboot"
 
 
 @pytest.mark.parametrize("up", [60, 61, 3600, 10**7])
 def test_another_boot_that_may_not_be_over_ends_nothing(up: float) -> None:
-    """A container with a boot id of its own, or another machine, refuses and ends nothing."""
+    """A container with its own boot id, or another machine, refuses and ends nothing."""
     with pytest.raises(ForeignBootError):
         ended(SESSION, rebooted(60, up))
 
 
 @pytest.mark.parametrize("back", [1, 3600, 10**8])
 def test_wall_clock_set_back_in_another_boot_ends_nothing(back: float) -> None:
-    """After a reboot with an empty battery the time proves nothing yet, and nothing is released."""
+    """With an empty clock battery the time proves nothing, so nothing is released or ended."""
     with pytest.raises(ForeignBootError):
         ended(SESSION, rebooted(-back, 1))
 
@@ -153,19 +153,19 @@ def test_wall_clock_set_back_in_another_boot_ends_nothing(back: float) -> None:
     ("seconds", "reason"), [(900, "idle"), (CAP_SECONDS, "idle"), (10**8, "idle")]
 )
 def test_session_of_another_boot_ends_by_its_time(seconds: float, reason: str) -> None:
-    """What is over by the wall clock is over everywhere."""
+    """A session that is over by the wall clock ends in every boot."""
     assert reason == ended(SESSION, rebooted(seconds, 10**9))
 
 
 def test_uptime_of_another_machine_ends_nothing() -> None:
-    """The boot clocks of two machines cannot be compared: one that is up for years is not later."""
+    """Boot clocks of two machines are not comparable: a longer uptime is not a later time."""
     with pytest.raises(ForeignBootError):
         ended(SESSION, rebooted(1, 10**8))
 
 
 @given(seconds=st.floats(-(10**6), 10**6), up=st.floats(0, 10**6), used=st.floats(0, CAP_SECONDS))
 def test_no_session_of_another_boot_is_live(seconds: float, up: float, used: float) -> None:
-    """Whatever the clocks say: it is over for a reason, or refused."""
+    """A session of another boot is over or refused, whatever the clocks say."""
     session = SESSION._replace(used=after(used), released=after(used))
     try:
         reason = ended(session, rebooted(seconds, up))
@@ -176,7 +176,7 @@ def test_no_session_of_another_boot_is_live(seconds: float, up: float, used: flo
 
 
 def test_echo_of_another_boot_is_known_until_that_is_over() -> None:
-    """A container keeps what the machine remembers of an echo; a reboot has ended every tool."""
+    """A container keeps the machine's echo records; after a reboot no tool can echo."""
     assert echo_may_come(START, rebooted(ECHO_SECONDS - 1, 10**6))
     assert not echo_may_come(START, rebooted(ECHO_SECONDS, 10**6))
     assert not echo_may_come(START, rebooted(10, 1))
@@ -190,7 +190,7 @@ def test_echo_of_another_boot_is_known_until_that_is_over() -> None:
 def test_no_sequence_of_uses_outlives_cap_or_idle(
     steps: list[tuple[float, bool]], idle: int, cap: int
 ) -> None:
-    """However a session is used, it is never live past its cap or past its last use plus idle."""
+    """No sequence of uses keeps a session live past its cap, or past its last use plus idle."""
     session = SESSION._replace(idle_seconds=idle, cap_seconds=cap)
     now = START
     for seconds, use in steps:
@@ -201,13 +201,13 @@ def test_no_sequence_of_uses_outlives_cap_or_idle(
             if use:
                 session = session._replace(used=now, released=now)
         else:
-            # And once it is over, no later moment finds it live again.
+            # Once it is over, no later moment finds it live again.
             assert ended(session, after(1, now)) is not None
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))
 def test_remaining_and_ended_agree(wall: int, boot: int) -> None:
-    """What `status` shows as remaining and what `get` decides are the same rule."""
+    """The remaining time in `status` and the decision of `get` follow the same rule."""
     now = Moment(START.wall_ns + wall * 1000, START.boot_ns + boot * 1000, BOOT)
 
     assert (remaining(SESSION, now).ns > 0) == (ended(SESSION, now) is None)
@@ -228,12 +228,12 @@ def test_remaining_and_ended_agree(wall: int, boot: int) -> None:
     ],
 )
 def test_no_other_host_is_answered(host: str) -> None:
-    """A host is an opaque string with its port: what is not equal is another host."""
+    """A host is an opaque string with its port and must be equal."""
     assert not answers(SESSION, TARGET._replace(host=host), None)
 
 
 def test_other_protocol_or_namespace_is_not_answered() -> None:
-    """A password for https is not one for http, and the web's is not docker's."""
+    """A password for https does not answer http, nor one of the web docker."""
     assert not answers(SESSION, TARGET._replace(protocol="http"), None)
     assert not answers(SESSION, TARGET._replace(namespace="docker"), None)
 
@@ -250,7 +250,7 @@ def test_other_protocol_or_namespace_is_not_answered() -> None:
     ],
 )
 def test_path_rule(held: str | None, asked: str | None, *, expected: bool) -> None:
-    """A question without a path is answered by any path; one with a path only by that very path."""
+    """A question without a path matches any path; one with a path matches only that path."""
     session = SESSION._replace(target=TARGET._replace(path=held))
 
     assert expected == answers(session, TARGET._replace(path=asked), None)
@@ -272,7 +272,7 @@ def test_path_rule(held: str | None, asked: str | None, *, expected: bool) -> No
         ("team", "x/team", -1),
         ("team", "TEAM/x", -1),
         ("team/x", "team", -1),
-        # What comes out of the path for the server, or for some servers.
+        # Paths that all or some servers resolve to another path.
         ("team", "team/../other", -1),
         ("team", "team/x/..", -1),
         ("team", "team/./x", -1),
@@ -283,7 +283,7 @@ def test_path_rule(held: str | None, asked: str | None, *, expected: bool) -> No
         ("team", "team/x%2f..%2fy", -1),
         ("team", "team/..\\other", -1),
         ("team", "team/..%5cother", -1),
-        # Controls: dots that lead nowhere.
+        # Controls: dots that change nothing.
         ("team", "team/..x/x../.x", 4),
         ("team", "team/x;y/v1.2...", 4),
     ],
@@ -291,7 +291,7 @@ def test_path_rule(held: str | None, asked: str | None, *, expected: bool) -> No
 def test_a_session_for_a_path_reaches_what_is_below(
     held: str | None, asked: str, expected: int
 ) -> None:
-    """A tool that fetches one file is answered from the path that it lies in, and no other."""
+    """A session for a path answers for everything below it, and for nothing else."""
     assert expected == reach(held, asked)
 
 
@@ -308,14 +308,14 @@ def test_a_session_for_a_path_reaches_what_is_below(
     ],
 )
 def test_username_rule(held: str | None, asked: str | None, *, expected: bool) -> None:
-    """A username that is named must be equal; empty is a name, absent is not."""
+    """A named user must be equal; an empty name is a name, an absent one is not."""
     session = SESSION._replace(username=held)
 
     assert expected == answers(session, TARGET, asked)
 
 
 def test_echo_may_come_for_two_minutes() -> None:
-    """What was handed out 119 s ago may still come back; after 120 s, or from a past boot, not."""
+    """An echo can come for 119 s after a release, but not after 120 s or from a past boot."""
     assert echo_may_come(START, after(119.9))
     assert not echo_may_come(START, after(120))
     assert not echo_may_come(None, START)
@@ -334,7 +334,7 @@ TERMS = st.builds(
 
 @given(st.lists(TERMS, max_size=4), TERMS)
 def test_more_terms_are_never_less_strict(every: list[Terms], another: Terms) -> None:
-    """Whatever is added to what holds, nothing becomes longer, looser or allowed again."""
+    """Combining terms never makes them longer or looser."""
     before, after_ = strictest(every), strictest([*every, another])
 
     assert after_.idle_seconds == min(before.idle_seconds, another.idle_seconds)
@@ -346,7 +346,7 @@ def test_more_terms_are_never_less_strict(every: list[Terms], another: Terms) ->
 
 @given(TERMS, st.integers(1, MAX_CAP_SECONDS), st.integers(1, MAX_CAP_SECONDS))
 def test_session_within_its_terms_is_never_longer(terms: Terms, idle: int, cap: int) -> None:
-    """Terms of today shorten a session that was sealed yesterday, and lengthen none."""
+    """Today's terms shorten a session that was sealed yesterday, and lengthen none."""
     session = SESSION._replace(idle_seconds=min(idle, cap), cap_seconds=cap)
     bounded = within(session, terms)
 
@@ -372,12 +372,12 @@ def test_what_a_tool_may_store(
     replaces: bool,  # noqa: FBT001 - a column of the table
     expected: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    """Three words, and what each of them lets a tool do."""
+    """Each of the three values of `store` says what a tool may store."""
     assert expected == may_store(Terms(store=store), replaces=replaces)
 
 
 def test_terms_of_a_target_add_to_those_of_all() -> None:
-    """A section for one target never lifts what holds for every one."""
+    """A section for one target never loosens the general terms."""
     settings = Settings(
         general=Terms(300, revoked=True), targets={"https://example.com": Terms(600, 900, "never")}
     )
@@ -388,7 +388,7 @@ def test_terms_of_a_target_add_to_those_of_all() -> None:
 
 
 def test_cleaning_is_due_once_a_minute() -> None:
-    """Not earlier, and also where the note is of a later time than now."""
+    """A sweep is due after a minute, and if the note has a later time than now."""
     now = Moment(0, 100 * NANOSECONDS, "")
 
     assert is_due(None, now)

@@ -1,4 +1,4 @@
-"""What is offered to other people's tests behaves like what it stands in for."""
+"""The doubles that we offer to other projects' tests behave like the real thing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CALLS = {
 
 @pytest.fixture
 def clock():
-    """Return a clock at its beginning."""
+    """Return a clock at its start."""
     return FrozenClock()
 
 
@@ -50,12 +50,12 @@ def store():
 
 
 def test_the_clock_stands_still(clock):
-    """A test that takes long sees no time pass."""
+    """The clock does not move by itself, even in a slow test."""
     assert clock.now() == clock.now()
 
 
 def test_advance_moves_both_clocks(clock):
-    """Time that passes is seen on the wall and since boot."""
+    """Advancing moves the wall clock and the boot clock."""
     before = clock.now()
     clock.advance(0.5)
     after = clock.now()
@@ -65,7 +65,7 @@ def test_advance_moves_both_clocks(clock):
 
 
 def test_suspend_counts_on_both_clocks(clock):
-    """A night's sleep is time that passed."""
+    """Suspended time counts on both clocks."""
     before = clock.now()
     clock.suspend(3600)
 
@@ -73,7 +73,7 @@ def test_suspend_counts_on_both_clocks(clock):
 
 
 def test_set_wall_moves_the_wall_clock_alone(clock):
-    """Whoever sets the clock does not move the other one."""
+    """Setting the wall clock does not move the boot clock."""
     before = clock.now()
     clock.set_wall(0)
 
@@ -81,7 +81,7 @@ def test_set_wall_moves_the_wall_clock_alone(clock):
 
 
 def test_reboot_is_another_boot_that_is_younger(clock):
-    """After a reboot nothing can be compared with what was before."""
+    """After a reboot the boot id differs and the boot clock starts again."""
     before = clock.now()
     clock.reboot(30)
     after = clock.now()
@@ -102,7 +102,7 @@ def test_reboot_is_another_boot_that_is_younger(clock):
 )
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_state_refuses_every_call_and_loses_nothing(store, state, kind, call):
-    """Locked, hung and missing are refusals; afterwards everything is as it was."""
+    """Locked, hung and missing refuse every call; afterwards everything is as before."""
     getattr(store, state)()
     with pytest.raises(KeychainUnavailableError) as caught:
         call(store)
@@ -115,7 +115,7 @@ def test_a_state_refuses_every_call_and_loses_nothing(store, state, kind, call):
 
 @pytest.mark.parametrize("survives", [True, False])
 def test_a_reboot_empties_what_does_not_survive_it(survives):
-    """A keychain in memory can play the kernel's part, or the desktop's."""
+    """A keychain in memory can act like the kernel's or like the desktop's."""
     store = MemoryKeyStore(survives_reboot=survives)
     store.add(ITEM, Secret(KEY))
 
@@ -135,14 +135,14 @@ def rules():
 
 
 class Forgetful(MemoryKeyStore):
-    """A keychain that takes keys and has none."""
+    """A keychain that accepts keys and stores none."""
 
     def add(self, item, key):
         """Do nothing."""
 
 
 class Overwriting(MemoryKeyStore):
-    """A keychain that puts one key in the place of another."""
+    """A keychain that replaces an existing key."""
 
     def add(self, item, key):
         """Delete first."""
@@ -151,18 +151,18 @@ class Overwriting(MemoryKeyStore):
 
 
 class Sharing(MemoryKeyStore):
-    """A keychain that gives out the object that it keeps."""
+    """A keychain that returns the object that it keeps."""
 
     def read(self, items):
-        """Return what is kept."""
+        """Return the stored object itself."""
         return [self._keys.get(item) for item in items]
 
 
 class Prefixing(MemoryKeyStore):
-    """A keychain that finds what only begins like the name."""
+    """A keychain that matches names by their beginning."""
 
     def read(self, items):
-        """Return the first that fits."""
+        """Return the first match."""
         return [
             next(
                 (Secret(k.reveal()) for i, k in self._keys.items() if i.service.startswith(s)), None
@@ -172,10 +172,10 @@ class Prefixing(MemoryKeyStore):
 
 
 class Sorting(MemoryKeyStore):
-    """A keychain that answers in an order of its own."""
+    """A keychain that answers in its own order."""
 
     def read(self, items):
-        """Return what was asked for, sorted by name."""
+        """Return the keys sorted by name."""
         return super().read(sorted(items))
 
 
@@ -183,12 +183,12 @@ class Sticky(MemoryKeyStore):
     """A keychain that deletes nothing."""
 
     def delete(self, item):
-        """Say yes."""
+        """Report success."""
         return item in self._keys
 
 
 class Shouting(MemoryKeyStore):
-    """A keychain that prints what it keeps."""
+    """A keychain whose repr shows its keys."""
 
     def __repr__(self):
         """Show everything."""
@@ -199,7 +199,7 @@ class Shouting(MemoryKeyStore):
     "broken", [Forgetful, Overwriting, Sharing, Prefixing, Sorting, Sticky, Shouting]
 )
 def test_the_contract_catches_a_broken_keychain(broken):
-    """Each rule is there because somebody breaks it: a suite that cannot fail is worth nothing."""
+    """Each rule of the contract fails for a keychain that breaks it."""
     failed = []
     for name, rule in rules().items():
         try:
@@ -212,13 +212,13 @@ def test_the_contract_catches_a_broken_keychain(broken):
 
 
 def test_the_contract_passes_a_good_keychain():
-    """The control: the broken ones above fail for their own fault."""
+    """The control: a good keychain passes, so the broken ones fail for their own fault."""
     for rule in rules().values():
         rule(KeyStoreContract(), MemoryKeyStore())
 
 
 def test_memory_service_is_a_real_one_in_one_line(tmp_path):
-    """Somebody's test has sessions of its own, in a directory that is not even there yet."""
+    """One line gives a test its own sessions, in a directory that may not exist yet."""
     sessions = memory_service(tmp_path / "state")
 
     session = sessions.create(TARGET, Credential("ada", Secret(b"token")))
@@ -228,7 +228,7 @@ def test_memory_service_is_a_real_one_in_one_line(tmp_path):
 
 
 def test_memory_service_lives_by_what_the_test_moves(tmp_path, clock):
-    """A test lets time pass and locks the keychain, and sees what its users will see."""
+    """A test can advance time and lock the keychain, and sees what its users would see."""
     keystore = MemoryKeyStore()
     sessions = memory_service(tmp_path / "state", clock=clock, keystore=keystore)
     sessions.create(TARGET, Credential("ada", Secret(b"token")))
@@ -243,7 +243,7 @@ def test_memory_service_lives_by_what_the_test_moves(tmp_path, clock):
 
 
 def test_next_process_finds_the_sessions_of_the_one_before(tmp_path):
-    """What is tested is the state, not an object: it outlives whoever made it."""
+    """The sessions are in the state, so they outlive the object that made them."""
     one = MemoryWiring(tmp_path / "state")
     one.auth.login(TARGET, Credential("ada", Secret(b"token")))
     other = MemoryWiring(tmp_path / "state", clock=one.clock, keystore=one.keystore)
@@ -252,7 +252,7 @@ def test_next_process_finds_the_sessions_of_the_one_before(tmp_path):
 
 
 def test_importing_it_needs_no_pytest():
-    """Somebody may use the clock with another test runner."""
+    """The clock can be used with another test runner than pytest."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys, keylease.testing; print(*sys.modules)"],
         env=os.environ | {"PYTHONPATH": str(Path(keylease.__file__).parent.parent)},

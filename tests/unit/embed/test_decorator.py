@@ -33,7 +33,7 @@ from keylease.testing import MemoryKeyStore
 
 @pytest.fixture
 def rig(tmp_path):
-    """Return a state directory of its own."""
+    """Return a separate state directory."""
     return Rig(tmp_path / "state")
 
 
@@ -53,20 +53,20 @@ def require(rig):
 
 
 def started(rig, username="ada", password=b"token"):
-    """Start a session for the URL that the functions here require, some time ago."""
+    """Start a session, some time ago, for the URL that the functions here require."""
     session = rig.session.create(TARGET, credential(password, username))
     rig.clock.advance(600)
     return session
 
 
 def lives(rig):
-    """Return for how many seconds the session still lives without use."""
+    """Return for how many seconds the session lives on without use."""
     _, left = rig.session.validate(TARGET)
     return left.idle_ns // 1_000_000_000
 
 
 def test_function_gets_its_session_and_what_it_was_called_with(rig, require):
-    """The function is called as if it were bare, and gets the session besides."""
+    """The function is called as without the decorator, with the session as an extra argument."""
     wanted = started(rig)
 
     @require(API)
@@ -77,7 +77,7 @@ def test_function_gets_its_session_and_what_it_was_called_with(rig, require):
 
 
 def test_function_without_a_session_is_not_called(rig, require):
-    """What requires a session does nothing without one, and the message says what to type."""
+    """Without a session the function is not called, and the message says what to type."""
     rig.session.create(EXAMPLE, credential())
 
     @require(API)
@@ -92,7 +92,7 @@ def test_function_without_a_session_is_not_called(rig, require):
 
 
 def test_ended_session_is_told_with_its_reason(rig, require):
-    """A person learns that there was a session, and why it is over."""
+    """The message says that there was a session, and why it ended."""
     started(rig)
     rig.clock.advance(300)
 
@@ -103,7 +103,7 @@ def test_ended_session_is_told_with_its_reason(rig, require):
 
 
 def test_revoked_vault_names_the_command_too(rig, require):
-    """After a revocation the way back is one command, and it is spelt out."""
+    """After a revocation the message names the command that helps."""
     started(rig)
     for item in rig.keystore.items:
         rig.keystore.delete(item)
@@ -113,7 +113,7 @@ def test_revoked_vault_names_the_command_too(rig, require):
 
 
 def test_command_to_type_names_the_user_and_is_safe_to_paste(rig, require):
-    """What stands in the message can be copied into a shell as it is."""
+    """The command in the message can be pasted into a shell."""
     started(rig)
 
     with pytest.raises(SessionNotFoundError) as raised:
@@ -125,7 +125,7 @@ def test_command_to_type_names_the_user_and_is_safe_to_paste(rig, require):
 
 
 def test_session_of_the_named_user_is_required(rig, require):
-    """Somebody else's session does not do, even if it is newer."""
+    """Another user's session is not used, even if it is newer."""
     rig.session.create(TARGET, credential(username="ada"))
     rig.clock.advance(1)
     started(rig, "bob")
@@ -135,7 +135,7 @@ def test_session_of_the_named_user_is_required(rig, require):
 
 
 def test_success_rolls_the_session(rig, require):
-    """A session in use does not run out between two commands."""
+    """A session in use does not time out between two commands."""
     started(rig)
 
     require(API)(lambda session: session.id)()
@@ -144,7 +144,7 @@ def test_success_rolls_the_session(rig, require):
 
 
 def test_exception_does_not_roll_the_session(rig, require):
-    """What failed is no use of the session, and fails as if nothing were around it."""
+    """A failed call does not extend the session, and its exception passes through unchanged."""
     started(rig)
 
     @require(API)
@@ -158,7 +158,7 @@ def test_exception_does_not_roll_the_session(rig, require):
 
 
 def test_secret_is_released_only_when_it_is_asked_for(rig, require):
-    """No secret leaves its file, and no line says that one did, for a function that needs none."""
+    """A function that does not read the secret causes no release and no line about one."""
     started(rig)
 
     require(API)(lambda session: session.username)()
@@ -167,7 +167,7 @@ def test_secret_is_released_only_when_it_is_asked_for(rig, require):
 
 
 def test_secret_that_is_asked_for_is_released_once_and_on_record(rig, require):
-    """However often the function looks at it, it is one release."""
+    """One call is one release, however often the function reads the secret."""
     started(rig)
 
     @require(API)
@@ -182,7 +182,7 @@ def test_secret_that_is_asked_for_is_released_once_and_on_record(rig, require):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_secret_is_wiped_when_the_function_is_left(rig, require, fails):
-    """Whoever kept the object has nothing, whether the function returned or raised."""
+    """The secret is wiped when the function returns or raises, even if an object is kept."""
     started(rig)
     kept = []
 
@@ -200,7 +200,7 @@ def test_secret_is_wiped_when_the_function_is_left(rig, require, fails):
 
 
 def test_session_that_outlives_its_function_releases_nothing(rig, require):
-    """What would never be wiped is never released."""
+    """A session object kept after the call releases nothing, because no code would wipe it."""
     started(rig)
     kept = require(API)(lambda session: session)()
 
@@ -211,7 +211,7 @@ def test_session_that_outlives_its_function_releases_nothing(rig, require):
 
 
 def test_session_that_ends_meanwhile_releases_nothing(rig, require):
-    """A logout counts at once, also for a function that is running already."""
+    """A logout takes effect at once, even for a running function."""
     started(rig)
 
     @require(API)
@@ -224,7 +224,7 @@ def test_session_that_ends_meanwhile_releases_nothing(rig, require):
 
 
 def test_credential_that_was_replaced_meanwhile_is_the_new_one(rig, require):
-    """A new login of the same user is good for a function that is running already."""
+    """A running function gets the credential of a new login of the same user."""
     started(rig)
 
     @require(API)
@@ -237,7 +237,7 @@ def test_credential_that_was_replaced_meanwhile_is_the_new_one(rig, require):
 
 
 def test_pre_encoded_credential_is_released(rig, require):
-    """A session that `validate` finds is one that can be taken."""
+    """A session that `validate` finds can also be released."""
     rig.session.create(TARGET, credential(b"Bearer x", None, authtype="Bearer"))
 
     @require(API)
@@ -249,7 +249,7 @@ def test_pre_encoded_credential_is_released(rig, require):
 
 @pytest.mark.parametrize("trouble", ["logout", "locked"])
 def test_result_is_not_lost_where_the_session_cannot_be_rolled(rig, require, trouble):
-    """What is done is done: a function that ended the session itself has not failed."""
+    """A function that ended the session itself returns its result without an error."""
     started(rig)
 
     @require(API)
@@ -261,7 +261,7 @@ def test_result_is_not_lost_where_the_session_cannot_be_rolled(rig, require, tro
 
 
 def test_coroutine_function_is_awaited(rig, require):
-    """The session is there while the body runs, not while it is only called for."""
+    """An async function has the session while its body runs, not only when it is called."""
     started(rig)
     kept = []
 
@@ -278,7 +278,7 @@ def test_coroutine_function_is_awaited(rig, require):
 
 
 def test_coroutine_function_is_not_entered_without_a_session(require):
-    """Async or not, the answer is the same."""
+    """Without a session an async function is refused like any other."""
 
     @require(API)
     async def fetch(*, session):
@@ -289,7 +289,7 @@ def test_coroutine_function_is_not_entered_without_a_session(require):
 
 
 def test_cancelled_coroutine_leaves_no_secret(rig, require):
-    """A task that is cancelled is left like one that raised."""
+    """A cancelled task leaves no secret, like one that raised."""
     started(rig)
     kept = []
 
@@ -306,7 +306,7 @@ def test_cancelled_coroutine_leaves_no_secret(rig, require):
 
 
 class Waiting(MemoryKeyStore):
-    """A keychain that answers when it is let."""
+    """A keychain that answers only when the test lets it."""
 
     def __init__(self):
         super().__init__()
@@ -314,14 +314,14 @@ class Waiting(MemoryKeyStore):
         self.let.set()
 
     def read(self, items):
-        """Wait, as for a user who has to unlock it."""
+        """Wait, as for a user who has to unlock the keychain."""
         self.asked.set()
         assert self.let.wait(10), "the event loop stood still"
         return super().read(items)
 
 
 def test_event_loop_does_not_wait_for_the_keychain(tmp_path):
-    """A server goes on with its other requests while one user unlocks a keychain."""
+    """A server answers its other requests while one user unlocks a keychain."""
     keystore = Waiting()
     rig = Rig(tmp_path / "state", keystore=keystore)
     started(rig)
@@ -364,14 +364,14 @@ async def asynchronous_generator(*, session):
     ids=str,
 )
 def test_what_cannot_have_a_session_is_refused_at_once(require, function, why):
-    """A mistake is found when the program is loaded, not when the first user runs it."""
+    """A function that cannot have a session is refused when the program is loaded."""
     with pytest.raises(TypeError, match=re.escape(why)):
         require(API)(function)
 
 
 @pytest.mark.parametrize("url", ["api.example.com", "https://ada:hunter2@api.example.com"])
 def test_bad_url_is_refused_at_once(require, url):
-    """So is a URL that no session can be for; a password in it is not repeated."""
+    """A URL without a possible session is refused at loading, and its password is not shown."""
     with pytest.raises(UsageError) as raised:
         require(url)
 
@@ -379,7 +379,7 @@ def test_bad_url_is_refused_at_once(require, url):
 
 
 def test_function_keeps_its_name_and_loses_the_argument(require):
-    """Help texts and frameworks see the function, without what its caller does not give."""
+    """Help texts and frameworks see the function without the argument that the decorator adds."""
 
     @require(API)
     def fetch(path: str, *, session: LiveSession, **rest: int) -> None:
@@ -390,7 +390,7 @@ def test_function_keeps_its_name_and_loses_the_argument(require):
 
 
 def test_two_required_sessions_of_one_function_do_not_mix(rig, require):
-    """A function that calls another one that requires a session passes its refusal on as it is."""
+    """A refusal passes unchanged through an outer function that requires a session, too."""
     started(rig)
     other = "https://other.example"
 
@@ -407,12 +407,12 @@ def test_two_required_sessions_of_one_function_do_not_mix(rig, require):
 
 
 def command(function):
-    """Return the function as a click command, and run nothing of it yet."""
+    """Return the function as a click command that has not run yet."""
     return click.command()(click.argument("path")(function))
 
 
 def test_click_command_runs_with_its_session(rig, require):
-    """Arguments come from the command line, the session from keylease."""
+    """A click command gets its arguments from the command line and the session from keylease."""
     started(rig)
 
     @require(API)
@@ -438,7 +438,7 @@ def test_click_command_runs_with_its_session(rig, require):
     ids=["none", "ended", "locked"],
 )
 def test_click_command_ends_with_a_message_and_the_exit_code(rig, require, prepare, code, message):
-    """Users of somebody's command see one line that says what to type, and scripts see why."""
+    """Users of the command see one line that says what to type, and scripts see the exit code."""
     if code != 3 or "ended" in message:
         rig.session.create(TARGET, credential())
     else:
@@ -457,7 +457,7 @@ def test_click_command_ends_with_a_message_and_the_exit_code(rig, require, prepa
 
 
 def test_refusal_in_a_click_command_is_caught_by_its_own_name(rig, require):
-    """A command that can do without a session says so as any other program does."""
+    """A command that works without a session can catch the refusal by its own name."""
     started(rig)
     rig.clock.advance(900)
 
@@ -476,7 +476,7 @@ def test_refusal_in_a_click_command_is_caught_by_its_own_name(rig, require):
 
 
 def test_refusal_during_a_click_command_is_a_message_too(rig, require):
-    """What keylease refuses while the command runs is no traceback either."""
+    """A refusal while the command runs is a message, not a traceback."""
     started(rig)
 
     @require(API)
@@ -491,7 +491,7 @@ def test_refusal_during_a_click_command_is_a_message_too(rig, require):
 
 
 def test_without_click_nothing_of_it_is_imported():
-    """A program that has no commands does not pay for them."""
+    """A program without commands does not import click."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys, keylease.embed.decorator; print(*sys.modules)"],
         env=os.environ | {"PYTHONPATH": str(Path(keylease.__file__).parent.parent)},

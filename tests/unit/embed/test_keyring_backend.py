@@ -1,4 +1,4 @@
-"""The backend of the `keyring` library, beside a platform's backend that keeps things in memory."""
+"""The backend of the `keyring` library, beside a platform's backend that is kept in memory."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 class Platform(backend.KeyringBackend):
-    """The keychain that programs had before."""
+    """The platform's own keychain."""
 
     priority = 5
 
@@ -33,27 +33,27 @@ class Platform(backend.KeyringBackend):
         self.held = {}
 
     def get_password(self, service, username):
-        """Return what is held."""
+        """Return the stored password."""
         return self.held.get((service, username))
 
     def set_password(self, service, username, password):
-        """Hold it."""
+        """Store it."""
         self.held[service, username] = password
 
     def delete_password(self, service, username):
-        """Forget it."""
+        """Delete it."""
         if self.held.pop((service, username), None) is None:
             msg = "not there"
             raise errors.PasswordDeleteError(msg)
 
 
 class Second(Platform):
-    """A further one, that others prefer less and that cannot delete."""
+    """A second one with a lower priority, which cannot store or delete."""
 
     priority = 1
 
     def set_password(self, service, username, password):
-        """Leave it to others."""
+        """Refuse."""
         raise NotImplementedError
 
     delete_password = set_password
@@ -61,7 +61,7 @@ class Second(Platform):
 
 @pytest.fixture
 def console(tmp_path, monkeypatch, capsys):
-    """Return a machine where keylease was never used."""
+    """Return a machine on which keylease was never used."""
     return Console(tmp_path / "state", monkeypatch, capsys)
 
 
@@ -88,7 +88,7 @@ def events(console):
 
 
 def test_session_is_found_by_url_and_host(console, ring):
-    """One login serves whoever asks for the index, in every way in which it is asked for."""
+    """One login answers every way in which programs ask for the index."""
     console.login(URL, "ada", b"p\xc3\xa4ss")
 
     assert "päss" == ring.get_password(f"{URL}/", "ada")
@@ -98,7 +98,7 @@ def test_session_is_found_by_url_and_host(console, ring):
 
 
 def test_reading_is_a_use_on_record(console, ring):
-    """A password that a program got is in the log, and restarts the idle timeout."""
+    """A password read through the library is logged and restarts the idle timeout."""
     console.login(URL)
     console.clock.advance(600)
 
@@ -109,7 +109,7 @@ def test_reading_is_a_use_on_record(console, ring):
 
 
 def test_what_no_session_holds_is_the_platforms(console, ring, platform):
-    """Programs find what they have in the platform's keychain, as without keylease."""
+    """Programs still find their own passwords in the platform's keychain."""
     console.login("https://other.example")
     platform.held = {("org.example.App", "x"): "app", (URL, "bob"): "old"}
 
@@ -121,7 +121,7 @@ def test_what_no_session_holds_is_the_platforms(console, ring, platform):
 
 
 def test_session_comes_before_the_platform(console, ring, platform):
-    """A password that was left in the keychain long ago does not hide the session."""
+    """An old password in the platform's keychain does not hide the session."""
     console.login(URL, password=b"new")
     platform.held = {(URL, "ada"): "old"}
 
@@ -129,7 +129,7 @@ def test_session_comes_before_the_platform(console, ring, platform):
 
 
 def test_ended_session_is_a_miss(console, ring):
-    """After its end a program hears nothing, and asks its user, as it would on the first day."""
+    """After a session's end the program gets no password and asks its user."""
     console.login(URL)
     console.clock.advance(901)
 
@@ -138,7 +138,7 @@ def test_ended_session_is_a_miss(console, ring):
 
 
 def test_revoked_vault_is_a_miss(console, ring, platform):
-    """Who deleted the key is asked for the password again; the platform's own are still there."""
+    """After a revocation programs get no session's password, but still the platform's own."""
     console.login(URL)
     console.revoke()
     platform.held = {(URL, "ada"): "platform"}
@@ -148,7 +148,7 @@ def test_revoked_vault_is_a_miss(console, ring, platform):
 
 @pytest.mark.parametrize("service", [URL, "pypi.example:443"])
 def test_locked_keychain_is_no_miss(console, ring, service):
-    """A program tells its user about the lock, and does not take the password for gone."""
+    """A program hears that the keychain is locked, not that the password is missing."""
     console.login(URL)
     console.keystore.lock()
 
@@ -163,7 +163,7 @@ def test_locked_keychain_is_no_miss(console, ring, service):
 
 
 def test_locked_keychain_does_not_touch_other_programs(console, ring, platform):
-    """What is wrong with keylease is no reason for a program not to find its own password."""
+    """A fault of keylease does not keep a program from its own password."""
     console.login(URL)
     platform.held = {("org.example.App", "x"): "app", ("word", "x"): "word"}
     console.keystore.lock()
@@ -173,7 +173,7 @@ def test_locked_keychain_does_not_touch_other_programs(console, ring, platform):
 
 
 def test_release_that_cannot_be_written_down_does_not_happen(console, ring, monkeypatch):
-    """Without its line in the log no password comes out, of the platform either."""
+    """Without its line in the log no password is released."""
     console.login(URL)
 
     def log(*_):
@@ -187,7 +187,7 @@ def test_release_that_cannot_be_written_down_does_not_happen(console, ring, monk
 
 
 def test_password_of_a_url_becomes_a_session(console, ring, platform):
-    """What a program keeps for a server ends by itself, and is not in the platform's keychain."""
+    """A password set for a server becomes a session, and is not in the platform's keychain."""
     ring.set_password(f"{URL}/", "ada", "päss")
 
     assert {} == platform.held
@@ -197,7 +197,7 @@ def test_password_of_a_url_becomes_a_session(console, ring, platform):
 
 
 def test_same_password_again_does_not_start_afresh(console, ring):
-    """A program that sends back what it was given prolongs nothing."""
+    """A program that sends back the password it got extends nothing."""
     ring.set_password(URL, "ada", "pass")
     ring.get_password(URL, "ada")
     ring.set_password(URL, "ada", "pass")
@@ -207,7 +207,7 @@ def test_same_password_again_does_not_start_afresh(console, ring):
 
 
 def test_library_does_not_revive_what_a_rotation_ended(console, ring):
-    """A program that sets the password it got, after the key was replaced, starts no session."""
+    """A program that sends back its password after a key rotation starts no session."""
     console.login(URL, "ada", b"pass")
     held = ring.get_password(URL, "ada")
     console.run("key", "rotate")
@@ -219,7 +219,7 @@ def test_library_does_not_revive_what_a_rotation_ended(console, ring):
 
 
 def test_command_of_the_library_sets_what_a_person_types(console, ring, monkeypatch):
-    """`keyring set` begins a session at once, though a tool was given that password just now."""
+    """`keyring set` starts a session at once, even with a password just given to a tool."""
     console.login(URL, "ada", b"pass")
     ring.get_password(URL, "ada")
     console.run("key", "rotate")
@@ -231,7 +231,7 @@ def test_command_of_the_library_sets_what_a_person_types(console, ring, monkeypa
 
 
 def test_a_new_password_that_is_not_kept_is_told(console, ring, platform):
-    """A live session with the old password is no sign that the new one was kept."""
+    """A new password that is not stored is reported, although the old session is alive."""
     ring.set_password(URL, "ada", "old")
     console.configure(console.user, 'store = "never"\n')
 
@@ -244,7 +244,7 @@ def test_a_new_password_that_is_not_kept_is_told(console, ring, platform):
 
 
 def test_configuration_that_lets_no_tool_store_is_told(console, ring, platform):
-    """A program learns that nothing was kept; the platform's keychain is no way around it."""
+    """Where tools may not store, the program gets an error; the platform's keychain is not used."""
     console.configure(console.user, 'store = "never"\n')
 
     with pytest.raises(errors.PasswordSetError, match="keylease: no session") as caught:
@@ -256,7 +256,7 @@ def test_configuration_that_lets_no_tool_store_is_told(console, ring, platform):
 
 @pytest.mark.parametrize("password", ["", "hunter2\ud800"])
 def test_password_that_cannot_be_kept_is_refused_without_repeating_it(ring, password):
-    """The refusal of an odd password does not show it."""
+    """A password that cannot be stored is refused without being shown."""
     with pytest.raises(errors.PasswordSetError) as caught:
         ring.set_password(URL, "ada", password)
 
@@ -265,7 +265,7 @@ def test_password_that_cannot_be_kept_is_refused_without_repeating_it(ring, pass
 
 
 def test_other_passwords_go_to_the_platform(console, ring, platform):
-    """An application's own key is not lost after a quarter of an hour."""
+    """An application's own key goes to the platform's keychain and never times out."""
     ring.set_password("org.example.App", "x", "key")
 
     assert {("org.example.App", "x"): "key"} == platform.held
@@ -273,7 +273,7 @@ def test_other_passwords_go_to_the_platform(console, ring, platform):
 
 
 def test_deletion_leaves_nothing_behind(console, ring, platform):
-    """`keyring del` ends the session, and no older password shows up in its place."""
+    """`keyring del` ends the session, and no older password appears in its place."""
     console.login(URL)
     platform.held = {(URL, "ada"): "old"}
 
@@ -285,7 +285,7 @@ def test_deletion_leaves_nothing_behind(console, ring, platform):
 
 
 def test_deletion_of_a_session_alone_is_enough(console, ring):
-    """That the platform has nothing to delete is no error then."""
+    """Deleting a session succeeds although the platform has nothing to delete."""
     console.login(URL)
 
     ring.delete_password(URL, "ada")
@@ -294,7 +294,7 @@ def test_deletion_of_a_session_alone_is_enough(console, ring):
 
 
 def test_deletion_of_nothing_is_told(console, ring):
-    """A program hears that there was no such password, with sessions of others and without."""
+    """Deleting a password that does not exist is an error, with and without other sessions."""
     with pytest.raises(errors.PasswordDeleteError):
         ring.delete_password(URL, "ada")
     console.login("https://other.example")
@@ -303,7 +303,7 @@ def test_deletion_of_nothing_is_told(console, ring):
 
 
 def test_machine_without_a_platform_keychain(console, ring, monkeypatch):
-    """A server has sessions all the same; what is no server's cannot be kept, and that is told."""
+    """Without a platform keychain servers have sessions, and any other password is refused."""
     monkeypatch.setattr(backend, "get_all_keyring", lambda: [Keyring()])
 
     ring.set_password(URL, "ada", "pass")
@@ -318,7 +318,7 @@ def test_machine_without_a_platform_keychain(console, ring, monkeypatch):
 
 
 def test_backends_that_a_program_rules_out_are_not_asked(ring, platform, monkeypatch):
-    """Who wants no backend that is not recommended does not get one by way of keylease."""
+    """keylease does not use a backend that the program has ruled out."""
     platform.held = {("word", "x"): "y"}
     monkeypatch.setattr(backend, "_limit", lambda each: each.priority > 10)
 
@@ -326,7 +326,7 @@ def test_backends_that_a_program_rules_out_are_not_asked(ring, platform, monkeyp
 
 
 def test_names_of_our_own_keys_go_past_the_sessions(console, ring, platform, monkeypatch):
-    """The key of the vault is not asked for by way of the vault, whatever is in it."""
+    """The vault's own key is read without opening the sessions."""
     console.login(URL)
     platform.held = {("keylease:0:session-key.1", "keylease"): "key"}
 
@@ -345,20 +345,20 @@ def test_names_of_our_own_keys_go_past_the_sessions(console, ring, platform, mon
 
 
 def test_backend_is_no_keychain_for_the_vault_key():
-    """The key of the sessions cannot be kept in the sessions."""
+    """The key that protects the sessions cannot be stored in them."""
     with pytest.raises(UsageError, match="reads the sessions that this key protects"):
         LibraryKeyStore("library", "keylease.embed.keyring_backend.Keyring", Deadline(5))
 
 
 def test_library_prefers_it_to_its_chainer(platform):
-    """With a platform's keychain beside it the library would else ask both twice."""
+    """The library prefers keylease to its chainer, which would ask both backends twice."""
     del platform
 
     assert Keyring is type(core._detect_backend())
 
 
 def test_library_finds_it_by_its_entry_point():
-    """Who installs keylease beside keyring has nothing to set up."""
+    """A user who installs keylease beside keyring needs no set-up."""
     found = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
 
     backends = found["entry-points"]["keyring.backends"]
@@ -367,7 +367,7 @@ def test_library_finds_it_by_its_entry_point():
 
 
 def test_importing_it_costs_nothing():
-    """Every program that uses keyring loads this module; one without sessions loads no more."""
+    """Every program with keyring loads this module, so without sessions it loads no others."""
     code = (
         "import sys, keyring.core, keyring.backends.chainer; before = set(sys.modules);"
         "import keylease.embed.keyring_backend as b;"

@@ -13,7 +13,7 @@ NOW = Moment(0, 0, "0" * 32)
 
 
 def session(url, username="ada", *, namespace="web", authtype=None):
-    """Return a session for a URL that is written `scheme://host` or `scheme://host/path`."""
+    """Return a session for a URL of the form `scheme://host` or `scheme://host/path`."""
     protocol, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     target = Target(namespace, protocol, host, path if slash else None)
@@ -36,7 +36,7 @@ INDEX = "https://pypi.example/simple"
     ],
 )
 def test_session_of_an_index_answers_every_question_about_it(service):
-    """pip, uv, twine and poetry ask in different ways, and each finds the one session."""
+    """pip, uv, twine and poetry ask in different ways, and all find the same session."""
     assert INDEX == answering([session(INDEX)], service, None).id
 
 
@@ -71,19 +71,19 @@ def test_session_of_an_index_answers_every_question_about_it(service):
     ],
 )
 def test_no_other_server_is_answered(service):
-    """No password goes to a scheme, host, port, path or user that it was not stored for."""
+    """A password is released only for the scheme, host, port, path and user it was stored for."""
     assert answering([session(INDEX)], service, None) is None
 
 
 def test_session_of_a_host_answers_for_all_of_it():
-    """Who logged in to the host alone is let in to each of its indexes."""
+    """A login to the host alone answers for each of its indexes."""
     held = [session("https://pypi.example"), session("https://other.example")]
 
     assert "https://pypi.example" == answering(held, "https://pypi.example/a/simple/", None).id
 
 
 def test_longest_path_wins_and_then_the_newest():
-    """Two indexes of one host have their own passwords."""
+    """Two indexes of one host have separate passwords."""
     held = [
         session("https://h.example/a"),
         session("https://h.example/a/b"),
@@ -104,7 +104,7 @@ def test_longest_path_wins_and_then_the_newest():
 
 
 def test_user_has_to_be_the_one_who_is_asked_for():
-    """A session of ada's is no answer for bob, whoever the URL names."""
+    """A session of ada does not answer for bob, whichever user the URL names."""
     held = [session(INDEX)]
 
     assert answering(held, INDEX, "bob") is None
@@ -114,12 +114,12 @@ def test_user_has_to_be_the_one_who_is_asked_for():
 
 @pytest.mark.parametrize("change", [{"namespace": "docker"}, {"authtype": "Bearer"}])
 def test_what_no_program_could_use_is_no_answer(change):
-    """Another tool's token and a header that is encoded already stay where they are."""
+    """The library gets neither another tool's token nor an already encoded header."""
     assert answering([session(INDEX, **change)], INDEX, None) is None
 
 
 def test_host_with_its_port_answers_for_either_scheme():
-    """uv asks by host and port where it does not know the scheme any more."""
+    """uv asks by host and port, without the scheme, and is answered."""
     held = [session("http://127.0.0.1:8080/simple")]
 
     assert held[0] is answering(held, "127.0.0.1:8080", "ada")
@@ -135,7 +135,7 @@ def test_host_with_its_port_answers_for_either_scheme():
     ],
 )
 def test_password_of_a_server_becomes_a_session(service, expected):
-    """What is set for a URL, or for a host with its port, is kept for that and nothing else."""
+    """A password set for a URL, or for a host and port, is stored for exactly that."""
     address = kept(service, "ada")
 
     assert expected[:2] == address.target[1:3]
@@ -161,14 +161,14 @@ def test_password_of_a_server_becomes_a_session(service, expected):
     ],
 )
 def test_other_passwords_are_not_kept(service):
-    """An application that keeps the only copy of a key under its name finds it again tomorrow."""
+    """A key that an application stores under its own name is left to the platform's keychain."""
     address = kept(service, "ada")
 
     assert address is None
 
 
 def test_deletion_ends_what_lies_there_and_nothing_above():
-    """`keyring del` of one package's page leaves the index alone; of the host it leaves nothing."""
+    """`keyring del` for one package's page keeps the index; for the host it ends all below it."""
     held = [session("https://h.example"), session(INDEX), session(INDEX, "bob")]
 
     assert [] == meant(held, "https://pypi.example/simple/flask", "ada")
@@ -194,7 +194,7 @@ WORDS = st.sampled_from(["https://", "pypi.example", "@", ":", "/", "%", "#", "?
     st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=8).map("".join), st.text(max_size=3)
 )
 def test_any_name_is_a_server_or_not_and_never_an_error(service, username):
-    """No program fails because of the name that it has for its password."""
+    """No name of a password causes an error."""
     held = [session(INDEX), session("http://[::1]:80")]
     found = answering(held, service, username or None)
 

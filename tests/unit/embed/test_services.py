@@ -1,4 +1,4 @@
-"""What a program gets that embeds keylease: services that last as long as it does."""
+"""Services for a program that embeds keylease, which last as long as the program."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ TARGET = Target("web", "https", "api.example.com")
 
 
 class Slow(MemoryKeyStore):
-    """A keychain that remembers how much time it was given."""
+    """A keychain that records its time limits."""
 
     given: float = 0
 
     def open(self, deadline):
-        """Take the place of what opens keychains."""
+        """Replace the function that opens keychains."""
         self.given = deadline.remaining()
         return self
 
@@ -61,7 +61,7 @@ def keystore(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("keystore")
 def test_both_services_are_on_the_same_sessions():
-    """What is logged in with one is answered by the other."""
+    """A session of one service is visible to the other."""
     authentication_service().login(TARGET, credential())
 
     assert PASSWORD == text(session_service().get(TARGET).credential.secret)
@@ -69,7 +69,7 @@ def test_both_services_are_on_the_same_sessions():
 
 
 def test_nothing_is_made_before_the_first_operation(tmp_path, monkeypatch):
-    """A program can ask for a service when it is loaded, whatever the machine is like."""
+    """Making a service at load time never fails, whatever the state of the machine."""
     monkeypatch.setenv("KEYLEASE_STATE_DIR", "not an absolute path")
 
     sessions = session_service()
@@ -81,7 +81,7 @@ def test_nothing_is_made_before_the_first_operation(tmp_path, monkeypatch):
 
 
 def test_every_operation_has_the_whole_time(keystore, monkeypatch):
-    """A program that runs for days does not find a keychain too slow because of its own age."""
+    """Each operation gets its full time limit, even in a program that runs for days."""
     sessions = session_service(seconds=20)
     sessions.create(TARGET, credential())
     days = time.monotonic() + 100_000
@@ -94,14 +94,14 @@ def test_every_operation_has_the_whole_time(keystore, monkeypatch):
 
 @pytest.mark.usefixtures("keystore")
 def test_program_can_have_a_timeout_of_its_own():
-    """A program may want its sessions shorter; the cap stays."""
+    """A program can shorten the idle timeout; the cap does not change."""
     session = session_service(idle_seconds=60).create(TARGET, credential())
 
     assert (60, CAP_SECONDS) == (session.idle_seconds, session.cap_seconds)
 
 
 def test_keychain_that_is_named_is_used(keystore, monkeypatch):
-    """A program that brings its own keychain gets a vault in it."""
+    """A program that names its own keychain gets a vault in it."""
     asked = []
     monkeypatch.setattr(keystores, "open_keystore", lambda name, _: asked.append(name) or keystore)
 
@@ -115,7 +115,7 @@ def test_keychain_that_is_named_is_used(keystore, monkeypatch):
     [(session_service, SessionService), (authentication_service, AuthenticationService)],
 )
 def test_service_is_what_it_says(service, kind):
-    """Every operation is there, with its own arguments and its own description."""
+    """Every operation exists with its own arguments and its own description."""
     found = service()
     names = [name for name in vars(kind) if not name.startswith("_")]
 
@@ -129,7 +129,7 @@ def test_service_is_what_it_says(service, kind):
 
 @pytest.mark.usefixtures("keystore")
 def test_configuration_that_changed_counts_at_the_next_operation(tmp_path, monkeypatch):
-    """Each operation is on its own: a program that runs for days goes by the file of today."""
+    """Each operation reads the configuration anew, even in a program that runs for days."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     sessions = session_service()
     before = sessions.create(TARGET, credential())
@@ -143,7 +143,7 @@ def test_configuration_that_changed_counts_at_the_next_operation(tmp_path, monke
 
 
 def test_threads_share_a_service_and_a_function(keystore):
-    """Calls from many threads come one after the other, and each has the right answer."""
+    """Concurrent calls from many threads each get the right answer."""
     del keystore
     session_service().create(TARGET, credential())
     kept = []
@@ -171,7 +171,7 @@ def test_threads_share_a_service_and_a_function(keystore):
 
 @pytest.mark.usefixtures("keystore")
 def test_function_requires_a_session_of_the_user():
-    """Without more words it is the user's own state that is asked."""
+    """By default a function requires a session from the user's own state."""
     fetch = require_session(API)(lambda session: session.username)
 
     with pytest.raises(SessionNotFoundError, match=f"keylease login {API}"):
@@ -183,13 +183,13 @@ def test_function_requires_a_session_of_the_user():
 
 @pytest.mark.usefixtures("keystore")
 def test_function_can_require_a_session_of_another_service():
-    """A test of the program puts its own sessions in the place of the user's."""
+    """A program's test can use its own sessions instead of the user's."""
 
     class Named(SessionService):
-        """Sessions that are all bob's."""
+        """Returns every session as bob's."""
 
         def validate(self, target, username=None):
-            """Return what is there, as bob's."""
+            """Return the real session with bob's name."""
             session, left = session_service().validate(target, username)
             return session._replace(username="bob"), left
 
@@ -202,7 +202,7 @@ def test_function_can_require_a_session_of_another_service():
 
 @pytest.mark.usefixtures("keystore")
 def test_a_log_that_was_removed_does_not_hide_its_key(tmp_path):
-    """A program goes on writing lines that verify: the key is in the keychain all the same."""
+    """After the log is deleted, new lines still carry a MAC, because the key is in the keychain."""
     service = session_service(keychain="memory")
     service.create(TARGET, credential())
     (directory,) = tmp_path.rglob("audit")

@@ -1,4 +1,4 @@
-"""URLs mean here what they mean to git."""
+"""keylease reads URLs as git does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ URLS = [
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("git", GITS, ids=str)
 def test_session_is_for_what_git_asks_for(git, url, tmp_path):
-    """Whatever git makes of a URL, login makes the same of it."""
+    """`keylease login` reads every URL as git does."""
     asked = tmp_path / "asked"
     helper = f"!f() {{ cat >{asked}; echo quit=1; }}; f"
     options = ("-c", f"credential.helper={helper}", "-c", "credential.useHttpPath=true")
@@ -56,20 +56,20 @@ def test_session_is_for_what_git_asks_for(git, url, tmp_path):
 
 
 def test_gits_to_compare_with_are_here():
-    """The test above is not silently empty."""
+    """The test above has gits to compare with."""
     if not GITS:
         pytest.skip("; ".join(MISSING))
 
 
 def test_bytes_of_another_encoding_are_kept():
-    """A host in Latin-1 is the host whose bytes git sends, not a question mark."""
+    """A host in Latin-1 keeps the bytes that git sends, without question marks."""
     found = address.parse_url(os.fsdecode(b"https://h\xe4ste.example"), os.fsdecode(b"\xff"))
 
     assert ("h\udce4ste.example", "\udcff") == (found.target.host, found.username)
 
 
 def test_people_read_what_it_is_for():
-    """The empty user name is not shown as nothing."""
+    """A message names the empty user name instead of showing nothing."""
     assert "https://a.example/p" == str(address.parse_url("https://a.example/p"))
     assert "https://a.example as ada" == str(address.parse_url("https://ada@a.example"))
     assert "https://a.example as the empty user name" == str(
@@ -79,7 +79,7 @@ def test_people_read_what_it_is_for():
 
 @pytest.mark.parametrize("url", ["https://ada:hunter2@a.example", "ada:hunter2@a.example"])
 def test_url_with_a_password_is_never_repeated(url):
-    """Neither the message nor what caused it has the password."""
+    """Neither the message nor its cause contains the URL's password."""
     with pytest.raises(UsageError) as raised:
         address.parse_url(url)
 

@@ -24,7 +24,7 @@ ASKED = aws.parse(Call(("prod",), {}, bytearray()))
 
 
 def answer(username="AKIAEXAMPLE", secret=b"wJalr/+", expires=None, **fields):
-    """Return what an AWS program reads of a session."""
+    """Return what an AWS program reads about a session."""
     now = Moment(START * NANOSECONDS, 1, "boot")
     held = Session("0" * 32, ASKED.target, username, None, expires, 1, now, now, now, 900, 28800)
     extra = tuple((name, Secret(value)) for name, value in fields.items())
@@ -34,7 +34,7 @@ def answer(username="AKIAEXAMPLE", secret=b"wJalr/+", expires=None, **fields):
 
 @pytest.mark.parametrize("name", ["prod", "aws://prod", "a.b_c@d:e+f=g,h/i-j", "x" * 256])
 def test_a_name_is_a_target(name):
-    """Whatever stands in the configuration names the session, and so does what status shows."""
+    """The name in the AWS configuration is the session's target, and status shows the same name."""
     expected = Target("aws", "aws", name.removeprefix("aws://"))
 
     assert expected == aws.target(name)
@@ -46,18 +46,18 @@ def test_a_name_is_a_target(name):
     "name", ["", "a b", "-x", "a\n", "a$b", "a'b", 'a"b', "a\\b", "ä", "x" * 257]
 )
 def test_what_the_configuration_would_split_is_no_name(name):
-    """A name that a shell or the configuration could read in two ways is refused."""
+    """A name that a shell or the configuration could split is refused."""
     with pytest.raises(UsageError):
         aws.target(name)
 
 
 def test_stdin_is_left_alone():
-    """Nothing is written to the program, and its stdin may be the user's terminal."""
+    """The helper does not read stdin, which may be the user's terminal."""
     assert aws.complete(Call(("prod",), {}, bytearray()))
 
 
 def test_a_key_is_said_with_the_end_of_its_session():
-    """The expiry is the cap: botocore would ask for each request if it were the idle end."""
+    """The expiry is the cap; with the idle end botocore would ask again for each request."""
     assert {
         "Version": 1,
         "AccessKeyId": "AKIAEXAMPLE",
@@ -67,7 +67,7 @@ def test_a_key_is_said_with_the_end_of_its_session():
 
 
 def test_a_temporary_key_is_said_with_its_token_and_its_own_end():
-    """What AWS issued for an hour ends after that hour, whatever the cap is."""
+    """A key that AWS issued for an hour ends after that hour, whatever the cap is."""
     said = answer(session_token=b"FwoG/a+b==", expires=START + 3600)
 
     assert ("FwoG/a+b==", "2023-11-14T23:13:20Z") == (said["SessionToken"], said["Expiration"])
@@ -77,13 +77,13 @@ def test_a_temporary_key_is_said_with_its_token_and_its_own_end():
     ("username", "secret"), [(None, b"secret"), ("", b"secret"), ("AKIA", b"\xff")]
 )
 def test_what_is_no_key_is_refused(username, secret):
-    """A session without a key id, or whose secret is no text, is none for AWS."""
+    """A session without a key id, or with a secret that is not text, is refused."""
     with pytest.raises(RequestError):
         answer(username, secret)
 
 
 def test_a_secret_beside_a_field_that_is_no_text_is_wiped(monkeypatch):
-    """What was written for an answer that cannot be given does not wait for its memory's reuse."""
+    """If a field cannot be encoded, the half-written answer with the secret is wiped."""
     rooms = []
 
     def spy(size):
@@ -108,7 +108,7 @@ def test_a_secret_beside_a_field_that_is_no_text_is_wiped(monkeypatch):
     ],
 )
 def test_a_miss_says_how_to_start_a_session(error):
-    """The program puts the reason into its own error, so its user reads what to type."""
+    """The program shows the reason in its own error, so its user reads what to type."""
     refused = aws.refuse(error, ASKED)
 
     assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
@@ -117,14 +117,14 @@ def test_a_miss_says_how_to_start_a_session(error):
 
 
 def test_a_locked_keychain_is_told_as_it_is():
-    """Nobody is sent to log in again when all that is needed is to unlock something."""
+    """A locked keychain is reported as locked; the message does not suggest a new login."""
     error = KeychainUnavailableError("the keychain is locked")
 
     assert "hint: unlock the keychain" in aws.refuse(error, ASKED).message
 
 
 def test_a_wrong_command_line_is_told_how_it_should_be():
-    """The usage is part of what the program shows."""
+    """A wrong command line gets the usage, which the program shows."""
     refused = aws.refuse(UsageError("expected one name, found 0"))
 
     assert (2, True) == (refused.exit_code, refused.always)

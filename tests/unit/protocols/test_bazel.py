@@ -31,14 +31,14 @@ def parse(message, *arguments):
 
 
 def answer(credential, used=1_999_999_100):
-    """Return what Bazel hears of a session that was used a moment ago."""
+    """Return Bazel's answer for a session that was used a moment ago."""
     now = Moment(used * 1_000_000_000, 1, "boot")
     session = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, None, 900, 28800)
     return json.loads(b"".join(bazel.render(ASKED, Reply(session, credential, 2_000_000_000))))
 
 
 def test_a_uri_is_asked_for_by_its_host_and_what_is_fetched():
-    """A login to a server is good for its downloads, and later members mean nothing."""
+    """A login to a server answers for its downloads, and unknown members are ignored."""
     asked = parse(b'{"uri":"https://cache.example/x/y.tgz","later":{"uri":"https://e"}}')
 
     assert ASKED.target == asked.place
@@ -62,7 +62,7 @@ def test_a_uri_is_asked_for_by_its_host_and_what_is_fetched():
     ],
 )
 def test_what_names_no_server_is_an_error(message):
-    """Bazel shows the reason, and a password in a URI is not repeated."""
+    """Bazel shows the reason, and a password in the URI is not repeated."""
     with pytest.raises(RequestError) as caught:
         parse(message)
     refused = bazel.refuse(caught.value)
@@ -73,7 +73,7 @@ def test_what_names_no_server_is_an_error(message):
 
 @pytest.mark.parametrize("arguments", [("store",), ("get", "get"), ("--help",)])
 def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
-    """The usage is told on stderr, and nothing is waited for."""
+    """A wrong command line gets the usage on stderr, and the helper does not wait for input."""
     assert bazel.complete(Call(arguments, {}, bytearray()))
     with pytest.raises(UsageError) as caught:
         parse(b"", *arguments)
@@ -83,7 +83,7 @@ def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
 
 
 def test_no_operation_is_a_wrong_command_line():
-    """The specification wants the usage and a failure."""
+    """Without an operation the helper prints the usage and fails, as the specification says."""
     with pytest.raises(UsageError):
         bazel.parse(Call((), {}, bytearray()))
     assert bazel.complete(Call((), {}, bytearray()))
@@ -91,7 +91,7 @@ def test_no_operation_is_a_wrong_command_line():
 
 
 def test_bazel_is_told_to_ask_again_halfway():
-    """At the very end of what is left an active user's session would be over before the asking."""
+    """Bazel asks again halfway, so an active user's session does not end between two questions."""
     said = answer(Credential("bob", Secret(b"pw")))
 
     assert {
@@ -101,7 +101,7 @@ def test_bazel_is_told_to_ask_again_halfway():
 
 
 def test_a_token_is_text_in_json():
-    """A quotation mark in a token ends nothing."""
+    """A quotation mark in a token is escaped."""
     said = answer(Credential(None, Secret(b'a"b\\c')))
 
     assert ['Bearer a"b\\c'] == said["headers"]["Authorization"]
@@ -117,7 +117,7 @@ def test_a_token_is_text_in_json():
     ],
 )
 def test_no_session_is_no_headers(error):
-    """Bazel goes on without a credential; who asks the helper by hand reads how to get one."""
+    """Without a session Bazel gets no headers, and stderr says how to log in."""
     refused = bazel.refuse(error, ASKED)
 
     assert ({"headers": {}}, 0) == (json.loads(refused.reply), refused.exit_code)
@@ -125,14 +125,14 @@ def test_no_session_is_no_headers(error):
 
 
 def test_what_is_no_miss_stops_the_build():
-    """A locked keychain is not mistaken for a server that needs nothing."""
+    """A locked keychain is an error, not a server without credentials."""
     refused = bazel.refuse(KeychainUnavailableError("locked"), ASKED)
 
     assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
 
 
 def test_a_person_names_a_server_as_for_git():
-    """The target is that of `keylease login URL`."""
+    """`keylease login URL` names the same target."""
     assert ASKED.target == bazel.target("cache.example")
     assert Target("web", "https", "cache.example", "x") == bazel.target("https://cache.example/x")
     with pytest.raises(UsageError):

@@ -1,4 +1,4 @@
-"""Cargo's protocol, rule by rule. What a whole conversation is like is in tests/transcripts."""
+"""Cargo's protocol, rule by rule. tests/transcripts has whole conversations."""
 
 import json
 
@@ -25,7 +25,7 @@ USED = 1_700_000_000
 
 
 def call(**members):
-    """Return what cargo writes for the registry."""
+    """Return the call with cargo's message for the registry."""
     line = {"v": 1, "registry": {"index-url": INDEX}, **members}
     return Call(("--cargo-plugin",), {}, bytearray(json.dumps(line).encode()))
 
@@ -36,7 +36,7 @@ def parse(**members):
 
 
 def answer(token, seconds=900):
-    """Return what cargo hears of a session that was just used."""
+    """Return cargo's answer for a session that was just used."""
     now = Moment(USED * NANOSECONDS, 1, "boot")
     held = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, now, seconds, 28800)
     reply = Reply(held, Credential(None, Secret(token)), USED + seconds)
@@ -44,7 +44,7 @@ def answer(token, seconds=900):
 
 
 def refused(error, request=ASKED):
-    """Return what cargo hears of a refusal, and what its user does."""
+    """Return cargo's answer to a refusal, and the message for its user."""
     refusal = cargo.refuse(error, request)
     assert 0 == refusal.exit_code, "cargo takes no answer of a provider that fails"
     return json.loads(refusal.reply)["Err"], refusal.message
@@ -67,7 +67,7 @@ def refused(error, request=ASKED):
     ],
 )
 def test_a_registry_is_its_index(name, expected):
-    """The session is for the server and the path of the index, as cargo writes them."""
+    """The session belongs to the server and path of the index, as cargo writes them."""
     assert Target("cargo", *expected) == cargo.target(name)
 
 
@@ -90,7 +90,7 @@ def test_a_registry_is_its_index(name, expected):
     ],
 )
 def test_what_is_no_index_is_refused(name):
-    """A name that cargo could not ask for is told what one looks like, and is not repeated."""
+    """A name that is not an index URL is refused with an example, and is not repeated."""
     with pytest.raises(UsageError) as caught:
         cargo.target(name)
 
@@ -99,7 +99,7 @@ def test_what_is_no_index_is_refused(name):
 
 
 def test_a_login_is_a_login_whatever_was_given_out():
-    """cargo never sends back what it was given, and has one token for each registry."""
+    """Every login stores its token: cargo never sends back a token, and has one per registry."""
     request = parse(kind="login", token="abc")
 
     assert ("store", cargo.target(INDEX), None) == request[:3]
@@ -108,7 +108,7 @@ def test_a_login_is_a_login_whatever_was_given_out():
 
 
 def test_a_login_without_a_token_is_a_question():
-    """On a terminal cargo leaves it to the provider to ask, and null is no token."""
+    """On a terminal cargo lets the provider ask for the token, and null is not a token."""
     for members in ({}, {"token": None}):
         asked = call(kind="login", **members)
 
@@ -121,19 +121,19 @@ def test_a_login_without_a_token_is_a_question():
 
 
 def test_a_login_that_nobody_answered_is_no_login():
-    """Where the entrance could not ask, cargo is not told that a login was done."""
+    """A login without a token is an error, so cargo does not report a login."""
     with pytest.raises(RequestError, match="no token"):
         cargo.render(parse(kind="login"), None)
 
 
 @pytest.mark.parametrize("line", [b'{"v":1,"kind":"get"}', b"login", b'"login"', b"{"])
 def test_what_is_no_login_asks_nobody(line):
-    """Only a whole login without a token is a question to a person."""
+    """Only a complete login message without a token leads to a question."""
     assert "" == cargo.question(Call(("--cargo-plugin",), {}, bytearray(line)))
 
 
 def test_cargo_asks_again_before_the_session_ends():
-    """The token is kept for half of the time, so an active user's session is used again."""
+    """cargo keeps the token for half of the time, so an active user's session is used again."""
     said = answer(b"abc")["Ok"]
 
     assert {
@@ -146,14 +146,14 @@ def test_cargo_asks_again_before_the_session_ends():
 
 
 def test_a_token_that_is_no_text_is_refused():
-    """JSON can say nothing else, and no other bytes are said in its place."""
+    """A token that is not UTF-8 is refused, because JSON cannot express it."""
     with pytest.raises(RequestError, match="the token is not UTF-8"):
         answer(b"\xff")
 
 
 @pytest.mark.parametrize("version", [True, 1.0, "1", None, 2])
 def test_another_version_is_refused(version):
-    """A version that only looks like the first is another one."""
+    """Only the number 1 is accepted as version 1."""
     with pytest.raises(RequestError, match="version 1"):
         parse(v=version, kind="get")
 
@@ -172,19 +172,19 @@ def test_another_version_is_refused(version):
     ],
 )
 def test_a_line_that_cargo_would_not_write_is_refused(members):
-    """Nothing is guessed of a line that is not of the protocol."""
+    """A line outside the protocol is refused, not guessed at."""
     with pytest.raises(RequestError):
         parse(**members)
 
 
 def test_a_line_that_is_too_long_is_refused():
-    """Memory is bounded, whatever is written."""
+    """A line that is too long is refused, so memory is bounded."""
     with pytest.raises(RequestError, match="longer than"):
         cargo.parse(Call(("--cargo-plugin",), {}, bytearray(cargo.MAX_REQUEST + 1)))
 
 
 def test_a_message_is_a_line():
-    """cargo keeps its end open and waits for the answer to each line."""
+    """cargo keeps its pipe open and waits for the answer to each line."""
     assert not cargo.complete(Call(("--cargo-plugin",), {}, bytearray(b'{"v":1')))
     assert cargo.complete(Call(("--cargo-plugin",), {}, bytearray(b'{"v":1}\n')))
     assert cargo.complete(Call((), {}, bytearray())), "nobody is waited for who is not cargo"
@@ -199,7 +199,7 @@ def test_a_message_is_a_line():
     ],
 )
 def test_an_end_is_a_miss_and_explains_itself(error):
-    """cargo says that there is no token and how to log in; the line above says why."""
+    """cargo says that there is no token and how to log in; the line above gives the reason."""
     said, why = refused(error)
 
     assert {"kind": "not-found"} == said
@@ -207,20 +207,20 @@ def test_an_end_is_a_miss_and_explains_itself(error):
 
 
 def test_a_plain_miss_has_nothing_to_explain():
-    """A registry that nobody logged in to is left to the next provider in silence."""
+    """A registry without a login is left to the next provider without a message."""
     assert ({"kind": "not-found"}, "") == refused(SessionNotFoundError("none", "x"))
 
 
 @pytest.mark.parametrize("error", [KeychainUnavailableError("locked"), AuditError("disk full")])
 def test_what_is_no_miss_stops_cargo(error):
-    """A locked keychain sends nobody to a provider with a plaintext file."""
+    """A locked keychain stops cargo; it must not fall back to a provider with a plaintext file."""
     said, _ = refused(error)
 
     assert {"kind": "other", "message": f"keylease: {error}", "caused-by": [error.hint]} == said
 
 
 def test_a_login_that_cannot_be_kept_is_no_success():
-    """A revoked vault, or a policy, is no reason to let another provider write the token down."""
+    """A login that keylease cannot store stops cargo, so no other provider writes the token."""
     login = parse(kind="login", token="abc")
 
     for error in (VaultRevokedError("gone"), PolicyError("forbidden")):
@@ -229,7 +229,7 @@ def test_a_login_that_cannot_be_kept_is_no_success():
 
 @pytest.mark.parametrize("kind", ["get", "login"])
 def test_after_a_revocation_nobody_is_sent_to_a_login_that_cannot_help(kind):
-    """No login by cargo makes a new vault key, so the hint is what a person does before it."""
+    """A login by cargo makes no new vault key, so the hint names the command that does."""
     revoked = VaultRevokedError("the vault key was revoked")
     members = {"token": "abc"} if kind == "login" else {}
 
@@ -240,14 +240,14 @@ def test_after_a_revocation_nobody_is_sent_to_a_login_that_cannot_help(kind):
 
 
 def test_a_login_without_a_terminal_is_told_the_other_way():
-    """Where nobody can be asked, the token can still come from stdin."""
+    """Without a terminal the hint says how to pass the token on stdin."""
     said, _ = refused(UsageError("there is no terminal to ask on", "x"), parse(kind="login"))
 
     assert ["give the token on stdin"] == said["caused-by"]
 
 
 def test_a_wrong_command_line_is_told_how_it_should_be():
-    """Whoever starts it by hand is told that cargo does."""
+    """A user who starts the helper by hand reads that cargo runs it."""
     with pytest.raises(UsageError) as caught:
         cargo.parse(Call(("get",), {}, bytearray()))
 

@@ -1,4 +1,4 @@
-"""Docker's protocol, rule by rule. What a whole conversation is like is in tests/transcripts."""
+"""Docker's protocol, rule by rule. tests/transcripts has whole conversations."""
 
 import json
 
@@ -27,7 +27,7 @@ MISS = b"credentials not found in native keychain\n"
 
 
 def parse(action, message=b""):
-    """Parse what a client sends."""
+    """Parse a client's message."""
     return docker.parse(Call((action,), {}, bytearray(message)))
 
 
@@ -40,7 +40,7 @@ def session(url="registry.example", username="bob"):
 
 
 def answer(username="bob", secret=b"hunter2", url="registry.example"):
-    """Return what a client hears of a session."""
+    """Return a client's answer for a session."""
     held = session(url, username)
     reply = Reply(held, Credential(username, Secret(secret)), 2_000_000_000)
     return b"".join(docker.render(ASKED, reply))
@@ -66,7 +66,7 @@ def answer(username="bob", secret=b"hunter2", url="registry.example"):
     ],
 )
 def test_a_registry_has_one_name(name, expected):
-    """All names that mean one registry find one session, and no other name does."""
+    """All names of one registry find one session, and no other name does."""
     assert Target("docker", *expected) == docker.target(name)
 
 
@@ -74,7 +74,7 @@ def test_a_registry_has_one_name(name, expected):
     "name", ["", "/", "https://", "a b", "a\nb", "a\x7f", "u@h", "https://u:p@h", "ftp://h"]
 )
 def test_what_is_no_registry_is_refused_by_its_person(name):
-    """A name with a user, a blank or another scheme is no registry's, and is not repeated."""
+    """A name with a user, a blank or another scheme is refused and not repeated."""
     with pytest.raises(UsageError) as caught:
         docker.target(name)
 
@@ -83,12 +83,12 @@ def test_what_is_no_registry_is_refused_by_its_person(name):
 
 
 def test_no_path_is_answered_by_no_path():
-    """A registry's own session is not that of something below it, whatever is asked first."""
+    """A question for a registry is never answered with the session of a path below it."""
     assert "" == parse("get", b"registry.example").target.path
 
 
 def test_a_question_may_end_in_a_line_end():
-    """Go's clients send none, people do."""
+    """A question may end with a line end: Go's clients send none, a person types one."""
     assert parse("get", b"registry.example") == parse("get", b" registry.example\r\n")
 
 
@@ -98,7 +98,7 @@ def test_a_question_may_end_in_a_line_end():
         b"\xff",
         b"registry\0.example",
         b"registry.example\nevil",
-        # What Python takes for a blank at the end, and no client means as one.
+        # Python strips these as blanks at the end, but no client means them as blanks.
         b"registry.example\x1c",
         b"registry.example\xc2\x85",
         b"registry.example\xc2\xa0",
@@ -111,12 +111,12 @@ def test_a_question_that_is_no_name_is_refused(message):
 
 
 def test_a_get_says_that_its_peer_asks_for_lists():
-    """The rules then tell the reading of a list from a use."""
+    """The protocol says that docker reads lists, so the rules can tell that from a use."""
     assert docker.READS_LISTS
 
 
 def test_a_store_takes_the_place_of_every_other():
-    """docker keeps one login for each registry, so the last one is the one that counts."""
+    """docker keeps one login per registry, so a store replaces every other session of it."""
     request = parse("store", b'{"ServerURL":"r.example","Username":"bob","Secret":"s","x":[1]}')
 
     assert request.replace_other_users
@@ -141,27 +141,27 @@ def test_a_store_takes_the_place_of_every_other():
     ],
 )
 def test_a_store_that_could_mean_two_things_is_refused(message):
-    """Nothing is stored of a message that another reader could understand in another way."""
+    """A message that another reader could understand differently stores nothing."""
     with pytest.raises(RequestError):
         parse("store", message)
 
 
 @pytest.mark.parametrize("action", ["get", "store", "erase", "list"])
 def test_a_message_that_is_too_long_is_refused(action):
-    """Memory is bounded, whatever a client sends."""
+    """A message that is too long is refused, so memory is bounded."""
     with pytest.raises(RequestError, match="longer than"):
         parse(action, b" " * (docker.MAX_REQUEST + 1))
 
 
 def test_the_message_is_read_to_its_end():
-    """Clients that write and do not close are waited for; `version` is sent nothing."""
+    """The helper reads to the end of the message; for `version` it does not read at all."""
     assert not docker.complete(Call(("get",), {}, bytearray(b"registry.example\n\n")))
     assert docker.complete(Call(("version",), {}, bytearray()))
     assert docker.complete(Call((), {}, bytearray()))
 
 
 def test_a_credential_is_said_as_docker_reads_it():
-    """Any text goes there and back, and Docker Hub keeps its URL."""
+    """Any text survives the round trip, and Docker Hub keeps its URL."""
     said = json.loads(answer("<token>", 'a"b\\ä\n'.encode(), "docker.io"))
 
     assert {"ServerURL": HUB, "Username": "<token>", "Secret": 'a"b\\ä\n'} == said
@@ -169,13 +169,13 @@ def test_a_credential_is_said_as_docker_reads_it():
 
 @pytest.mark.parametrize(("username", "secret"), [(None, b"s"), ("", b"s"), ("bob", b"\xff")])
 def test_what_docker_cannot_be_told_is_refused(username, secret):
-    """A session without a user, or whose secret is no text, is none for docker."""
+    """A session without a user, or with a secret that is not text, is refused."""
     with pytest.raises(RequestError):
         answer(username, secret)
 
 
 def test_the_list_names_the_session_that_would_answer():
-    """The newest session of each registry is listed, by the name that docker knows."""
+    """The list has the newest session of each registry, by docker's name for it."""
     held = Listing((session(username="old"), session("docker.io"), session(username="new")))
 
     said = b"".join(docker.render(Request("list", namespace="docker"), held))
@@ -184,7 +184,7 @@ def test_the_list_names_the_session_that_would_answer():
 
 
 def test_the_version_is_told():
-    """`version` names the helper and its version."""
+    """`version` prints the helper's name and version."""
     said = b"".join(docker.render(parse("version"), None))
 
     assert f"docker-credential-keylease (keylease) {__version__}\n".encode() == said
@@ -199,7 +199,7 @@ def test_the_version_is_told():
     ],
 )
 def test_an_end_is_a_miss_to_the_client_and_explains_itself_to_its_user(error):
-    """The client goes on as without a helper; the terminal shows why it asks for a login."""
+    """The client continues without a login; the terminal shows why the session ended."""
     refused = docker.refuse(error, ASKED)
 
     assert (MISS, 1, True) == (refused.reply, refused.exit_code, refused.always)
@@ -208,7 +208,7 @@ def test_an_end_is_a_miss_to_the_client_and_explains_itself_to_its_user(error):
 
 
 def test_an_end_names_the_registry_as_docker_does():
-    """The advice can be typed as it stands."""
+    """The suggested command can be typed as it is."""
     message = docker.refuse(SessionEndedError("ended", "idle"), ASKED).message
     hub = docker.refuse(SessionEndedError("ended", "cap"), parse("get", b"docker.io")).message
 
@@ -221,7 +221,7 @@ def test_an_end_names_the_registry_as_docker_does():
 
 
 def test_a_plain_miss_has_nothing_to_explain():
-    """A registry that nobody logged in to is asked without a credential, in silence."""
+    """A registry without a login gives the client's plain miss and no message."""
     error = SessionNotFoundError("there is no session")
 
     assert (MISS, "") == docker.refuse(error, ASKED)[:2]
@@ -238,7 +238,7 @@ def test_a_plain_miss_has_nothing_to_explain():
     ],
 )
 def test_what_is_no_miss_is_no_miss_to_the_client(error):
-    """A locked keychain is not mistaken for a registry without a login; the client shows why."""
+    """A locked keychain is an error, not a missing login, and the client shows the reason."""
     refused = docker.refuse(error, ASKED)
 
     assert refused.reply.startswith(f"keylease: {error} (".encode())
@@ -246,7 +246,7 @@ def test_what_is_no_miss_is_no_miss_to_the_client(error):
 
 
 def test_a_store_into_a_revoked_vault_fails():
-    """A login that was not kept is no success, and what helps is said in both places."""
+    """A login that is not stored fails, and both docker and the terminal get the remedy."""
     request = parse("store", b'{"ServerURL":"r.example","Username":"bob","Secret":"s"}')
     stored = docker.refuse(VaultRevokedError("the vault key was revoked"), request)
     asked = docker.refuse(VaultRevokedError("the vault key was revoked"), ASKED)
@@ -260,7 +260,7 @@ def test_a_store_into_a_revoked_vault_fails():
 
 
 def test_a_wrong_command_line_is_told_how_it_should_be():
-    """The usage goes to stdout, as that of docker's own helpers."""
+    """The usage goes to stdout, like that of docker's own helpers."""
     refused = docker.refuse(UsageError("unknown operation 'x'"))
 
     assert (f"{docker.USAGE}\n".encode(), 1) == (refused.reply, refused.exit_code)

@@ -25,12 +25,12 @@ BOTH = frozenset({"authtype", "state"})
 
 
 def call(action, message=b""):
-    """Return what the helper makes of one start by git."""
+    """Return the helper's call for one start by git."""
     return Call((action,), {}, message)
 
 
 def said(request, reply):
-    """Return the whole answer."""
+    """Return the whole answer as bytes."""
     return b"".join(git.render(request, reply))
 
 
@@ -42,7 +42,7 @@ def parse(action, message):
 
 
 def refusal(action, message):
-    """Return the refusal that the message must get, having seen that it tells no value."""
+    """Return the refusal of the message, after checking that it shows no value."""
     with pytest.raises(RequestError) as caught:
         parse(action, message)
     assert caught.value.hint
@@ -55,7 +55,7 @@ def revealed(secret):
 
 
 def password(request):
-    """Return what a request brought as its secret."""
+    """Return the secret that a request brought."""
     return None if request.credential is None else revealed(request.credential.secret)
 
 
@@ -97,7 +97,7 @@ def test_the_three_operations_are_understood(action):
 @pytest.mark.parametrize("action", ["", "GET", "list", "fill", "--help", "get\n", "\udcff"])
 @pytest.mark.parametrize("message", [b"", b"no equals sign", b"\0\r", b"x" * (git.MAX_REQUEST + 1)])
 def test_an_unknown_operation_is_ignored_whatever_it_says(action, message):
-    """A later git may ask something new: that is no error and gets no answer."""
+    """An operation of a later git is not an error and gets no answer."""
     request = parse(action, message)
 
     assert Request("ignore") == request
@@ -105,7 +105,7 @@ def test_an_unknown_operation_is_ignored_whatever_it_says(action, message):
 
 
 def test_the_capability_operation_describes_what_is_done_here():
-    """git asks for the capabilities by an operation of that name."""
+    """`capability` lists the capabilities that this helper has."""
     request = parse("capability", b"")
 
     assert Request("describe") == request
@@ -134,14 +134,14 @@ def test_a_message_ends_with_a_blank_line_or_with_its_last_byte(end):
 
 
 def test_what_follows_the_blank_line_is_not_looked_at():
-    """A message is over at its blank line, whatever the pipe still holds."""
+    """A message ends at its blank line, whatever else the pipe has."""
     request = parse("get", WHERE + "\nhost=evil.example\ngarbage\0\r")
 
     assert "example.com" == request.target.host
 
 
 def test_a_message_in_text_mode_is_understood():
-    """A peer that writes CRLF at every line is a peer in text mode, not an attack."""
+    """A message with CRLF at every line comes from a peer in text mode, and is accepted."""
     message = NEVER_EMPTY + "\n"
 
     request = parse("store", message.replace("\n", "\r\n"))
@@ -177,13 +177,13 @@ def test_a_message_in_text_mode_is_understood():
 )
 @pytest.mark.parametrize("action", ["get", "store", "erase"])
 def test_a_carriage_return_that_could_belong_to_a_value_is_refused(action, message):
-    """The host "github.com" followed by CR is never taken for github.com (CVE-2024-50338)."""
+    """The host "github.com" followed by CR is never read as github.com (CVE-2024-50338)."""
     assert refusal(action, message)
 
 
 @pytest.mark.parametrize("key", ["host", "protocol", "path", "username", "password", "unknown"])
 def test_nul_is_refused_everywhere(key):
-    """git's C strings would end at a NUL, so what follows it would be seen by one side only."""
+    """NUL is refused, because git's C strings end there and only keylease would see the rest."""
     message = f"{key}=github.com\0.evil.example\n"
 
     assert "NUL" in refusal("store", message)
@@ -192,7 +192,7 @@ def test_nul_is_refused_everywhere(key):
 @pytest.mark.parametrize("code", [*range(1, 10), *range(11, 13), *range(14, 32), 127])
 @pytest.mark.parametrize("key", ["protocol", "host", "path", "username"])
 def test_control_characters_are_refused_in_names(key, code):
-    """A name that cannot be shown, or that something takes for two lines, is refused."""
+    """A name with a control character is refused: it may be invisible, or look like two lines."""
     fields = {"protocol": "https", "host": "example.com", key: f"a{chr(code)}b"}
     message = "".join(f"{name}={value}\n" for name, value in fields.items())
 
@@ -201,7 +201,7 @@ def test_control_characters_are_refused_in_names(key, code):
 
 @pytest.mark.parametrize("code", [*range(1, 10), *range(11, 13), *range(14, 32), 127])
 def test_control_characters_are_refused_in_keys(code):
-    """No key, known or not, has control characters."""
+    """A key with a control character is refused, whether it is known or not."""
     assert "control character" in refusal("get", f"{WHERE}ho{chr(code)}st=evil.example\n")
 
 
@@ -215,7 +215,7 @@ def test_control_characters_in_a_secret_are_kept(code):
 
 @pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029", "\ufeff"])
 def test_what_only_unicode_takes_for_a_line_end_is_kept_literally(mark):
-    """NEL and the Unicode separators are bytes like others: they never begin a second attribute."""
+    """NEL and the Unicode separators are ordinary bytes and never begin a second attribute."""
     request = parse("get", f"protocol=https\nhost=evil{mark}host=github.com\n")
 
     assert f"evil{mark}host=github.com" == request.target.host
@@ -237,13 +237,13 @@ def test_bytes_that_are_not_utf_8_arrive_unchanged():
 
 @pytest.mark.parametrize("line", ["garbage", "host", " ", "\u2028"])
 def test_a_line_without_an_equals_sign_refuses_the_message(line):
-    """Noise is not skipped: a reader that skips can be made to skip the wrong line."""
+    """A line without "=" refuses the message; a reader that skips lines may skip the wrong one."""
     assert "line 3 has no '=': expected key=value" == refusal("get", f"{WHERE}{line}\n")
 
 
 @pytest.mark.parametrize("key", ["password", "unknown", "wwwauth[]", "state[]"])
 def test_a_line_of_65535_bytes_is_accepted(key):
-    """git-credential(1) allows lines of 65535 bytes with their newline."""
+    """A line of 65535 bytes with its newline is accepted, as git-credential(1) allows."""
     value = "x" * (65_535 - len(key) - len("=\n"))
 
     request = parse("store", f"{WHERE}username=u\n{key}={value}\n")
@@ -263,7 +263,7 @@ def test_a_longer_line_is_refused(key, end):
 
 
 def test_a_long_value_is_never_read_as_a_second_line():
-    """A header that holds a line of its own at some buffer's end stays one value."""
+    """A value that contains an attribute stays one value, wherever a buffer may end."""
     for length in (1023, 1024, 4095, 4096, 65_000):
         filler = "a" * length
         request = parse("get", f"{WHERE}wwwauth[]={filler}host=victim.example\n")
@@ -272,7 +272,7 @@ def test_a_long_value_is_never_read_as_a_second_line():
 
 
 def test_a_message_of_one_mebibyte_is_accepted_and_one_byte_more_is_not():
-    """The reader's memory is bounded."""
+    """A message of 1 MiB is accepted, and one more byte is refused, so memory is bounded."""
     line = b"wwwauth[]=" + b"x" * 1013 + b"\n"
     message = WHERE.encode() + line * 1024
     message = message[: git.MAX_REQUEST - 10] + b"\nunknown=\n"
@@ -305,7 +305,7 @@ def test_a_message_of_one_mebibyte_is_accepted_and_one_byte_more_is_not():
 )
 @pytest.mark.parametrize("action", ["get", "store", "erase"])
 def test_a_missing_host_or_protocol_never_means_any(action, message):
-    """A request that says not where is refused, or one attribute could wipe or leak everything."""
+    """A request without host or protocol is refused; otherwise it could erase or leak all."""
     assert "the request has no " in refusal(action, message)
 
 
@@ -326,7 +326,7 @@ def test_a_missing_host_or_protocol_never_means_any(action, message):
 )
 @pytest.mark.parametrize("second", ["1", "2", ""])
 def test_an_attribute_that_comes_twice_is_refused(key, second):
-    """git takes the last and other readers the first, so two are an injection."""
+    """A repeated attribute is refused, because git reads the last one and others the first."""
     message = f"capability[]=authtype\n{key}=1\n{key}={second}\n"
 
     assert f"the request has more than one {key}" == refusal("store", message)
@@ -334,7 +334,7 @@ def test_an_attribute_that_comes_twice_is_refused(key, second):
 
 @pytest.mark.parametrize("line", ["ntlm=suppressed", "quit=1", "continue=1", "foo[]=a", "=", "==x"])
 def test_unknown_attributes_are_ignored_even_twice(line):
-    """A later git sends more than this one knows, and must go on working."""
+    """Unknown attributes of a later git are ignored, even repeated."""
     request = parse("get", f"{line}\n{line}\n{WHERE}{line}\n")
 
     assert Request("get", Target("web", "https", "example.com", None)) == request
@@ -356,7 +356,7 @@ def test_unknown_attributes_are_ignored_even_twice(line):
     ],
 )
 def test_a_host_is_an_opaque_name_with_its_port(host):
-    """No host is folded, cut or completed into another."""
+    """A host is never lowercased, shortened or completed."""
     request = parse("get", f"protocol=HTTPS\nhost={host}\n")
 
     assert Target("web", "HTTPS", host, None) == request.target
@@ -376,12 +376,12 @@ def test_a_host_is_an_opaque_name_with_its_port(host):
     ],
 )
 def test_a_path_is_kept_but_for_the_slashes_before_it(line, expected):
-    """The path of a request by hand is the one that git would send for the same URL."""
+    """A path typed by hand equals the path that git sends for the same URL."""
     assert expected == parse("get", WHERE + line).target.path
 
 
 def test_an_empty_user_name_is_not_a_missing_one():
-    """Single sign-on stores an empty user name and password, and finds them again."""
+    """Single sign-on stores an empty user name and password, and gets them back."""
     assert parse("get", WHERE).username is None
     assert parse("get", WHERE + "username=\n").username == ""
     stored = parse("store", WHERE + "username=\npassword=\n")
@@ -403,12 +403,12 @@ def test_an_empty_user_name_is_not_a_missing_one():
     ],
 )
 def test_a_store_without_a_whole_credential_brings_none(lines):
-    """Half a credential is no error, and nothing to keep."""
+    """A store with half a credential is not an error and stores nothing."""
     assert parse("store", WHERE + lines).credential is None
 
 
 def test_a_get_never_keeps_a_secret():
-    """Whatever secret comes with a question, the answer is not about it."""
+    """A get ignores a secret in its message."""
     message = (
         f"capability[]=authtype\n{NEVER_EMPTY}"
         "authtype=Basic\ncredential=c\noauth_refresh_token=t\npassword_expiry_utc=5\n"
@@ -418,7 +418,7 @@ def test_a_get_never_keeps_a_secret():
 
 
 def test_a_store_brings_the_user_name_the_password_its_end_and_the_refresh_token():
-    """Everything that git knows of a credential is kept."""
+    """A store keeps user name, password, expiry and refresh token."""
     request = parse(
         "store", NEVER_EMPTY + "password_expiry_utc=1999999999\noauth_refresh_token=r=1\n"
     )
@@ -434,7 +434,7 @@ def test_a_store_brings_the_user_name_the_password_its_end_and_the_refresh_token
 
 @pytest.mark.parametrize("lines", ["", "username=u\n", "username=u\npassword=p\n"])
 def test_an_authorization_header_wins_over_a_password(lines):
-    """With authtype and credential git does not use the password, so it is not kept."""
+    """With authtype and credential git does not use the password, so it is not stored."""
     request = parse(
         "store", f"capability[]=authtype\nauthtype=Bearer\ncredential=token\n{WHERE}{lines}"
     )
@@ -449,7 +449,7 @@ def test_an_authorization_header_wins_over_a_password(lines):
     "before", ["", "capability[]=state\n", "capability[]=authtype\ncapability[]=\n"]
 )
 def test_an_attribute_that_needs_a_capability_is_refused_without_it(key, before):
-    """Who sends a header without announcing it first is not a git that can use one."""
+    """An attribute that needs a capability is refused unless the capability comes before it."""
     message = f"{before}{WHERE}{key}=x\ncapability[]=authtype\n"
 
     assert f"{key} comes without its capability before it" == refusal("erase", message)
@@ -468,7 +468,7 @@ def test_an_attribute_that_needs_a_capability_is_refused_without_it(key, before)
     ],
 )
 def test_an_erase_compares_with_the_secret_that_it_brings(lines, expected):
-    """An erase with a secret ends only what holds that secret; one without ends all."""
+    """An erase with a secret ends only sessions with that secret; without one it ends all."""
     assert expected == password(parse("erase", WHERE + lines))
 
 
@@ -496,7 +496,7 @@ def test_an_erase_compares_with_the_secret_that_it_brings(lines, expected):
     ],
 )
 def test_an_expiry_is_read_as_git_reads_it(value, expected):
-    """Zero, no number and one too large mean never, as they do to git."""
+    """Zero, a non-number and a number that is too large mean no expiry, as in git."""
     request = parse("store", f"{NEVER_EMPTY}password_expiry_utc={value}\n")
 
     assert expected == request.credential.expires
@@ -517,14 +517,14 @@ def test_an_expiry_is_read_as_git_reads_it(value, expected):
     ],
 )
 def test_ephemeral_is_a_boolean_of_git(value, expected):
-    """The peer's wish not to keep it is understood in all of git's spellings."""
+    """`ephemeral` is understood in each of git's spellings of a boolean."""
     assert expected is parse("store", f"{NEVER_EMPTY}ephemeral={value}\n").ephemeral
     assert parse("store", NEVER_EMPTY).ephemeral is False
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", " ", "truee", "\u0131"])
 def test_a_wish_that_nobody_understands_is_refused(value):
-    """git gives up on a boolean that is none, and so the credential is not kept here either."""
+    """An invalid boolean is refused, because git gives up on it, too."""
     assert "ephemeral is no boolean" in refusal("store", f"{NEVER_EMPTY}ephemeral={value}\n")
 
 
@@ -568,7 +568,7 @@ def test_only_the_capabilities_that_are_known_here_count(lines, expected):
     ],
 )
 def test_only_our_own_state_is_taken_for_an_echo(lines, expected):
-    """Other helpers' state and malformed ids are ignored without a word."""
+    """Other helpers' state and malformed ids are ignored without an error."""
     assert expected == parse("store", lines + NEVER_EMPTY).echoes
 
 
@@ -599,7 +599,7 @@ def test_only_our_own_state_is_taken_for_an_echo(lines, expected):
     ],
 )
 def test_a_url_is_taken_apart_as_git_does(url, target, username, secret):
-    """Who types url= at the helper means what git would have understood."""
+    """`url=` typed at the helper means what git would understand."""
     request = parse("erase", f"url={url}\n")
     cut_off = parse("erase", f"url={url}")
 
@@ -632,7 +632,7 @@ def test_a_url_is_taken_apart_as_git_does(url, target, username, secret):
     ],
 )
 def test_a_url_that_hides_a_line_or_has_no_host_is_refused(url):
-    """What percent signs hide is judged after it came out."""
+    """Characters hidden by percent-encoding are checked after decoding."""
     assert refusal("store", f"url={url}\n")
 
 
@@ -650,12 +650,12 @@ def test_a_url_that_hides_a_line_or_has_no_host_is_refused(url):
     ],
 )
 def test_a_url_and_a_part_of_it_are_a_duplicate(message):
-    """Two answers to the question where are one too many."""
+    """A URL together with its own part, such as the host, is refused as a duplicate."""
     assert refusal("get", message)
 
 
 def test_what_a_url_leaves_out_may_follow_it():
-    """A URL without a user name can be completed."""
+    """A URL without a user name may be followed by the user name."""
     request = parse("store", "url=https://example.com\nusername=u\npassword=p\n")
 
     assert "u" == request.username
@@ -666,7 +666,7 @@ def test_what_a_url_leaves_out_may_follow_it():
 
 
 def test_the_message_is_read_in_place_and_can_be_wiped_afterwards():
-    """The caller's buffer is neither changed nor held, and the secret is a copy of its own."""
+    """The caller's buffer is neither changed nor held, and the secret is a separate copy."""
     message = bytearray(NEVER_EMPTY.encode())
 
     request = git.parse(call("store", message))
@@ -674,12 +674,12 @@ def test_the_message_is_read_in_place_and_can_be_wiped_afterwards():
     assert NEVER_EMPTY.encode() == message
     gc.collect()
     message[:] = b"\0" * len(message)
-    message.clear()  # raises BufferError if somebody still holds a view
+    message.clear()  # raises BufferError while a view of it exists
     assert b"p" == password(request)
 
 
 def test_a_memoryview_is_as_good_as_a_bytearray():
-    """A message in locked memory is understood the same way."""
+    """A message in locked memory is understood in the same way."""
     buffer = bytearray(b"xx" + NEVER_EMPTY.encode())
 
     request = git.parse(call("store", memoryview(buffer)[2:]))
@@ -690,7 +690,7 @@ def test_a_memoryview_is_as_good_as_a_bytearray():
 
 @pytest.mark.parametrize("end", ["\n", "\nhost=h\n", "\0\n", "/%0a\n"])
 def test_the_copies_that_reading_makes_are_wiped(monkeypatch, end):
-    """The parts of a URL are zeros when the reader is done, refused or not."""
+    """The parts of a URL are wiped after reading, whether refused or not."""
     wiped = []
 
     def spy(buffer):
@@ -710,7 +710,7 @@ def test_the_copies_that_reading_makes_are_wiped(monkeypatch, end):
 
 
 def test_a_refusal_never_repeats_what_the_peer_sent():
-    """A message that is refused may hold a secret in the wrong place: no error shows any of it."""
+    """A refused message may have a secret in the wrong place, so no error shows any part of it."""
     canary = "canary-7d1c"
     messages = [
         f"{canary}\n",
@@ -745,7 +745,7 @@ def test_a_refusal_never_repeats_what_the_peer_sent():
     ],
 )
 def test_reading_ends_with_the_blank_line(action, message, expected):
-    """A peer that keeps its end of the pipe open gets its answer all the same."""
+    """A peer that keeps its end of the pipe open is answered at the blank line."""
     assert expected is git.complete(call(action, bytearray(message)))
 
 
@@ -753,31 +753,31 @@ def test_reading_ends_with_the_blank_line(action, message, expected):
 
 
 def test_an_answer_is_the_user_name_and_the_password_and_nothing_else():
-    """An old git hears what it asked for, and never a protocol, host or path to believe."""
+    """An old git gets only user name and password, never a protocol, host or path."""
     assert b"username=bob\npassword=hunter2\n" == rendered(answer())
 
 
 def test_an_empty_user_name_is_said_and_a_missing_one_is_not():
-    """Single sign-on gets its empty user name back."""
+    """Single sign-on gets its empty user name back; a missing one is not sent."""
     assert b"username=\npassword=\n" == rendered(answer("", b""))
     assert b"password=hunter2\n" == rendered(answer(None))
 
 
 @pytest.mark.parametrize("action", ["store", "erase", "ignore"])
 def test_only_a_get_is_answered(action):
-    """git reads nothing after store and erase, so nothing is said, least of all a secret."""
+    """git reads nothing after store and erase, so the helper writes nothing."""
     assert b"" == said(Request(action), answer())
 
 
 def test_a_miss_is_silent():
-    """Without a session there is no answer: git asks the next helper."""
+    """Without a session there is no answer, and git asks the next helper."""
     request = Request("get", answer().session.target, capabilities=BOTH)
 
     assert b"" == said(request, None)
 
 
 def test_everything_is_said_to_a_git_that_announced_everything():
-    """Capabilities come first, then the credential, its end, and what keeps other helpers out."""
+    """The answer lists the capabilities first, then credential, expiry, state and ephemeral."""
     reply = answer(fields=(("oauth_refresh_token", Secret(b"refresh")),), ends=1_800_000_000)
 
     expected = (
@@ -795,7 +795,7 @@ def test_everything_is_said_to_a_git_that_announced_everything():
 
 
 def test_only_what_was_announced_is_said():
-    """A git that knows states only gets no ephemeral, and the other way round."""
+    """A git that only announced `state` does not get `ephemeral`, and the other way round."""
     assert (
         b"capability[]=state\nusername=bob\npassword=hunter2\npassword_expiry_utc=2000000000\n"
         b"state[]=keylease:" + SESSION.encode() + b"\n"
@@ -807,7 +807,7 @@ def test_only_what_was_announced_is_said():
 
 
 def test_an_authorization_header_is_said_to_a_git_that_can_use_it():
-    """The header's type and value come in place of the password, with the user name if any."""
+    """The header's type and value replace the password; the user name is kept if there is one."""
     reply = answer(None, b"token", authtype="Bearer")
 
     expected = (
@@ -823,7 +823,7 @@ def test_an_authorization_header_is_said_to_a_git_that_can_use_it():
 
 @pytest.mark.parametrize("capabilities", [(), ("state",)])
 def test_an_authorization_header_is_never_said_as_a_password(capabilities):
-    """A git that did not announce authtype would send the header's value as a password."""
+    """A git that did not announce authtype gets no header: it would send it as a password."""
     reply = answer("u", b"token", authtype="Bearer")
 
     with pytest.raises(RequestError, match="authtype was not announced"):
@@ -845,7 +845,7 @@ def test_an_authorization_header_is_never_said_as_a_password(capabilities):
 def test_the_sessions_end_is_said_only_to_whoever_announced_a_capability(
     expires, capabilities, expected
 ):
-    """Old gits get the credential's own end, newer ones the earlier of the two."""
+    """Old gits get the credential's own expiry, newer ones the earlier of the two ends."""
     lines = rendered(answer(expires=expires), *capabilities).decode().splitlines()
 
     said = [line for line in lines if line.startswith("password_expiry_utc=")]
@@ -856,7 +856,7 @@ def test_the_sessions_end_is_said_only_to_whoever_announced_a_capability(
 @pytest.mark.parametrize("mark", [b"\n", b"\r", b"\0"])
 @pytest.mark.parametrize("where", ["username", "secret", "authtype", "token"])
 def test_a_value_that_would_break_its_line_is_never_said(mark, where):
-    """What lies in a store is checked again: one newline would be a host of the attacker's."""
+    """Stored values are checked again: one newline would let an attacker name another host."""
     bad = b"x" + mark + b"host=evil.example"
     reply = answer(
         bad.decode() if where == "username" else "bob",
@@ -872,13 +872,13 @@ def test_a_value_that_would_break_its_line_is_never_said(mark, where):
 
 
 def test_a_name_that_is_no_bytes_is_never_said():
-    """Half a surrogate pair has no bytes, and is refused as such."""
+    """A name with half a surrogate pair has no bytes and is refused."""
     with pytest.raises(RequestError, match="half a character"):
         rendered(answer("\ud800"))
 
 
 def test_a_line_is_no_longer_than_git_allows():
-    """A password that fills a line of 65535 bytes is said, a longer one is refused."""
+    """A password that fills a line of 65535 bytes is sent, a longer one is refused."""
     longest = b"x" * (65_535 - len("password=\n"))
 
     assert b"username=bob\npassword=" + longest + b"\n" == rendered(answer(secret=longest))
@@ -887,12 +887,12 @@ def test_a_line_is_no_longer_than_git_allows():
 
 
 def test_bytes_that_are_not_utf_8_are_said_as_they_were_stored():
-    """What came in as Latin-1 goes out as Latin-1."""
+    """Latin-1 bytes are sent exactly as they were stored."""
     assert b"username=\xe4\npassword=\xff\xfe\n" == rendered(answer("\udce4", b"\xff\xfe"))
 
 
 def test_the_answer_has_no_copy_of_the_secret():
-    """What is written is the credential's own memory: wiping it leaves nothing to write."""
+    """The answer is the credential's own memory: wiping that wipes the answer."""
     reply = answer()
 
     parts = git.render(Request("get", reply.session.target), reply)
@@ -915,7 +915,7 @@ def test_the_answer_has_no_copy_of_the_secret():
     ],
 )
 def test_a_refusal_says_nothing_to_git_and_the_reason_to_people(error, code):
-    """git hears silence; a terminal gets the error and what to do next."""
+    """git gets no answer; a terminal gets the error and what to do next."""
     refused = git.refuse(error)
 
     assert b"" == refused.reply
@@ -924,19 +924,19 @@ def test_a_refusal_says_nothing_to_git_and_the_reason_to_people(error, code):
 
 
 def test_a_plain_miss_says_nothing_to_anybody():
-    """git asks its user next, as it would without a helper; there is nothing to explain."""
+    """A plain miss prints nothing: git asks its user next, as without a helper."""
     refused = git.refuse(SessionNotFoundError("there is no session for https://example.com"))
 
     assert Refusal(b"", "", 0) == refused
 
 
 def test_an_error_without_a_hint_has_one_line():
-    """No empty hint is printed."""
+    """An error without a hint prints one line and no empty hint."""
     assert "keylease: error: x\n" == git.refuse(RequestError("x", "")).message
 
 
 def test_a_refusal_cannot_drive_a_terminal():
-    """Host names come from strangers: whatever a terminal obeys is shown as an escape."""
+    """Host names come from strangers, so a terminal sees control characters as escapes."""
     host = "a\x1b[2J\n\u202eb\udcff\x9bc"
 
     refused = git.refuse(SessionEndedError(f"no session for {host}", "idle"))

@@ -24,12 +24,12 @@ ASKED = Request(
 
 
 def parse(*arguments):
-    """Parse what the go command says."""
+    """Parse the go command's question."""
     return goauth.parse(Call(arguments, {}, bytearray()))
 
 
 def answer(path=None, credential=None):
-    """Return what the go command hears of a session."""
+    """Return the go command's answer for a session."""
     now = Moment(1, 1, "boot")
     held = Target("web", "https", "proxy.example", path)
     session = Session("0" * 32, held, "bob", None, None, 1, now, now, None, 900, 28800)
@@ -38,7 +38,7 @@ def answer(path=None, credential=None):
 
 
 def test_the_first_call_is_answered_with_nothing():
-    """It names no URL, so an answer would be every session there is."""
+    """The first call names no URL; an answer would release every session, so there is none."""
     assert Request("ignore") == parse()
     assert [] == goauth.render(parse(), None)
 
@@ -48,7 +48,7 @@ def test_the_first_call_is_answered_with_nothing():
     [("/team/x/@v/list?go-get=1", "team/x/@v/list"), ("/", ""), ("", ""), ("?go-get=1", "")],
 )
 def test_a_url_is_asked_for_by_its_host_and_what_is_fetched(path, resource):
-    """A login to a server is good for its modules, one to a path for those below it."""
+    """A login to a server answers for its modules, a login to a path for those below it."""
     asked = parse(f"https://proxy.example{path}")
 
     assert ASKED.target == asked.place
@@ -57,7 +57,7 @@ def test_a_url_is_asked_for_by_its_host_and_what_is_fetched(path, resource):
 
 
 def test_what_is_not_https_is_answered_with_nothing():
-    """The go command would take no answer for it."""
+    """A URL without https gets no answer, because the go command would not use it."""
     assert Request("ignore") == parse("http://proxy.example/x")
 
 
@@ -66,7 +66,7 @@ def test_what_is_not_https_is_answered_with_nothing():
     [("a", "b"), ("https://bob:hunter2@proxy.example",), ("https://",), ("",), ("a b",)],
 )
 def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
-    """Nothing is guessed, and a password in a URL is not repeated."""
+    """A wrong command line is refused, and a password in a URL is not repeated."""
     with pytest.raises(UsageError) as caught:
         parse(*arguments)
     refused = goauth.refuse(caught.value)
@@ -76,7 +76,7 @@ def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
 
 
 def test_stdin_is_left_alone():
-    """The response of the server is there, and means nothing here."""
+    """The helper does not read stdin, which has the server's response."""
     assert goauth.complete(Call((), {}, bytearray()))
     assert goauth.complete(Call(("https://proxy.example",), {}, bytearray()))
 
@@ -90,19 +90,19 @@ def test_stdin_is_left_alone():
     ],
 )
 def test_the_header_is_for_what_the_session_is_for(path, url):
-    """Go sends it to what begins with the URL, so a session for a path goes nowhere else."""
+    """The answer names the session's own path, because Go sends the header to all below it."""
     assert url + b"\n\nAuthorization: Basic Ym9iOnB3\n\n" == answer(path)
 
 
 @pytest.mark.parametrize("path", ["a b", "a\nhttps://evil.example", "\udcff", "ä"])
 def test_no_path_can_add_a_line(path):
-    """What is in a store may come from anywhere."""
+    """A path from the store cannot add a line to the answer."""
     with pytest.raises(RequestError):
         answer(path)
 
 
 def test_no_secret_can_add_a_line():
-    """A token with a line end is told to nobody."""
+    """A token with a line end is refused."""
     with pytest.raises(RequestError):
         answer(credential=Credential(None, Secret(b"a\n\nhttps://evil.example")))
 
@@ -116,7 +116,7 @@ def test_no_secret_can_add_a_line():
     ],
 )
 def test_no_session_is_silence(error):
-    """The go command goes on, and says what the server said."""
+    """Without a session the go command continues and shows the server's response."""
     refused = goauth.refuse(error, ASKED)
 
     assert (b"", 0, False) == (refused.reply, refused.exit_code, refused.always)
@@ -124,14 +124,14 @@ def test_no_session_is_silence(error):
 
 
 def test_what_is_no_miss_is_told():
-    """A locked keychain is a failure of the command, which `go -x` shows."""
+    """A locked keychain makes the command fail, which `go -x` shows."""
     refused = goauth.refuse(KeychainUnavailableError("locked"), ASKED)
 
     assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
 
 
 def test_a_person_may_name_a_path():
-    """A login can be for a part of a server."""
+    """A login can name a part of a server."""
     assert Target("web", "https", "proxy.example", "team") == goauth.target("proxy.example/team/")
     assert Target("web", "https", "proxy.example") == goauth.target("https://proxy.example/")
     with pytest.raises(UsageError):

@@ -1,4 +1,4 @@
-"""The server in a URL, and what an Authorization header says of a credential."""
+"""The server in a URL, and the Authorization header for a credential."""
 
 import base64
 
@@ -23,7 +23,7 @@ from keylease.secrets.secret import Secret
     ],
 )
 def test_a_url_names_one_server(url, expected):
-    """Scheme, host and port count as they are written, and the path without slashes around it."""
+    """Scheme, host and port stay as written; slashes around the path are removed."""
     assert expected == split(url)
 
 
@@ -50,7 +50,7 @@ def test_a_url_names_one_server(url, expected):
     ],
 )
 def test_what_could_be_two_servers_is_refused_and_not_repeated(url):
-    """Two readers of one URL never come to two servers, and a password in it is not shown."""
+    """A URL that two readers could take for two servers is refused, and its password not shown."""
     with pytest.raises(UsageError) as caught:
         split(url)
 
@@ -60,7 +60,7 @@ def test_what_could_be_two_servers_is_refused_and_not_repeated(url):
 
 @pytest.mark.parametrize("length", range(1, 9))
 def test_user_and_password_are_basic_authentication(length):
-    """Whatever the length, the header is that of RFC 7617."""
+    """User and password of any length make the header of RFC 7617."""
     password = bytes(range(0xF0, 0xF0 + length))
     header = authorization(Credential("bob", Secret(password)))
 
@@ -68,13 +68,13 @@ def test_user_and_password_are_basic_authentication(length):
 
 
 def test_a_token_without_a_user_is_a_bearer_token():
-    """No user is not the empty user."""
+    """No user gives a bearer token; an empty user does not."""
     assert b"Bearer t.o/k+e~n==" == authorization(Credential(None, Secret(b"t.o/k+e~n==")))
     assert b"Basic OnQ=" == authorization(Credential("", Secret(b"t")))
 
 
 def test_what_was_stored_encoded_is_said_as_it_is():
-    """git may store the value of a header, with its scheme."""
+    """git may store a header's value with its scheme; it is sent unchanged."""
     encoded = Credential("bob", Secret(b'nonce="x", y'), "Digest")
 
     assert b'Digest nonce="x", y' == authorization(encoded)
@@ -96,13 +96,13 @@ def test_what_was_stored_encoded_is_said_as_it_is():
     ],
 )
 def test_no_credential_can_add_a_header(credential):
-    """A line end in a secret ends no header, and a colon in a name moves nothing."""
+    """A credential that could add a header or move the colon of its user name is refused."""
     with pytest.raises(RequestError):
         authorization(credential)
 
 
 def test_a_credential_is_for_https_alone():
-    """A server can be named without its scheme; one that is named with http gets nothing."""
+    """A server named without its scheme gets https, and one named with http is refused."""
     assert Target("web", "https", "server.example", "a") == https_target("server.example/a/")
     assert Target("web", "https", "server.example") == https_target("https://server.example")
     with pytest.raises(UsageError, match="https alone"):

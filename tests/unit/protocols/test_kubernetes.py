@@ -34,7 +34,7 @@ def parse(*arguments, version="v1", server=SERVER, **info):
 
 
 def answer(request, secret=b"token", **fields):
-    """Return what a client reads of a session that was just used."""
+    """Return a client's answer for a session that was just used."""
     now = Moment(START * NANOSECONDS, 1, "boot")
     held = Session("0" * 32, request.target, None, None, None, 1, now, now, now, 900, 28800)
     extra = tuple((name, Secret(value)) for name, value in fields.items())
@@ -49,7 +49,7 @@ def answer(request, secret=b"token", **fields):
         (SERVER + "/", ("https", "cluster.example:6443", "")),
         ("HTTPS://Cluster.example:443", ("https", "cluster.example", "")),
         ("http://localhost:8080", ("http", "localhost:8080", "")),
-        # A letter beyond ASCII is another one: str.lower() makes a k of the Kelvin sign.
+        # A letter beyond ASCII is a different letter: str.lower() makes a k of the Kelvin sign.
         ("https://\u212aube.example", ("https", "\u212aube.example", "")),
         ("https://[::1]:6443", ("https", "[::1]:6443", "")),
         (
@@ -59,7 +59,7 @@ def answer(request, secret=b"token", **fields):
     ],
 )
 def test_a_server_has_one_name(name, expected):
-    """What the kubeconfig says, a person types and a client asks for is one target."""
+    """The kubeconfig, a person and a client name one server by the same target."""
     target = Target("kubernetes", *expected)
 
     assert target == kubernetes.target(name)
@@ -86,7 +86,7 @@ def test_a_server_has_one_name(name, expected):
     ],
 )
 def test_what_is_no_server_is_refused(name):
-    """A name that two readers could take for two servers is none, and is not repeated."""
+    """A name that could mean two servers is refused and not repeated."""
     with pytest.raises(UsageError) as caught:
         kubernetes.target(name)
     with pytest.raises(RequestError):
@@ -96,19 +96,19 @@ def test_what_is_no_server_is_refused(name):
 
 
 def test_a_client_that_sets_no_variable_is_answered_for_its_argument():
-    """The argument is enough, and the newest version is then the one to speak."""
+    """Without the variable the argument names the server, and the newest version is spoken."""
     request = kubernetes.parse(Call((SERVER,), {}, bytearray()))
 
     assert f"{GROUP}v1" == answer(request)["apiVersion"]
 
 
 def test_stdin_is_left_alone():
-    """It is the terminal of kubectl's user."""
+    """The helper does not read stdin, the terminal of kubectl's user."""
     assert kubernetes.complete(Call((), {}, bytearray()))
 
 
 def test_a_server_in_the_argument_must_be_the_one_that_is_asked_for():
-    """A token never goes to a server that it was not stored for, whatever a kubeconfig mixes up."""
+    """A token goes only to the server it was stored for, however a kubeconfig mixes servers."""
     assert parse(SERVER + "/").target == kubernetes.target(SERVER)
 
     with pytest.raises(RequestError, match="another server"):
@@ -117,7 +117,7 @@ def test_a_server_in_the_argument_must_be_the_one_that_is_asked_for():
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_a_token_is_said_in_the_version_that_was_asked_for(version):
-    """Clients refuse an answer of another version; they ask again before the session ends."""
+    """The answer has the client's version, and its expiry makes the client ask again in time."""
     assert {
         "apiVersion": GROUP + version,
         "kind": "ExecCredential",
@@ -126,7 +126,7 @@ def test_a_token_is_said_in_the_version_that_was_asked_for(version):
 
 
 def test_a_certificate_is_said_with_its_key():
-    """Both are texts of several lines, and come out as they were put in."""
+    """A certificate and its key, texts of several lines, come back unchanged."""
     status = answer(parse(), b"key\n", certificate=b"certificate\n")["status"]
 
     assert ("certificate\n", "key\n") == (
@@ -137,13 +137,13 @@ def test_a_certificate_is_said_with_its_key():
 
 
 def test_a_token_that_is_no_text_is_refused():
-    """JSON can say nothing else, and no other bytes are said in its place."""
+    """A token that is not UTF-8 is refused, because JSON cannot express it."""
     with pytest.raises(RequestError):
         answer(parse(), b"\xff")
 
 
 def test_a_secret_beside_a_field_that_is_no_text_is_wiped(monkeypatch):
-    """What was written for an answer that cannot be given does not wait for its memory's reuse."""
+    """If a field cannot be encoded, the half-written answer with the secret is wiped."""
     rooms = []
 
     def spy(size):
@@ -173,13 +173,13 @@ def test_a_secret_beside_a_field_that_is_no_text_is_wiped(monkeypatch):
     ],
 )
 def test_a_variable_that_no_client_sets_is_refused(info):
-    """Whoever set it, nothing is released for what it might mean."""
+    """A variable that no client would set is refused, and nothing is released."""
     with pytest.raises(RequestError):
         kubernetes.parse(Call((SERVER,), {"KUBERNETES_EXEC_INFO": info}, bytearray()))
 
 
 def test_a_variable_that_is_too_long_is_refused():
-    """Memory is bounded, whatever the environment has."""
+    """A variable that is too long is refused, so memory is bounded."""
     info = {"KUBERNETES_EXEC_INFO": " " * (kubernetes.MAX_REQUEST + 1)}
 
     with pytest.raises(RequestError, match="longer than"):
@@ -188,7 +188,7 @@ def test_a_variable_that_is_too_long_is_refused():
 
 @pytest.mark.parametrize("spec", [None, [], {}, {"cluster": None}, {"cluster": {}}])
 def test_a_question_without_a_server_is_a_configuration_to_mend(spec):
-    """Nothing is guessed; the hint says which two lines help."""
+    """A question without a server is refused, and the hint names the two lines that help."""
     with pytest.raises(UsageError) as caught:
         parse(spec=spec)
 
@@ -212,14 +212,14 @@ def test_a_miss_says_how_to_start_a_session(error):
 
 
 def test_a_locked_keychain_is_told_as_it_is():
-    """Nobody is sent to log in again when all that is needed is to unlock something."""
+    """A locked keychain is reported as locked; the message does not suggest a new login."""
     error = KeychainUnavailableError("the keychain is locked")
 
     assert "hint: unlock the keychain" in kubernetes.refuse(error, parse()).message
 
 
 def test_a_wrong_command_line_is_told_how_it_should_be():
-    """The usage is part of what kubectl shows."""
+    """A wrong command line gets the usage, which kubectl shows."""
     with pytest.raises(UsageError) as caught:
         kubernetes.parse(Call(("a", "b"), {}, bytearray()))
 
@@ -229,7 +229,7 @@ def test_a_wrong_command_line_is_told_how_it_should_be():
 
 
 def test_half_a_character_in_the_environment_is_refused():
-    """An environment of Windows can have one; it is a refusal like any other."""
+    """Half a surrogate pair in a Windows environment is refused without a traceback."""
     call = Call((), {"KUBERNETES_EXEC_INFO": '{"apiVersion":"\ud800"}'}, bytearray())
 
     with pytest.raises(UsageError, match="half a character"):

@@ -18,12 +18,12 @@ ASKED = Request("get", Target("npm", "https", "registry.example", ""))
 
 
 def parse(*arguments):
-    """Parse what is in ~/.npmrc behind the program."""
+    """Parse the arguments that ~/.npmrc gives the program."""
     return pnpm.parse(Call(arguments, {}, bytearray()))
 
 
 def answer(credential):
-    """Return what pnpm hears of a session."""
+    """Return pnpm's answer for a session."""
     now = Moment(1, 1, "boot")
     session = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, None, 900, 28800)
     return b"".join(pnpm.render(ASKED, Reply(session, credential, 2_000_000_000)))
@@ -40,7 +40,7 @@ def answer(credential):
     ],
 )
 def test_a_registry_is_named_as_in_npmrc_or_by_its_url(name, expected):
-    """Two registries of one host are two."""
+    """Two registries on one host are two targets."""
     assert Target("npm", *expected) == parse(name).target
 
 
@@ -49,7 +49,7 @@ def test_a_registry_is_named_as_in_npmrc_or_by_its_url(name, expected):
     [(), ("a", "b"), ("",), ("//bob:hunter2@registry.example/",), ("///",), ("--help",)],
 )
 def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
-    """The line in ~/.npmrc is wrong, and who runs it by hand reads why."""
+    """A wrong line in ~/.npmrc gets the usage on stderr."""
     assert pnpm.complete(Call(arguments, {}, bytearray()))
     with pytest.raises(UsageError) as caught:
         parse(*arguments)
@@ -61,14 +61,14 @@ def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
 
 
 def test_a_token_comes_with_its_scheme():
-    """Without one pnpm would take the first word of a token for it."""
+    """The answer has the scheme; without it pnpm would take a token's first word as the scheme."""
     assert b"Bearer npm_token\n" == answer(Credential(None, Secret(b"npm_token")))
     assert b"Basic Ym9iOnB3\n" == answer(Credential("bob", Secret(b"pw")))
     assert [] == pnpm.render(ASKED, None)
 
 
 def test_a_token_that_no_header_can_say_is_refused():
-    """It would be two words, or two lines."""
+    """A token that would make two words or two lines in a header is refused."""
     with pytest.raises(RequestError):
         answer(Credential(None, Secret(b"npm token")))
 
@@ -81,7 +81,7 @@ def test_a_token_that_no_header_can_say_is_refused():
     ],
 )
 def test_no_session_is_a_failure_that_says_what_to_do(error):
-    """This protocol has no other way to say it, and an empty answer would be reported as broken."""
+    """Without a session the helper fails with advice, because pnpm reports no answer as broken."""
     refused = pnpm.refuse(error, ASKED)
 
     assert (b"", 1, True) == (refused.reply, refused.exit_code, refused.always)
@@ -89,7 +89,7 @@ def test_no_session_is_a_failure_that_says_what_to_do(error):
 
 
 def test_what_is_no_miss_has_its_own_advice():
-    """A locked keychain is not helped by a login."""
+    """A locked keychain is reported as such, because a login would not help."""
     refused = pnpm.refuse(KeychainUnavailableError("locked"), ASKED)
 
     assert (1, True) == (refused.exit_code, refused.always)

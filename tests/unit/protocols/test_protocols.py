@@ -11,7 +11,7 @@ from keylease.errors import UsageError
 
 
 def test_a_protocol_is_found_by_the_name_of_its_peer():
-    """git's protocol is found under the name git, and sees the sessions of the web."""
+    """git's protocol is found under the name git, and uses the namespace of the web."""
     git = protocols.load("git")
 
     assert "web" == git.NAMESPACE
@@ -20,7 +20,7 @@ def test_a_protocol_is_found_by_the_name_of_its_peer():
 
 @pytest.mark.parametrize("name", sorted(protocols.PROTOCOLS))
 def test_every_protocol_in_the_table_keeps_the_contract(name):
-    """Whatever the table names can be imported and has all that the helper calls."""
+    """Every protocol in the table can be imported and has each function that the helper calls."""
     protocol = protocols.load(name)
 
     for member in ("NAMESPACE", "MAX_REQUEST", "OPTIONS", "GREETING", "USAGE"):
@@ -31,7 +31,7 @@ def test_every_protocol_in_the_table_keeps_the_contract(name):
 
 @pytest.mark.parametrize("name", ["", "os", "Git", "git\x1b[2J", "../git"])
 def test_a_name_that_is_not_in_the_table_is_refused(name):
-    """No name reaches the import system unless the table has it, and none reaches a terminal."""
+    """A name outside the table is never imported, and never reaches a terminal."""
     with pytest.raises(UsageError) as caught:
         protocols.load(name)
 
@@ -39,7 +39,7 @@ def test_a_name_that_is_not_in_the_table_is_refused(name):
 
 
 def test_only_the_protocol_that_is_asked_for_is_imported():
-    """The helper pays for one protocol: importing the table imports none."""
+    """Importing the table imports no protocol, so the helper loads only the one it needs."""
     code = (
         "import sys, keylease.protocols as p;"
         "print([m for m in p.PROTOCOLS.values() if m in sys.modules]);"

@@ -27,7 +27,7 @@ def parse(action, message=b"", host="app.terraform.io"):
 
 
 def answer(token):
-    """Return what Terraform hears of a session."""
+    """Return Terraform's answer for a session."""
     now = Moment(1, 1, "boot")
     held = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, None, 900, 28800)
     reply = Reply(held, Credential(None, Secret(token)), 2_000_000_000)
@@ -47,7 +47,7 @@ def answer(token):
     ],
 )
 def test_a_host_has_the_name_that_terraform_gives_it(name, host):
-    """A person may write it as it is written otherwise."""
+    """Every spelling of a host gives Terraform's own name for it."""
     assert Target("terraform", "https", host, "") == terraform.target(name)
 
 
@@ -67,13 +67,13 @@ def test_a_host_has_the_name_that_terraform_gives_it(name, host):
     ],
 )
 def test_what_is_no_host_is_refused(host):
-    """Nothing is asked for by half a name."""
+    """An incomplete host name is refused."""
     with pytest.raises(UsageError):
         parse("get", host=host)
 
 
 def test_a_login_is_kept_as_the_only_one():
-    """A host has one token."""
+    """A host has one token, so a store replaces every other session of it."""
     request = parse("store", b'{"token":"a\\u0062c"}')
 
     assert ("store", ASKED.target, None) == request[:3]
@@ -98,20 +98,20 @@ def test_a_login_is_kept_as_the_only_one():
     ],
 )
 def test_what_is_no_token_is_refused(message):
-    """Nothing is kept that could be read in two ways."""
+    """A message that could be read in two ways stores nothing."""
     with pytest.raises(RequestError):
         parse("store", message)
 
 
 def test_what_is_not_understood_is_refused_and_not_dropped():
-    """A later Terraform that keeps more than a token hears that it cannot be kept here."""
+    """A field of a later Terraform is refused, not silently dropped."""
     with pytest.raises(RequestError, match="more than a token"):
         parse("store", b'{"token":"a","refresh":"b"}')
 
 
 @pytest.mark.parametrize("arguments", [(), ("get",), ("fetch", "h"), ("get", "h", "x")])
 def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
-    """A failure without a text on stderr would be reported as one that says nothing."""
+    """A wrong command line gets the usage on stderr, which Terraform shows."""
     with pytest.raises(UsageError) as caught:
         terraform.parse(Call(arguments, {}, bytearray()))
     refused = terraform.refuse(caught.value)
@@ -121,7 +121,7 @@ def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
 
 
 def test_what_comes_is_read_to_its_end():
-    """Also what comes to an operation of a later Terraform, so that its writing does not fail."""
+    """All input is read, even for an unknown operation, so that Terraform's write succeeds."""
     assert terraform.complete(Call(("get", "h"), {}, bytearray()))
     assert terraform.complete(Call(("forget", "h"), {}, bytearray()))
     assert terraform.complete(Call((), {}, bytearray()))
@@ -130,7 +130,7 @@ def test_what_comes_is_read_to_its_end():
 
 
 def test_the_token_is_said_as_json():
-    """Any text goes there and back; what is no text cannot be said."""
+    """Any text survives the round trip; a token that is not text is refused."""
     assert {"token": 'a"b\\ä'} == json.loads(answer('a"b\\ä'.encode()))
     assert [] == terraform.render(ASKED._replace(action="store"), None)
     with pytest.raises(RequestError):
@@ -147,13 +147,13 @@ def test_the_token_is_said_as_json():
     ],
 )
 def test_no_session_is_an_empty_object(error):
-    """Terraform goes on without a token, and asks the host as it would without a helper."""
+    """Without a session Terraform gets an empty object and asks the host without a token."""
     assert (b"{}\n", 0) == (terraform.refuse(error, ASKED)[0], terraform.refuse(error, ASKED)[2])
     assert Refusal(b"", "", 0) == terraform.refuse(error, ASKED._replace(action="erase"))
 
 
 def test_an_end_says_how_to_begin_again():
-    """Who looks at the helper itself can type the advice as it stands."""
+    """The suggested command can be typed as it is."""
     said = terraform.refuse(SessionEndedError("ended", "idle"), ASKED).message
 
     revoked = VaultRevokedError("the vault key is gone")

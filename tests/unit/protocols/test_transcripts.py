@@ -23,7 +23,7 @@ ESCAPE = re.compile(rb"\\(r|0|\\|x[0-9a-f]{2})")
 
 
 class Turn(NamedTuple):
-    """One operation: what the peer says, and what it must hear."""
+    """One operation: the peer's message, and the expected answer."""
 
     line: int
     arguments: tuple[str, ...]
@@ -35,14 +35,14 @@ class Turn(NamedTuple):
 
 
 class Table:
-    """The least that can keep sessions: no clock, no files, no keys."""
+    """The smallest session table: no clock, no files, no keys."""
 
     def __init__(self):
         self.replies = []
         self.count = 0
 
     def matching(self, request):
-        """Return the sessions that the request is about, the newest first."""
+        """Return the sessions that match the request, the newest first."""
         return [
             reply
             for reply in reversed(self.replies)
@@ -52,7 +52,7 @@ class Table:
         ]
 
     def answer(self, request):
-        """Do what is asked and return the answer, if there is one."""
+        """Do the operation and return its answer, if it has one."""
         if request.target is None:
             return self.listing(request)
         found = self.matching(request)
@@ -75,13 +75,13 @@ class Table:
         return None
 
     def listing(self, request):
-        """Return the sessions of the namespace if they are asked for."""
+        """Return the sessions of the namespace if the peer lists them."""
         held = [reply.session for reply in self.replies]
         chosen = tuple(each for each in held if each.target.namespace == request.namespace)
         return Listing(chosen) if request.action == "list" else None
 
     def create(self, request):
-        """Keep what the request brings."""
+        """Store the request's credential."""
         self.count += 1
         now = Moment(1, 1, "boot")
         brought = request.credential
@@ -143,7 +143,7 @@ def read(path):
 
 
 def held(protocol, table, turn):
-    """Return what the peer hears, what was wrong with its question, and the exit code."""
+    """Return the answer, what was wrong with the question, and the exit code."""
     request = None
     try:
         request = protocol.parse(Call(turn.arguments, turn.environment, bytearray(turn.message)))
@@ -156,7 +156,7 @@ def held(protocol, table, turn):
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 def test_the_peer_hears_what_the_transcript_says(path):
-    """Every conversation that is written down goes as it is written."""
+    """Every transcript gets exactly the answers that are written in it."""
     protocol, table = load(path.stem.partition("-")[0]), Table()
     turns = read(path)
     assert turns
@@ -168,7 +168,7 @@ def test_the_peer_hears_what_the_transcript_says(path):
 
 
 def test_there_are_transcripts():
-    """The conversations are found where they lie."""
+    """The transcripts exist, so the test above is not empty."""
     found = {path.stem for path in TRANSCRIPTS}
 
     assert {"git-first-use", "docker-login", "cargo-login"} <= found

@@ -22,7 +22,7 @@ ASKED = Request("get", Target("vault", "https", "vault.example:8200", ""))
 
 
 def parse(action, message=b"", environment=ADDRESS):
-    """Parse what a client sends."""
+    """Parse a client's message."""
     return vault.parse(Call((action,), environment, bytearray(message)))
 
 
@@ -40,7 +40,7 @@ def parse(action, message=b"", environment=ADDRESS):
     ],
 )
 def test_the_environment_names_the_server(environment, expected):
-    """Both programs' variables count, and without any the clients' own default."""
+    """The variables of both programs count; without them the client's default address does."""
     assert Target("vault", *expected) == parse("get", environment=environment).target
 
 
@@ -55,7 +55,7 @@ def test_the_environment_names_the_server(environment, expected):
 )
 @pytest.mark.parametrize("action", ["get", "store", "erase"])
 def test_a_server_in_doubt_gets_no_token(environment, action):
-    """Two servers, or none that can be named, are refused in words that repeat nothing."""
+    """Two servers, or an invalid one, are refused in a message that repeats nothing."""
     with pytest.raises(RequestError) as caught:
         parse(action, b"token", environment)
 
@@ -65,7 +65,7 @@ def test_a_server_in_doubt_gets_no_token(environment, action):
 
 @pytest.mark.parametrize("message", [b"hvs.token", b"hvs.token\n", b"hvs.token\r\n"])
 def test_a_login_is_kept_as_the_only_one(message):
-    """A server has one token here, and the line end of whoever typed it is no part of it."""
+    """A server has one token, and the line end that a user typed is not part of it."""
     request = parse("store", message)
 
     assert ("store", ASKED.target, None) == request[:3]
@@ -78,14 +78,14 @@ def test_a_login_is_kept_as_the_only_one(message):
     "message", [b"", b"\n", b"two words", b"a\nb", b"a\n\n", b"\xff", b"a\0", b"x" * 65537]
 )
 def test_what_is_no_token_is_refused(message):
-    """Nothing is kept that no header could say."""
+    """A token that no header can carry is refused."""
     with pytest.raises(RequestError):
         parse("store", message)
 
 
 @pytest.mark.parametrize("arguments", [(), ("fetch",), ("get", "get"), ("--help",)])
 def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
-    """The usage is told on stderr, and nothing is waited for."""
+    """A wrong command line gets the usage on stderr, and the helper does not wait for input."""
     call = Call(arguments, ADDRESS, bytearray())
     assert vault.complete(call)
 
@@ -98,13 +98,13 @@ def test_a_wrong_command_line_is_told_how_it_should_be(arguments):
 
 
 def test_only_a_store_is_read():
-    """`get` answers though nobody closes its stdin."""
+    """`get` answers without reading stdin, which may stay open."""
     assert vault.complete(Call(("get",), ADDRESS, bytearray()))
     assert not vault.complete(Call(("store",), ADDRESS, bytearray(b"hvs.token\n")))
 
 
 def test_the_token_is_the_whole_answer():
-    """The client takes every byte for a part of the token, a line end too."""
+    """The answer is the token alone: the client takes every byte as part of it, even a line end."""
     now = Moment(1, 1, "boot")
     held = Session("0" * 32, ASKED.target, None, None, None, 1, now, now, None, 900, 28800)
     reply = Reply(held, Credential(None, Secret(b"hvs.token")), 2_000_000_000)
@@ -123,7 +123,7 @@ def test_the_token_is_the_whole_answer():
     ],
 )
 def test_no_session_is_no_token(error):
-    """The client goes on without one; who looks at the helper itself reads how to get one."""
+    """Without a session the client gets no token, and stderr says how to log in."""
     refused = vault.refuse(error, ASKED)
 
     assert (b"", 0, False) == (refused.reply, refused.exit_code, refused.always)
@@ -132,7 +132,7 @@ def test_no_session_is_no_token(error):
 
 @pytest.mark.parametrize("action", ["get", "store"])
 def test_the_advice_fits_the_end(action):
-    """A login by the client starts a session, but no new vault: that takes a person."""
+    """A login by the client cannot make a new vault, so after a revocation the advice differs."""
     asked = ASKED._replace(action=action)
     ended = vault.refuse(SessionEndedError("it has ended: idle", "idle"), asked).message
     revoked = vault.refuse(VaultRevokedError("the vault key is gone"), asked).message
@@ -142,7 +142,7 @@ def test_the_advice_fits_the_end(action):
 
 
 def test_a_login_that_was_not_kept_is_no_success():
-    """The client then says so, with the reason."""
+    """A login that is not stored fails, and the client shows the reason."""
     refused = vault.refuse(PolicyError("the policy forbids it"), ASKED._replace(action="store"))
 
     assert (1, True) == (refused.exit_code, refused.always)
@@ -158,5 +158,5 @@ def test_what_is_no_miss_is_told(error):
 
 
 def test_a_person_may_leave_the_scheme_out():
-    """`keylease login --tool vault vault.example:8200` is for what VAULT_ADDR means."""
+    """`keylease login --tool vault vault.example:8200` names the same target as VAULT_ADDR."""
     assert ASKED.target == vault.target("vault.example:8200")

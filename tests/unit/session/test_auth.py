@@ -1,4 +1,4 @@
-"""Login and logout, and who asked for it."""
+"""Login and logout, and their caller."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from keylease.session.auth import AuthenticationService
 
 @pytest.fixture
 def rig(tmp_path):
-    """Return a state directory of its own."""
+    """Return a separate state directory."""
     return Rig(tmp_path / "state")
 
 
 @pytest.fixture
 def auth(rig):
-    """Return login and logout on it."""
+    """Return the login service on it."""
     return AuthenticationService(rig.begin)
 
 
 def test_login_starts_a_session_that_answers(rig, auth):
-    """What was logged in with is what a tool gets."""
+    """A tool gets the credential of the login."""
     session = auth.login(EXAMPLE, credential(b"secret", "ada"))
 
     assert ("ada", EXAMPLE) == (session.username, session.target)
@@ -34,7 +34,7 @@ def test_login_starts_a_session_that_answers(rig, auth):
 
 
 def test_login_is_on_record_after_its_session(rig, auth):
-    """The line of the session comes first: nothing is kept without it."""
+    """The line about the session comes before that of the login: no session lacks its line."""
     session = auth.login(EXAMPLE, credential(username="ada"))
 
     *_, created, login = rig.lines()
@@ -44,7 +44,7 @@ def test_login_is_on_record_after_its_session(rig, auth):
 
 
 def test_login_fails_without_an_audit_log(rig, auth):
-    """No session is started that is not on record."""
+    """Without a working audit log no session starts."""
     auth.login(EXAMPLE, credential(b"old"))
     (rig.path / "audit").rename(rig.path / "away")
     (rig.path / "audit").write_text("in the way")
@@ -56,7 +56,7 @@ def test_login_fails_without_an_audit_log(rig, auth):
 
 
 def test_logout_returns_what_it_ended(rig, auth):
-    """The caller can say what has ended."""
+    """Logout returns the sessions that it ended."""
     ada = auth.login(EXAMPLE, credential(username="ada"))
     bob = auth.login(EXAMPLE, credential(username="bob"))
 
@@ -69,7 +69,7 @@ def test_logout_returns_what_it_ended(rig, auth):
 
 
 def test_logout_all_works_with_a_locked_keychain(rig, auth):
-    """Ending needs no key."""
+    """Ending all sessions needs no key."""
     session = auth.login(EXAMPLE, credential())
     rig.keystore.lock()
 
@@ -79,7 +79,7 @@ def test_logout_all_works_with_a_locked_keychain(rig, auth):
 
 
 def test_current_is_the_live_session_and_is_not_used(rig, auth):
-    """Asking which session there is does not prolong it."""
+    """Asking for the current session does not extend it."""
     started = auth.login(EXAMPLE, credential())
     rig.clock.advance(899)
 
@@ -90,9 +90,9 @@ def test_current_is_the_live_session_and_is_not_used(rig, auth):
 
 
 def test_current_of_nothing_is_an_error(auth):
-    """There is no empty session."""
+    """Asking for the current session where there is none is an error."""
     with pytest.raises(SessionNotFoundError):
         auth.current(EXAMPLE)
 
 
-# In a click command.
+# As a click command does.

@@ -1,4 +1,4 @@
-"""What a new session is made of."""
+"""The facts of a new session."""
 
 import pytest
 from support.rig import EXAMPLE, credential
@@ -11,12 +11,12 @@ from keylease.session.judge import Live
 
 @pytest.fixture
 def place(tmp_path):
-    """Return what makes sessions, and a clock."""
+    """Return the maker of sessions, and a clock."""
     return Place(tmp_path)
 
 
 def test_a_session_begins_now_with_the_terms_of_its_target(place):
-    """It is what the credential says, it was used at its beginning, and no term is exceeded."""
+    """A session begins now, with its credential's facts and within the terms of its target."""
     settings = Settings(limits=Limits(900, 28_800), general=Terms(idle_seconds=60))
     now = place.clock.now()
     held = credential(expires=2_000_000_000, authtype="Basic")
@@ -35,7 +35,7 @@ def test_a_session_begins_now_with_the_terms_of_its_target(place):
 
 
 def test_no_two_sessions_have_the_same_id(place):
-    """An id is 16 random bytes; a session that is sealed again has another, and nothing else."""
+    """An id is 16 random bytes; sealing a session again changes its id and nothing else."""
     one, other = (begun(Settings(), EXAMPLE, credential(), 1, place.clock.now()) for _ in range(2))
     again = renamed(one)
 
@@ -51,7 +51,7 @@ def test_no_two_sessions_have_the_same_id(place):
 def test_a_session_takes_the_place_of_the_same_user_and_target_only(
     place, changed, username, expected
 ):
-    """A login for one path or user is none for another."""
+    """A login for one path or user does not replace that of another."""
     live = [Live(None, place.session())]
 
     found = replaces(live, EXAMPLE._replace(**changed), credential(username=username))
@@ -61,7 +61,7 @@ def test_a_session_takes_the_place_of_the_same_user_and_target_only(
 
 @pytest.mark.parametrize(("nanoseconds", "expected"), [(0, 900), (1, 900), (899_999_999_999, 1)])
 def test_a_share_lives_not_a_second_less_than_its_session(place, nanoseconds, expected):
-    """A platform that counts in seconds does not end a session early, and is never told none."""
+    """A platform that counts whole seconds rounds up, so its share does not end early."""
     session = place.session()
     now = session.used._replace(
         wall_ns=session.used.wall_ns + nanoseconds, boot_ns=session.used.boot_ns + nanoseconds

@@ -1,4 +1,4 @@
-"""A collection leaves nothing that is over, and says how much there was."""
+"""A collection removes everything that is over, and says how much that was."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def others(rig: Rig, count: int) -> None:
 
 
 def test_cleaning_reaches_everything_in_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However little time each round has, a collection ends when everything was looked at."""
+    """A collection ends once it has looked at everything, however little time each round has."""
     others(rig, 5)
     rig.clock.advance(901)
     rounds = iter(range(100))
@@ -43,19 +43,19 @@ def test_cleaning_reaches_everything_in_the_end(rig: Rig, monkeypatch: pytest.Mo
 
 
 class Rounds:
-    """A deadline that is over after two questions."""
+    """A deadline that expires after two questions."""
 
     def __init__(self, _: int) -> None:
         self._left = 2
 
     def remaining(self) -> float:
-        """Return how much is left."""
+        """Return the time that is left."""
         self._left -= 1
         return max(0, self._left)
 
 
 def test_keys_that_killed_rotations_left_are_counted(rig: Rig) -> None:
-    """A key that opens nothing any more is not left lying about in the keychain."""
+    """A collection deletes the keys that killed rotations left, and counts them."""
     others(rig, 1)
     now = rig.clock.now()
     for _ in range(3):
@@ -66,7 +66,7 @@ def test_keys_that_killed_rotations_left_are_counted(rig: Rig) -> None:
 
 
 def test_locked_keychain_is_told_after_the_rest(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keychain that is locked in the middle takes nothing back of what was removed."""
+    """A keychain that locks during a collection is reported, and the removed files stay removed."""
     others(rig, 2)
     rig.clock.advance(901)
     fresh = rig.again()

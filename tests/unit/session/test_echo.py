@@ -1,4 +1,4 @@
-"""A credential that comes back from a tool that was given it starts nothing."""
+"""A tool that sends back the credential it got starts no session."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_echo_of_a_live_session_changes_nothing(rig: Rig) -> None:
-    """What git stores after a successful request leaves session, timeout and cap as they were."""
+    """git stores back what worked, and session, timeout and cap stay as they were."""
     rig.session.store(bring())
     reply = rig.session.get(EXAMPLE)
     files = [path.read_bytes() for path in rig.sealed() + rig.touches()]
@@ -50,7 +50,7 @@ def test_echo_of_a_live_session_changes_nothing(rig: Rig) -> None:
 
 
 def test_echo_without_path_is_one_though_the_session_has_a_path(rig: Rig) -> None:
-    """A session for one path answers git's path-less question, and the echo makes no wider one."""
+    """A path's session answers git's question without path, and its echo makes no wider one."""
     rig.session.create(EXAMPLE._replace(path="a.git"), credential())
     rig.session.get(EXAMPLE)
 
@@ -71,7 +71,7 @@ def _custody(rig: Rig) -> KeyCustody:
 
 
 def _log_in_elsewhere(rig: Rig) -> None:
-    """Start a session of another family of tools, which makes a new vault key."""
+    """Start a session of another tool family, which makes a new vault key."""
     rig.again().session.create(ELSEWHERE, credential(b"elsewhere"))
 
 
@@ -105,7 +105,7 @@ def _delete_both_keys(rig: Rig) -> None:
 
 
 def _rotate_and_die(rig: Rig) -> None:
-    """Be killed after the new key was written down, and before any session was destroyed."""
+    """Die after the new key was recorded and before any session was destroyed."""
     rig.vault.rotate(rig.clock.now())
 
 
@@ -150,8 +150,8 @@ ENDS: dict[str, Callable[[Rig], object]] = {
     "both keys deleted, login elsewhere": _delete_both_keys,
     "removed by hand": _remove_by_hand,
 }
-# What sends back what it was given: git before 2.46 and the keyring library without anything else,
-# a newer git with the session's id, and an old git without the refresh token that it drops.
+# Which tool echoes how: git before 2.46 and the keyring library send nothing more, a newer git adds
+# the session's id, and an old git drops the refresh token.
 ECHOES: dict[str, Callable[[str], Request]] = {
     "secret": lambda _: bring(),
     "secret and id": lambda held: bring(echoes=(held,)),
@@ -163,9 +163,9 @@ ECHOES: dict[str, Callable[[str], Request]] = {
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("end", ENDS)
 def test_echo_does_not_revive_an_ended_session(rig: Rig, end: str, echo: str) -> None:
-    """A slow request that outlives its session does not bring the session back, however it ended.
+    """A request that outlives its session does not revive it, however the session ended.
 
-    The control is the same secret two minutes later, or with an id for a little longer.
+    The control is the same secret two minutes later, or with an id a little after that.
     """
     rig = rig.again(limits=Limits(idle_seconds=60))
     rig.session.create(WITH_PATH, credential())
@@ -192,7 +192,7 @@ PERSONS: dict[str, Callable[[Rig], Session | None]] = {
 @pytest.mark.parametrize("person", PERSONS)
 @pytest.mark.parametrize("end", ENDS)
 def test_what_a_person_brings_is_no_echo(rig: Rig, end: str, person: str) -> None:
-    """Whoever logs in again with the same password means it, a moment after any end."""
+    """A person's login with the same password starts a session, even right after an end."""
     rig = rig.again(limits=Limits(idle_seconds=60))
     rig.session.create(WITH_PATH, credential())
     rig.session.get(EXAMPLE)
@@ -205,7 +205,7 @@ def test_what_a_person_brings_is_no_echo(rig: Rig, end: str, person: str) -> Non
 
 
 def test_other_credentials_begin_while_an_echo_may_come(rig: Rig) -> None:
-    """A record of one secret is in the way of no other secret, user, host or tool family."""
+    """The record of one secret does not block another secret, user, host or tool family."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     _custody(rig).rotate()
@@ -227,7 +227,7 @@ def test_other_credentials_begin_while_an_echo_may_come(rig: Rig) -> None:
 
 
 def test_live_session_knows_its_own_secret_without_the_audit_key(rig: Rig) -> None:
-    """Though nothing is released then, an echo neither begins anything nor moves a cap."""
+    """Without the audit key nothing is released, and an echo starts nothing and moves no cap."""
     rig.session.store(bring())
     held = rig.session.get(EXAMPLE).session
     _delete_keys(rig, "audit-key")
@@ -239,7 +239,7 @@ def test_live_session_knows_its_own_secret_without_the_audit_key(rig: Rig) -> No
 
 
 def test_release_after_the_audit_key_was_replaced_is_remembered_exactly(rig: Rig) -> None:
-    """A session from before the new audit key leaves a record that stands in nobody else's way."""
+    """A session older than the new audit key leaves a record that blocks no other credential."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     _delete_keys(rig, "audit-key")
@@ -253,7 +253,7 @@ def test_release_after_the_audit_key_was_replaced_is_remembered_exactly(rig: Rig
 
 
 def test_what_a_killed_rotation_left_holds_up_no_session(rig: Rig) -> None:
-    """A file of the former key that cannot be removed keeps nobody from logging in."""
+    """A file of the former key that cannot be removed does not block a login."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     (sealed,) = rig.sealed()
@@ -271,7 +271,7 @@ def test_what_a_killed_rotation_left_holds_up_no_session(rig: Rig) -> None:
 
 @pytest.mark.parametrize("way", ["forged", "future", "torn", "empty"])
 def test_forged_record_releases_nothing(rig: Rig, way: str) -> None:
-    """A record that anybody wrote can refuse for two minutes at the most, and do no more."""
+    """A forged record can refuse a store for two minutes at most, and release nothing."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     rig.session.terminate(EXAMPLE)
@@ -295,7 +295,7 @@ def test_forged_record_releases_nothing(rig: Rig, way: str) -> None:
 
 
 def test_ten_thousand_records_are_looked_through_by_name(rig: Rig) -> None:
-    """However many sessions have just ended, a `store` opens the one record that can be its own."""
+    """A `store` opens only the one record that can match, however many sessions have just ended."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     rig.session.terminate(EXAMPLE)
@@ -312,7 +312,7 @@ def test_ten_thousand_records_are_looked_through_by_name(rig: Rig) -> None:
 
 
 def test_end_is_not_held_up_by_what_cannot_be_remembered(rig: Rig) -> None:
-    """Where the record cannot be moved, the session ends all the same, and its echo is known."""
+    """If the record cannot be moved, the session still ends, and its echo is still recognised."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     place = rig.path / "sessions" / "echoes"
@@ -329,7 +329,7 @@ def test_end_is_not_held_up_by_what_cannot_be_remembered(rig: Rig) -> None:
 
 
 def _passwords(rig: Rig) -> list[bytes]:
-    """Return what a `get` releases now, if it does."""
+    """Return the passwords that a `get` releases now."""
     try:
         return [get_password(rig)]
     except SessionNotFoundError:
@@ -337,13 +337,13 @@ def _passwords(rig: Rig) -> list[bytes]:
 
 
 def _last(rig: Rig) -> tuple[tuple[str, str], str]:
-    """Return event, outcome and session of the last line about a session that came back."""
+    """Return event, outcome and session of the last line about an echo."""
     line = [each for each in rig.lines() if each["event"] == "session.confirmed"][-1]
     return ((line["event"], line["outcome"]), line["session"])
 
 
 def test_same_password_after_the_echo_window_is_a_new_session(rig: Rig) -> None:
-    """Two minutes after the last release, who brings the password has typed it."""
+    """Two minutes after the last release the same password is a new login."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     rig.session.terminate(EXAMPLE)
@@ -356,7 +356,7 @@ def test_same_password_after_the_echo_window_is_a_new_session(rig: Rig) -> None:
 
 
 def test_never_released_session_leaves_no_echo(rig: Rig) -> None:
-    """After a logout of what no tool was given, the same password can be stored at once."""
+    """A session that was never released leaves no echo, so its password can be stored at once."""
     rig.session.store(bring())
     rig.session.terminate(EXAMPLE)
 
@@ -364,7 +364,7 @@ def test_never_released_session_leaves_no_echo(rig: Rig) -> None:
 
 
 def test_session_id_tells_an_echo_after_any_time(rig: Rig) -> None:
-    """A git that sends the session id back is recognised long after the session is gone."""
+    """A git that sends the session id is recognised long after the session has ended."""
     rig.session.store(bring())
     session_id = rig.session.get(EXAMPLE).session.id
     rig.clock.advance(IDLE_SECONDS * 2)
@@ -385,7 +385,7 @@ def test_session_id_with_another_secret_is_no_echo(rig: Rig) -> None:
 
 
 def test_new_refresh_token_is_no_echo(rig: Rig) -> None:
-    """An unchanged password with a new refresh token is a new grant; one without any is an echo."""
+    """An old password with a new refresh token is a new grant; without any token it is an echo."""
     old, new = (("oauth_refresh_token", Secret(token)) for token in (b"old", b"new"))
     rig.session.store(bring(extra=(old,)))
     held = rig.session.get(EXAMPLE).session.id

@@ -1,4 +1,4 @@
-"""Which session files are sessions: by their times, their seals and their shares."""
+"""Which session files are live sessions, by their times, seals and shares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_clock_set_back_does_not_revive(rig: Rig) -> None:
-    """A session that ended stays ended when the wall clock is set to where it was alive."""
+    """Setting the wall clock back does not revive an ended session."""
     rig.session.store(bring())
     rig.clock.advance(IDLE_SECONDS + 10)
     rig.clock.set_wall(1_790_000_001)
@@ -39,7 +39,7 @@ def test_clock_set_back_does_not_revive(rig: Rig) -> None:
 
 
 def test_clock_before_creation_is_the_reason_given(rig: Rig) -> None:
-    """A wall clock set to the epoch ends the session, and the log says that it was the clock."""
+    """A wall clock set to the epoch ends the session, and the log names the clock as the reason."""
     rig.session.store(bring())
     rig.clock.set_wall(1)
 
@@ -49,7 +49,7 @@ def test_clock_before_creation_is_the_reason_given(rig: Rig) -> None:
 
 
 def test_reboot_ends_every_session(rig: Rig) -> None:
-    """After a reboot there is no session, though the keychain still has the key."""
+    """A reboot ends every session, even if the keychain still has the key."""
     rig.session.store(bring())
     rig.clock.reboot()
 
@@ -60,7 +60,7 @@ def test_reboot_ends_every_session(rig: Rig) -> None:
 
 
 def test_tampered_file_is_ended_with_that_reason(rig: Rig) -> None:
-    """A sealed file that somebody changed is removed, and the log says why."""
+    """A changed sealed file is removed, and the log says that it was tampered with."""
     rig.session.store(bring())
     (sealed,) = rig.sealed()
     changed = bytearray(sealed.read_bytes())
@@ -73,7 +73,7 @@ def test_tampered_file_is_ended_with_that_reason(rig: Rig) -> None:
 
 
 def test_lost_touch_record_makes_a_session_older(rig: Rig) -> None:
-    """Whoever removes or forges the record of the last use gains no time by it."""
+    """Deleting or forging the record of the last use gives a session no extra time."""
     rig.session.store(bring())
     rig.clock.advance(600)
     get_password(rig)
@@ -88,7 +88,7 @@ def test_lost_touch_record_makes_a_session_older(rig: Rig) -> None:
 
 
 def test_restored_touch_record_of_an_earlier_use_makes_a_session_older(rig: Rig) -> None:
-    """A touch record from a backup is true, and earlier."""
+    """A touch record from a backup is valid, but shows an earlier use."""
     rig.session.store(bring())
     (touch,) = rig.touches()
     backup = touch.read_bytes()
@@ -102,7 +102,7 @@ def test_restored_touch_record_of_an_earlier_use_makes_a_session_older(rig: Rig)
 
 
 def test_crash_before_the_replaced_session_was_ended_brings_nothing_back(rig: Rig) -> None:
-    """A process that dies between a new session and the end of the old leaves both: one goes."""
+    """A crash between a new session and the end of the old one leaves both; one is then ended."""
     rig.session.store(bring(password=b"old"))
     rig.clock.advance(1)
     remove = Sessions.remove
@@ -127,20 +127,20 @@ def _crash(*_: object, **__: object) -> None:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Rig:
-    """Return a process whose sessions have shares, which die by the test's clock."""
+    """Return a process whose sessions have shares that expire by the test's clock."""
     clock = FrozenClock()
     return Rig(tmp_path / "shared", clock=clock, shares=(MemoryShares(clock), PolicyShares()))
 
 
 def shares_of(rig: Rig) -> MemoryShares:
-    """Return the shares that a test can let die."""
+    """Return the shares that a test can let expire."""
     shares = rig.shares[0]
     assert isinstance(shares, MemoryShares)
     return shares
 
 
 def test_share_lives_exactly_as_long_as_its_session(shared: Rig) -> None:
-    """Each use gives the share the time that the session has, and never more than to the cap."""
+    """Each use sets the share's time to that of the session, never beyond the cap."""
     shared = shared.again(limits=Limits(600, 900))
     shared.session.handle(bring())
     shared.clock.advance(500)
@@ -153,7 +153,7 @@ def test_share_lives_exactly_as_long_as_its_session(shared: Rig) -> None:
 
 
 def test_session_whose_share_has_died_is_told_by_its_times(shared: Rig) -> None:
-    """Nobody asked while the kernel let the share die; the log has the true reason all the same."""
+    """If a share expires in the kernel, the log still gets the true reason later."""
     shared.session.handle(bring())
     shared.clock.advance(901)
 
@@ -166,7 +166,7 @@ def test_session_whose_share_has_died_is_told_by_its_times(shared: Rig) -> None:
 
 
 def test_file_that_is_put_back_after_a_logout_opens_nothing(shared: Rig) -> None:
-    """Whoever kept a copy of the file, and has the vault key, gets nothing; and it is on record."""
+    """A copied file with the vault key opens nothing after a logout, and the attempt is logged."""
     shared.session.handle(bring())
     (file,) = shared.sealed()
     (touch,) = shared.touches()
@@ -186,7 +186,7 @@ def test_file_that_is_put_back_after_a_logout_opens_nothing(shared: Rig) -> None
 
 
 def test_share_that_cannot_be_asked_for_ends_nothing(shared: Rig) -> None:
-    """In a container the kernel has other keys: nothing is released there, and nothing ended."""
+    """In a container the kernel has other keys: nothing is released there, and nothing ends."""
     shared.session.handle(bring())
     shares_of(shared).refusing = "this process is in a container"
 
@@ -202,7 +202,7 @@ def test_share_that_cannot_be_asked_for_ends_nothing(shared: Rig) -> None:
 
 
 def test_session_beside_an_unreachable_share_answers(shared: Rig) -> None:
-    """A login inside the container works there, whatever the host has for the same server."""
+    """A login inside the container works there, whatever session the host has."""
     shared.session.handle(bring())
     shares_of(shared).refusing = "this process is in a container"
     shared.clock.advance(1)
@@ -214,7 +214,7 @@ def test_session_beside_an_unreachable_share_answers(shared: Rig) -> None:
 
 
 def test_time_ends_a_session_whose_share_cannot_be_asked_for(shared: Rig) -> None:
-    """What is over by its own record does not wait for a kernel that never answers."""
+    """A session that is over by its own record ends without an answer from the kernel."""
     shared.session.handle(bring())
     shares_of(shared).refusing = "this process is in a container"
     shared.clock.advance(901)

@@ -1,4 +1,4 @@
-"""Which live session answers, and what is said where none does."""
+"""Which live session answers, and the error where none does."""
 
 import pytest
 from support.rig import EXAMPLE
@@ -11,7 +11,7 @@ from keylease.session.select import Asked, absence, newest
 
 @pytest.fixture
 def place(tmp_path):
-    """Return what makes sessions, each younger than the one before."""
+    """Return a maker of sessions, each younger than the one before."""
     return Place(tmp_path)
 
 
@@ -22,7 +22,7 @@ def make(place, path=None, **more):
 
 
 def test_the_newest_of_those_that_answer_is_chosen(place):
-    """A question that leaves the user open gets the last login, one that names it gets that."""
+    """A question without a user gets the newest login; one with a user gets that user's."""
     alice, bob = make(place), make(place, username="bob")
 
     assert bob == newest(Asked(EXAMPLE, None), [bob, alice])
@@ -31,7 +31,7 @@ def test_the_newest_of_those_that_answer_is_chosen(place):
 
 
 def test_a_closer_path_comes_before_a_newer_session(place):
-    """What is fetched below a team's path is answered with the team's session."""
+    """A question below a team's path gets the team's session, even if another is newer."""
     team, whole = make(place, "team"), make(place)
 
     assert team == newest(Asked(EXAMPLE._replace(path="team/a"), closest=True), [team, whole])
@@ -39,7 +39,7 @@ def test_a_closer_path_comes_before_a_newer_session(place):
 
 
 def test_what_a_peer_cannot_use_is_not_chosen(place):
-    """A value for a header is no password, and is given to nobody who takes it for one."""
+    """A value for a header is not chosen for a peer that would use it as a password."""
     plain, encoded = make(place), make(place, authtype="Bearer")
 
     assert plain == newest(Asked(EXAMPLE, None, preencoded=False), [plain, encoded])
@@ -47,7 +47,7 @@ def test_what_a_peer_cannot_use_is_not_chosen(place):
 
 
 def test_only_what_is_like_the_one_that_was_shown_is_chosen(place):
-    """A person who has picked one of several sessions gets no other in its place."""
+    """After a person has chosen one of several sessions, no other takes its place."""
     shown, other = make(place, "a"), make(place, "b")
 
     assert shown == newest(Asked(EXAMPLE, None, like=shown.session), [shown, other])
@@ -55,7 +55,7 @@ def test_only_what_is_like_the_one_that_was_shown_is_chosen(place):
 
 
 def test_an_end_that_was_just_found_is_told(place):
-    """Whoever asks learns that there was a session, and why it is over; of others nothing."""
+    """The error says why a session has just ended, but tells nothing about other sessions."""
     _, session = make(place)
     judged = Judged([], [(session, "idle")], [], [])
 
@@ -70,7 +70,7 @@ def test_an_end_that_was_just_found_is_told(place):
 
 
 def test_a_file_that_nobody_could_open_may_have_been_the_one():
-    """A session that was tampered with is no plain miss."""
+    """A session that was tampered with is reported as ended, not as a plain miss."""
     ended = absence(Asked(EXAMPLE, None), Judged([], [(None, "tampered")], [], []))
 
     assert isinstance(ended, SessionEndedError)

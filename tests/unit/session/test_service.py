@@ -1,4 +1,4 @@
-"""What the service does: every operation, and the line that each leaves."""
+"""What the service does: every operation, and the audit line of each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_first_store_makes_the_vault_and_get_answers(rig: Rig) -> None:
-    """Without any set-up, what git stores is what git gets."""
+    """Without set-up, git gets what git stored."""
     rig.session.store(bring())
 
     assert get_password(rig) == PASSWORD
@@ -52,7 +52,7 @@ def test_first_store_makes_the_vault_and_get_answers(rig: Rig) -> None:
 
 
 def test_get_restarts_the_idle_timeout(rig: Rig) -> None:
-    """A credential that is used every 14 minutes stays, and 15 minutes of no use end it."""
+    """Use every 14 minutes keeps a credential alive; 15 minutes without use end it."""
     rig.session.store(bring())
     for _ in range(4):
         rig.clock.advance(IDLE_SECONDS - 60)
@@ -66,7 +66,7 @@ def test_get_restarts_the_idle_timeout(rig: Rig) -> None:
 
 
 def test_cap_ends_a_session_in_constant_use(rig: Rig) -> None:
-    """However often it is used, a session is over 8 hours after its creation."""
+    """A session in constant use ends 8 hours after its creation."""
     rig.session.store(bring())
     for _ in range(CAP_SECONDS // 600 - 1):
         rig.clock.advance(600)
@@ -78,7 +78,7 @@ def test_cap_ends_a_session_in_constant_use(rig: Rig) -> None:
 
 
 def test_cap_is_not_moved_by_extend_or_echo(rig: Rig) -> None:
-    """Neither `extend` nor what git stores after a `get` gives a session a minute more."""
+    """Neither `extend` nor git's store after a `get` moves the cap."""
     rig.session.store(bring())
     for _ in range(CAP_SECONDS // 600 - 1):
         rig.clock.advance(600)
@@ -92,7 +92,7 @@ def test_cap_is_not_moved_by_extend_or_echo(rig: Rig) -> None:
 
 
 def test_looking_never_prolongs(rig: Rig) -> None:
-    """`validate`, `load` and the listing, every second of them, leave the end where it was."""
+    """`validate`, `load` and the listing never extend a session, even once a second."""
     session = rig.session.create(EXAMPLE, credential())
     for _ in range(IDLE_SECONDS // 30 - 1):
         rig.clock.advance(30)
@@ -106,7 +106,7 @@ def test_looking_never_prolongs(rig: Rig) -> None:
 
 
 def test_extend_restarts_the_idle_timeout(rig: Rig) -> None:
-    """An explicit `extend` counts as a use and hands nothing out."""
+    """`extend` counts as a use and releases nothing."""
     rig.session.store(bring())
     rig.clock.advance(IDLE_SECONDS - 1)
 
@@ -119,7 +119,7 @@ def test_extend_restarts_the_idle_timeout(rig: Rig) -> None:
 
 
 def test_newest_session_answers_a_question_without_username(rig: Rig) -> None:
-    """Of several users the one who came last is answered, each time."""
+    """Without a user name, the user with the newest login is answered each time."""
     rig.session.store(bring(username="alice", password=b"a"))
     rig.clock.advance(1)
     rig.session.store(bring(username="bob", password=b"b"))
@@ -131,13 +131,13 @@ def test_newest_session_answers_a_question_without_username(rig: Rig) -> None:
 
 
 def fetched(rig: Rig, path: str) -> bytes:
-    """Return what a tool gets that fetches from a path."""
+    """Return the password for a tool that fetches from a path."""
     asked = Asked(EXAMPLE._replace(path=path), closest=True)
     return text(rig.again().session.release(asked).credential.secret)
 
 
 def test_what_is_fetched_is_answered_by_the_closest_path(rig: Rig) -> None:
-    """A tool that fetches from one team's path is never handed what another team has there."""
+    """A tool that fetches from one team's path never gets another team's credential."""
     for path, password in (("team", b"a"), ("team/x", b"x"), ("other", b"b")):
         rig.session.create(EXAMPLE._replace(path=path), credential(password=password))
         rig.clock.advance(1)
@@ -151,7 +151,7 @@ def test_what_is_fetched_is_answered_by_the_closest_path(rig: Rig) -> None:
 
 
 def test_what_is_too_long_to_be_read_again_is_not_kept(rig: Rig) -> None:
-    """A program's huge password does not hold up the sessions that there are."""
+    """A password that is too long to be read again is refused, and other sessions still work."""
     rig.session.create(EXAMPLE, credential())
     longest = LONGEST_SEALED - 4096
     rig.session.create(EXAMPLE, credential(password=b"x" * longest, username="bob"))
@@ -165,7 +165,7 @@ def test_what_is_too_long_to_be_read_again_is_not_kept(rig: Rig) -> None:
 
 
 def test_what_is_refused_for_its_length_never_was_a_session(rig: Rig) -> None:
-    """The log tells of no session that never came to be, and of no end of the one that stays."""
+    """A refusal for length logs neither a new session nor an end of the existing one."""
     rig.session.create(EXAMPLE, credential())
 
     with pytest.raises(UsageError, match="too long"):
@@ -182,7 +182,7 @@ def test_what_is_refused_for_its_length_never_was_a_session(rig: Rig) -> None:
 
 
 def test_store_replaces_the_session_of_the_same_user(rig: Rig) -> None:
-    """A new password takes the place of the old one, and the old session's end is on record."""
+    """A new password replaces the old one, and the old session's end is logged."""
     rig.session.store(bring(password=b"old", extra=(("oauth_refresh_token", Secret(b"t")),)))
     rig.session.store(bring(password=b"new"))
 
@@ -195,7 +195,7 @@ def test_store_replaces_the_session_of_the_same_user(rig: Rig) -> None:
 
 
 def test_erase_ends_only_what_holds_the_secret(rig: Rig) -> None:
-    """A password that the server refused ends its own session and nobody else's."""
+    """A password that the server refused ends its own session and no other."""
     rig.session.store(bring(username="alice", password=b"a"))
     rig.session.store(bring(username="bob", password=b"b"))
 
@@ -207,7 +207,7 @@ def test_erase_ends_only_what_holds_the_secret(rig: Rig) -> None:
 
 
 def test_erase_without_secret_ends_all_that_answer(rig: Rig) -> None:
-    """An erase that names only the host ends every user's session there, and no other host's."""
+    """An erase that names only the host ends all users' sessions there, and no others."""
     other = EXAMPLE._replace(host="other.example")
     rig.session.store(bring(username="alice"))
     rig.session.store(bring(username="bob"))
@@ -220,7 +220,7 @@ def test_erase_without_secret_ends_all_that_answer(rig: Rig) -> None:
 
 
 def test_store_without_secret_does_nothing(rig: Rig) -> None:
-    """git's rule: what has no password is not stored. No vault is made for it."""
+    """A store without a password does nothing, as git requires, and makes no vault."""
     assert rig.session.store(Request("store", EXAMPLE, "alice")) is None
 
     assert [("session.refused", "incomplete")] == rig.events()
@@ -228,7 +228,7 @@ def test_store_without_secret_does_nothing(rig: Rig) -> None:
 
 
 def test_ephemeral_credential_is_not_kept(rig: Rig) -> None:
-    """What a peer marks as ephemeral is in no session afterwards."""
+    """A credential that its peer marks as ephemeral is not stored."""
     rig.session.store(bring(target=EXAMPLE._replace(host="other.example")))
 
     assert rig.session.store(bring(ephemeral=True)) is None
@@ -239,7 +239,7 @@ def test_ephemeral_credential_is_not_kept(rig: Rig) -> None:
 
 
 def test_ephemeral_credential_makes_no_vault(rig: Rig) -> None:
-    """On a fresh machine it is refused for what it is, and no key is put into a keychain."""
+    """On a fresh machine an ephemeral credential is refused as such, and makes no key."""
     assert rig.session.store(bring(ephemeral=True)) is None
 
     assert rig.vault.record() is None
@@ -247,7 +247,7 @@ def test_ephemeral_credential_makes_no_vault(rig: Rig) -> None:
 
 
 def test_expired_credential_is_not_kept(rig: Rig) -> None:
-    """A credential that is over already makes no session."""
+    """An expired credential starts no session."""
     assert rig.session.store(bring(expires=1_789_999_999)) is None
 
     assert rig.vault.record() is None
@@ -255,7 +255,7 @@ def test_expired_credential_is_not_kept(rig: Rig) -> None:
 
 
 def test_reply_ends_with_the_session(rig: Rig) -> None:
-    """The end that a peer is told is the session's, and never later than the credential's."""
+    """The expiry for the peer is the session's end, and never later than the credential's."""
     rig.session.store(bring(expires=1_790_000_000 + 400))
     rig.clock.advance(100)
 
@@ -263,7 +263,7 @@ def test_reply_ends_with_the_session(rig: Rig) -> None:
 
 
 def test_preencoded_credential_only_for_who_understands(rig: Rig) -> None:
-    """A bearer token is not handed to a tool that would take it for a password."""
+    """A bearer token is not given to a tool that would use it as a password."""
     token = credential(b"token", None, authtype="Bearer")
     rig.session.create(EXAMPLE, token)
 
@@ -297,13 +297,13 @@ def test_timeout_of_one_second_works(rig: Rig) -> None:
     ],
 )
 def test_limits_out_of_range_are_refused(rig: Rig, limits: Limits) -> None:
-    """A timeout that makes no sense is refused before anything is made with it."""
+    """An invalid timeout is refused before anything is made with it."""
     with pytest.raises(UsageError):
         rig.again(limits=limits)
 
 
 def test_terminate_ends_what_answers(rig: Rig) -> None:
-    """A logout of a host ends its sessions, of a user only that user's."""
+    """A logout of a host ends all its sessions; with a user it ends only that user's."""
     rig.session.store(bring(username="alice"))
     rig.session.store(bring(username="bob"))
 
@@ -314,7 +314,7 @@ def test_terminate_ends_what_answers(rig: Rig) -> None:
 
 
 def test_load_and_persist_carry_a_session_over(rig: Rig) -> None:
-    """A session that was loaded can be sealed again as it stands, with its creation and its cap."""
+    """A loaded session can be sealed again unchanged, with its creation and cap."""
     made = rig.session.create(EXAMPLE, credential())
     rig.clock.advance(100)
     loaded = rig.session.load(made.id)
@@ -328,7 +328,7 @@ def test_load_and_persist_carry_a_session_over(rig: Rig) -> None:
 
 @pytest.mark.parametrize("erases", [True, False])
 def test_new_session_tells_how_it_will_end(rig: Rig, *, erases: bool) -> None:
-    """Who starts a session learns at once what everybody who finds it is told."""
+    """A new session reports at once how it will end, as the list does later."""
     rig = rig.again(shares=(MemoryShares(rig.clock, erases=erases), PolicyShares()))
 
     made = rig.session.create(EXAMPLE, credential())
@@ -342,7 +342,7 @@ def test_new_session_tells_how_it_will_end(rig: Rig, *, erases: bool) -> None:
 
 @pytest.mark.parametrize("end", ["idle", "logout"])
 def test_persist_refuses_what_is_over(rig: Rig, end: str) -> None:
-    """A session that has ended cannot be sealed again, by whoever still has its facts."""
+    """A session that has ended cannot be sealed again from its kept facts."""
     made = rig.session.create(EXAMPLE, credential())
     if end == "idle":
         rig.clock.advance(IDLE_SECONDS)
@@ -355,7 +355,7 @@ def test_persist_refuses_what_is_over(rig: Rig, end: str) -> None:
 
 
 def test_file_that_cannot_be_used_does_not_keep_the_others_alive(rig: Rig) -> None:
-    """A logout ends what it can, and then says what it could not."""
+    """A logout ends what it can, and then says what it could not end."""
     rig.session.store(bring(username="alice"))
     (spoiled,) = rig.sealed()
     rig.session.store(bring(username="bob"))
@@ -368,7 +368,7 @@ def test_file_that_cannot_be_used_does_not_keep_the_others_alive(rig: Rig) -> No
 
 
 def test_log_that_somebody_holds_does_not_hold_up_an_end(rig: Rig) -> None:
-    """A logout waits a moment for its line and then goes on; the lost lines are told later."""
+    """With a held log a logout waits briefly, then ends; the lost lines are reported later."""
     rig.session.store(bring())
     started = time.monotonic()
     with (
@@ -385,7 +385,7 @@ def test_log_that_somebody_holds_does_not_hold_up_an_end(rig: Rig) -> None:
 
 
 def test_share_out_of_reach_is_told_by_logout_and_hides_no_other_session(rig: Rig) -> None:
-    """What is live is listed beside what cannot be opened, and a logout says what it left."""
+    """Sessions with an unreachable share hide no other in the list, and a logout reports them."""
     shares = MemoryShares(rig.clock)
     rig.again(shares=(shares, PolicyShares())).session.store(bring())
     apart = rig.again(shares=(PolicyShares(),))
@@ -402,7 +402,7 @@ def test_share_out_of_reach_is_told_by_logout_and_hides_no_other_session(rig: Ri
 
 
 def test_session_without_a_name_is_answered_by_no_other(rig: Rig) -> None:
-    """Who was handed a nameless session gets nobody else's when it has ended."""
+    """A session without a user name that has ended is not replaced by another user's."""
     nameless = rig.session.create(EXAMPLE, credential(b"a", None, authtype="Bearer"))
     rig.clock.advance(1)
     rig.session.store(bring(username="bob", password=b"b"))
@@ -419,7 +419,7 @@ def test_session_without_a_name_is_answered_by_no_other(rig: Rig) -> None:
 
 
 def test_load_of_an_unknown_id_is_refused(rig: Rig) -> None:
-    """An id that no session has is not found, in words that a person understands."""
+    """An unknown session id is refused with a clear message."""
     rig.session.create(EXAMPLE, credential())
 
     with pytest.raises(SessionNotFoundError):
@@ -429,7 +429,7 @@ def test_load_of_an_unknown_id_is_refused(rig: Rig) -> None:
 @pytest.mark.parametrize("half", ["\ud800", "\udc00x", "x\udfff"])
 @pytest.mark.parametrize("field", ["host", "path", "protocol"])
 def test_name_with_half_a_character_is_refused(rig: Rig, field: str, half: str) -> None:
-    """An environment or a command line of Windows can have one, and no file is named after it."""
+    """A name with half a surrogate pair, possible on Windows, is refused, and makes no file."""
     target = EXAMPLE._replace(**{field: half})
     rig.session.store(bring())
 
@@ -442,7 +442,7 @@ def test_name_with_half_a_character_is_refused(rig: Rig, field: str, half: str) 
 
 
 def test_weaker_store_of_a_share_is_told(tmp_path: Path) -> None:
-    """Where the kernel takes no more keys, the session says why, and so does the audit log."""
+    """If the kernel takes no more keys, the session and the audit log say why."""
     rig = Rig(tmp_path / "keylease")
     shares = MemoryShares(rig.clock)
     rig = rig.again(shares=(shares, PolicyShares()))
@@ -460,7 +460,7 @@ def test_weaker_store_of_a_share_is_told(tmp_path: Path) -> None:
 
 
 def test_platform_without_a_better_store_tells_nothing(rig: Rig) -> None:
-    """macOS has no volatile store: that a session ends by a check is no news there."""
+    """Without any volatile store, as on macOS, a weaker store is not reported as news."""
     held = rig.again(shares=(PolicyShares(),)).session.store(bring())
 
     assert held is not None
@@ -472,7 +472,7 @@ def test_platform_without_a_better_store_tells_nothing(rig: Rig) -> None:
 def test_host_of_many_users_is_looked_at_no_longer_than_an_answer_may_take(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, username: str | None
 ) -> None:
-    """Sessions beyond the deadline are not opened: the refusal comes in time, and ends nothing."""
+    """Sessions beyond the deadline are not opened: the refusal comes in time and ends nothing."""
     for number in range(5):
         rig.session.store(bring(username=f"u{number}"))
     opened: list[str] = []
@@ -495,7 +495,7 @@ def test_host_of_many_users_is_looked_at_no_longer_than_an_answer_may_take(
 def test_end_of_a_session_among_many_is_not_held_up(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A logout looks at every session of the host, however late it is."""
+    """A logout looks at every session of the host, even past the deadline."""
     for number in range(5):
         rig.session.store(bring(username=f"u{number}"))
     find = Sessions.find

@@ -1,4 +1,4 @@
-"""What a list shows, and what reading one after the other of its entries does."""
+"""What a list shows, and what reading its entries one by one does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def get(rig: Rig, target: Target = REGISTRY) -> bytes:
-    """Return what a peer gets that asks for lists, too."""
+    """Return what a peer gets that also asks for lists."""
     answered = _serve(rig.again(), "get", target.host.encode())
     if answered.reply is None:
         raise SessionEndedError(answered.told, "idle")
@@ -44,7 +44,7 @@ def get(rig: Rig, target: Target = REGISTRY) -> bytes:
 
 
 def list_all(rig: Rig) -> dict[str, str]:
-    """Return the list that docker is given."""
+    """Return docker's list."""
     found: dict[str, str] = json.loads(b"".join(_serve(rig, "list", b"unused").parts))
     return found
 
@@ -54,7 +54,7 @@ def _serve(rig: Rig, action: str, message: bytes) -> Answered:
 
 
 def test_a_list_shows_one_family_of_tools(rig: Rig) -> None:
-    """docker's list has docker's sessions, in the order they began, and no secret."""
+    """docker's list has docker's sessions, in the order of their creation, without secrets."""
     for target in (REGISTRY, Target("vault", "https", "registry.example", ""), ANOTHER):
         rig.session.store(bring(target))
         rig.clock.advance(1)
@@ -65,7 +65,7 @@ def test_a_list_shows_one_family_of_tools(rig: Rig) -> None:
 
 
 def test_a_list_and_the_reading_of_it_are_no_use(rig: Rig) -> None:
-    """A build that asks for every credential there is leaves the end of each where it was."""
+    """A build that asks for every credential extends none of them."""
     rig.session.store(bring(REGISTRY))
     for _ in range(IDLE_SECONDS // 30 - 1):
         rig.clock.advance(30)
@@ -78,7 +78,7 @@ def test_a_list_and_the_reading_of_it_are_no_use(rig: Rig) -> None:
 
 
 def test_a_reading_is_on_record(rig: Rig) -> None:
-    """What is handed out is written down, whether it counts as a use or not."""
+    """Every release is logged, whether it counts as a use or not."""
     rig.session.store(bring(REGISTRY))
     list_all(rig)
     get(rig)
@@ -87,7 +87,7 @@ def test_a_reading_is_on_record(rig: Rig) -> None:
 
 
 def test_a_question_long_after_a_list_is_a_use(rig: Rig) -> None:
-    """A process that goes on after its list uses what it asks for."""
+    """A question long after the list counts as a use."""
     rig.session.store(bring(REGISTRY))
     list_all(rig)
     rig.clock.advance(SECONDS)
@@ -98,7 +98,7 @@ def test_a_question_long_after_a_list_is_a_use(rig: Rig) -> None:
 
 
 def test_a_peer_that_asks_for_no_lists_uses_what_it_gets(rig: Rig) -> None:
-    """Another tool of the same process is not taken for a reader of the list."""
+    """A question of another tool in the same process counts as a use."""
     rig.session.store(bring(REGISTRY))
     list_all(rig)
     rig.clock.advance(30)
@@ -109,7 +109,7 @@ def test_a_peer_that_asks_for_no_lists_uses_what_it_gets(rig: Rig) -> None:
 
 
 def test_a_sole_login_ends_those_of_others(rig: Rig) -> None:
-    """docker keeps one login for each registry: who logs in last is who is asked for."""
+    """docker keeps one login per registry, so a new login ends those of other users."""
     for password, username in ((b"1", "alice"), (b"2", "bob")):
         rig.session.handle(bring(REGISTRY, password, username, replace_other_users=True))
         rig.session.handle(bring(ANOTHER, password, username))
@@ -126,7 +126,7 @@ def test_a_sole_login_ends_those_of_others(rig: Rig) -> None:
 
 
 def test_the_same_login_again_is_the_one_that_counts(rig: Rig) -> None:
-    """A login that changes nothing starts no session, and still ends those of others."""
+    """A repeated login starts no session, but still ends those of other users."""
     rig.session.handle(bring(REGISTRY, b"1", "alice"))
     rig.clock.advance(1)
     rig.session.handle(bring(REGISTRY, b"2", "bob"))
@@ -138,7 +138,7 @@ def test_the_same_login_again_is_the_one_that_counts(rig: Rig) -> None:
 
 
 def test_a_login_after_a_logout_is_a_login(rig: Rig) -> None:
-    """Logged out and in again with the same password a moment later, there is a session."""
+    """A login with the same password right after a logout starts a session."""
     rig.session.handle(bring(REGISTRY, is_login=True))
     get(rig)
     rig.session.handle(Request("erase", REGISTRY))
@@ -148,7 +148,7 @@ def test_a_login_after_a_logout_is_a_login(rig: Rig) -> None:
 
 
 def test_the_same_login_again_moves_no_cap(rig: Rig) -> None:
-    """docker stores what it was given even where the registry refused it; that is no new login."""
+    """docker stores back what it got even after a refusal; this does not move the cap."""
     rig.session.handle(bring(REGISTRY, replace_other_users=True, is_login=True))
     (before,) = rig.sealed()
     rig.clock.advance(60)
@@ -160,7 +160,7 @@ def test_the_same_login_again_moves_no_cap(rig: Rig) -> None:
 
 @pytest.mark.parametrize("store", ["never", "update"])
 def test_a_login_that_is_not_kept_is_no_success(tmp_path: Path, store: Store) -> None:
-    """Where tools may start no session, who logs in by one hears of it; git is told nothing."""
+    """Where tools may start no session, docker gets an error, and git gets none."""
     rig = Rig(tmp_path / "keylease", settings=Settings(general=Terms(store=store)))
 
     for _ in range(2):  # without a vault, and with one

@@ -1,4 +1,4 @@
-"""What a configuration does to sessions: shorter ones, none, and nothing at all from a bad one."""
+"""What a configuration does to sessions: shorter ones, none, or a refusal if it is invalid."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def rig(tmp_path):
 
 
 def under(rig, **terms):
-    """Return the next process, with terms for every target."""
+    """Return the next process, with terms for all targets."""
     return rig.again(settings=Settings(general=Terms(**terms)))
 
 
 def under_own(rig, **terms):
-    """Return the next process, with terms for the one target."""
+    """Return the next process, with terms for this target alone."""
     return rig.again(settings=Settings(targets={NAME: Terms(**terms)}))
 
 
 def test_new_session_keeps_to_the_terms(rig):
-    """Five minutes of the policy beat an hour of the user's."""
+    """Five minutes in the policy override an hour in the user's configuration."""
     settings = Settings(Limits(3600, 7200), Terms(300, 600))
 
     session = rig.again(settings=settings).session.store(bring())
@@ -48,7 +48,7 @@ def test_new_session_keeps_to_the_terms(rig):
 
 
 def test_terms_of_one_target_are_its_own(rig):
-    """What is said for one host changes nothing for another."""
+    """Terms of one host change nothing for another."""
     rig = under_own(rig, idle_seconds=60)
 
     assert 60 == rig.session.create(EXAMPLE, credential()).idle_seconds
@@ -57,7 +57,7 @@ def test_terms_of_one_target_are_its_own(rig):
 
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_terms_that_became_stricter_end_a_session_that_is_older(rig, bounded):
-    """An admin who shortens the time means the sessions of this morning, too."""
+    """A shorter time in the policy also ends sessions that are older than the policy."""
     rig.session.store(bring())
     rig.clock.advance(300)
     rig = bounded(rig, idle_seconds=300)
@@ -69,7 +69,7 @@ def test_terms_that_became_stricter_end_a_session_that_is_older(rig, bounded):
 
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_cap_that_became_stricter_ends_a_session_in_use(rig, bounded):
-    """A shorter cap counts from the creation, whenever it was set."""
+    """A shorter cap counts from the session's creation, whenever the cap was set."""
     rig.session.store(bring())
     rig.clock.advance(300)
     rig.again().session.get(EXAMPLE)
@@ -80,7 +80,7 @@ def test_cap_that_became_stricter_ends_a_session_in_use(rig, bounded):
 
 
 def test_terms_that_became_stricter_show_in_what_is_left(rig):
-    """`status` tells the time that really remains."""
+    """`status` shows the time that really remains."""
     rig.session.store(bring())
     rig.clock.advance(100)
 
@@ -91,7 +91,7 @@ def test_terms_that_became_stricter_show_in_what_is_left(rig):
 
 
 def test_terms_that_became_looser_lengthen_nothing(rig):
-    """A session keeps to what it was sealed with."""
+    """Looser terms do not lengthen a session beyond its sealed limits."""
     under(rig, idle_seconds=300).session.store(bring())
     rig.clock.advance(300)
 
@@ -100,7 +100,7 @@ def test_terms_that_became_looser_lengthen_nothing(rig):
 
 
 def test_option_of_another_process_does_not_end_a_session(rig):
-    """What one call asked for its own new sessions is no bound for those of others."""
+    """A process's option for its own new sessions does not limit those of other processes."""
     rig.again(limits=Limits(3600)).session.store(bring())
     rig.clock.advance(1800)
 
@@ -109,7 +109,7 @@ def test_option_of_another_process_does_not_end_a_session(rig):
 
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_revoked_target_releases_nothing_at_once(rig, bounded):
-    """The next request after the policy is there finds nothing, and the file is gone."""
+    """The first request after a revocation by policy finds nothing, and the file is gone."""
     rig.session.store(bring())
     rig = bounded(rig, revoked=True)
 
@@ -124,7 +124,7 @@ def test_revoked_target_releases_nothing_at_once(rig, bounded):
 
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_nobody_starts_a_session_for_what_is_revoked(rig, bounded):
-    """Neither a tool nor a person, and no vault is made for the attempt."""
+    """A revoked target gets no session from a tool or a person, and no vault is made for it."""
     rig = bounded(rig, revoked=True)
 
     with pytest.raises(PolicyError):
@@ -136,7 +136,7 @@ def test_nobody_starts_a_session_for_what_is_revoked(rig, bounded):
 
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_revocation_by_policy_lasts_as_long_as_the_policy(rig, bounded):
-    """What was ended stays ended; afterwards a login starts anew, under the same vault key."""
+    """After the policy is lifted a login starts a new session under the same vault key."""
     rig.session.store(bring())
     with pytest.raises(PolicyError):
         bounded(rig, revoked=True).session.get(EXAMPLE)
@@ -149,7 +149,7 @@ def test_revocation_by_policy_lasts_as_long_as_the_policy(rig, bounded):
 
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_echo_after_a_revocation_that_was_lifted_starts_nothing(rig, bounded):
-    """git sends back what it was given before; that revives nothing."""
+    """After the policy is lifted git's echo revives nothing."""
     rig.session.store(bring())
     rig.again().session.get(EXAMPLE)
     with pytest.raises(PolicyError):
@@ -160,7 +160,7 @@ def test_echo_after_a_revocation_that_was_lifted_starts_nothing(rig, bounded):
 
 
 def test_revocation_of_everything_needs_no_keychain(rig):
-    """A locked keychain keeps no session alive against the policy."""
+    """A locked keychain does not delay a revocation by policy."""
     rig.session.store(bring())
     rig.session.store(bring(OTHER))
     locked = MemoryKeyStore()
@@ -172,7 +172,7 @@ def test_revocation_of_everything_needs_no_keychain(rig):
 
 
 def test_revocation_of_one_leaves_the_others(rig):
-    """Whoever revokes one host does not stop the work with another."""
+    """Revoking one host does not affect the sessions of another."""
     rig.session.store(bring())
     rig.session.store(bring(OTHER))
     rig = under_own(rig, revoked=True)
@@ -197,7 +197,7 @@ def test_revocation_of_one_leaves_the_others(rig):
     ],
 )
 def test_another_spelling_leads_nobody_around_the_policy(rig, host):
-    """The same server under another spelling is the same to the policy."""
+    """The policy applies to every spelling of the same server."""
     with pytest.raises(PolicyError):
         under_own(rig, revoked=True).session.create(EXAMPLE._replace(host=host), credential())
 
@@ -205,7 +205,7 @@ def test_another_spelling_leads_nobody_around_the_policy(rig, host):
 @pytest.mark.parametrize("store", ["never", "update"])
 @pytest.mark.parametrize("bounded", [under, under_own])
 def test_tool_starts_no_session_where_it_may_not(rig, bounded, store):
-    """A tool's `store` is refused in silence, and the log says why."""
+    """A tool's `store` is refused without output, and the log says why."""
     rig.session.create(OTHER, credential())
     rig = bounded(rig, store=store)
 
@@ -216,14 +216,14 @@ def test_tool_starts_no_session_where_it_may_not(rig, bounded, store):
 
 @pytest.mark.parametrize("store", ["never", "update"])
 def test_forbidden_store_makes_no_vault(rig, store):
-    """Where no session may come of it, no key is put into a keychain."""
+    """A forbidden store puts no key into a keychain."""
     assert under(rig, store=store).session.store(bring()) is None
     assert rig.vault.record() is None
     assert [("session.refused", "policy")] == rig.events()
 
 
 def test_forbidden_store_after_a_reboot_is_refused_by_the_policy_too(tmp_path):
-    """A keychain that a reboot has emptied is no other reason than a vault that was never made."""
+    """The policy refuses a forbidden store, even if a reboot has emptied the keychain."""
     rig = Rig(tmp_path / "keylease", keystore=MemoryKeyStore(survives_reboot=False))
     rig.session.create(OTHER, credential())
     rig.clock.reboot()
@@ -234,7 +234,7 @@ def test_forbidden_store_after_a_reboot_is_refused_by_the_policy_too(tmp_path):
 
 
 def test_locked_keychain_is_the_reason_before_the_policy_is(rig):
-    """Who cannot look at the sessions cannot tell an echo, so that is what is written down."""
+    """With a locked keychain an echo cannot be recognised, so the log names the keychain."""
     rig.session.create(EXAMPLE, credential())
     rig.keystore.lock()
 
@@ -245,7 +245,7 @@ def test_locked_keychain_is_the_reason_before_the_policy_is(rig):
 
 @pytest.mark.parametrize("store", ["never", "update", "create"])
 def test_person_may_always_log_in(rig, store):
-    """`store` is about tools: with `never`, sessions begin with `keylease login` alone."""
+    """`store = never` is about tools: a person can still log in with `keylease login`."""
     rig = under(rig, store=store)
     rig.session.create(EXAMPLE, credential())
 
@@ -254,7 +254,7 @@ def test_person_may_always_log_in(rig, store):
 
 @pytest.mark.parametrize("store", ["never", "update"])
 def test_echo_is_still_an_echo(rig, store):
-    """What comes back from a tool that was answered is confirmed, not refused."""
+    """A tool that sends back what it got is confirmed, not refused."""
     rig = under(rig, store=store)
     rig.session.create(EXAMPLE, credential())
     rig.session.get(EXAMPLE)
@@ -269,7 +269,7 @@ def test_echo_is_still_an_echo(rig, store):
     [("update", "alice", True), ("update", "bob", False), ("never", "alice", False)],
 )
 def test_update_replaces_a_live_session_and_starts_none(rig, store, username, replaced):
-    """A changed password takes the place of the old one; another user's starts no session."""
+    """With `update` a changed password replaces the old one, and another user's is refused."""
     rig = under(rig, store=store)
     before = rig.session.create(EXAMPLE, credential())
 
@@ -281,7 +281,7 @@ def test_update_replaces_a_live_session_and_starts_none(rig, store, username, re
 
 
 def test_update_replaces_no_session_that_is_over(rig):
-    """An ended session is not there to be replaced."""
+    """With `update` an ended session cannot be replaced."""
     rig = under(rig, store="update")
     rig.session.create(EXAMPLE, credential())
     rig.clock.advance(IDLE_SECONDS)
@@ -291,7 +291,7 @@ def test_update_replaces_no_session_that_is_over(rig):
 
 
 def test_bad_configuration_releases_nothing(rig):
-    """Every operation that could give or make something refuses with the reason, and on record."""
+    """With an invalid configuration every release and every new session is refused and logged."""
     session = rig.session.store(bring())
     bad = rig.again(settings=Settings(refusal=ConfigError("/etc/x:1: cap: found 0")))
 
@@ -313,7 +313,7 @@ def test_bad_configuration_releases_nothing(rig):
 
 
 def test_bad_configuration_never_keeps_a_session_alive(rig):
-    """Logout and erase work whatever the files say."""
+    """Logout and erase work even with an invalid configuration."""
     bad = Settings(refusal=ConfigError("/etc/x:1: cap: found 0"))
     for end in (
         lambda service: service.terminate(EXAMPLE),
@@ -328,13 +328,13 @@ def test_bad_configuration_never_keeps_a_session_alive(rig):
 
 @pytest.fixture
 def shares_rig(tmp_path):
-    """Return a service with shares that die by the clock, and can be put out of reach."""
+    """Return a service with shares that expire by the clock and can be made unreachable."""
     clock = FrozenClock()
     return Rig(tmp_path / "keylease", clock=clock, shares=(MemoryShares(clock), PolicyShares()))
 
 
 def test_share_that_died_by_stricter_terms_is_no_tampering(shares_rig):
-    """A session whose share was rolled under a shorter policy ended as idle; nobody is accused."""
+    """A share that expired early under a shorter policy ended as idle, not by tampering."""
     shares_rig.session.store(bring())
     rig = under_own(shares_rig, idle_seconds=60)
     rig.session.get(EXAMPLE)
@@ -346,7 +346,7 @@ def test_share_that_died_by_stricter_terms_is_no_tampering(shares_rig):
 
 
 def test_terms_of_another_target_end_nothing_that_cannot_be_opened(shares_rig):
-    """Where a share is out of reach nobody knows whose session it is, so only common terms hold."""
+    """If the share is unreachable, its target is unknown, so only the common terms apply."""
     shares_rig.session.store(bring(OTHER))
     shares_rig.clock.advance(300)
     rig = under_own(shares_rig, idle_seconds=60)

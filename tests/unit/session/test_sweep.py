@@ -1,4 +1,4 @@
-"""What is over and nobody asks for is removed by the way, and nobody waits for it."""
+"""Expired sessions are removed during other operations, and no operation waits long for that."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def others(rig: Rig, count: int) -> None:
 
 
 def test_store_removes_what_is_over_elsewhere(rig: Rig) -> None:
-    """Whoever works with one host only leaves no sealed passwords of others lying about."""
+    """A store for one host also removes expired sessions of other hosts."""
     others(rig, 3)
     rig.clock.advance(901)
 
@@ -43,7 +43,7 @@ def test_store_removes_what_is_over_elsewhere(rig: Rig) -> None:
 
 
 def test_store_leaves_what_lives_elsewhere(rig: Rig) -> None:
-    """To be looked at is no use: the other sessions end when they would have ended."""
+    """A sweep does not count as a use: the other sessions end on time."""
     others(rig, 3)
     rig.clock.advance(600)
 
@@ -55,7 +55,7 @@ def test_store_leaves_what_lives_elsewhere(rig: Rig) -> None:
 
 
 def test_store_keeps_the_record_that_an_echo_may_need(rig: Rig) -> None:
-    """A tool that was given a password a minute ago may still send it back to another host's."""
+    """A sweep keeps the records with which another host's echo is recognised."""
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     rig.session.terminate(EXAMPLE)
@@ -70,7 +70,7 @@ def test_store_keeps_the_record_that_an_echo_may_need(rig: Rig) -> None:
 
 
 def test_cleaning_stops_among_empty_buckets_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of directories without a session in them do not hold a `store` up."""
+    """Thousands of empty directories do not delay a `store`."""
     others(rig, 1)
     rig.clock.advance(61)
     for number in range(300):
@@ -96,7 +96,7 @@ def test_cleaning_stops_among_empty_buckets_too(rig: Rig, monkeypatch: pytest.Mo
 
 
 def test_cleaning_stops_within_one_bucket_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of records that outlived their sessions do not hold a `store` up."""
+    """Thousands of records that outlived their sessions do not delay a `store`."""
     rig.session.store(bring())
     (touch,) = rig.touches()
     for number in range(200):
@@ -122,7 +122,7 @@ def test_cleaning_stops_within_one_bucket_too(rig: Rig, monkeypatch: pytest.Monk
 
 
 def test_cleaning_stops_when_its_time_is_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a hundred thousand sessions a `store` still answers: it looks at some of them."""
+    """With a hundred thousand sessions a `store` still answers, after a look at some of them."""
     others(rig, 5)
     rig.clock.advance(901)
     monkeypatch.setattr("keylease.session.sweep._SECONDS", 0)
@@ -133,7 +133,7 @@ def test_cleaning_stops_when_its_time_is_over(rig: Rig, monkeypatch: pytest.Monk
 
 
 def test_cleaning_is_done_once_a_minute(rig: Rig) -> None:
-    """Whoever stores forty passwords at once does not look at everything forty times."""
+    """Forty stores in a row cause one sweep, not forty."""
     rig.session.store(bring())
     (swept,) = rig.path.glob("sessions/swept")
     first = swept.read_bytes()
@@ -146,7 +146,7 @@ def test_cleaning_is_done_once_a_minute(rig: Rig) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"garbage", bytes(24), b"\xff" * 24])
 def test_damaged_note_of_the_last_cleaning_stops_none(rig: Rig, content: bytes) -> None:
-    """Cleaning goes on after a reboot, and whatever became of the note."""
+    """Sweeps continue after a reboot and with a damaged note of the last one."""
     others(rig, 1)
     (swept,) = rig.path.glob("sessions/swept")
     swept.write_bytes(content)
@@ -159,7 +159,7 @@ def test_damaged_note_of_the_last_cleaning_stops_none(rig: Rig, content: bytes) 
 
 @POSIX
 def test_one_bad_bucket_holds_up_no_store(rig: Rig) -> None:
-    """A file of another host that others could have written is not this one's trouble."""
+    """An unsafe file of another host does not fail a store."""
     others(rig, 3)
     rig.clock.advance(901)
     rig.sealed()[1].chmod(0o644)
@@ -170,7 +170,7 @@ def test_one_bad_bucket_holds_up_no_store(rig: Rig) -> None:
 
 
 def test_get_looks_at_no_other_host(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What git waits for costs the same with one session or a hundred thousand."""
+    """A get costs the same with one session and with a hundred thousand."""
     others(rig, 3)
     rig.session.store(bring())
     rig.clock.advance(1)

@@ -1,4 +1,4 @@
-"""What a key that is not there means for every operation, and what each refusal leaves."""
+"""What an absent key means for every operation, and what each refusal leaves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_volatile_keychain_starts_a_new_generation_after_reboot(tmp_path: Path) -> None:
-    """A keychain that a reboot empties is not revoked by it: the next store makes a new key."""
+    """A keychain emptied by a reboot is not a revocation: the next store makes a new key."""
     keystore = MemoryKeyStore(survives_reboot=False)
     rig = Rig(tmp_path / "keylease", keystore=keystore)
     rig.session.store(bring())
@@ -53,7 +53,7 @@ def test_volatile_keychain_starts_a_new_generation_after_reboot(tmp_path: Path) 
 
 
 def test_deleted_key_revokes_everything(rig: Rig) -> None:
-    """Whoever deletes the key ends every session: nothing is released, every file is gone."""
+    """Deleting the key ends every session: nothing is released, and every file is deleted."""
     rig.session.store(bring())
     rig.session.store(bring(EXAMPLE._replace(host="other.example")))
     record = rig.vault.record()
@@ -73,7 +73,7 @@ def test_deleted_key_revokes_everything(rig: Rig) -> None:
 
 
 def test_revocation_is_sticky(rig: Rig) -> None:
-    """After a revocation a store revives nothing; a login makes a new generation."""
+    """After a revocation a store revives nothing, and a login makes a new generation."""
     rig.session.store(bring())
     record = rig.vault.record()
     assert record is not None
@@ -93,7 +93,7 @@ def test_revocation_is_sticky(rig: Rig) -> None:
 
 
 def test_restored_key_does_not_undo_a_revocation(rig: Rig) -> None:
-    """Once the revocation was seen, putting the old key back into the keychain changes nothing."""
+    """Restoring the old key after keylease saw the revocation changes nothing."""
     rig.session.store(bring())
     record = rig.vault.record()
     assert record is not None
@@ -111,7 +111,7 @@ def test_restored_key_does_not_undo_a_revocation(rig: Rig) -> None:
 
 @pytest.mark.parametrize("state", ["lock", "hang", "vanish"])
 def test_unavailable_keychain_deletes_nothing(rig: Rig, state: str) -> None:
-    """Locked, hung or gone is not revoked: nothing is released, nothing is lost."""
+    """A locked, hung or missing keychain is not a revocation: nothing is released or lost."""
     rig.session.store(bring())
     getattr(rig.keystore, state)()
 
@@ -130,7 +130,7 @@ def test_unavailable_keychain_deletes_nothing(rig: Rig, state: str) -> None:
 
 
 def test_logout_of_all_needs_no_key(rig: Rig) -> None:
-    """With a locked keychain a user can still end every session."""
+    """With a locked keychain a user can still end all sessions."""
     rig.session.store(bring())
     rig.keystore.lock()  # type: ignore[attr-defined]
 
@@ -141,7 +141,7 @@ def test_logout_of_all_needs_no_key(rig: Rig) -> None:
 
 
 def test_deleted_audit_key_stops_release_and_not_the_end(rig: Rig) -> None:
-    """Without the key that vouches for the log nothing is released; ending still works."""
+    """Without the audit key nothing is released, but sessions can be ended."""
     rig.session.store(bring())
     record = rig.vault.record()
     assert record is not None
@@ -156,7 +156,7 @@ def test_deleted_audit_key_stops_release_and_not_the_end(rig: Rig) -> None:
 
 
 def test_revocation_needs_no_room_on_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where `vault.json` cannot be written the files go all the same: a key put back opens none."""
+    """If `vault.json` cannot be written, the files are still deleted: a restored key opens none."""
     rig.session.store(bring())
     record = rig.vault.record()
     assert record is not None
@@ -175,7 +175,7 @@ def test_revocation_needs_no_room_on_the_disk(rig: Rig, monkeypatch: pytest.Monk
 
 
 def test_revocation_is_on_record_under_the_audit_key(rig: Rig) -> None:
-    """The lines about a revocation are vouched for: the audit key outlives the session key."""
+    """The audit key outlives the session key, so the lines about a revocation have a MAC."""
     rig.session.store(bring())
     record = rig.vault.record()
     assert record is not None
@@ -191,7 +191,7 @@ def test_revocation_is_on_record_under_the_audit_key(rig: Rig) -> None:
 def test_key_that_was_replaced_while_waiting_seals_nothing(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that read its key before a rotation does not seal under it after the rotation."""
+    """A store that read its key before a rotation does not seal under it afterwards."""
     rig.session.store(bring())
     late = rig.again()
     read = Vault.open
@@ -212,7 +212,7 @@ def test_key_that_was_replaced_while_waiting_seals_nothing(
 
 
 def test_answer_that_comes_too_late_is_none(rig: Rig) -> None:
-    """A process that was stopped between key and lock does not answer from before a revocation."""
+    """A process stopped between key and lock gives no answer after a revocation."""
     rig.session.store(bring())
     rig.seconds = 0
 
@@ -228,7 +228,7 @@ def _no_room(*_: object) -> None:
 
 
 def test_get_before_anything_was_stored_is_a_miss(rig: Rig) -> None:
-    """On a fresh machine a question is a miss, no key is made, and the miss is on record."""
+    """On a fresh machine a get is a miss that is logged and makes no key."""
     with pytest.raises(SessionNotFoundError):
         rig.session.get(EXAMPLE)
 
@@ -237,7 +237,7 @@ def test_get_before_anything_was_stored_is_a_miss(rig: Rig) -> None:
 
 
 def test_key_that_is_deleted_and_made_anew_meanwhile_is_not_revoked(rig: Rig) -> None:
-    """A process that finds the old key gone because of a new login ends no new session."""
+    """A process that misses the old key because of a new login does not end the new session."""
     rig.session.store(bring())
     late = rig.again()
     record = rig.vault.record()
@@ -259,7 +259,7 @@ def test_key_that_is_deleted_and_made_anew_meanwhile_is_not_revoked(rig: Rig) ->
 
 
 def test_absence_in_another_keychain_of_the_kind_is_no_revocation(rig: Rig) -> None:
-    """A container sees another kernel keyring: what is not there was not deleted."""
+    """A container sees another kernel keyring, so a missing key there was not deleted."""
     rig.session.store(bring())
     elsewhere = MemoryKeyStore()
     elsewhere.instance = lambda: "another"  # type: ignore[method-assign]
@@ -276,7 +276,7 @@ def test_absence_in_another_keychain_of_the_kind_is_no_revocation(rig: Rig) -> N
 
 
 def test_vault_can_be_made_without_a_session(rig: Rig) -> None:
-    """A person chooses the keychain first; to do it again changes nothing."""
+    """A person can make the vault before the first session; a repeat changes nothing."""
     assert 1 == rig.session.open_vault()
     assert 1 == rig.again().session.open_vault()
     assert [("vault.created", None)] == rig.events()

@@ -1,4 +1,4 @@
-"""The memory of which process was given which secret."""
+"""The record of which process was given which secret."""
 
 import os
 import subprocess
@@ -17,17 +17,17 @@ QUESTION = "[sudo] password for ada: "
 
 @pytest.fixture
 def state(tmp_path):
-    """Return what opens a state directory."""
+    """Return a function that opens a state directory."""
     return lambda: Directory.open(str(tmp_path / "state"), create=True)
 
 
 def later(seconds):
-    """Return the moment so many seconds after now."""
+    """Return the moment that many seconds after now."""
     return NOW._replace(boot_ns=NOW.boot_ns + int(seconds * NANOSECONDS))
 
 
 def test_same_process_same_question_same_session(state):
-    """Only all three together are the same asking; each other one is answered."""
+    """A repeat has the same process, question and session; any other request is answered."""
     Asker(state, "7:1", QUESTION).record("5e" * 16, NOW)
 
     assert Asker(state, "7:1", QUESTION).was_answered("5e" * 16, NOW)
@@ -38,7 +38,7 @@ def test_same_process_same_question_same_session(state):
 
 
 def test_process_that_rests_is_answered_again(state):
-    """A minute after its last question it is; one that asks all the time never is."""
+    """A process is answered again a minute after its last question, if it asked none meanwhile."""
     asker = Asker(state, "7:1", QUESTION)
     asker.record("5e" * 16, NOW)
 
@@ -48,7 +48,7 @@ def test_process_that_rests_is_answered_again(state):
 
 
 def test_file_is_bounded_and_tells_nothing(state, tmp_path):
-    """A thousand askers leave a short file, the newest are known, and no question is in it."""
+    """A thousand askers leave a short file with the newest ones and without any question."""
     for number in range(10 * LINES):
         Asker(state, f"{number}:1", QUESTION).record("5e" * 16, NOW)
 
@@ -61,7 +61,7 @@ def test_file_is_bounded_and_tells_nothing(state, tmp_path):
 
 
 def test_what_is_over_is_dropped_at_the_next_write(state, tmp_path):
-    """No line outlives its minute once another is written."""
+    """Each write drops the lines that are older than a minute."""
     Asker(state, "7:1", QUESTION).record("5e" * 16, NOW)
     Asker(state, "8:1", QUESTION).record("5e" * 16, later(SECONDS))
 
@@ -72,7 +72,7 @@ def test_what_is_over_is_dropped_at_the_next_write(state, tmp_path):
 
 @pytest.mark.parametrize("torn", [b"", b" ", b"x y z", b"\xff\xfe", b"-5 0 7:1 x", b"9" * 5000])
 def test_torn_file_counts_as_none(state, torn):
-    """What is not a line of ours refuses nothing and raises nothing."""
+    """A line that is not ours neither refuses nor raises anything."""
     with state() as directory:
         directory.replace(FILE, torn)
 
@@ -89,7 +89,7 @@ def test_endless_file_is_refused(state):
 
 
 def test_question_of_lone_surrogates_is_told_from_others(state):
-    """On Windows a question can have halves of characters; it is a question like any other."""
+    """On Windows a question can contain half a surrogate pair; it is treated like any other."""
     Asker(state, "7:1", "\ud800").record("5e" * 16, NOW)
 
     assert Asker(state, "7:1", "\ud800").was_answered("5e" * 16, NOW)
@@ -105,20 +105,20 @@ RELAYS = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]]
 
 
 def asked_through(*words):
-    """Return what names the asker for a process that is started with these words in between."""
+    """Return the name of the asker for a process started through these words."""
     done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
     return done.stdout.strip()
 
 
 def test_asker_is_the_parent():
-    """A process that starts the program asks."""
+    """The asker is the process that starts the program."""
     assert asked_through(sys.executable, "-c", SAYS).startswith(f"{os.getpid()}:")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells what a process was told")
 @pytest.mark.parametrize("words", [("Password: ",), ("x", "Password: ", "y")])
 def test_wrapper_that_passes_the_question_on_is_not_the_asker(words):
-    """A script around the program is a new process each time; the one that started it asks."""
+    """A wrapper script is a new process each time, so the asker is the process that started it."""
     through = asked_through(sys.executable, "-c", RELAYS, "-c", SAYS, *words)
 
     assert through == asked_through(sys.executable, "-c", SAYS)
@@ -126,7 +126,7 @@ def test_wrapper_that_passes_the_question_on_is_not_the_asker(words):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells what a process was told")
 def test_process_that_passes_nothing_on_is_the_asker():
-    """What was not told this very question asks for itself, as sudo and git do."""
+    """A parent whose command line lacks the question is itself the asker, like sudo and git."""
     through = asked_through(sys.executable, "-c", RELAYS, "-c", SAYS, "Password: for another")
 
     assert through != asked_through(sys.executable, "-c", SAYS)
@@ -137,7 +137,7 @@ def test_process_that_passes_nothing_on_is_the_asker():
     ("words", "is_relay"), [(["credential", "fill"], True), (["fetch", "x"], False)]
 )
 def test_git_credential_asks_for_another(words, is_relay):
-    """git-lfs starts a git for each try; git that fetches asks for itself."""
+    """`git credential` asks for its caller, such as git-lfs; a fetching git asks for itself."""
     script = '"$0" -c "$1"; :'
     done = subprocess.run(
         ["git", "-c", script, sys.executable, SAYS, *words],

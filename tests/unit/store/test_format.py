@@ -1,4 +1,4 @@
-"""The layout: what was packed comes back, and what was not packed here is refused."""
+"""The layout: unpacking returns what was packed, and foreign bytes are refused."""
 
 import pytest
 from hypothesis import given
@@ -49,7 +49,7 @@ LABEL = Label(Target("web", "https", "h"), "bob", None, None, bytes(32))
 @FUZZ
 @given(HEADERS)
 def test_a_header_comes_back_as_it_was(header):
-    """Nothing of a header is lost or changed, whatever follows it."""
+    """A header survives unchanged, whatever follows it."""
     packed = header.pack()
 
     assert HEADER_BYTES == len(packed)
@@ -57,7 +57,7 @@ def test_a_header_comes_back_as_it_was(header):
 
 
 def test_records_have_the_documented_sizes():
-    """Programs in other languages rely on them."""
+    """Records have the sizes that programs in other languages rely on."""
     assert (114, 161, 32) == (HEADER_BYTES, TOUCH_BYTES, MAC_BYTES)
 
 
@@ -73,7 +73,7 @@ def test_records_have_the_documented_sizes():
     ],
 )
 def test_what_is_no_header_is_refused(packed, told):
-    """Another program's file, or a later version's, is never read by guess."""
+    """A file of another program or of a later version is refused, not guessed at."""
     with pytest.raises(UnknownFormatError, match=told):
         Header.unpack(packed)
 
@@ -82,7 +82,7 @@ def test_what_is_no_header_is_refused(packed, told):
     "wrong", ["", "ab", "ab" * 15, "ab" * 17, "../../../../etc/passwd", "xy" * 16]
 )
 def test_an_id_of_another_length_is_no_id(wrong):
-    """An id that is too short is not padded, so what is sealed can be found again."""
+    """An id that is too short is refused, not padded, so a sealed session can be found again."""
     with pytest.raises(ValueError, match="hexadecimal"):
         HEADER._replace(id=wrong).pack()
     with pytest.raises(ValueError, match="hexadecimal"):
@@ -94,21 +94,21 @@ def test_an_id_of_another_length_is_no_id(wrong):
 @FUZZ
 @given(LABELS)
 def test_a_label_comes_back_as_it_was(label):
-    """Names are bytes: what is not UTF-8 comes back too, and absent never becomes empty."""
+    """Names are bytes: invalid UTF-8 survives, and an absent name never becomes empty."""
     assert label == Label.unpack(label.pack())
 
 
 @FUZZ
 @given(LABELS, LABELS)
 def test_two_labels_never_have_the_same_bytes(one, other):
-    """No name can be moved from one field into the next."""
+    """Moving bytes from one field to the next changes the label."""
     assert (one == other) is (one.pack() == other.pack())
 
 
 @FUZZ
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_label_or_refused(packed):
-    """Unpacking ends in one of two ways, whatever it is given."""
+    """Any bytes unpack to a label or are refused."""
     try:
         label = Label.unpack(packed)
     except UnknownFormatError:
@@ -119,7 +119,7 @@ def test_any_bytes_are_a_label_or_refused(packed):
 @FUZZ
 @given(LABELS, st.data())
 def test_a_label_with_a_hole_in_it_is_refused_or_another_label(label, data):
-    """Taking bytes out never gives the same label back."""
+    """Removing bytes from a label never gives the same label."""
     packed = label.pack()
     start = data.draw(st.integers(0, len(packed) - 1))
     end = data.draw(st.integers(start + 1, len(packed)))
@@ -135,7 +135,7 @@ def test_a_label_with_a_hole_in_it_is_refused_or_another_label(label, data):
     [-1, 2**64],
 )
 def test_an_expiry_that_has_no_place_is_the_callers_mistake(expires):
-    """A date that the format cannot hold is not cut to one that it can."""
+    """A date that the format cannot hold is refused, not truncated."""
     with pytest.raises(ValueError, match="expiry"):
         LABEL._replace(expires=expires).pack()
 
@@ -143,7 +143,7 @@ def test_an_expiry_that_has_no_place_is_the_callers_mistake(expires):
 @FUZZ
 @given(st.binary(max_size=300), st.lists(st.tuples(NAMES, st.binary(max_size=60)), max_size=4))
 def test_a_credential_comes_back_as_it_was(secret, fields):
-    """Every byte of a secret survives: NUL, line ends, what is not UTF-8."""
+    """Every byte of a secret survives: NUL, line ends, invalid UTF-8."""
     label = LABEL._replace(username="bob", authtype="Basic", expires=7)
     held = Credential(
         "bob", Secret(secret), "Basic", 7, tuple((name, Secret(value)) for name, value in fields)
@@ -156,7 +156,7 @@ def test_a_credential_comes_back_as_it_was(secret, fields):
 
 
 def test_unpacking_a_credential_wipes_what_it_was_in():
-    """The plaintext that was decrypted is gone once the secret has its own buffer."""
+    """The decrypted plaintext is wiped once the secret has its own buffer."""
     packed = pack_credential(Credential("bob", Secret(b"hunter2")))
     assert b"hunter2" in bytes(packed)
     unpack_credential(packed, LABEL)
@@ -178,7 +178,7 @@ def test_unpacking_a_credential_wipes_what_it_was_in():
     ],
 )
 def test_what_is_no_credential_is_refused_and_wiped(wrong):
-    """Refusing leaves no plaintext behind either, and the refusal does not show it."""
+    """A refusal wipes the plaintext, too, and does not show it."""
     packed = bytearray(wrong)
     with pytest.raises(UnknownFormatError) as caught:
         unpack_credential(packed, LABEL)
@@ -190,7 +190,7 @@ def test_what_is_no_credential_is_refused_and_wiped(wrong):
 @FUZZ
 @given(IDS, MOMENTS, st.none() | st.tuples(U64, U64), DIGESTS, DIGESTS)
 def test_a_touch_record_comes_back_as_it_was(session, used, released, digest, echo):
-    """The last use and the last release survive, and never is not the epoch."""
+    """Last use and last release survive, and a release that never happened is not the epoch."""
     moment = Moment(*released, used.boot) if released and any(released) else None
     touch = Touch(session, used, moment, digest, echo)
     packed = touch.pack()
@@ -200,14 +200,14 @@ def test_a_touch_record_comes_back_as_it_was(session, used, released, digest, ec
 
 
 def test_a_release_at_the_epoch_is_a_release():
-    """A wall clock that stands at 1970 does not make a tool forget what it was given."""
+    """A release with the wall clock at 1970 is still remembered."""
     touch = Touch(ID, Moment(0, 99, BOOT), Moment(0, 99, BOOT), bytes(32), bytes(32))
 
     assert touch == Touch.unpack(touch.pack())
 
 
 def test_a_touch_record_of_another_version_is_refused():
-    """A former or a later version is not read by guess."""
+    """An earlier or later version is refused, not guessed at."""
     packed = Touch(ID, Moment(1, 2, BOOT), None, bytes(32), bytes(32)).pack()
 
     for version in (1, 3):

@@ -1,4 +1,4 @@
-"""The record of who was given a list."""
+"""The record of the processes that got a list."""
 
 import os
 import subprocess
@@ -17,17 +17,17 @@ NOW = Moment(10**18, 10**15, "0" * 32)
 
 @pytest.fixture
 def state(tmp_path):
-    """Return what opens a state directory."""
+    """Return a function that opens a state directory."""
     return lambda: Directory.open(str(tmp_path / "state"), create=True)
 
 
 def later(seconds):
-    """Return the moment so many seconds after now."""
+    """Return the moment that many seconds after now."""
     return NOW._replace(boot_ns=NOW.boot_ns + seconds * NANOSECONDS)
 
 
 def test_who_was_given_a_list_reads_it(state):
-    """The very process, the very family of tools, and for a minute."""
+    """Only the same process, with the same tool family, reads the list, and for one minute."""
     listings = Listings(state, "7:1")
     listings.record("docker", NOW)
 
@@ -41,13 +41,13 @@ def test_who_was_given_a_list_reads_it(state):
 
 
 def test_nobody_reads_what_nobody_was_given(state):
-    """Where there was no list, each question is a use."""
+    """Without a list every question is a use."""
     assert not Listings(state, "7:1").is_read("docker", NOW)
 
 
 @pytest.mark.parametrize("record", [b"", b" ", b"x docker 7:1", b"-5 docker 7:1 " + b"0" * 32])
 def test_a_torn_record_counts_as_none(state, record):
-    """What cannot be read makes nothing of a use."""
+    """With a record that cannot be read every question is a use."""
     listings = Listings(state, "7:1")
     with state() as directory:
         directory.replace(FILE, record)
@@ -56,7 +56,7 @@ def test_a_torn_record_counts_as_none(state, record):
 
 
 def test_a_process_has_one_name():
-    """The parent is named the same each time, and two parents are not."""
+    """The same parent always has the same name, and two parents have different names."""
     command = "from keylease.wiring import parent_process; print(parent_process().process)"
     ours = [
         subprocess.run(

@@ -1,4 +1,4 @@
-"""Sealed sessions: what is found is what was put, exactly there; everything else is not opened."""
+"""Sealed sessions: a session is found exactly where it was put, and nothing else is opened."""
 
 import shutil
 import sys
@@ -29,12 +29,12 @@ def place(tmp_path):
 
 @pytest.fixture
 def shared(tmp_path):
-    """Return one with volatile shares."""
+    """Return a store with volatile shares."""
     return Place(tmp_path / "keylease", shared=True)
 
 
 def test_what_was_put_is_found_and_opened(place):
-    """A session comes back with every fact, and its credential when it is asked for."""
+    """A session comes back with every fact, and with its credential on request."""
     session = place.put(EXAMPLE._replace(path="a.git"), expires=2_000_000_000, authtype="Basic")
 
     with place.sessions() as sessions:
@@ -44,7 +44,7 @@ def test_what_was_put_is_found_and_opened(place):
 
 
 def test_a_host_that_has_no_session_has_none(place):
-    """Nothing is found for a host that merely looks alike, or in another namespace."""
+    """A similar host and the same host in another namespace find nothing."""
     place.put()
 
     for changed in (
@@ -61,14 +61,14 @@ def test_a_host_that_has_no_session_has_none(place):
 
 
 def test_every_session_of_a_host_is_found_whatever_its_path(place):
-    """A question may leave the path and the user open."""
+    """A search that leaves path and user open finds every session of the host."""
     paths = {place.put(EXAMPLE._replace(path=path)).id for path in (None, "", "a", "b")}
 
     assert paths == {found.id for found in place.find(EXAMPLE._replace(path="c"))}
 
 
 def test_all_sessions_are_listed(place):
-    """`status` shows every host."""
+    """The list has the sessions of all hosts."""
     expected = {place.put(target).id for target in (EXAMPLE, OTHER, OTHER)}
 
     with place.sessions() as sessions:
@@ -77,7 +77,7 @@ def test_all_sessions_are_listed(place):
 
 
 def test_the_disk_shows_no_names(place):
-    """Who finds the directory does not learn which hosts or users there are."""
+    """The directory shows neither hosts nor users."""
     place.put()
     everything = b"".join(
         str(path).encode() + (path.read_bytes() if path.is_file() else b"")
@@ -90,7 +90,7 @@ def test_the_disk_shows_no_names(place):
 
 
 def test_a_use_is_written_down(place):
-    """The next process knows when the session was last used and handed out."""
+    """The next process knows when the session was last used and released."""
     session = place.put()
     place.clock.advance(60)
     now = place.clock.now()
@@ -112,7 +112,7 @@ def test_a_use_is_written_down(place):
     "damage", ["gone", "torn", "empty", "flipped", "older header", "another's"]
 )
 def test_a_lost_touch_record_makes_a_session_older_never_younger(place, damage):
-    """Whatever happens to the record, the session is then as old as on its creation."""
+    """Without its touch record a session counts as last used at its creation."""
     other = place.put(OTHER)
     session = place.put()
     place.clock.advance(60)
@@ -124,7 +124,7 @@ def test_a_lost_touch_record_makes_a_session_older_never_younger(place, damage):
     if damage == "gone":
         path.unlink()
     elif damage == "older header":
-        # The same session sealed anew has another header: an old record is not for it.
+        # The same session sealed again has another header, so its old record does not fit.
         place.file(session).unlink()
         with place.sessions() as sessions:
             sessions.put(session, credential(), seconds=900)
@@ -146,7 +146,7 @@ def test_a_lost_touch_record_makes_a_session_older_never_younger(place, damage):
 
 
 def test_a_touch_record_from_a_backup_makes_a_session_older(place):
-    """Restoring a record restores an earlier use, which ends the session earlier."""
+    """A touch record from a backup shows an earlier use, so the session ends earlier."""
     session = place.put()
     old = place.file(session, ".touch").read_bytes()
     place.clock.advance(60)
@@ -159,7 +159,7 @@ def test_a_touch_record_from_a_backup_makes_a_session_older(place):
 
 
 def test_removing_leaves_nothing(place):
-    """An ended session's files are gone, and its bucket with them."""
+    """Removing a session deletes its files and its empty bucket."""
     place.put()
     with place.sessions() as sessions:
         sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=False)
@@ -170,7 +170,7 @@ def test_removing_leaves_nothing(place):
 
 
 def test_a_touch_record_can_outlive_its_session(place):
-    """A credential that comes back is recognised after the end, under another vault key, too."""
+    """An echo is recognised after the session's end, even under another vault key."""
     session = place.put()
     with place.sessions() as sessions:
         sessions.remove(sessions.of(EXAMPLE)[0], keep_touch=True)
@@ -188,7 +188,7 @@ def test_a_touch_record_can_outlive_its_session(place):
 
 
 def test_a_file_that_somebody_put_beside_the_records_is_none(place):
-    """What is no record's name is passed over."""
+    """A file whose name is not that of a record is ignored."""
     place.put()
     for name in (".DS_Store", "aa", "zz" * 32 + "." + "ab" * 16 + ".echo"):
         (place.path / "sessions" / "echoes" / name).touch(0o600)
@@ -198,7 +198,7 @@ def test_a_file_that_somebody_put_beside_the_records_is_none(place):
 
 
 def test_the_touch_record_of_a_live_session_is_not_of_an_ended_one(place):
-    """An echo to a live session is that session's business."""
+    """The echo of a live session is matched with that session, not with ended ones."""
     place.put()
     with place.sessions() as sessions:
         assert [] == [*sessions.remembered(), *sessions.left(EXAMPLE)]
@@ -214,7 +214,7 @@ def test_the_touch_record_of_a_live_session_is_not_of_an_ended_one(place):
     ],
 )
 def test_what_could_not_be_opened_is_neither_released_nor_rolled(place, misuse):
-    """Skipping the judgement is a mistake in the program, and is told as one."""
+    """Using a session without judging it first is a mistake in the program and raises an error."""
     place.put()
     with place.sessions(key=b"w" * 32) as sessions:
         (found,) = sessions.all()
@@ -223,7 +223,7 @@ def test_what_could_not_be_opened_is_neither_released_nor_rolled(place, misuse):
 
 
 def test_a_former_generation_is_found_but_not_opened(place):
-    """The header tells which generation it was of, so the reason can be told."""
+    """The header tells the generation, so the reason of the refusal can be given."""
     place.put()
     with place.sessions(key=b"w" * 32, generation=2) as sessions:
         (found,) = sessions.all()
@@ -234,7 +234,7 @@ def test_a_former_generation_is_found_but_not_opened(place):
 
 
 def test_keys_that_were_wiped_are_not_used(place):
-    """Sessions that are used after their block has ended seal nothing under a key of zeros."""
+    """Sessions used after their block has ended seal nothing under a wiped key."""
     keys = place.keys()
     with keys, place.store().exclusive(keys) as sessions:
         pass
@@ -245,7 +245,7 @@ def test_keys_that_were_wiped_are_not_used(place):
 
 
 def test_a_share_is_half_of_the_key(shared):
-    """When the platform forgets the share nobody can open the file, whoever has the vault key."""
+    """Without its share a file cannot be opened, even with the vault key."""
     session = shared.put()
     (found,) = shared.find()
     assert 1 == found.header.share
@@ -259,7 +259,7 @@ def test_a_share_is_half_of_the_key(shared):
 
 
 def test_another_sessions_share_does_not_open(shared):
-    """Shares are not interchangeable."""
+    """The share of another session does not open a file."""
     one, other = shared.put(), shared.put(OTHER)
     held = shared.shares.held
     held[one.id], held[other.id] = held[other.id], held[one.id]
@@ -268,7 +268,7 @@ def test_another_sessions_share_does_not_open(shared):
 
 
 def test_a_share_lives_as_long_as_its_session(shared):
-    """It is made for the shorter of the two limits, prolonged at each use, destroyed at the end."""
+    """A share is made for the shorter limit, extended at each use, and destroyed at the end."""
     session = shared.put(idle_seconds=900, cap_seconds=600)
     with shared.sessions() as sessions:
         (found,) = sessions.of(EXAMPLE)
@@ -280,7 +280,7 @@ def test_a_share_lives_as_long_as_its_session(shared):
 
 
 def test_whether_the_platform_erases_is_told(place, shared):
-    """`status` says `policy` or `erased` of each session, by where its share is."""
+    """`status` says `policy` or `erased` for each session, by the place of its share."""
     place.put()
     shared.put(OTHER)
 
@@ -289,7 +289,7 @@ def test_whether_the_platform_erases_is_told(place, shared):
 
 
 def test_a_store_that_cannot_keep_a_share_is_passed_over(place):
-    """Where the kernel takes no share, the session is made without one, and says so."""
+    """If the kernel takes no share, the session is made without one, and says so."""
     place.shares.refusing = "the quota is used up"
     place.stores = (place.shares, PolicyShares())
 
@@ -299,7 +299,7 @@ def test_a_store_that_cannot_keep_a_share_is_passed_over(place):
 
 
 def test_a_share_that_cannot_be_asked_for_ends_nothing(shared):
-    """In a container the kernel has other keys: a session is not taken for dead there."""
+    """In a container the kernel has other keys, so a session does not count as ended there."""
     session = shared.put()
     shared.stores = (PolicyShares(),)
 
@@ -310,7 +310,7 @@ def test_a_share_that_cannot_be_asked_for_ends_nothing(shared):
 
 
 def test_share_that_cannot_be_prolonged_is_said(shared):
-    """A use that gave the session no more time is not reported as one that did."""
+    """A use that cannot extend the share is an error, not a success."""
     shared.put()
     (found,) = shared.find()
     shared.shares.refusing = "the quota is used up"
@@ -320,7 +320,7 @@ def test_share_that_cannot_be_prolonged_is_said(shared):
 
 
 def test_session_that_was_not_made_leaves_no_share(shared):
-    """Where the file cannot be written, no half of a key is left behind."""
+    """If the file cannot be written, no share is left behind."""
     session = shared.put()
     with shared.sessions() as sessions, pytest.raises(StateError):
         sessions.put(session, credential(), seconds=900)
@@ -329,7 +329,7 @@ def test_session_that_was_not_made_leaves_no_share(shared):
 
 
 def test_a_credential_that_is_too_long_makes_no_share(shared):
-    """What is refused for its length leaves nothing, even where nobody asked before."""
+    """The store itself refuses a credential that is too long, and leaves no share."""
     with pytest.raises(UsageError, match="too long"):
         shared.put(password=b"x" * LONGEST_SEALED)
 
@@ -339,7 +339,7 @@ def test_a_credential_that_is_too_long_makes_no_share(shared):
 
 @POSIX
 def test_share_is_destroyed_though_the_file_stays(shared):
-    """On a disk that takes no change, an ended session cannot be opened all the same."""
+    """On a disk that accepts no change, an ended session still cannot be opened."""
     session = shared.put()
     (found,) = shared.find()
     file = shared.file(session)
@@ -367,7 +367,7 @@ def test_a_file_under_another_name_is_not_opened(place):
 
 
 def test_a_file_in_another_hosts_bucket_is_not_opened(place):
-    """Moving a file does not make its secret another host's."""
+    """A file moved to another host's bucket does not open there."""
     one, other = place.put(), place.put(OTHER)
     shutil.move(place.file(one), place.file(other).parent)
 
@@ -378,7 +378,7 @@ def test_a_file_in_another_hosts_bucket_is_not_opened(place):
 
 
 def test_a_file_in_both_buckets_is_a_session_in_its_own_only(place):
-    """A copy is no second session."""
+    """A copy in another bucket is not a second session."""
     one, other = place.put(), place.put(OTHER)
     shutil.copy2(place.file(one), place.file(other).parent)
 
@@ -387,7 +387,7 @@ def test_a_file_in_both_buckets_is_a_session_in_its_own_only(place):
 
 
 def test_two_files_exchanged_are_no_session_any_more(place):
-    """Neither answers for the other."""
+    """Of two exchanged files neither opens."""
     one, other = place.put(username="one"), place.put(username="two")
     paths = [place.file(each) for each in (one, other)]
     contents = [path.read_bytes() for path in paths]
@@ -398,7 +398,7 @@ def test_two_files_exchanged_are_no_session_any_more(place):
 
 
 def test_a_put_that_fails_leaves_no_session(place, monkeypatch):
-    """A full disk gives an error and no half of anything."""
+    """A full disk gives an error and leaves no partial file."""
     for step in ("create", "rewrite"):
 
         def refuse(*_args, **_more):
@@ -417,7 +417,7 @@ def test_a_put_that_fails_leaves_no_session(place, monkeypatch):
 
 @pytest.mark.parametrize("source", [lambda _: b"", lambda size: bytes(size - 1)])
 def test_nothing_is_written_without_randomness(place, monkeypatch, source):
-    """A generator that gives too little is no reason to seal with less."""
+    """Without enough randomness nothing is sealed."""
     with monkeypatch.context() as patch:
         patch.setattr("keylease.secrets.secret.os.urandom", source)
         with place.sessions() as sessions, pytest.raises(StateError, match="random generator"):
@@ -428,7 +428,7 @@ def test_nothing_is_written_without_randomness(place, monkeypatch, source):
 
 @POSIX
 def test_an_unsafe_file_is_refused_not_opened(place):
-    """What others could have written is not read, and the advice names it."""
+    """A file that other users could write is not read, and the advice names it."""
     place.file(place.put()).chmod(0o644)
 
     with pytest.raises(UnsafeStateError) as caught:
@@ -437,7 +437,7 @@ def test_an_unsafe_file_is_refused_not_opened(place):
 
 
 def test_finding_costs_the_same_with_many_sessions_of_other_hosts(place, monkeypatch):
-    """A lookup reads the files of one host, however many others there are."""
+    """A lookup reads the files of one host only, however many others exist."""
     for count in range(20):
         place.put(EXAMPLE._replace(host=f"{count}.example"))
     place.put()

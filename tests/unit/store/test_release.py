@@ -1,4 +1,4 @@
-"""The gate of a release: the last look before a secret leaves, and the end that waits for it."""
+"""The gate of a release: the last check before a secret leaves, and the end that waits for it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ENDS: dict[str, Callable[[Rig], object]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_gate_lets_nothing_out_after_the_end(rig: Rig, end: str) -> None:
-    """Between the decision and the write the session ends, by another process, in any way."""
+    """If another process ends the session between decision and write, nothing is written."""
     reply = rig.session.release(Asked(EXAMPLE))
     ENDS[end](rig)
 
@@ -67,7 +67,7 @@ def test_gate_lets_nothing_out_after_the_end(rig: Rig, end: str) -> None:
 
 
 def test_gate_lets_out_what_is_alive(rig: Rig) -> None:
-    """The control: with nothing in between the write happens, and nothing more is on record."""
+    """The control: with nothing in between the secret is written, and nothing more is logged."""
     reply = rig.session.release(Asked(EXAMPLE))
 
     with reply.gate:
@@ -77,7 +77,7 @@ def test_gate_lets_out_what_is_alive(rig: Rig) -> None:
 
 
 def test_gate_refuses_what_the_clock_has_ended(rig: Rig) -> None:
-    """A machine that slept between the decision and the write wakes with the session over."""
+    """If the session expires while the machine sleeps before the write, nothing is written."""
     reply = rig.session.release(Asked(EXAMPLE))
     rig.clock.suspend(901)
 
@@ -88,7 +88,7 @@ def test_gate_refuses_what_the_clock_has_ended(rig: Rig) -> None:
 
 
 def test_gate_refuses_what_is_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the time for an answer nothing is let out, though the session lives."""
+    """After the time for an answer nothing is written, even if the session lives."""
     monkeypatch.setattr("keylease.store.release._SECONDS", 0)
     reply = rig.session.release(Asked(EXAMPLE))
 
@@ -99,7 +99,7 @@ def test_gate_refuses_what_is_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_write_that_fails_is_on_record(rig: Rig) -> None:
-    """Where the reader has gone, the line of the release is not the last word."""
+    """If the reader has gone, a line after that of the release says so."""
     reply = rig.session.release(Asked(EXAMPLE))
 
     with pytest.raises(StateError), reply.gate:
@@ -112,7 +112,7 @@ def test_write_that_fails_is_on_record(rig: Rig) -> None:
 def test_library_is_given_nothing_after_the_end(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """A program that embeds keylease, and is held up in `get`, gets an error for an answer."""
+    """A program that was held up in `get` while its session ended gets an error."""
 
     def held_up(gate: ReleaseGate) -> ReleaseGate:
         ENDS[end](rig)
@@ -130,7 +130,7 @@ def test_library_is_given_nothing_after_the_end(
 def test_end_that_meets_a_write_says_so(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """While a write is under way the end destroys, waits, and tells what it could not wait for."""
+    """An end during a write destroys, waits, and reports the write that it could not wait for."""
     reply = rig.session.release(Asked(EXAMPLE))
     (sealed,) = rig.sealed()
     waited = []
@@ -155,7 +155,7 @@ def test_end_that_meets_a_write_says_so(
 
 @POSIX
 def test_end_goes_on_when_the_write_is_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An end waits no longer than the write."""
+    """An end waits only until the write is over."""
     reply = rig.session.release(Asked(EXAMPLE))
     with contextlib.ExitStack() as writing:
         writing.enter_context(reply.gate)
@@ -167,14 +167,14 @@ def test_end_goes_on_when_the_write_is_over(rig: Rig, monkeypatch: pytest.Monkey
 
 
 def test_reader_of_the_file_holds_up_no_decision(rig: Rig) -> None:
-    """While one writes, others are answered."""
+    """While one answer is being written, another is given."""
     with rig.session.release(Asked(EXAMPLE)).gate:
         assert PASSWORD == text(rig.again().session.get(EXAMPLE).credential.secret)
 
 
 @POSIX
 def test_no_descriptor_is_left_by_any_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that runs for long keeps nothing open: given, refused, thrown away or forgotten."""
+    """No answer leaks a descriptor, whether given, refused, discarded or forgotten."""
 
     def refused() -> None:
         with monkeypatch.context() as patch:
@@ -207,7 +207,7 @@ def test_no_descriptor_is_left_by_any_answer(rig: Rig, monkeypatch: pytest.Monke
 def test_end_by_a_store_without_readers_waits_for_nothing(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody writes is ended without any pause."""
+    """Ending a session without readers does not wait."""
     rig.session.get(EXAMPLE)
     monkeypatch.setattr("keylease.store.release.time.sleep", _fail)
 
@@ -216,7 +216,7 @@ def test_end_by_a_store_without_readers_waits_for_nothing(
 
 
 def _descriptors() -> set[str]:
-    """Return what this process has open, whatever lists it."""
+    """Return the open descriptors of this process."""
     return {path.name for path in Path("/dev/fd").iterdir()}
 
 

@@ -1,4 +1,4 @@
-"""Sealing: what goes in comes out, under the right keys only, and every vector is as declared."""
+"""Sealing: a session opens under the right keys only, and every vector behaves as declared."""
 
 import hashlib
 import hmac
@@ -41,7 +41,7 @@ def load(path):
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
 def test_vector_opens_or_is_refused_as_declared(path):
-    """Every way to be refused gives the class that the document promises, at that step."""
+    """Each vector is refused at its step with the class that the document declares."""
     vector, read, sealed = load(path)
     if "opens" in vector:
         opened = seal.open_label(read, sealed)
@@ -61,7 +61,7 @@ def test_vector_opens_or_is_refused_as_declared(path):
 
 
 def test_vectors_are_those_that_the_script_makes():
-    """The vectors were made by the program that stands beside them, and it makes them again."""
+    """The script beside the vectors makes the same vectors again."""
     expected = {name: generate.text(vector) for name, vector in generate.vectors().items()}
 
     assert expected == {path.stem: path.read_text("ascii") for path in VECTORS}
@@ -69,7 +69,7 @@ def test_vectors_are_those_that_the_script_makes():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_what_was_sealed_comes_back(shared):
-    """Header, label, secret and extra fields are as they were."""
+    """Header, label, secret and extra fields come back unchanged."""
     fields = (("oauth_refresh_token", Secret(b"refresh\nme\0")),)
     sealed = sealed_with(shared=shared, fields=fields)
     opened = seal.open_label(keys(shared=shared), sealed)
@@ -84,7 +84,7 @@ def test_what_was_sealed_comes_back(shared):
 
 
 def test_the_file_shows_no_name_and_no_secret():
-    """Who finds the file learns when the session was made, not for what."""
+    """The file shows when the session was made, but not for which host or user."""
     sealed = sealed_with()
 
     for needle in (SECRET, b"alice", b"example.com", b"https", b"team", b"web"):
@@ -96,7 +96,7 @@ def test_the_file_shows_no_name_and_no_secret():
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 65_535, 1 << 20])
 def test_a_secret_of_any_length_is_sealed(length):
-    """The longest request that git can make has room."""
+    """Every length up to git's longest request can be sealed."""
     secret = bytes(length)
     opened = seal.open_label(keys(shared=False), sealed_with(secret))
 
@@ -105,14 +105,14 @@ def test_a_secret_of_any_length_is_sealed(length):
 
 @pytest.mark.parametrize("fields", [(), (("refresh", Secret(b"token")), ("", Secret(b"")))])
 def test_the_length_of_a_sealed_file_is_known_before(fields):
-    """What is too long is refused before anything is said or done, so the length is exact."""
+    """The length is known exactly in advance, so a secret that is too long is refused first."""
     held = Credential("alice", Secret(SECRET), fields=fields)
 
     assert seal.sealed_bytes(make_label(TARGET, held), held) == len(sealed_with(fields=fields))
 
 
 def test_opening_the_label_does_not_decrypt_the_credential(monkeypatch):
-    """Looking at a session touches no secret: one decryption, and it gives the label."""
+    """Opening a session's label decrypts once and does not touch the secret."""
     seen = []
     unbox = seal._unbox
     monkeypatch.setattr(
@@ -128,7 +128,7 @@ def test_opening_the_label_does_not_decrypt_the_credential(monkeypatch):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_header_cannot_lie_about_the_share(shared):
-    """A header that claims a share that is not in the key, or hides one that is, is not sealed."""
+    """A header that disagrees with the key about the share is not sealed."""
     held = Credential("alice", Secret(SECRET))
     header = HEADER._replace(share=int(not shared))
 
@@ -137,7 +137,7 @@ def test_header_cannot_lie_about_the_share(shared):
 
 
 def test_sealing_leaves_the_caller_its_secret():
-    """What was sealed can still be handed out; wiping is the caller's business."""
+    """Sealing does not wipe the secret; its owner still uses it."""
     held = Credential("alice", Secret(SECRET))
     read = keys(shared=True)
     seal.seal(read, HEADER._replace(share=1), make_label(), held)
@@ -160,7 +160,7 @@ def test_sealing_leaves_the_caller_its_secret():
     ids=["wiped", "empty", "short", "long", "share wiped", "share empty"],
 )
 def test_a_wiped_or_short_key_is_never_used(wrong):
-    """What is sealed under a key that everybody knows would be open to everybody."""
+    """A wiped or short key is refused, because its value would be known."""
     held = Credential("alice", Secret(SECRET))
     header = HEADER._replace(share=0 if wrong.share is None else 1)
     with pytest.raises(ValueError, match="wiped"):
@@ -170,7 +170,7 @@ def test_a_wiped_or_short_key_is_never_used(wrong):
 
 
 def test_every_purpose_has_its_own_key():
-    """A bucket's name says nothing about a session key."""
+    """The name of a bucket reveals nothing about a session key."""
     purposes = ("commitment", "label", "credential", "bucket", "touch", "echo")
     derived = {bytes(seal._derive(keys(shared=False), purpose)) for purpose in purposes}
     derived |= {bytes(seal._derive(keys(shared=True), purpose)) for purpose in purposes}
@@ -179,7 +179,7 @@ def test_every_purpose_has_its_own_key():
 
 
 def test_derivation_is_hkdf_of_the_rfc():
-    """RFC 5869, written out, gives the same key."""
+    """RFC 5869, written out here, gives the same key."""
     material, salt, header = VAULT_KEY + SHARE, b"s" * 32, b"h" * 5
     info = b"keylease sealed file 1: label\0" + header
     extracted = hmac.digest(salt, material, "sha256")
@@ -194,14 +194,14 @@ NAMES = st.text(max_size=12)
 @FUZZ
 @given(st.builds(Target, NAMES, NAMES, NAMES), st.builds(Target, NAMES, NAMES, NAMES))
 def test_two_hosts_share_no_bucket(one, other):
-    """No part of a name slips into the next: `a` `bc` is not `ab` `c`."""
+    """Moving bytes between the parts of a name changes the bucket: `a` `bc` is not `ab` `c`."""
     vault = Secret(VAULT_KEY)
 
     assert (one[:3] == other[:3]) is (seal.bucket(vault, one) == seal.bucket(vault, other))
 
 
 def test_a_bucket_is_a_name_for_a_directory_and_hangs_on_the_key():
-    """It shows no host, and another vault's is another one; the path does not matter."""
+    """A bucket's name shows no host, differs for each vault, and does not depend on the path."""
     name = seal.bucket(Secret(VAULT_KEY), TARGET)
 
     assert 16 == len(bytes.fromhex(name))
@@ -225,7 +225,7 @@ def test_a_bucket_is_a_name_for_a_directory_and_hangs_on_the_key():
     ids=repr,
 )
 def test_an_echo_is_of_one_secret_user_and_target(change):
-    """A credential is recognised only where, and as whose, it was handed out."""
+    """An echo matches only the same secret, user and target."""
 
     def echo(vault=VAULT_KEY, target=TARGET, username="alice", secret=SECRET):
         return seal.echo(Secret(vault), target, username, Secret(secret))
@@ -236,14 +236,14 @@ def test_an_echo_is_of_one_secret_user_and_target(change):
 
 
 def test_a_touch_record_comes_back_under_the_vault_key_alone():
-    """When the share is gone, the reason can still be told."""
+    """Without the share the touch record still opens, so the end's reason can be told."""
     record = seal.mac_touch(Secret(VAULT_KEY), TOUCH)
 
     assert TOUCH == seal.check_touch(Secret(VAULT_KEY), record)
 
 
 def test_a_touch_record_with_any_bit_flipped_is_refused():
-    """Nobody makes a session younger than it is."""
+    """A forged touch record cannot make a session younger."""
     record = seal.mac_touch(Secret(VAULT_KEY), TOUCH)
     for bit in range(8 * len(record)):
         changed = bytearray(record)
@@ -254,20 +254,20 @@ def test_a_touch_record_with_any_bit_flipped_is_refused():
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 160, 162, 1000])
 def test_a_touch_record_of_another_length_is_refused(length):
-    """What a crash cut off is no record, and nor is what somebody made longer."""
+    """A touch record that was cut off or extended is refused."""
     record = seal.mac_touch(Secret(VAULT_KEY), TOUCH)
     with pytest.raises(TamperedError):
         seal.check_touch(Secret(VAULT_KEY), (record * 7)[:length])
 
 
 def test_a_touch_record_of_another_vault_is_refused():
-    """Another user's, or a former generation's, is none of ours."""
+    """A touch record of another user's vault or of a former generation is refused."""
     with pytest.raises(TamperedError):
         seal.check_touch(Secret(SHARE), seal.mac_touch(Secret(VAULT_KEY), TOUCH))
 
 
 def test_a_touch_record_of_a_later_version_is_refused():
-    """Even with the right MAC it is not read by guess."""
+    """A touch record of a later version is refused, even with a valid MAC."""
     packed = b"\x01" + TOUCH.pack()[1:]
     record = packed + seal._mac(Secret(VAULT_KEY), "touch", packed)
 
@@ -276,7 +276,7 @@ def test_a_touch_record_of_a_later_version_is_refused():
 
 
 def test_the_header_digest_is_of_the_header_alone():
-    """A touch record vouches for one header and says nothing about the boxes."""
+    """A touch record authenticates one header and not the boxes."""
     sealed = sealed_with()
 
     assert hashlib.sha256(sealed[:HEADER_BYTES]).digest() == seal.header_digest(sealed)
@@ -284,7 +284,7 @@ def test_the_header_digest_is_of_the_header_alone():
 
 
 def test_refusals_tell_no_secret_and_have_a_hint():
-    """A person who meets one learns what to do."""
+    """Every refusal has a hint and shows no secret."""
     sealed = sealed_with()
     for kind, changed in ((WrongKeyError, 70), (TamperedError, 10), (UnknownFormatError, 0)):
         with pytest.raises(kind) as caught:

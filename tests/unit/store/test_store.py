@@ -1,4 +1,4 @@
-"""The store: one lock for all sessions, and their end without a key."""
+"""The store: one lock for all sessions, and ending them without a key."""
 
 import sys
 
@@ -15,7 +15,7 @@ OTHER = EXAMPLE._replace(host="other.example")
 
 
 def nothing(_touch):
-    """Say that no echo can come."""
+    """Return that no echo can come."""
     return False
 
 
@@ -26,7 +26,7 @@ def place(tmp_path):
 
 
 def test_destroying_needs_no_key(place):
-    """After a revocation, and with a locked keychain, sessions can be ended."""
+    """Sessions can be ended without a key: after a revocation and with a locked keychain."""
     ids = [place.put(target).id for target in (EXAMPLE, OTHER)]
     announced = []
 
@@ -39,7 +39,7 @@ def test_destroying_needs_no_key(place):
 
 
 def test_destroying_is_by_the_header(place):
-    """What is of the current boot and generation stays."""
+    """Destroying by header keeps the sessions of the current boot and generation."""
     kept = place.put()
     place.put(OTHER, created=place.clock.now()._replace(boot="ff" * 16))
     store = place.store()
@@ -52,7 +52,7 @@ def test_destroying_is_by_the_header(place):
 
 
 def test_destroying_takes_what_is_no_sealed_file(place):
-    """A file that has no header is judged, and removed, as such."""
+    """A file without a valid header is removed, too."""
     session = place.put()
     place.file(session).write_bytes(b"garbage")
     judged = []
@@ -64,7 +64,7 @@ def test_destroying_takes_what_is_no_sealed_file(place):
 
 
 def test_destroying_can_leave_the_touch_records_for_an_echo(place):
-    """What a tool was given can still come back after `logout --all`; the rest is of no use."""
+    """`logout --all` can keep the touch records, so that an echo is still recognised."""
     session = place.put()
     place.put(username="bob")
     with place.sessions() as sessions:
@@ -80,7 +80,7 @@ def test_destroying_can_leave_the_touch_records_for_an_echo(place):
 @POSIX
 @pytest.mark.parametrize("way", ["mode", "link", "directory", "symbolic link", "too long"])
 def test_one_bad_file_does_not_keep_the_others_alive(place, tmp_path, way):
-    """Ending every session ends every session that can be ended, and says what could not."""
+    """One file that cannot be removed does not stop the others, and is reported."""
     sessions = [place.put(EXAMPLE._replace(host=f"{count}.example")) for count in range(5)]
     place.put(sessions[2].target, username="zoe")  # in the same directory, after the bad one
     path = place.file(sessions[2])
@@ -113,7 +113,7 @@ def test_one_bad_file_does_not_keep_the_others_alive(place, tmp_path, way):
 
 
 def test_what_killed_writers_left_is_swept(place, monkeypatch):
-    """A temporary of a minute ago is an orphan, and goes with the bucket."""
+    """An unfinished file that is a minute old is deleted with its bucket."""
     session = place.put()
     orphan = place.file(session).with_name(TEMPORARY + "0123")
     orphan.write_bytes(b"half a file")
@@ -130,7 +130,7 @@ def test_what_killed_writers_left_is_swept(place, monkeypatch):
 
 @pytest.mark.parametrize("name", [".DS_Store", "desktop.ini", "x" * 32, "AB" * 16, "ab" * 15])
 def test_what_other_programs_put_beside_the_buckets_is_left_alone(place, name):
-    """A file manager's own file neither blocks `status` nor `logout --all`."""
+    """A foreign file, such as a file manager's, blocks neither `status` nor `logout --all`."""
     place.put()
     stray = place.path / "sessions" / name
     stray.write_bytes(b"anything")
@@ -143,7 +143,7 @@ def test_what_other_programs_put_beside_the_buckets_is_left_alone(place, name):
 
 
 def test_who_does_not_want_to_wait_does_not(place):
-    """Cleaning up is left to another time where somebody else has work to do."""
+    """A cleanup does not wait for a lock that another process holds."""
     patient = place.store(seconds=3600)
     with place.sessions(), pytest.raises(LockTimeoutError), place.keys() as keys:
         patient.exclusive(keys, at_once=True).__enter__()

@@ -1,4 +1,4 @@
-"""What the absence of a key means, and what it does not."""
+"""What the absence of a key means."""
 
 import pytest
 from support.rig import ForeignClock, text
@@ -23,12 +23,12 @@ def place(tmp_path):
 
 @pytest.fixture
 def forgetful(tmp_path):
-    """Return one with a keychain that a reboot empties."""
+    """Return a vault with a keychain that a reboot empties."""
     return Place(tmp_path / "keylease", MemoryKeyStore(survives_reboot=False))
 
 
 def test_another_instance_of_the_keychain_is_not_asked(place):
-    """In a container the kernel keyring has the same name and is another one."""
+    """A container's kernel keyring has the same name and is not the vault's."""
     place.keychain = MemoryKeyStore(instance="the user's")
     place.create()
     mine, place.keychain = place.keychain, MemoryKeyStore(instance="the container's")
@@ -44,7 +44,7 @@ def test_another_instance_of_the_keychain_is_not_asked(place):
 
 
 def test_a_reboot_of_a_forgetful_keychain_is_no_revocation(forgetful):
-    """The kernel keyring is empty after a reboot, and a bare store may start afresh."""
+    """After a reboot the kernel keyring is empty, and a bare store may start a new vault."""
     old = forgetful.create()
     forgetful.clock.reboot()
     forgetful.keychain.reboot()
@@ -55,7 +55,7 @@ def test_a_reboot_of_a_forgetful_keychain_is_no_revocation(forgetful):
 
 
 def test_after_a_reboot_a_new_generation_starts_by_itself(forgetful):
-    """Nobody has to log in by hand after each reboot of a server."""
+    """After a reboot of a server a new generation starts without a login."""
     forgetful.create()
     forgetful.clock.reboot()
     forgetful.keychain.reboot()
@@ -67,7 +67,7 @@ def test_after_a_reboot_a_new_generation_starts_by_itself(forgetful):
 
 
 def test_a_revocation_before_a_reboot_outlives_it(forgetful):
-    """A reboot is no way around the admin."""
+    """A reboot does not undo an admin's revocation."""
     forgetful.create()
     forgetful.revoke()
     forgetful.notice()
@@ -81,7 +81,7 @@ def test_a_revocation_before_a_reboot_outlives_it(forgetful):
 
 
 def test_deleting_the_key_in_the_boot_it_was_made_in_is_a_revocation(forgetful):
-    """The admin of a server without a desktop can revoke too."""
+    """On a server without a desktop, deleting the key within its boot is a revocation."""
     forgetful.create()
     forgetful.revoke()
 
@@ -90,7 +90,7 @@ def test_deleting_the_key_in_the_boot_it_was_made_in_is_a_revocation(forgetful):
 
 
 def test_a_keychain_that_survives_is_asked_after_a_reboot(place):
-    """Its key opens nothing of another boot, and it is the same key."""
+    """A keychain that survives a reboot has the same key, which opens nothing of another boot."""
     key = place.create()
     place.clock.reboot()
 
@@ -98,7 +98,7 @@ def test_a_keychain_that_survives_is_asked_after_a_reboot(place):
 
 
 def test_a_crash_after_the_key_was_put_does_not_reuse_it(place):
-    """What bears the next generation's name already is replaced by a fresh key."""
+    """A key that already has the next generation's name is replaced by a fresh one."""
     place.create()
     record = place.vault().record()
     place.revoke()
@@ -110,17 +110,17 @@ def test_a_crash_after_the_key_was_put_does_not_reuse_it(place):
     assert place.open() == text(place.keychain.read([left])[0])
 
 
-# Keys that a change of keys has left
+# Keys that a rotation left behind.
 
 
 def add_key(place, generation):
-    """Put a key of another generation beside the vault's own, as a crash leaves one."""
+    """Add a key of another generation beside the vault's own, as a crash leaves one."""
     item = place.vault().record().session_item._replace(generation=generation)
     place.keychain.add(item, Secret(bytes(range(32))))
 
 
 def rotated(place, times):
-    """Make a vault whose key was replaced, and the old ones deleted, so many times."""
+    """Make a vault whose key was replaced that many times, with the old ones deleted."""
     place.create()
     for _ in range(times):
         place.vault().rotate(place.clock.now())
@@ -129,7 +129,7 @@ def rotated(place, times):
 
 @pytest.mark.parametrize("left", [(), (5,), (4,), (7,), (2, 3, 4, 5, 7), (1, 3, 5)])
 def test_keys_that_were_left_are_found_from_the_current_one_back(place, left):
-    """What opens nothing of today may open a copy of yesterday, so it is deleted and counted."""
+    """Left-over keys may open yesterday's copies, so they are found, deleted and counted."""
     rotated(place, 5)
     for generation in left:
         add_key(place, generation)
@@ -140,7 +140,7 @@ def test_keys_that_were_left_are_found_from_the_current_one_back(place, left):
 
 
 def test_two_absent_keys_are_the_end_of_the_search(place):
-    """A vault of a thousand generations is not asked for a thousand keys."""
+    """The search for a thousand generations ends after two absent keys."""
     rotated(place, 5)
     add_key(place, 3)
     asked = []
@@ -157,7 +157,7 @@ def test_two_absent_keys_are_the_end_of_the_search(place):
 
 
 def test_oldest_key_is_deleted_first(place, monkeypatch):
-    """Whoever dies in between leaves no gap that would hide the rest from the next search."""
+    """The oldest key is deleted first, so a crash leaves no gap that hides the others."""
     rotated(place, 5)
     for generation in (2, 3, 4, 5):
         add_key(place, generation)
@@ -173,7 +173,7 @@ def test_oldest_key_is_deleted_first(place, monkeypatch):
 
 
 def test_key_of_another_process_that_is_making_one_is_left_alone(place):
-    """The next generation's key is put before the record names it, so the lock is waited for."""
+    """A process adds the next key before it records it, so the search waits for its lock."""
     place.create()
     with place.state() as state, state.lock("lock", Deadline(1)):
         add_key(place, 2)
@@ -184,7 +184,7 @@ def test_key_of_another_process_that_is_making_one_is_left_alone(place):
 
 
 def test_other_keychain_is_not_searched_for_old_keys(place):
-    """In a container nothing is found, and that is not said to be all there is."""
+    """In a container the search is refused; it does not claim that no old key is left."""
     place.create()
     place.keychain = MemoryKeyStore(instance="the container's")
 
@@ -193,13 +193,13 @@ def test_other_keychain_is_not_searched_for_old_keys(place):
 
 
 def test_without_a_vault_no_key_was_left(place):
-    """On a new machine no keychain is asked."""
+    """On a new machine no keychain is searched."""
     assert 0 == place.vault().delete_left_keys()
     assert [] == place.opened
 
 
 def test_new_generation_of_a_person_takes_the_old_keys_along(place):
-    """A login after a revocation is the last that ever asks for what is older."""
+    """A login after a revocation deletes all older keys, because no later run looks for them."""
     rotated(place, 1)
     add_key(place, 1)
     place.revoke()
@@ -210,13 +210,13 @@ def test_new_generation_of_a_person_takes_the_old_keys_along(place):
 
 
 def kernel_place(tmp_path):
-    """Return a vault that is kept in a user's first kernel keyring."""
+    """Return a vault in a user's first kernel keyring."""
     keyring = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=1")
     return Place(tmp_path / "keylease", keyring)
 
 
 def test_keyring_that_was_lost_is_no_revocation(tmp_path):
-    """Before Linux 5.3 it goes with the user's last process; the next one starts afresh."""
+    """Before Linux 5.3 the keyring ends with the user's last process; the next one starts anew."""
     place = kernel_place(tmp_path)
     old = place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
@@ -230,7 +230,7 @@ def test_keyring_that_was_lost_is_no_revocation(tmp_path):
 
 @pytest.mark.parametrize("instance", ["uid=7 keyring=1", "uid=7"])
 def test_key_that_was_deleted_from_its_keyring_was_revoked(tmp_path, instance):
-    """The same keyring without the key, or one of which nothing more is known."""
+    """If the keyring lacks the key, or its identity is unknown, the key counts as deleted."""
     place = kernel_place(tmp_path)
     place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance=instance)
@@ -242,7 +242,7 @@ def test_key_that_was_deleted_from_its_keyring_was_revoked(tmp_path, instance):
 
 
 def test_keyring_of_another_user_is_not_asked_whatever_its_number(tmp_path):
-    """A lost keyring is one of the same user in the same namespace."""
+    """Only the same user in the same namespace can have lost the vault's keyring."""
     place = kernel_place(tmp_path)
     place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=8 keyring=2")
@@ -252,7 +252,7 @@ def test_keyring_of_another_user_is_not_asked_whatever_its_number(tmp_path):
 
 
 def test_revocation_outlives_the_keyring(tmp_path):
-    """What was written down as revoked stays so when the keyring goes, too."""
+    """A recorded revocation stays when the keyring is lost, too."""
     place = kernel_place(tmp_path)
     place.create()
     place.revoke()
@@ -264,7 +264,7 @@ def test_revocation_outlives_the_keyring(tmp_path):
 
 
 def test_keyring_of_another_boot_is_not_taken_for_a_lost_one(tmp_path):
-    """Another machine over the same home has another keyring, and does not replace the vault."""
+    """Another machine with the same home has another keyring, and does not replace the vault."""
     place = kernel_place(tmp_path)
     place.create()
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")

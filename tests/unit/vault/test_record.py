@@ -1,4 +1,4 @@
-"""The record of the vault: what is not exactly one is refused, and never written over."""
+"""The record of the vault: an invalid one is refused and never overwritten."""
 
 import json
 import sys
@@ -64,7 +64,7 @@ def place(tmp_path):
     ids=lambda packed: repr(packed[:60]),
 )
 def test_a_record_that_is_not_ours_is_refused_with_advice(place, packed):
-    """A damaged file is neither a missing vault nor a revoked one, and is not written over."""
+    """A damaged file is neither a missing nor a revoked vault, and is not overwritten."""
     place.create()
     (place.path / FILE).write_bytes(packed)
     items = place.keychain.items
@@ -80,7 +80,7 @@ def test_a_record_that_is_not_ours_is_refused_with_advice(place, packed):
 
 
 def test_a_record_that_is_too_long_is_refused(place):
-    """No file makes a helper read without end."""
+    """A record that is too long is refused without being read whole."""
     place.create()
     (place.path / FILE).write_bytes(b" " * 4097)
 
@@ -90,7 +90,7 @@ def test_a_record_that_is_too_long_is_refused(place):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 def test_a_record_that_others_can_read_is_refused(place):
-    """A file that is not private was not written by keylease."""
+    """A record that others can read was not written by keylease, and is refused."""
     place.create()
     (place.path / FILE).chmod(0o644)
 

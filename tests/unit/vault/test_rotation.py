@@ -1,4 +1,4 @@
-"""What becomes of the vault key and of what it sealed, when it is replaced or taken away."""
+"""What a rotation or a revocation does to the vault key and to sealed sessions."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def custody(rig):
 
 
 def add_key(rig, generation):
-    """Put a key of another generation beside the vault's own, as a crash leaves one."""
+    """Add a key of another generation beside the vault's own, as a crash leaves one."""
     item = Item(rig.vault.record().vault, "session-key", generation)
     rig.keystore.add(item, Secret(bytes(range(32))))
 
 
 def generations(rig):
-    """Return the generations of the session keys that are in the keychain."""
+    """Return the generations of the session keys in the keychain."""
     return [item.generation for item in rig.keystore.items if item.kind == "session-key"]
 
 
 def dying_after(steps, delete):
-    """Return a deletion that works so many times, and then the process dies in it."""
+    """Return a deletion that works that many times and then kills the process."""
     left = iter(range(steps))
 
     def dying(item):
@@ -52,7 +52,7 @@ def dying_after(steps, delete):
 
 
 def test_revocation_takes_the_keys_of_a_crash_along(rig):
-    """A rotation that was cut off left two keys, and none of them stays."""
+    """A revocation deletes the keys that an interrupted rotation left, too."""
     custody(rig).rotate()
     add_key(rig, 1)
     add_key(rig, 3)
@@ -64,7 +64,7 @@ def test_revocation_takes_the_keys_of_a_crash_along(rig):
 @pytest.mark.parametrize("left", [(4,), (3, 4), (2, 4), (1, 2, 3, 4), (1, 3, 6)])
 @pytest.mark.parametrize("end", ["revoke", "rotate"])
 def test_keys_that_several_crashes_left_are_all_deleted(rig, left, end):
-    """However many rotations were cut off, nobody has an old key from the keychain afterwards."""
+    """After any number of interrupted rotations no old key remains in the keychain."""
     for _ in range(4):
         custody(rig).rotate()
     for generation in left:
@@ -77,7 +77,7 @@ def test_keys_that_several_crashes_left_are_all_deleted(rig, left, end):
 
 
 def test_rotations_that_are_killed_one_after_the_other_leave_nothing_for_good(rig, monkeypatch):
-    """Wherever each of them dies, the next one that lives takes along what they have left."""
+    """Wherever several rotations die, the next complete one deletes all that they left."""
     for steps in (0, 0, 1, 0, 2, 0):
         with monkeypatch.context() as patch:
             patch.setattr(rig.keystore, "delete", dying_after(steps, rig.keystore.delete))
@@ -91,7 +91,7 @@ def test_rotations_that_are_killed_one_after_the_other_leave_nothing_for_good(ri
 
 
 def test_revocation_takes_the_keys_of_rotations_that_came_before_it_along(rig, monkeypatch):
-    """It can take seconds until the mark is there; whatever was made meanwhile goes."""
+    """Marking the vault can take seconds; a revocation also deletes the keys made meanwhile."""
     waiting, rotating = custody(rig), custody(rig)
     mark = type(rig.vault).revoke
 
@@ -112,7 +112,7 @@ def test_revocation_takes_the_keys_of_rotations_that_came_before_it_along(rig, m
 
 @pytest.mark.parametrize("end", ["revoke", "rotate"])
 def test_audit_keys_outlive_everything(rig, end):
-    """The log of years is verified with them, so no old one is ever tidied away."""
+    """Old audit keys verify the log of past years, so none is ever deleted."""
     before = [item for item in rig.keystore.items if item.kind == "audit-key"]
     rig.keystore.add(before[0]._replace(generation=2), Secret(bytes(range(32))))
     custody(rig).rotate()
@@ -123,7 +123,7 @@ def test_audit_keys_outlive_everything(rig, end):
 
 
 def test_revocation_in_a_container_does_not_say_that_the_key_is_gone(rig):
-    """Another keychain of the same kind is empty, and that proves nothing about the vault's own."""
+    """In a container the empty keychain of the same kind does not prove that the key is gone."""
     inside = rig.again(keystore=MemoryKeyStore(instance="container"))
 
     done = KeyCustody(inside.clock, inside.vault, inside.store, inside.audit).revoke()
@@ -135,7 +135,7 @@ def test_revocation_in_a_container_does_not_say_that_the_key_is_gone(rig):
 
 
 def test_key_that_is_still_there_was_not_deleted(rig, monkeypatch):
-    """A keychain that says yes and keeps the key is not believed."""
+    """A deletion that the keychain confirms but does not do is detected."""
     monkeypatch.setattr(rig.keystore, "delete", lambda _: True)
 
     done = custody(rig).revoke()
@@ -144,7 +144,7 @@ def test_key_that_is_still_there_was_not_deleted(rig, monkeypatch):
 
 
 def test_revocation_is_in_force_before_anything_is_deleted(rig, monkeypatch):
-    """Killed at its second step, it has stopped every release for good."""
+    """A revocation killed at its second step has already stopped every release."""
 
     def killed(_):
         raise KeyboardInterrupt
@@ -161,7 +161,7 @@ def test_revocation_is_in_force_before_anything_is_deleted(rig, monkeypatch):
 
 @pytest.mark.parametrize("step", ["add", "replace", "delete"])
 def test_killed_rotation_leaves_the_old_key_or_the_new(rig, monkeypatch, step):
-    """Whenever it dies, there is a vault that works, and what it refers to is in the keychain."""
+    """A rotation killed at any point leaves a working vault whose key is in the keychain."""
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -183,7 +183,7 @@ def test_killed_rotation_leaves_the_old_key_or_the_new(rig, monkeypatch, step):
 
 
 def test_nothing_is_sealed_under_the_key_that_was_replaced_meanwhile(rig, monkeypatch):
-    """Another process read the old key a moment before, and refuses to seal under it after."""
+    """A process that read the old key before a rotation refuses to seal under it afterwards."""
     keys = rig.vault.open(rig.clock.now())
     custody(rig).rotate()
     (line,) = [line for line in rig.lines() if line["event"] == "key.rotated"]

@@ -29,7 +29,7 @@ def place(tmp_path):
 
 
 def test_without_a_vault_there_are_no_keys(place):
-    """Asking makes nothing: no file, no item."""
+    """Reading the keys makes neither a file nor an item."""
     assert place.open() is None
     assert place.vault().record() is None
     assert () == place.keychain.items
@@ -37,7 +37,7 @@ def test_without_a_vault_there_are_no_keys(place):
 
 
 def test_the_first_vault_makes_two_different_keys_and_pins_the_keychain(place):
-    """No set-up is needed, and later runs know where to look."""
+    """The first vault needs no set-up, and later runs know its keychain."""
     key = place.create()
     session, audit = place.keychain.items
     found = place.file()
@@ -56,7 +56,7 @@ def test_the_first_vault_makes_two_different_keys_and_pins_the_keychain(place):
 
 
 def test_the_same_key_is_found_again(place):
-    """What was sealed yesterday opens today."""
+    """A later run gets the same key, so it can open yesterday's sessions."""
     key = place.create()
 
     assert key == place.open() == place.create() == place.create(revive=True)
@@ -65,7 +65,7 @@ def test_the_same_key_is_found_again(place):
 
 
 def test_the_record_holds_no_key(place):
-    """Who reads vault.json has nothing."""
+    """vault.json has no key."""
     place.create()
     packed = (place.path / FILE).read_bytes()
 
@@ -76,7 +76,7 @@ def test_the_record_holds_no_key(place):
 
 
 def test_leaving_wipes_the_session_key_and_leaves_the_audit_key(place):
-    """The key is in memory for the length of one operation; the log writes on."""
+    """The session key is in memory for one operation only; the log can still be written."""
     place.create()
     with place.vault().open(place.clock.now()) as keys:
         session, audit = keys.session.reveal(), keys.audit.reveal()
@@ -87,7 +87,7 @@ def test_leaving_wipes_the_session_key_and_leaves_the_audit_key(place):
 
 
 def test_two_state_directories_have_two_vaults(tmp_path):
-    """A test or a demo never touches the user's own keys, in the same keychain."""
+    """A test or a demo never touches the user's own keys in the same keychain."""
     keychain = MemoryKeyStore()
     one, other = (Place(tmp_path / name, keychain) for name in ("one", "other"))
 
@@ -99,7 +99,7 @@ def test_two_state_directories_have_two_vaults(tmp_path):
 
 
 def test_a_deleted_session_key_is_a_revocation(place):
-    """The admin's deletion is seen at once, and nothing makes a new key by itself."""
+    """A deletion by an admin is seen at once, and no new key is made automatically."""
     place.create()
     place.revoke()
 
@@ -112,7 +112,7 @@ def test_a_deleted_session_key_is_a_revocation(place):
 
 
 def test_a_revocation_is_written_down_once(place):
-    """The log has one line about it, however many processes see it."""
+    """A revocation is logged once, however many processes see it."""
     place.create()
     place.revoke()
 
@@ -122,7 +122,7 @@ def test_a_revocation_is_written_down_once(place):
 
 
 def test_a_key_that_is_there_is_not_marked_as_revoked(place):
-    """A second look, under the lock, protects a vault that was just made anew."""
+    """A second check under the lock protects a vault that was just made again."""
     assert place.notice() is None
     key = place.create()
 
@@ -131,7 +131,7 @@ def test_a_key_that_is_there_is_not_marked_as_revoked(place):
 
 
 def test_a_revoked_vault_stays_so_though_the_key_comes_back(place):
-    """Restoring the keychain from a backup revives nothing."""
+    """Restoring the keychain from a backup does not undo a revocation."""
     key = place.create()
     item = place.vault().record().session_item
     place.revoke()
@@ -145,7 +145,7 @@ def test_a_revoked_vault_stays_so_though_the_key_comes_back(place):
 
 
 def test_a_person_starts_a_new_generation(place):
-    """After a revocation a login makes another key, under another name; the audit key stays."""
+    """After a revocation a login makes a key with another name; the audit key stays."""
     old = place.create()
     place.revoke()
     place.notice()
@@ -161,7 +161,7 @@ def test_a_person_starts_a_new_generation(place):
 
 
 def test_a_copy_of_a_former_generations_key_is_deleted(place):
-    """Only the key that counts stays in the keychain."""
+    """A copy of an old key is deleted, and only the current key stays in the keychain."""
     key = place.create()
     item = place.vault().record().session_item
     place.revoke()
@@ -173,7 +173,7 @@ def test_a_copy_of_a_former_generations_key_is_deleted(place):
 
 
 def test_a_deleted_audit_key_is_no_revocation(place):
-    """The sessions live; what cannot be vouched for is not released."""
+    """Without the audit key the sessions stay alive, but nothing is released."""
     key = place.create()
     place.keychain.delete(place.vault().record().audit_item)
 
@@ -182,7 +182,7 @@ def test_a_deleted_audit_key_is_no_revocation(place):
 
 
 def test_a_login_makes_a_new_audit_key_and_leaves_the_session_key(place):
-    """The log can be vouched for again, and no session is lost over it."""
+    """A login makes a new audit key and loses no session."""
     key = place.create()
     place.keychain.delete(place.vault().record().audit_item)
 
@@ -195,7 +195,7 @@ def test_a_login_makes_a_new_audit_key_and_leaves_the_session_key(place):
 
 @pytest.mark.parametrize("way", ["lock", "hang", "vanish"])
 def test_an_unavailable_keychain_is_neither_absent_nor_revoked(place, way):
-    """Locked, hung and missing prove nothing: everything is as before once it answers."""
+    """A locked, hung or missing keychain proves nothing, and changes nothing."""
     key = place.create()
     before = (place.path / FILE).read_bytes()
     getattr(place.keychain, way)()
@@ -214,7 +214,7 @@ def test_an_unavailable_keychain_is_neither_absent_nor_revoked(place, way):
 
 
 def test_a_keychain_that_refuses_leaves_no_vault(place):
-    """The first store on a machine without one says so, and makes nothing that is half a vault."""
+    """On a machine without a keychain the first store is refused and leaves no partial vault."""
     place.keychain.vanish()
     with pytest.raises(KeychainMissingError):
         place.create()
@@ -225,7 +225,7 @@ def test_a_keychain_that_refuses_leaves_no_vault(place):
 
 
 def test_another_keychain_is_not_asked(place):
-    """A look into a keychain that was never used would find nothing, and call it revoked."""
+    """A keychain that the vault never used is not searched: no key in it means nothing."""
     place.create()
     with pytest.raises(
         KeychainUnavailableError, match="pinned to the keychain memory, not to kernel"
@@ -240,7 +240,7 @@ def test_another_keychain_is_not_asked(place):
 def test_whatever_fails_on_the_way_to_the_first_vault_can_be_tried_again(
     place, monkeypatch, failing
 ):
-    """A full disk or a keychain that fails half-way leaves no keys that nothing refers to."""
+    """A failure during the first vault leaves no unused keys, and a retry works."""
     calls = []
 
     def counted(function):
@@ -266,7 +266,7 @@ def test_whatever_fails_on_the_way_to_the_first_vault_can_be_tried_again(
 
 
 def test_another_keychain_can_be_chosen_until_the_first_vault_is_made(place, monkeypatch):
-    """A keychain that takes no key is not the one that the user is tied to."""
+    """Until the first vault exists, the user can choose another keychain."""
     broken = place.keychain
     monkeypatch.setattr(broken, "add", lambda *_: broken.lock() or broken.probe())
     with pytest.raises(KeychainUnavailableError):
@@ -280,7 +280,7 @@ def test_another_keychain_can_be_chosen_until_the_first_vault_is_made(place, mon
 
 @pytest.mark.parametrize("source", [lambda _: b"", lambda size: bytes(size - 1)])
 def test_no_vault_is_made_without_randomness(place, monkeypatch, source):
-    """A short key is not put into the keychain."""
+    """Without enough randomness no vault is made."""
     with monkeypatch.context() as patch:
         patch.setattr("keylease.secrets.secret.os.urandom", source)
         with pytest.raises(StateError, match="random generator"):
@@ -299,11 +299,11 @@ def test_a_vault_that_waits_too_long_refuses(place):
     assert place.open() is not None, "reading needs no lock"
 
 
-# Changing and revoking the key
+# Rotating and revoking the key
 
 
 def test_rotation_leaves_the_old_key_to_its_caller(place):
-    """The record names the new key before the old one is deleted, by whoever asked for it."""
+    """A rotation records the new key first; its caller then deletes the old one."""
     before = place.create()
     new = place.vault().rotate(place.clock.now())
 
@@ -314,7 +314,7 @@ def test_rotation_leaves_the_old_key_to_its_caller(place):
 
 
 def test_revocation_without_the_keychain_is_written_once(place):
-    """A locked keychain does not keep a vault from being revoked."""
+    """A vault can be revoked while its keychain is locked."""
     place.create()
     place.keychain.lock()
 
@@ -325,7 +325,7 @@ def test_revocation_without_the_keychain_is_written_once(place):
 
 
 def test_no_vault_cannot_be_revoked_or_rotated(place):
-    """Nothing is made by taking away."""
+    """Without a vault, a rotation and a revocation are refused and make nothing."""
     assert not place.vault().revoke(place.clock.now())
     with pytest.raises(StateError, match="no vault"):
         place.vault().rotate(place.clock.now())
