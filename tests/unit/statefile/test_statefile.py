@@ -289,7 +289,7 @@ def test_file_that_is_too_long_is_refused(state):
     """A file that somebody blew up cannot fill the memory."""
     state.create("file", DATA)
 
-    with pytest.raises(UnsafeStateError, match=f"more than the {len(DATA) - 1} bytes"):
+    with pytest.raises(UnsafeStateError, match=f"longer than its limit of {len(DATA) - 1} bytes"):
         state.read("file", len(DATA) - 1)
 
 
