@@ -94,7 +94,7 @@ def test_without_proc_the_instance_cannot_be_told(monkeypatch):
 
     monkeypatch.setattr(os, "stat", refuse)
 
-    with pytest.raises(KeychainUnavailableError, match="the user namespace cannot be told"):
+    with pytest.raises(KeychainUnavailableError, match="the user namespace is unknown"):
         KernelKeyStore().instance()
 
 
@@ -190,7 +190,7 @@ def test_a_key_that_is_not_read_back_was_not_added(scripted):
     """A kernel that takes a key and has it not is not believed."""
     scripted(failure("ENOKEY"), SERIAL, DONE, failure("ENOKEY"))
 
-    with pytest.raises(KeychainUnavailableError, match="is not read back as it was"):
+    with pytest.raises(KeychainUnavailableError, match="is not read back unchanged"):
         KernelKeyStore().add(ITEM, Secret(bytes(range(32))))
 
 
