@@ -176,7 +176,7 @@ def test_nothing_passes_a_wall(room: str) -> None:
         if any(_within(name, behind) for behind in WALLS[room])
     }
 
-    assert inside, f"{room} is empty: does the wall still have a place?"
+    assert inside, f"{room} is empty: is this wall still needed?"
     assert set() == passing
 
 
@@ -191,7 +191,7 @@ def test_third_party_package_appears_in_one_place(package: str) -> None:
     places = {place for place in THIRD_PARTY[package] if place in modules()}
     outside = {user for user in users if not any(_within(user, place) for place in places)}
 
-    assert users, f"nobody imports {package}: is it still a dependency?"
+    assert users, f"no module imports {package}: is it still a dependency?"
     assert set() == outside
 
 

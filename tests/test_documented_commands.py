@@ -15,7 +15,7 @@ from support.git_server import GitServer, find_git
 from support.requirements import require
 
 if sys.platform == "win32":
-    pytest.skip("the standard library has no terminal to test with here", allow_module_level=True)
+    pytest.skip("the standard library has no pseudo-terminal here", allow_module_level=True)
 
 from support.pseudo_terminal import PseudoTerminal
 
@@ -39,7 +39,7 @@ CTRL_C = b"\x03"
 # where the reader is not meant to go on.
 ANSWERS = {"Password for": PASSWORD.encode() + b"\n", "Username for": CTRL_C}
 ELSEWHERE = {
-    r"make (\w+ ?)+": "make runs these tests; what it needs is that the verbs exist",
+    r"make (\w+ ?)+": "make runs these tests; another test checks that the verbs exist",
     r"PYTHON=\S+ make test": "the same",
     r"pipx install keylease": "a released keylease comes from the network",
     r"keylease status --watch": "it ends with Ctrl-C; tests/unit/cli/test_watch.py plays it",

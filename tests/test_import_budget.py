@@ -101,7 +101,7 @@ def test_helper_imports_nothing_heavy(kernel_home: Throwaway, operation: str) ->
 
     assert set() == FORBIDDEN & modules
     assert ("password=secret" in answer) == (operation == "get")
-    assert "cryptography" in modules, "the control: what is used must be seen"
+    assert "cryptography" in modules, "the control: used modules are listed"
 
 
 def test_secret_service_costs_its_library_and_no_more(desktop) -> None:

@@ -53,7 +53,7 @@ def test_program_is_installed(name):
     assert find_program(name)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there a program is an entry point")
+@pytest.mark.skipif(sys.platform == "win32", reason="programs are entry points on Windows")
 def test_every_program_is_the_same_script():
     """All programs are the same script except for the name, so one test covers all."""
     template = (LAUNCH / "program.sh").read_text("utf-8")

@@ -11,7 +11,7 @@ from support.kernel_keyring import keyctl, require_kernel_keyring, require_keyct
 from support.waiting import WAIT_SECONDS, ended, wait_until
 
 if sys.platform != "linux":
-    pytest.skip("the kernel's keys and processes are looked at in /proc", allow_module_level=True)
+    pytest.skip("needs /proc to list keys and processes", allow_module_level=True)
 
 from support.leftovers import NAME, Key, living_keys
 
@@ -129,7 +129,7 @@ def test_file_that_is_left_fails_the_run(session, tmp_path):
     assert "kl-left-" in done.stdout
     assert "test_inner.py::test_that_leaves_a_directory" in done.stdout
     left = [path.name for path in (tmp_path / "tmp").iterdir()]
-    assert [] == [name for name in left if not name.startswith("pytest-of-")], "it is taken away"
+    assert [] == [name for name in left if not name.startswith("pytest-of-")], "it is removed"
 
 
 @pytest.mark.parametrize("source", [DAEMON, CHILD], ids=["daemon", "child"])

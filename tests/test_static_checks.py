@@ -40,7 +40,7 @@ def run(command, tool):
 def test_check_has_no_complaint(name):
     """The tool has no complaint about the code."""
     if name not in part_of(CHECKS):
-        pytest.skip(f"{VARIABLE}: the run that has the other half of CI makes this check")
+        pytest.skip(f"{VARIABLE}: the other run of CI makes this check")
     tool = find_tool(CHECKS[name][0])
     if tool is None:
         pytest.skip(f"{CHECKS[name][0]} is not installed")

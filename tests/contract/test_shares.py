@@ -163,7 +163,7 @@ def test_kernel_destroys_the_share_by_itself(kernel: KernelShares, session: str)
     made = time.monotonic()
     alive = kernel.read(session) is not None
     while kernel.read(session) is not None:
-        assert time.monotonic() - made < 30, "it was to die by itself"
+        assert time.monotonic() - made < 30, "the share did not expire"
 
     assert alive
 
@@ -190,7 +190,7 @@ def test_expired_share_leaves_the_list_of_keys_when_destroyed(
 
     started = time.monotonic()
     while session in Path("/proc/keys").read_text("utf-8"):
-        assert time.monotonic() - started < 30, "the kernel collects what nothing refers to"
+        assert time.monotonic() - started < 30, "the kernel did not collect the key"
 
 
 def test_sweep_removes_what_no_session_has(runtime: RuntimeDirShares, session: str) -> None:

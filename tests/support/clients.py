@@ -51,5 +51,5 @@ def wait_until(over: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _SECONDS
     while not over():
         if time.monotonic() > deadline:
-            msg = "what should end does not end"
+            msg = "the condition did not become true in time"
             raise TimeoutError(msg)

@@ -189,8 +189,8 @@ class GitServer:
         name = unquote(urlsplit(path).path).lstrip("/").partition("/")[0]
         with self._lock:
             # An unknown name costs one comparison too, in case people copy this server.
-            nobody = _Account(secrets.token_bytes(32), frozenset())
-            account = self._accounts.get(username, nobody)
+            unknown = _Account(secrets.token_bytes(32), frozenset())
+            account = self._accounts.get(username, unknown)
             known = hmac.compare_digest(account.password, secret)
             may_see = account.repositories is None or name in account.repositories
             token = any(hmac.compare_digest(token, secret) for token in self._tokens)

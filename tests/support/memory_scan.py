@@ -21,7 +21,7 @@ from keylease.store.seal import Keys, session_keys
 from keylease.system.clock import Deadline
 
 if sys.platform != "linux":
-    pytest.skip("memory of others is read here by Linux's /proc", allow_module_level=True)
+    pytest.skip("needs Linux's /proc to read the memory of processes", allow_module_level=True)
 
 from keylease.cli.doctor.memory import ORDINARY
 from keylease.cli.doctor.scan import Needle, Scan, needles

@@ -87,7 +87,7 @@ class PseudoTerminal:
         while text.encode() not in self.shown[seen:]:
             ready, _, _ = select.select([self._master], [], [], timeout_seconds)
             if not ready:
-                msg = f"{text!r} was never shown, but {self.shown!r}"
+                msg = f"{text!r} was not shown; the terminal has {self.shown!r}"
                 raise TimeoutError(msg)
             self._read()
 

@@ -37,7 +37,7 @@ def refuse_keyring(number: int) -> None:
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, *no) or libc.prctl(
         PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0
     ):
-        raise OSError(ctypes.get_errno(), "the filter was not taken")
+        raise OSError(ctypes.get_errno(), "the kernel refused the filter")
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ class GnomeKeyring:
             readable, _, _ = select.select([fifo], [], [], WAIT_SECONDS)
         finally:
             os.close(fifo)
-        assert readable, "nobody was asked for a password"
+        assert readable, "no prompt for a password was shown"
 
     def lock(self, collection: str = LOGIN) -> None:
         """Lock the collection, as the desktop's lock does."""

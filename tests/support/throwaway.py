@@ -164,7 +164,7 @@ class Throwaway:
                 _delete_from_kernel(in_kernel)
             except OSError as error:
                 if keychain == "kernel":  # elsewhere there may be no kernel keyring
-                    msg = f"in the kernel may be left: {in_kernel} ({error.strerror})"
+                    msg = f"these keys may still be in the kernel: {in_kernel} ({error.strerror})"
                     raise RuntimeError(msg) from error
         if not services:
             return
@@ -178,7 +178,7 @@ class Throwaway:
         )
         if done.returncode != 0:
             said = done.stderr.strip().rpartition("\n")[2]
-            msg = f"in the keychain {keychain} may be left: {services} ({said})"
+            msg = f"these keys may still be in the keychain {keychain}: {services} ({said})"
             raise RuntimeError(msg)
 
     @staticmethod

@@ -32,5 +32,5 @@ def require_strace() -> None:
     """Skip the test if strace is missing, may not trace, or shows no file names."""
     require(shutil.which("strace"), "strace", "strace is not on PATH")
     code, said = _try()
-    require(code == 0, "strace", "this sandbox lets nobody trace a process")
+    require(code == 0, "strace", "this sandbox forbids tracing")
     require('execve("' in said, "strace", "it shows addresses in the place of names here")

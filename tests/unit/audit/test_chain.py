@@ -244,7 +244,7 @@ def test_lines_of_the_day_before_are_on_the_disk_with_the_first_of_the_next(plac
         patch.setattr(Files, "sync_data", spy)
         place.end()
 
-    assert 2 == len(synced), "the file that is left, and the new one"
+    assert 2 == len(synced), "the old file and the new one"
     assert 3 == head_of(place).synced
 
 

@@ -15,7 +15,7 @@ from keylease.statefile.directory import Directory, Files
 from keylease.system.clock import Deadline
 
 MIB = 1 << 20
-HOLES = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a large file takes its room")
+HOLES = pytest.mark.skipif(sys.platform != "linux", reason="files have no holes elsewhere")
 
 
 class Looks(Deadline):
@@ -98,7 +98,7 @@ def test_zeros_behind_the_last_line_are_set_aside_in_one_file(place, reads, sync
     assert len(torn) + zeros == found.stat().st_size
     with found.open("rb") as file:
         assert torn + b"\0" == file.read(len(torn) + 1)
-    assert found.stat().st_blocks * 512 <= MIB, "the zeros take no room"
+    assert found.stat().st_blocks * 512 <= MIB, "the zeros use no disk space"
     assert sum(reads) < MIB
     assert len(syncs) < 10
     assert [None, None, 0, None] == [lost for _, _, lost in place.told()]

@@ -401,7 +401,7 @@ def test_old_days_go_when_a_new_one_begins_and_the_line_before_says_so(place):
     assert {"files", "through", "digest"} == removed.keys()
     assert ["2026-09-21.jsonl"] == removed["files"]
     assert 1 == removed["through"]
-    assert json.loads(first)["prev"] == removed["digest"], "what is left begins where that ends"
+    assert json.loads(first)["prev"] == removed["digest"], "the rest continues the removed chain"
     assert 2 == json.loads(first)["seq"]
     assert [f"2026-09-2{day}.jsonl" for day in range(2, 6)] == place.files()
     for before, after in itertools.pairwise([first, *rest]):

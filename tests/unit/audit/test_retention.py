@@ -53,7 +53,7 @@ def test_a_machine_that_was_off_for_a_year_forgets_nothing():
     """A machine that was off for a year still has its old log."""
     names = [name(ago) for ago in range(400, 500)]
 
-    assert 10 == len(expired(names, name(0), 90)), "a hundred days, and the hole is one"
+    assert 10 == len(expired(names, name(0), 90)), "a hundred days; the gap counts as one"
 
 
 def test_a_file_from_the_future_stays_and_ages_nothing():

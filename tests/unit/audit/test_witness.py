@@ -117,7 +117,7 @@ def fill(queue: socket.socket) -> NoReturn:
     """Send until the queue is full."""
     for _ in range(1_000_000):
         queue.send(b"x")
-    pytest.fail("a queue that nobody empties took a million messages")
+    pytest.fail("a queue without a reader took a million messages")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")

@@ -56,7 +56,7 @@ def refused(place):
         read(place)
     said = str(caught.value)
     assert said.startswith(place.path), said
-    assert said.isprintable(), "one line, and nothing that a terminal obeys"
+    assert said.isprintable(), "one line without control characters"
     assert caught.value.hint
     return said.removeprefix(place.path)
 

@@ -58,7 +58,7 @@ def test_leaving_says_everything_and_ends_at_once():
     assert (7, "said\n") == (done.returncode, done.stderr)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it can be asked for on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the state")
 @pytest.mark.parametrize(
     ("variable", "expected"), [({}, "True"), ({"KEYLEASE_DUMPABLE": "1"}, "False")]
 )
@@ -88,7 +88,7 @@ print(hardening.restrictions().core_limit)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it can be asked for on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the state")
 def test_what_is_in_force_is_what_the_kernel_says():
     """The state comes from the kernel, and a repeated call keeps the original for children."""
     environment = {k: v for k, v in os.environ.items() if k != "KEYLEASE_DUMPABLE"}
@@ -112,7 +112,7 @@ with hardening.original_core_limit():
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="what refuses is a filter as Linux has them")
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a seccomp filter of Linux")
 def test_what_the_system_refuses_is_not_called_closed():
     """A restriction that the system refuses, or cannot report, does not count as active."""
     assert ["None", "None", "goes", "on"] == run(REFUSED).stdout.split()

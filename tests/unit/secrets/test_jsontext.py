@@ -184,7 +184,7 @@ def test_strings_before_one_that_is_no_text_are_wiped(monkeypatch):
 
     monkeypatch.setattr(jsontext, "allocate", spy)
     assert [b'"hunter2"', b'"token"'] == all_quoted((b"hunter2", "a key"), (b"token", "a token"))
-    assert [b'"hunter2"', b'"token"'] == rooms, "the control: they are the caller's to wipe"
+    assert [b'"hunter2"', b'"token"'] == rooms, "the control: the caller wipes these"
     rooms.clear()
 
     with pytest.raises(RequestError, match="the token is not UTF-8"):

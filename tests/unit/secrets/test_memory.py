@@ -241,7 +241,7 @@ def test_a_limit_that_is_used_up_is_told_and_changes_nothing_else():
     assert ["False True b'hunter2'"] == lines(LIMITED)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="what is promised is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the flags in smaps")
 def test_memory_is_locked_undumped_and_wiped_on_fork():
     """The kernel reports the memory as locked, undumped and wiped on fork (proc(5), smaps)."""
     said = lines(

@@ -185,7 +185,7 @@ def test_name_is_one_file_of_the_directory(state, place, operation, name):
     assert [] == list(place.iterdir())
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="names of devices are Windows' own trap")
+@pytest.mark.skipif(sys.platform != "win32", reason="device names are special only on Windows")
 @pytest.mark.parametrize("name", ["NUL", "con", "COM1.json", "a:b", "a\\b", "a.", "a ", "a\x1fb"])
 def test_name_is_no_device_of_windows(state, name):
     """Windows device names and streams are refused."""
@@ -508,7 +508,7 @@ def test_withdrawn_file_without_readers_is_waited_for_by_nobody(state, place):
     grip = Directory.open(str(place)).grip("file")
 
     assert state.withdraw("file") is None
-    assert not grip.take(), "and who comes late gets nothing"
+    assert not grip.take(), "a grip taken after the removal fails"
     assert state.withdraw("file") is None
     grip.close()
     if sys.platform != "win32":

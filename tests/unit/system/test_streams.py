@@ -19,7 +19,7 @@ from keylease.system.streams import PeerGoneError, read, tell, undisturbed, writ
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="directories and pipes are of POSIX")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs directories and pipes of POSIX")
 MESSAGE = b"password=hunter2\n" * 1000  # does not fit into the first buffer
 
 

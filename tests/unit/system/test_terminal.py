@@ -10,7 +10,7 @@ import sys
 import pytest
 
 if sys.platform == "win32":
-    pytest.skip("the standard library has no terminal to test with here", allow_module_level=True)
+    pytest.skip("the standard library has no pseudo-terminal here", allow_module_level=True)
 
 from support.pseudo_terminal import PseudoTerminal
 from support.waiting import WAIT_SECONDS

@@ -38,8 +38,8 @@ def test_jsonl_is_the_line_to_the_byte():
 
 def test_csv_has_every_field_in_a_column_of_its_own():
     """CSV has a column for each field, and one with JSON for the event's own fields."""
-    nobody = dict.fromkeys(("session", "target", "username"))
-    gap = cells(csv_row(line(event="audit.gap", extra={"lost": 3}, **nobody)))
+    unnamed = dict.fromkeys(("session", "target", "username"))
+    gap = cells(csv_row(line(event="audit.gap", extra={"lost": 3}, **unnamed)))
     found = cells(csv_row(line()))
 
     assert {"seq": "1", "event": "audit.gap", "reason": "", "extra": '{"lost":3}'} == {
@@ -86,8 +86,8 @@ def test_spreadsheet_runs_no_name(before, delimiter):
             caller=CALLER | {"executable": name},
         )
         extra = {"configuration": "0" * 16, "files": [name]}
-        nobody = dict.fromkeys(("session", "target", "username"))
-        changed = line(event="config.changed", extra=extra, **nobody)
+        unnamed = dict.fromkeys(("session", "target", "username"))
+        changed = line(event="config.changed", extra=extra, **unnamed)
         for data in (csv_row(found), csv_row(changed)):
             for quoted in (True, False):
                 each = split(data, delimiter, quoted=quoted)
@@ -99,9 +99,9 @@ def test_spreadsheet_runs_no_name(before, delimiter):
 def test_extra_is_json_whatever_is_in_it():
     """The column with the event's own fields is JSON even if a value looks like a formula."""
     extra = {"configuration": "0" * 16, "files": ["=1", "a;=1", '"=1', "/a"]}
-    nobody = dict.fromkeys(("session", "target", "username"))
+    unnamed = dict.fromkeys(("session", "target", "username"))
 
-    found = cells(csv_row(line(event="config.changed", extra=extra, **nobody)))["extra"]
+    found = cells(csv_row(line(event="config.changed", extra=extra, **unnamed)))["extra"]
 
     assert ["'=1", "a;'=1", "'\"=1", "/a"] == json.loads(found)["files"]
 
