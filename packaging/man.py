@@ -4,9 +4,9 @@
     python packaging/man.py --check    names outdated pages and exits with code 1
 
 A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md.
-That of a helper, which has no help of its own, is its section of docs/cli.md or of its tool's page.
-click-man was tried: it finds no command that is imported when it is called, and puts the help into
-roff without escaping it. What is needed of roff is little: man(7), and nothing of groff's own.
+A helper has no help, so its page is its section of docs/cli.md or of its tool's page. click-man
+does not work here: it misses commands that are imported when called, and does not escape the help
+for roff. The pages use only man(7), without extensions of groff.
 """
 
 from __future__ import annotations

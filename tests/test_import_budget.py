@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from keylease.tools import Tool
 
-# Each of these costs milliseconds on every git command, and none is needed for an answer.
+# Each of these costs milliseconds on every git command, and no answer needs them.
 FORBIDDEN = {
     "argparse",
     "asyncio",
@@ -105,7 +105,7 @@ def test_helper_imports_nothing_heavy(kernel_home: Throwaway, operation: str) ->
 
 
 def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
-    """With a desktop's keychain only its D-Bus library is added, never the keyring library."""
+    """The Secret Service adds only its D-Bus library, never the keyring library."""
     modules_of(desktop.home, ["store"], STORE)
     answer, modules = modules_of(desktop.home, ["get"], GET)
 
@@ -118,7 +118,7 @@ def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
     "tool", [tool for tool in TOOLS if tool.protocol], ids=lambda tool: tool.name
 )
 def test_no_tool_costs_more_than_git(kernel_home: Throwaway, tool: Tool) -> None:
-    """Each tool starts its helper once a command or more, and waits for it."""
+    """Each tool's helper imports no more than git's, as the tool waits for it."""
     question = QUESTIONS[tool.program]
     kernel_home.run("keylease", "login", *question.login, "--password-stdin", stdin="secret")
 

@@ -36,7 +36,7 @@ class DayOfUse:
     """Writes the day in the steps of real tools and users.
 
     Args:
-        rig: The service and its state; its clock is moved.
+        rig: The service and its state; this moves its clock.
     """
 
     def __init__(self, rig: Rig) -> None:

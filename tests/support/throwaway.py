@@ -25,8 +25,8 @@ from keylease.programs import names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What a program needs to start at all. Everything else is left behind: a credential, a D-Bus
-# address or a git setting of the person who runs the tests would decide their outcome.
+# The variables that a program needs to start. All others are dropped: a credential, D-Bus address
+# or git setting of the user who runs the tests would change their outcome.
 _KEPT = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "TMPDIR")
 _VAULT_FILE = "vault.json"
 
