@@ -87,7 +87,7 @@ def generate(directory: Path, count: int) -> int:
     key, chance, prev, total = Secret(KEY), random.Random(4), NO_LINE, 0  # noqa: S311  # nosec B311
     name = key_id(key)
     day, path, size = -1, directory / "none", 0
-    file = Path(os.devnull).open("wb")  # noqa: SIM115 - the first of those that the days have
+    file = Path(os.devnull).open("wb")  # noqa: SIM115 - replaced by each day's file
     for number in range(1, count + 1):
         seconds = START + (number - 1) * DAYS * DAY_SECONDS / count
         if int(seconds) // DAY_SECONDS != day:

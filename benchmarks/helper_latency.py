@@ -61,7 +61,7 @@ def find_peers(home: Throwaway) -> list[Peer]:
             peers.append(Peer(f"{name} get", (*words, "get"), f"{REQUEST}\n", ANSWER))
     vault = home.vault()
     if vault is not None and vault["keychain"] == "secret-service":
-        # Only the key, without a session: the keychain's share of the time.
+        # Reads only the key, without a session: this is the keychain's part of the time.
         backend = "keyring.backends.SecretService.Keyring"
         words = (python, "-m", "keyring", "-b", backend, "get", home.service(), "keylease")
         peers.append(Peer("keyring get (the key alone)", words))

@@ -26,7 +26,7 @@ from support.tracing import READABLE  # noqa: E402 (after the line above)
 REQUEST = "protocol=https\nhost=git.example\n"
 CREDENTIAL = f"{REQUEST}username=ada\npassword=made-up\n\n"
 
-# Runs in the home. The first answer warms everything up; the second one is counted.
+# Runs in the home. The first answer warms up; the second one is counted.
 _COUNT = """
 import json, os, sys
 from collections import Counter
@@ -72,7 +72,7 @@ COMMAND = [sys.executable, "-I", "-c", _COUNT, f"{REQUEST}\n"]
 
 
 def system_calls(home: Throwaway) -> Counter[str]:
-    """Return how often the same answer makes each system call; nothing without strace."""
+    """Return how often one answer makes each system call; nothing without strace."""
     strace = shutil.which("strace")
     if strace is None:
         return Counter()
@@ -85,7 +85,7 @@ def system_calls(home: Throwaway) -> Counter[str]:
     )
     counted = trace.read_text().split("/counted from here")[1].split("/counted to here")[0]
     names = re.findall(r"^\d+ +(\w+)\(", counted, re.MULTILINE)
-    # The last one is the mark.
+    # The last call is the marker.
     return Counter(names[:-1])
 
 

@@ -1,11 +1,11 @@
-"""The main job on this machine, from login to revocation, where everybody can watch it.
+"""Show keylease's main job on this machine, from login to revocation.
 
-A git server with basic authentication listens on loopback, keylease and git run in a throwaway
-HOME, and the keys go to whatever keychain the machine has. Every command is shown as a user would
-type it, with what it really said, and is judged. The exit code is 0 if all was as it should be.
+A git server with basic authentication listens on loopback. keylease and git run in a throwaway
+HOME, and the keys go to the machine's real keychain. The demo shows each command as a user would
+type it, with its real output, and checks the result. The exit code is 0 if every check holds.
 
-Nothing of the user's own is read or written, and nothing is left behind: neither files nor keys,
-after a failure and Ctrl-C neither. It needs git, the standard library and an installed keylease.
+It neither reads nor writes the user's own files, and removes its files and keys at the end, also
+after a failure or Ctrl-C. It needs git, the standard library and an installed keylease.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# The server and the home are those of the tests, so what is shown here is what is tested.
+# The server and the home come from the tests, so the demo shows what is tested.
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from support.git_server import GitServer, find_git  # noqa: E402 (after the line above)
@@ -34,29 +34,28 @@ if TYPE_CHECKING:
 
     from support.git_server import Seen
 
-# A name that is found nowhere else, for the search of the home's files has to find it.
+# A unique name, which the search through the home's files must find.
 USERNAME = "ada.lovelace"
 REPOSITORY = "project.git"
-# How the user's keychain is reached, and which one the user wants.
+# The address of the user's keychain, and the user's choice of one.
 PASSED_ON = ("DBUS_SESSION_BUS_ADDRESS", "KEYLEASE_KEYCHAIN")
-# What the commands exit with when the answer is no.
+# Exit codes of refused commands.
 GIT_REFUSED = 128
 STATUS_REVOKED = 5
 
 
 class UnexpectedError(Exception):
-    """Something was not as it should be. The demo ends there."""
+    """A check failed, which ends the demo."""
 
 
-# What else deletes a key where the platform's own tool is missing: the backend of the library
-# `keyring` that sees the same keys.
+# Backends of the library `keyring`, which delete the key if the platform's own tool is missing.
 BACKENDS = {
     "secret-service": "keyring.backends.SecretService.Keyring",
     "macos": "keyring.backends.macOS.Keyring",
     "windows": "keyring.backends.Windows.WinVaultKeyring",
 }
 
-# Where keyctl(1) is not installed, the same system calls by way of keylease's own module.
+# Makes the system calls of keyctl(1) by keylease's own module if keyctl is not installed.
 UNLINK = """
 import sys
 from keylease.system.clock import Deadline
@@ -69,12 +68,12 @@ open_keystore("kernel", Deadline(2)).delete(Item(vault, kind, int(generation)))
 
 
 class Demo:
-    """The steps, in the home and with the server that it is given.
+    """The steps of the demo.
 
     Args:
-        home: Where the commands run.
-        server: What git talks to.
-        password: The one that the server knows.
+        home: The home in which the commands run.
+        server: The server that git talks to.
+        password: The password that the server accepts.
     """
 
     def __init__(self, home: Throwaway, server: GitServer, password: str) -> None:
@@ -82,28 +81,28 @@ class Demo:
         self._server = server
         self._password = password
         self.title = ""
-        """The step that is played."""
+        """The current step."""
         self.keychain = ""
-        """Where the keys went, as `vault.json` names it."""
+        """The keychain with the keys, as named in `vault.json`."""
 
     def play(self) -> None:
-        """Play every step in its order.
+        """Run every step in order.
 
         Raises:
-            UnexpectedError: one of them did not end as it should.
+            UnexpectedError: a step failed.
         """
         steps: tuple[tuple[str, Callable[[], None]], ...] = (
-            ("git is told to ask keylease and nobody else", self.set_up),
+            ("git is set up to ask only keylease", self.set_up),
             ("without a session git gets nothing", self.refuse_before_login),
             ("a login, with the password on stdin", self.log_in),
             ("a clone with no prompt", self.clone),
             ("a fetch with no prompt", self.fetch),
-            ("what is there now, for the user", self.status),
-            ("what was written down, for the admin", self.audit),
+            ("the user lists the sessions", self.status),
+            ("the admin reads the audit log", self.audit),
             ("the password is in no file of this home", self.search),
             ("an admin deletes the vault key from the keychain", self.revoke),
             ("the next fetch is refused", self.refuse_after_revocation),
-            ("the user is told why", self.status_after_revocation),
+            ("the user learns why", self.status_after_revocation),
         )
         for number, (title, step) in enumerate(steps, 1):
             self.title = f"step {number}, {title}"
@@ -111,20 +110,20 @@ class Demo:
             step()
 
     def set_up(self) -> None:
-        """Write the lines into git's configuration."""
+        """Let keylease edit git's configuration."""
         self._command("keylease", "setup", "git", "--global")
         done = self._command("git", "config", "--global", "--get-all", "credential.helper")
-        # The empty line forgets every helper that another file of git's configuration names.
+        # The empty line removes the helpers of git's other configuration files.
         program = self._home.find("git-credential-keylease")
         expect(done.stdout in {f"\n{program}\n", "\nkeylease\n"}, "git asks keylease alone")
 
     def refuse_before_login(self) -> None:
-        """Show that the server wants a password, and that git has none and nobody to ask."""
+        """Show that the server wants a password, and that git has no way to get one."""
         seen = self._git_refused("clone", self._server.url(REPOSITORY))
         expect(not any(each.scheme for each in seen), "git had no password to send")
 
     def log_in(self) -> None:
-        """Start the session. That makes the vault and its key too."""
+        """Start the session, which also makes the vault and its key."""
         words = ("login", self._server.url(), "--username", USERNAME, "--password-stdin")
         self._command("keylease", *words, stdin=self._password, said='"$PASSWORD"')
         vault = self._home.vault()
@@ -133,12 +132,12 @@ class Demo:
         say(f"   its key is in the keychain `{self.keychain}`")
 
     def clone(self) -> None:
-        """Clone with the password out of the session."""
+        """Clone with the session's password."""
         self._git("clone", self._server.url(REPOSITORY), "project")
         expect((self._home.home / "project" / "README").is_file(), "the files are there")
 
     def fetch(self) -> None:
-        """Fetch a commit that was not there when the repository was cloned."""
+        """Fetch a commit that is newer than the clone."""
         new = self._server.commit(REPOSITORY, {"README": "read me again\n"}, "Say it again")
         self._git("-C", "project", "fetch")
         done = self._command("git", "-C", "project", "rev-parse", "origin/main")
@@ -155,11 +154,11 @@ class Demo:
         self._command("keylease", "audit", "query")
         events = [line["event"] for line in self._home.audit()]
         wanted = {"session.created", "session.released", "session.confirmed"}
-        expect(wanted <= set(events), "creation, release and git's thanks are on record")
+        expect(wanted <= set(events), "creation, release and git's confirmation are in the log")
 
     def search(self) -> None:
-        """Search every file, and show that the same search does find what is there."""
-        # The pattern comes on stdin: the words of a command line are public.
+        """Search every file for the password, and prove the search with the username."""
+        # The pattern comes on stdin, because command lines are public.
         search = "grep -rlF -f /dev/stdin ."
         self._shell(search, stdin=self._password, said='"$PASSWORD"', code=1)
         say("   ok: grep found it nowhere")
@@ -167,7 +166,7 @@ class Demo:
         expect(bool(done.stdout), "the username is found, so the search works")
 
     def revoke(self) -> None:
-        """Delete the key with the platform's own tool, or as near to it as this machine can."""
+        """Delete the key with the platform's own tool, or a substitute if that is missing."""
         self._command("keylease", "key", "show")
         shown = json.loads(self._home.run("keylease", "key", "show", "--json").stdout)
         service, words = shown["service"], shlex.split(shown["removal_command"] or "")
@@ -178,19 +177,19 @@ class Demo:
             self._command(sys.executable, "-c", UNLINK, service)
         else:
             backend = BACKENDS.get(self.keychain) or self.keychain.partition(":")[2]
-            say("   the platform has no tool for it here, so the library `keyring` does it")
+            say("   the platform's tool is not installed here, so the library `keyring` does it")
             self._command(
                 sys.executable, "-m", "keyring", "-b", backend, "del", service, "keylease"
             )
 
     def refuse_after_revocation(self) -> None:
-        """Show that the password that opened the server a moment ago does not reach it any more."""
+        """Show that the password, which worked a moment ago, no longer reaches the server."""
         self._server.commit(REPOSITORY, {"README": "too late\n"}, "Too late")
         seen = self._git_refused("-C", "project", "fetch")
         expect(not any(each.scheme for each in seen), "git had no password to send")
 
     def status_after_revocation(self) -> None:
-        """Show what the user reads now."""
+        """Show the status that the user now sees."""
         done = self._command("keylease", "status", code=STATUS_REVOKED)
         expect("revoked" in done.stdout + done.stderr, "it says revoked")
         events = [line["event"] for line in self._home.audit()]
@@ -200,15 +199,15 @@ class Demo:
         self._server.forget()
         self._command("git", *words)
         seen = self._server.seen()
-        expect(any(each.authorised for each in seen), "the server was given the right password")
-        expect(all(each.username in {"", USERNAME} for each in seen), "and no other")
+        expect(any(each.authorised for each in seen), "the server got the right password")
+        expect(all(each.username in {"", USERNAME} for each in seen), "and no other user name")
 
     def _git_refused(self, *words: str) -> list[Seen]:
         self._server.forget()
         self._command("git", *words, code=GIT_REFUSED)
         seen = self._server.seen()
         expect(bool(seen), "the server was asked")
-        expect(not any(each.authorised for each in seen), "and refused")
+        expect(not any(each.authorised for each in seen), "and it refused")
         return seen
 
     def _shell(
@@ -224,7 +223,7 @@ class Demo:
     def _run(
         self, words: list[str], shown: str, stdin: str, said: str, code: int
     ) -> subprocess.CompletedProcess[str]:
-        """Run it, show it and judge its exit. `said` is shown for what goes to stdin."""
+        """Run and show a command, and check its exit code; `said` stands for its stdin."""
         pipe = f"printf '%s\\n' {said} | " if said else ""
         say(f"$ {pipe}{shown}")
         done = self._home.run(*words, stdin=f"{stdin}\n" if stdin else "")
@@ -237,24 +236,24 @@ class Demo:
 
 
 def say(line: str) -> None:
-    """Print at once, so that a pipe shows it when it happens."""
+    """Print and flush, so that a pipe shows the line at once."""
     print(line, flush=True)
 
 
-def expect(fact: bool, claim: str) -> None:  # noqa: FBT001 (what is claimed, not a switch)
-    """Say that the claim holds.
+def expect(fact: bool, claim: str) -> None:  # noqa: FBT001 (the claim's truth, not a switch)
+    """Print that the claim holds.
 
     Raises:
         UnexpectedError: it does not.
     """
     if not fact:
-        msg = f"expected: {claim}; it is not so"
+        msg = f"this does not hold: {claim}"
         raise UnexpectedError(msg)
     say(f"   ok: {claim}")
 
 
 def interrupt(*_: object) -> NoReturn:
-    """End the demo as Ctrl-C does, and let nothing interrupt the cleaning up.
+    """End the demo as Ctrl-C does, and ignore further signals during the clean-up.
 
     Raises:
         KeyboardInterrupt: always.
@@ -270,12 +269,10 @@ ENDING = [
 
 
 def play(root: Path) -> str:
-    """Play the demo in an empty directory and return the keychain that it used.
-
-    On return its keys are deleted.
+    """Run the demo in an empty directory, delete its keys, and return the keychain that it used.
 
     Raises:
-        UnexpectedError: something was not as it should be, and it says what.
+        UnexpectedError: a check failed; the message names it.
     """
     served = root / "served"
     served.mkdir()
@@ -294,7 +291,7 @@ def play(root: Path) -> str:
 
 
 def main() -> int:
-    """Play the demo, print its verdict and return its exit code."""
+    """Run the demo, print its verdict and return its exit code."""
     if find_git() is None:
         say("verdict: FAILED: no git here can serve HTTP; install git with `git http-backend`")
         return 1
@@ -303,18 +300,18 @@ def main() -> int:
     for each in ENDING:
         signal.signal(each, interrupt)
     say(f"keylease on {platform.platform(terse=True)}, Python {platform.python_version()}")
-    say("in a throwaway HOME, where git may ask nobody (GIT_TERMINAL_PROMPT=0)")
+    say("in a throwaway HOME, where git cannot prompt (GIT_TERMINAL_PROMPT=0)")
     try:
         with tempfile.TemporaryDirectory(prefix="keylease-demo-") as root:
             keychain = play(Path(root))
     except (UnexpectedError, RuntimeError, subprocess.TimeoutExpired) as error:
-        # RuntimeError: the server broke, or a key could not be deleted; it says which.
+        # RuntimeError: the server failed, or a key could not be deleted.
         say(f"\nverdict: FAILED: {error}")
         return 1
     except KeyboardInterrupt:
-        say("\nverdict: INTERRUPTED; its keys are deleted, and so is its home")
+        say("\nverdict: INTERRUPTED; the demo's keys and home are deleted")
         return 1
-    say(f"\nverdict: OK: keylease does its job here, with the keychain `{keychain}`")
+    say(f"\nverdict: OK: keylease works here, with the keychain `{keychain}`")
     return 0
 
 

@@ -1,12 +1,12 @@
 """Write the manual pages: docs/man/keylease.1, one for each command, and one for git's helper.
 
-    python packaging/man.py            writes them anew
-    python packaging/man.py --check    says which are out of date, with exit code 1
+    python packaging/man.py            writes the pages
+    python packaging/man.py --check    names outdated pages and exits with code 1
 
 A page has the help of its command, word for word, and the exit codes and variables of docs/cli.md.
-That of a helper, which has no help of its own, is its section of docs/cli.md or of its tool's page.
-click-man was tried: it finds no command that is imported when it is called, and puts the help into
-roff without escaping it. What is needed of roff is little: man(7), and nothing of groff's own.
+A helper has no help, so its page is its section of docs/cli.md or of its tool's page. click-man
+does not work here: it misses commands that are imported when called, and does not escape the help
+for roff. The pages use only man(7), without extensions of groff.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = ROOT / "docs" / "man"
 _DOCUMENT: Final = ROOT / "docs" / "cli.md"
-# click marks with it a paragraph whose lines stay as they are.
+# In click's help this marks a paragraph that is not rewrapped.
 _VERBATIM: Final = "\b"
 HELPER: Final = "git-credential-keylease"
 # The other programs that tools run, each with the rows of its tools.
@@ -56,7 +56,7 @@ def pages() -> dict[str, str]:
 
 
 def _contexts(context: click.Context) -> Iterator[click.Context]:
-    """Yield the program and every command, groups before what is in them."""
+    """Yield the program and every command, groups before their commands."""
     yield context
     for name, command in _commands(context):
         yield from _contexts(click.Context(command, parent=context, info_name=name))
@@ -89,7 +89,7 @@ def _page(name: str, context: click.Context) -> Iterator[str]:
         yield ".SH COMMANDS"
         for each, inner in commands:
             yield from _entry(each, _summary(inner))
-    # These are the same for every command.
+
     yield from _table("## Exit codes", "EXIT STATUS")
     yield from _table("## Environment", "ENVIRONMENT")
     others = [(f"{name}-{each}", "1") for each, _ in commands]
@@ -131,10 +131,10 @@ def _other_page(name: str, tools: tuple[Tool, ...]) -> Iterator[str]:
 
 
 def _head(name: str, summary: str) -> Iterator[str]:
-    # No date: a page that has not changed is the same file in every build.
+    # No date, so that an unchanged page is the same file in every build.
     yield f'.TH {_word(name.upper())} 1 "" {_word(f"keylease {__version__}")} "keylease manual"'
     yield ".SH NAME"
-    # man(7): "name \- description" is what apropos reads, in one line and without a full stop.
+    # man(7): apropos reads "name \- description", in one line and without a full stop.
     yield f"{_text(name)} \\- {_text(summary)}"
 
 
@@ -145,7 +145,7 @@ def _see_also(others: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def _section(heading: str, document: Path = _DOCUMENT) -> str:
-    """Return what stands in a document under a heading, up to the next one of its rank."""
+    """Return the text below a heading of the document, up to the next heading of its level."""
     text = document.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
     return text.split(f"\n{heading.partition(' ')[0]} ")[0]
 
@@ -159,12 +159,12 @@ def _table(heading: str, title: str) -> Iterator[str]:
 
 
 def _plain(markdown: str) -> str:
-    """Return the text of a table's cell: no code marks, and of a link its words."""
+    """Return the text of a table's cell, without code marks and link targets."""
     return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
 
 
 def _summary(command: click.Command) -> str:
-    """Return the first sentence of the help, as a table of contents has it."""
+    """Return the first sentence of the help."""
     first = " ".join((command.help or "").split("\n\n")[0].split()).removesuffix(".")
     return first[:1].lower() + first[1:]
 
@@ -189,13 +189,13 @@ def _entry(term: str, meaning: str) -> Iterator[str]:
 
 
 def _line(text: str) -> str:
-    """Return a line of text that roff does not take for a request."""
+    """Return a line of text, escaped if roff would take it for a request."""
     escaped = _text(text)
     return f"\\&{escaped}" if escaped[:1] in {".", "'"} else escaped
 
 
 def _text(text: str) -> str:
-    """Return text for roff: its escape character, and the dash that is typed, not printed."""
+    """Escape backslashes for roff, and dashes so that they can be copied and typed."""
     return text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
 
 
@@ -204,7 +204,7 @@ def _word(text: str) -> str:
 
 
 def outdated() -> list[str]:
-    """Return the names of the pages that are not what the commands say, of those not there too."""
+    """Return the names of pages that are missing, outdated or of no command."""
     wanted = pages()
     there = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*.1")}
     return sorted(

@@ -1,4 +1,4 @@
-"""Homes for whole programs: each with a real keychain of this machine behind it."""
+"""Homes for whole programs, each with a real keychain of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keylease.system.paths import state_directory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# No example fails for being slow: that would be a test of the machine and of what else runs on it.
+# No example fails for being slow, as that depends on the machine and its load.
 settings.register_profile(
     "keylease", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -27,8 +27,8 @@ settings.load_profile("keylease")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take signals as a shell in front does, and look at the end for what the run left behind."""
-    # nohup and `&` in a script start a run with signals ignored, and our programs keep that.
+    """Restore default signals, and check at the end what the run left behind."""
+    # nohup and `&` in a script start a run with signals ignored, and our programs inherit that.
     for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Desktop(NamedTuple):
-    """A home, and the Secret Service that its vault is in."""
+    """A home and the Secret Service that holds its vault."""
 
     home: Throwaway
     keyring: GnomeKeyring
@@ -57,7 +57,7 @@ def kernel_home(tmp_path: Path) -> Iterator[Throwaway]:
 
 @pytest.fixture
 def desktop(tmp_path: Path) -> Iterator[Desktop]:
-    """Return a home whose vault is in a gnome-keyring of its own."""
+    """Return a home whose vault is in its own gnome-keyring."""
     require_gnome_keyring()
     with GnomeKeyring() as keyring:
         address = keyring.environment["DBUS_SESSION_BUS_ADDRESS"]
@@ -67,7 +67,7 @@ def desktop(tmp_path: Path) -> Iterator[Desktop]:
 
 @pytest.fixture
 def usual_umask() -> Iterator[None]:
-    """Let others read new files, as most accounts do, whatever the tests are run with."""
+    """Use a umask that lets others read new files, as most accounts have."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -75,6 +75,6 @@ def usual_umask() -> Iterator[None]:
 
 @pytest.fixture(params=["kernel_home", "desktop"])
 def home(request: pytest.FixtureRequest) -> Throwaway:
-    """Return a home, once for each keychain that a Linux machine has."""
+    """Return a home with each keychain of a Linux machine in turn."""
     found: Throwaway | Desktop = request.getfixturevalue(request.param)
     return found.home if isinstance(found, Desktop) else found

@@ -1,4 +1,4 @@
-"""Who may import whom: each module only from lower layers, each third party in one place."""
+"""Which module may import which: only lower layers, and each third party in one place."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 SOURCE = Path(importlib.util.find_spec("keylease").origin).parent  # type: ignore[union-attr,arg-type]
 
-# From the top down: a folder imports only from lines below its own, and nothing of its line.
-# A module that stands alone counts as a folder. Each line has the reason why it stands there.
+# From the top down: a folder imports only from lower lines, not from its own line. A module outside
+# a folder counts as one. Each line says why it is there.
 LAYERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("testing", "__main__"), "the entrances of embedders' tests and of `keylease` itself"),
     (("helper", "cli", "embed"), "the ways in: tools, people, other people's programs"),
@@ -33,13 +33,13 @@ LAYERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("errors", "programs"), "the words of refusal, and how a program starts"),
     (("tools",), "facts about each tool, as data; every helper reads it before anything else"),
 )
-# Families: no module imports a sibling, except the modules that say what the family shares.
+# Families: no module imports a sibling, except the modules that the family shares.
 FAMILIES = {
     "protocols": {"base", "http"},
     "keystores": {"base", "unavailable"},
     "shares": {"base"},
 }
-# The one module of a family that speaks another's language, and whose.
+# The one module of a family that builds on another's protocol.
 SPEAKS = {"protocols.address": "protocols.git"}
 # Walls inside a folder: the left side imports nothing of the right side.
 WALLS = {
@@ -109,7 +109,7 @@ def modules() -> list[str]:
 
 
 def imports(module: str) -> set[str]:
-    """Return what the module imports when it runs; imports for type checkers do not run."""
+    """Return the module's imports at run time, without those for type checkers."""
     path = SOURCE / Path(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found: set[str] = set()
@@ -129,26 +129,26 @@ def imports(module: str) -> set[str]:
 
 
 def own(module: str) -> set[str]:
-    """Return the modules of keylease that the module imports, by their dotted names."""
+    """Return the modules of keylease that the module imports, by dotted name."""
     known = set(modules())
     names = {name.removeprefix("keylease.") for name in imports(module) if "keylease." in name}
     return {name if name in known else name.rpartition(".")[0] for name in names} - {""}
 
 
 def folder(module: str) -> str:
-    """Return the top folder of a module; its own name if it stands in none."""
+    """Return the top folder of a module, or its own name if it is in none."""
     return module.partition(".")[0]
 
 
 def layer(module: str) -> int:
-    """Return the number of the module's line in `LAYERS`; the lowest layer has the highest."""
+    """Return the module's line number in `LAYERS`; the lowest layer has the highest."""
     top = folder(module)
     return next(number for number, (line, _) in enumerate(LAYERS) if top in line)
 
 
 @pytest.mark.parametrize("module", modules())
 def test_module_imports_only_from_lower_layers(module: str) -> None:
-    """A reader who knows what is below a module knows all that it can do."""
+    """A module depends only on lower layers, so a reader need not look above it."""
     for name in own(module):
         if folder(name) != folder(module):
             assert layer(name) > layer(module), f"{module} imports {name}"
@@ -156,7 +156,7 @@ def test_module_imports_only_from_lower_layers(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name in modules() if folder(name) in FAMILIES])
 def test_no_module_imports_a_sibling_of_its_family(module: str) -> None:
-    """git does not know docker, and no keychain knows another; they share their `base`."""
+    """git does not know docker, and no keychain knows another; they share only their base."""
     family = folder(module)
     siblings = {each for each in own(module) if each.startswith(f"{family}.")}
     allowed = {f"{family}.{name}" for name in FAMILIES[family]} | {SPEAKS.get(module, "")}
@@ -176,13 +176,13 @@ def test_nothing_passes_a_wall(room: str) -> None:
         if any(_within(name, behind) for behind in WALLS[room])
     }
 
-    assert inside, f"{room} is empty: does the wall still have a place?"
+    assert inside, f"{room} is empty: is this wall still needed?"
     assert set() == passing
 
 
 @pytest.mark.parametrize("package", sorted(THIRD_PARTY))
 def test_third_party_package_appears_in_one_place(package: str) -> None:
-    """Each dependency can be replaced by looking at one module."""
+    """Each third-party package appears in one module, so it can be replaced there."""
     users = {
         module
         for module in modules()
@@ -191,7 +191,7 @@ def test_third_party_package_appears_in_one_place(package: str) -> None:
     places = {place for place in THIRD_PARTY[package] if place in modules()}
     outside = {user for user in users if not any(_within(user, place) for place in places)}
 
-    assert users, f"nobody imports {package}: is it still a dependency?"
+    assert users, f"no module imports {package}: is it still a dependency?"
     assert set() == outside
 
 
@@ -201,18 +201,18 @@ def test_tools_are_data():
 
 
 def test_every_module_has_a_layer() -> None:
-    """A new module is put into the order of the layers on purpose."""
+    """Every module has a place in the layers."""
     known = {name for line, _ in LAYERS for name in line}
 
     assert {folder(module) for module in modules()} == known
 
 
 def test_only_wiring_names_the_concrete_classes() -> None:
-    """What a process is made of stands in one place."""
+    """Only `wiring` names the concrete classes of a process."""
     classes = {"store.store", "vault.vault", "session.service", "statefile", "audit.log"}
     users = {module for module in modules() if {"store.store", "vault.vault"} & own(module)}
 
-    # `testing` puts a rig of the same classes together for the tests of embedders.
+    # `testing` builds a rig of the same classes for the tests of embedders.
     assert {"wiring", "testing"} == users
     assert classes <= own("wiring")
 
@@ -251,7 +251,7 @@ def _looks(module: str) -> set[str]:
 
 
 def test_a_name_is_used_for_one_class_only() -> None:
-    """Who meets a class's name in a signature knows which class it is."""
+    """Each class name is used once, so a signature is unambiguous."""
     found: dict[str, set[str]] = {}
     for module in modules():
         path = SOURCE / Path(*module.split("."))

@@ -1,4 +1,4 @@
-"""docs/audit.md is true: its lists are those of the code, and its checks by hand work."""
+"""docs/audit.md is correct: its lists match the code, and its manual checks work."""
 
 import base64
 import re
@@ -22,7 +22,7 @@ DAY = 86_400
 
 
 def rows(column):
-    """Return the rows of the tables whose first column has that name."""
+    """Return the rows of the tables with that first column."""
     found = []
     for table in re.findall(r"(?:^\|.*\n)+", DOCUMENT, re.MULTILINE):
         head, _, *cells = [
@@ -34,7 +34,7 @@ def rows(column):
 
 
 def snippet(language):
-    """Return the one piece of code in that language with which the log is checked by hand."""
+    """Return the document's code in that language for checking the log by hand."""
     section = DOCUMENT.split("### Checking it by hand")[1].split("\n## ")[0]
     (code,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     return code
@@ -53,7 +53,7 @@ def rig(tmp_path):
 
 
 def check_links(rig):
-    """Run the shell's check and return what it prints."""
+    """Run the shell check and return its output."""
     require(shutil.which("sha256sum"), "sha256sum", "it is not on PATH")
     done = subprocess.run(
         ["sh", "-c", snippet("sh")],
@@ -68,7 +68,7 @@ def check_links(rig):
 
 
 def check_macs(rig, key=None):
-    """Run Python's check and return its exit code and what it says."""
+    """Run the Python check and return its exit code and output."""
     record = rig.vault.record()
     if key is None:
         (audit,) = rig.keystore.read([Item(record.vault, "audit-key", record.audit_generation)])
@@ -86,7 +86,7 @@ def check_macs(rig, key=None):
 
 
 def change(rig, number, edit):
-    """Rewrite the audit line with that number by `edit`, which returns the lines in its place."""
+    """Replace the audit line with that number by the lines that `edit` returns."""
     for path in (rig.path / "audit").glob("*.jsonl"):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(
@@ -97,7 +97,7 @@ def change(rig, number, edit):
 
 
 def test_every_event_and_reason_is_documented_and_no_other():
-    """Who meets a word in the log finds it in the document, and the other way round."""
+    """Every event and reason in the log is in the document, and no others are."""
     assert EVENTS == {row[0] for row in rows("Event")}
     assert REASONS == {row[0] for row in rows("Reason")}
     documented = [row[0] for row in rows("Reason")]
@@ -109,7 +109,7 @@ def test_every_event_and_reason_is_documented_and_no_other():
 
 
 def test_every_meaning_is_one_sentence():
-    """The lists stay lists."""
+    """Each meaning is one sentence, so the lists stay readable."""
     for table in ("Event", "Reason"):
         for word, *_, meaning in rows(table):
             assert re.fullmatch(
@@ -118,14 +118,14 @@ def test_every_meaning_is_one_sentence():
 
 
 def test_documented_outcomes_are_known():
-    """No outcome is made up."""
+    """Every documented outcome exists."""
     outcomes = {each for _, told, _ in rows("Event") for each in told.split(", ")}
 
     assert outcomes == OUTCOMES
 
 
 def test_the_fields_of_a_line_are_the_documented_ones(rig):
-    """Programs that read the log can rely on the table, and on the order."""
+    """A line has the documented fields in the documented order."""
     documented = [name for name, _ in rows("Field")]
 
     for line in rig.lines():
@@ -135,7 +135,7 @@ def test_the_fields_of_a_line_are_the_documented_ones(rig):
 
 
 def test_links_can_be_checked_with_a_shell(rig):
-    """Nobody needs keylease, or the key, to see that no line is missing."""
+    """The shell check finds a complete chain without keylease and without the key."""
     assert len(rig.lines()) >= 5
     assert "" == check_links(rig)
 
@@ -152,7 +152,7 @@ def test_links_can_be_checked_with_a_shell(rig):
     ids=["edited", "removed", "doubled", "mac"],
 )
 def test_a_changed_line_breaks_the_links(rig, number, edit):
-    """The check by hand finds what it says that it finds, at the line after the change at most."""
+    """The shell check finds a changed line, at the next line at the latest."""
     change(rig, number, edit)
 
     told = check_links(rig)
@@ -161,19 +161,19 @@ def test_a_changed_line_breaks_the_links(rig, number, edit):
 
 
 def test_macs_can_be_checked_with_a_few_lines_of_python(rig):
-    """Who has the audit key can check every line without keylease."""
+    """The Python check verifies every line with the audit key, without keylease."""
     count = len(rig.lines())
 
     assert (0, f"{count} lines fit") == check_macs(rig)
 
 
 def test_another_key_does_not_verify(rig):
-    """A check with the wrong key is never a success."""
+    """The check with a wrong key never succeeds."""
     assert (1, "line 1 does not fit") == check_macs(rig, bytes(32))
 
 
 def test_a_chain_that_was_made_anew_without_the_key_is_found(rig):
-    """Who can compute SHA-256 can mend the links; the MACs tell."""
+    """The MAC check finds a chain that was rebuilt without the key."""
     change(rig, 2, lambda line: [line.replace(b"session.created", b"session.refused")])
 
     code, told = check_macs(rig)
@@ -182,7 +182,7 @@ def test_a_chain_that_was_made_anew_without_the_key_is_found(rig):
 
 
 def test_caller_is_said_to_be_advisory():
-    """Nobody takes the name of a program for a proof."""
+    """The document says that the caller's name is no proof."""
     (meaning,) = [meaning for name, meaning in rows("Field") if name == "caller"]
 
     assert "advisory" in meaning

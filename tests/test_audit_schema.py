@@ -1,4 +1,4 @@
-"""docs/audit.schema.json is true: it takes every line that is written, and no other."""
+"""docs/audit.schema.json is correct: it accepts exactly the lines that keylease writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KINDS = [
 
 
 def fits(line):
-    """Return whether the schema takes a line."""
+    """Return whether the schema accepts a line."""
     return bool(VALIDATOR.is_valid(line))
 
 
@@ -51,7 +51,7 @@ def written(path, entry, key=b"k" * 32):
 
 
 def entry_of(event, outcome="ok", reason=None):
-    """Return an entry with everything that its event can have."""
+    """Return an entry with every field that its event can have."""
     shape = FIELDS[event]
     names = {"session": "0" * 32, "target": EXAMPLE, "username": "ada"} if shape.names else {}
     extra = {name: EXTRA[name] for name in shape.extra}
@@ -59,13 +59,13 @@ def entry_of(event, outcome="ok", reason=None):
 
 
 def test_schema_is_one():
-    """A validator of anybody's takes it."""
+    """The schema itself is valid, so any validator can use it."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize(("event", "outcome", "reason"), KINDS)
 def test_every_line_that_can_be_written_fits(tmp_path, event, outcome, reason):
-    """Each event with each outcome and each reason, by the real log."""
+    """Each event with each outcome and reason, as the real log writes it, fits."""
     line = written(tmp_path / "state", entry_of(event, outcome, reason))
 
     assert (event, outcome, reason) == (line["event"], line["outcome"], line["reason"])
@@ -73,7 +73,7 @@ def test_every_line_that_can_be_written_fits(tmp_path, event, outcome, reason):
 
 
 def test_line_without_a_key_and_with_long_names_fits(tmp_path):
-    """What a locked keychain and a hostile peer make of a line."""
+    """A line without a key and one with very long names fit."""
     target = EXAMPLE._replace(host="\U0001f600" * 70_000, path="\udcff")
     entry = Entry("session.refused", "refused", "keychain_unavailable", None, target, "")
 
@@ -81,7 +81,7 @@ def test_line_without_a_key_and_with_long_names_fits(tmp_path):
 
 
 def test_every_line_of_a_days_use_fits(tmp_path):
-    """As it comes, with everything that a day brings."""
+    """Every line of a simulated day fits."""
     rig = Rig(tmp_path / "keylease")
     DayOfUse(rig).write()
 
@@ -110,7 +110,7 @@ def test_every_line_of_a_days_use_fits(tmp_path):
     ids=",".join,
 )
 def test_line_that_is_never_written_does_not_fit(tmp_path, change):
-    """The schema is as strict as the log."""
+    """A line that keylease never writes does not fit."""
     line = written(tmp_path / "state", entry_of("session.released"))
     assert fits(line)
 
@@ -119,7 +119,7 @@ def test_line_that_is_never_written_does_not_fit(tmp_path, change):
 
 @pytest.mark.parametrize("field", sorted(set(SCHEMA["properties"]) - set(EXTRA)))
 def test_line_without_one_of_its_fields_does_not_fit(tmp_path, field):
-    """Every line has all of them."""
+    """A line without any one of its fields does not fit."""
     line = written(tmp_path / "state", entry_of("session.released"))
     del line[field]
 
@@ -128,7 +128,7 @@ def test_line_without_one_of_its_fields_does_not_fit(tmp_path, field):
 
 @pytest.mark.parametrize("event", [event for event, shape in FIELDS.items() if shape.extra])
 def test_event_has_its_own_fields(tmp_path, event):
-    """A gap without a number is no line."""
+    """An event without one of its own fields does not fit."""
     line = written(tmp_path / "state", entry_of(event))
     first, *_ = FIELDS[event].extra
     del line[first]
@@ -138,7 +138,7 @@ def test_event_has_its_own_fields(tmp_path, event):
 
 @pytest.mark.parametrize("event", [event for event, shape in FIELDS.items() if not shape.names])
 def test_event_about_nobody_names_nobody(tmp_path, event):
-    """What is about the vault or the log names no session."""
+    """An event about the vault or the log with a session's names does not fit."""
     line = written(tmp_path / "state", entry_of(event))
 
     assert not fits(line | {"username": "ada"})

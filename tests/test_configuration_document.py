@@ -1,4 +1,4 @@
-"""docs/configuration.md is true: its keys are those of the code, and its examples are read."""
+"""docs/configuration.md is correct: its keys match the code, and its examples are read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = re.findall(r"```toml\n(# \w+\.toml\n.*?)```", DOCUMENT, re.DOTALL)
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """Return where the two example files are, written as they stand in the document."""
+    """Return the paths of the document's two example files, written as shown."""
     for name in KEYS:
         monkeypatch.delenv(variable(name), raising=False)
     if sys.platform == "win32":
@@ -50,7 +50,7 @@ def places(tmp_path, monkeypatch):
 
 
 def test_every_key_is_documented_and_no_other():
-    """Who looks for a key finds it, with its default, its variable and where it may stand."""
+    """Every key is documented with default, variable and allowed files, and no others are."""
     assert list(KEYS) == list(ROWS)
     for name, (_, default, named, in_target, _) in ROWS.items():
         key = KEYS[name]
@@ -62,7 +62,7 @@ def test_every_key_is_documented_and_no_other():
 
 @pytest.mark.parametrize("name", ["idle_timeout", "cap"])
 def test_documented_range_is_the_one_that_counts(name):
-    """The first and the last number of it are taken, and the next ones are not."""
+    """The first and last number of a range are accepted, and the numbers beyond are not."""
     first, last = map(int, re.search(r"(\d+) to (\d+)", ROWS[name][0]).groups())
 
     assert (1, MAX_CAP_SECONDS) == (first, last)
@@ -74,19 +74,19 @@ def test_documented_range_is_the_one_that_counts(name):
 
 
 def test_documented_words_are_those_that_count():
-    """Each of them is taken."""
+    """Every documented word is accepted."""
     for word in re.findall(r'"(\w+)"', ROWS["store"][0]):
         check("store", Stated(word, "here"))
 
 
 def test_documented_size_is_the_one_that_counts():
-    """Nobody counts bytes in vain."""
+    """The documented size limit is the real one."""
     said = f"at most {LONGEST_FILE} bytes and its lines at most {LONGEST_LINE} characters"
     assert said in DOCUMENT
 
 
 def test_examples_are_read_and_mean_what_is_said(places):
-    """Whoever copies them has a configuration that works."""
+    """The documented examples load and mean what the document says."""
     settings = config.load(
         {}, user=places["user"], policy=places["policy"], environment=os.environ
     ).settings
@@ -102,7 +102,7 @@ def test_examples_are_read_and_mean_what_is_said(places):
 
 
 def test_shown_table_is_what_the_program_says(places):
-    """The rows of the document are those of the command, for the very files above."""
+    """The document's table is what the command prints for the example files."""
     found = config.load({}, user=places["user"], policy=places["policy"], environment=os.environ)
     shown = re.search(r"\$ keylease config show\n(.*?)```", DOCUMENT, re.DOTALL)[1]
     rows = [re.split(r"\s{2,}", line) for line in shown.splitlines()[1:]]

@@ -1,9 +1,9 @@
-"""Every command that the documents show is run here, and says what they say it says.
+"""Every command in the documents is run here and prints the documented output.
 
-Each document gets a home of its own, a git server on loopback that plays `https://git.example`, a
-private Secret Service and a terminal with the test at it; its blocks run from top to bottom. What
-is not run is in `ELSEWHERE`, with the reason. The help in docs/cli.md has
-tests/test_help_is_documented.py, the scripts of docs/audit.md have tests/test_audit_document.py.
+Each document gets a fresh home, a git server on loopback that stands for `https://git.example`, a
+private Secret Service and a terminal that the test controls; its blocks run from top to bottom.
+`ELSEWHERE` lists what is not run, with the reason. tests/test_help_is_documented.py tests the help
+in docs/cli.md, and tests/test_audit_document.py the scripts of docs/audit.md.
 """
 
 import re
@@ -15,13 +15,13 @@ from support.git_server import GitServer, find_git
 from support.requirements import require
 
 if sys.platform == "win32":
-    pytest.skip("the standard library has no terminal to test with here", allow_module_level=True)
+    pytest.skip("the standard library has no pseudo-terminal here", allow_module_level=True)
 
 from support.pseudo_terminal import PseudoTerminal
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-# These need more than a fresh home, so a test of their own runs every block of theirs.
+# These need more than a fresh home, so tests of their own run their blocks.
 OF_THEIR_OWN = {
     "configuration.md": "tests/test_configuration_document.py puts the files there first",
     "embedding.md": "tests/integration/test_embedding.py installs the example programs",
@@ -35,22 +35,22 @@ DOCUMENTS = sorted(
 SHOWN_HOST = "https://git.example"
 PASSWORD = "correct horse battery staple"
 CTRL_C = b"\x03"
-# What a person answers, by how the question begins. Only revocation makes git ask in a document,
-# and there the reader is not told to go on.
+# The answers to questions, by their first words. In the documents git asks only after a revocation,
+# where the reader is not meant to go on.
 ANSWERS = {"Password for": PASSWORD.encode() + b"\n", "Username for": CTRL_C}
 ELSEWHERE = {
-    r"make (\w+ ?)+": "make runs these tests; what it needs is that the verbs exist",
+    r"make (\w+ ?)+": "make runs these tests; another test checks that the verbs exist",
     r"PYTHON=\S+ make test": "the same",
     r"pipx install keylease": "a released keylease comes from the network",
     r"keylease status --watch": "it ends with Ctrl-C; tests/unit/cli/test_watch.py plays it",
     r"keylease ([a-z]+ )*--help": "test_help_is_documented.py compares it word for word",
 }
-# git tells a terminal how far it is: that depends on the machine, and no document repeats it.
+# git's progress lines depend on the machine, and no document shows them.
 PROGRESS = re.compile(r"remote: |(Receiving|Resolving|Unpacking|Counting) ")
 
 
 def steps(text):
-    """Return each command of a document with the lines that it is said to print."""
+    """Return each command of a document with the output that it shows."""
     found = []
     for block in BLOCK.findall(text):
         for line in block.splitlines():
@@ -62,34 +62,34 @@ def steps(text):
 
 
 def elsewhere(command):
-    """Return whether a command is one of those that are not run here."""
+    """Return whether a command is not run here."""
     return any(re.fullmatch(pattern, command) for pattern in ELSEWHERE)
 
 
 def comparable(lines):
-    """Return lines without what differs from run to run: seconds, columns, git's progress."""
+    """Return lines without what differs between runs: seconds, columns, git's progress."""
     kept = [line.rstrip() for line in lines if not PROGRESS.match(line)]
     text = "\n".join(re.sub(" {2,}", "  ", line) for line in kept).strip()
     return re.sub(r"\b14 min \d+ s\b", "14 min .. s", text)
 
 
 class Reader:
-    """Somebody who types what a document shows, in a fresh home."""
+    """A user who types a document's commands in a fresh home."""
 
     def __init__(self, home, server):
         self._home = home
         self._host = f"http://{server.host}"
 
     def type(self, command, lines=()):
-        """Type a command, answer what it asks, and return what the screen shows and its code."""
+        """Type a command, answer its questions, and return the screen's text and the exit code."""
         questions = [begin for line in lines for begin in ANSWERS if line.startswith(begin)]
         if not questions and command.startswith("keylease login") and "-stdin" not in command:
             questions = ["Password for"]
         typed = command.replace(SHOWN_HOST, self._host)
-        # git may ask where the document says so; elsewhere it fails at once instead of waiting.
+        # git may prompt only where the document says so; elsewhere it fails at once.
         environment = self._home.environment | {"GIT_TERMINAL_PROMPT": str(len(questions))}
         with PseudoTerminal() as terminal:
-            # In the home, and with everything on the screen, where git's questions are too.
+            # Run in the home, with all output on the screen, as git's questions are there too.
             script = f'cd "$HOME"; exec >/dev/tty 2>&1; {typed}'
             process = terminal.start(["sh", "-c", script], environment)
             for question in questions:
@@ -97,14 +97,14 @@ class Reader:
                 terminal.type(ANSWERS[question])
             code, _, _ = terminal.finish(process)
             screen = terminal.shown.decode().replace("\r\n", "\n").replace("^C", "")
-        # Where pipx puts programs.
+        # The directory into which pipx installs programs.
         programs = Path(self._home.find("git-credential-keylease") or "/").parent
         screen = screen.replace(str(programs), "/home/ada/.local/bin")
         screen = screen.replace(self._host, SHOWN_HOST).replace(str(self._home.home), "/home/ada")
         return screen.splitlines(), code
 
     def differences(self, text):
-        """Type every command of a document and return where it says something else."""
+        """Type every command of a document and return each difference from its text."""
         found = []
         for command, lines in steps(text):
             if elsewhere(command):
@@ -120,7 +120,7 @@ class Reader:
 
 @pytest.fixture
 def reader(desktop, tmp_path):
-    """Return somebody at a desktop, with a server that lets ada in."""
+    """Return a user at a desktop, with a server that accepts ada."""
     require(find_git(), "git-http", "no git here can serve HTTP")
     home = desktop.home
     for program in ("keylease", "git-credential-keylease"):
@@ -136,10 +136,10 @@ def reader(desktop, tmp_path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_documented_commands_do_what_is_shown(reader, path):
-    """Whoever types what a document shows sees what it shows."""
+    """Every documented command prints what the document shows."""
     text = path.read_text(encoding="utf-8")
     if "$ keylease logout --all" in text:
-        # Something has to be left to end after the session of the document has been ended.
+        # A second session, which is left after the document ends its own.
         reader.type(f"keylease login {SHOWN_HOST}:8443 --username bob --password-stdin < token")
 
     assert [] == reader.differences(text)
@@ -155,12 +155,12 @@ def test_documented_commands_do_what_is_shown(reader, path):
     ],
 )
 def test_a_document_that_is_wrong_is_found(reader, text):
-    """The test above fails when it should."""
+    """The check finds a document that is wrong."""
     assert 1 == len(reader.differences(text))
 
 
 def test_verbs_of_make_exist():
-    """No document names a verb that the Makefile does not have."""
+    """Every verb of make in the documents exists."""
     commands = [
         command for path in DOCUMENTS for command, _ in steps(path.read_text(encoding="utf-8"))
     ]

@@ -1,4 +1,4 @@
-"""The documents: what they point to is there."""
+"""Links in the documents lead to existing places."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,14 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def anchors(text):
-    """Return the anchors that a document's headings have on the usual hosts."""
+    """Return the anchors of a document's headings, as the usual hosts make them."""
     headings = re.findall(r"^#+\s+(.+?)\s*$", text, re.MULTILINE)
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
     return {heading.replace(" ", "-") for heading in plain}
 
 
 def broken(path):
-    """Return the relative links of a document that lead nowhere."""
+    """Return the relative links of a document without a target."""
     found = []
     for link in LINK.findall(path.read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", link):
@@ -37,12 +37,12 @@ def broken(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
-    """Nobody follows a link of ours into nothing."""
+    """Every relative link has a target."""
     assert [] == broken(path)
 
 
 def test_broken_link_is_found(tmp_path):
-    """The test above fails when it should."""
+    """The check finds a broken link."""
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b` c\n[a](#a-b-c) [b](page.md) [c](nothing.md) [d](#none) [e](https://x.example/)\n",

@@ -1,4 +1,4 @@
-"""The public Python API is what it says: these names, typed, documented, and cheap to import."""
+"""The public Python API has these names, typed, documented and cheap to import."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def main() -> bytes:
         raise SystemExit(error.exit_code) from error
     return b""
 """
-# What mypy must find: the types are real ones, and not Any.
+# Errors that mypy must find, which proves that no type is Any.
 MISTAKES = {
     'number: int = keylease.session_service().get(*keylease.parse_url("https://a.example"))': (
         "assignment"
@@ -78,7 +78,7 @@ MISTAKES = {
 
 
 def imports():
-    """Yield each name that type checkers import, and from where."""
+    """Yield each name that type checkers import, with its module."""
     blocks = [node for node in ast.parse(SOURCE.read_text("utf-8")).body if type(node) is ast.If]
     (block,) = [block for block in blocks if "TYPE_CHECKING" == ast.unparse(block.test)]
     for line in block.body:
@@ -86,7 +86,7 @@ def imports():
 
 
 def run(program):
-    """Run a program in a fresh interpreter and return what it said, as JSON."""
+    """Run a program in a fresh interpreter and return its JSON output."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=os.environ | {"PYTHONPATH": str(SOURCE.parent.parent)},
@@ -100,7 +100,7 @@ def run(program):
 
 @pytest.mark.parametrize("name", keylease.__all__)
 def test_name_is_there_and_says_since_when(name):
-    """Whoever writes a program can read what each name is, and which version to require."""
+    """Every public name has documentation and the version that introduced it."""
     value = getattr(keylease, name)
 
     assert name == value.__name__
@@ -109,18 +109,18 @@ def test_name_is_there_and_says_since_when(name):
 
 @pytest.mark.parametrize("name", testing.__all__)
 def test_name_for_tests_is_there_and_says_since_when(name):
-    """The same holds for what other people's tests use."""
+    """Every name for other people's tests has them too."""
     assert SINCE.search(getattr(testing, name).__doc__ or "")
 
 
 def test_type_checkers_see_the_very_names_that_programs_get():
-    """What is imported lazily is what the annotations promise."""
+    """Lazily imported names are the ones that the annotations promise."""
     assert dict(imports()) == keylease._MODULES
     assert keylease.__all__ == sorted(keylease._MODULES)
 
 
 def test_nothing_else_leaks():
-    """What is not public cannot be taken for it."""
+    """No other name is public."""
     program = """
 import json
 from keylease import *
@@ -131,13 +131,13 @@ print(json.dumps(sorted(name for name in globals() if not name.startswith("__"))
 
 
 def test_name_that_is_not_there_is_an_attribute_error():
-    """`hasattr` and `from keylease import x` behave as with any module."""
+    """A missing name is an `AttributeError`, as with any module."""
     with pytest.raises(AttributeError, match="module 'keylease' has no attribute 'sessions'"):
         _ = keylease.sessions
 
 
 def test_import_is_cheap_until_a_name_is_asked_for():
-    """A program whose user never comes to a session does not pay for one."""
+    """Importing keylease is cheap until a name is used."""
     program = """
 import json, sys
 import keylease
@@ -151,7 +151,7 @@ print(json.dumps([before, small, list(sys.modules)]))
 
     assert ["keylease"] == [name for name in before if name.startswith("keylease")]
     assert set() == {"cryptography", "click", "inspect", "pathlib"} & {*before, *small}
-    assert "keylease.session.service" in everything, "the control: what is used must be seen"
+    assert "keylease.session.service" in everything, "the control: used modules are listed"
     assert "click" not in everything
 
 
@@ -163,7 +163,7 @@ def test_name_is_imported_once():
 
 @pytest.fixture(scope="module")
 def mypy():
-    """Return what judges a program as mypy does with `--strict` and no settings of ours."""
+    """Return a function that checks a program as `mypy --strict` without settings does."""
     if find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
 
@@ -179,12 +179,12 @@ def mypy():
 
 
 def test_strict_type_checker_is_content_with_a_program(mypy, tmp_path):
-    """A program that is right needs no `type: ignore` because of us."""
+    """A correct program needs no `type: ignore` because of keylease."""
     assert "Success" in mypy(tmp_path, PROGRAM)
 
 
 def test_strict_type_checker_finds_what_is_wrong(mypy, tmp_path):
-    """A program that is wrong is told so: no public name is `Any`."""
+    """mypy finds errors in the use of public names, so none of them is `Any`."""
     said = mypy(tmp_path, "\n".join(["import keylease", *MISTAKES]))
     found = dict(re.findall(r"^program\.py:(\d+): error: .*\[([a-z-]+)\]$", said, re.MULTILINE))
 

@@ -1,7 +1,7 @@
-"""docs/format.md is true: with its tables alone, and no code of keylease, the vectors open.
+"""docs/format.md is correct: its tables alone, without keylease's code, open the vectors.
 
-Nothing here imports keylease. Offsets, lengths, tags, purposes and refusals are read from the
-document's tables; what is left to this module is HMAC, HKDF written out, and AES-GCM.
+Nothing here imports keylease. Offsets, lengths, tags, purposes and refusals come from the
+document's tables; this module adds only HMAC, HKDF and AES-GCM.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ VECTORS = {path.stem: path for path in sorted((ROOT / "tests/vectors/seal").glob
 
 
 def tables(heading):
-    """Return the tables below a heading, each a list of rows by the names of their columns."""
+    """Return the tables below a heading, each a list of rows by column name."""
     section = DOCUMENT.partition(f"# {heading}\n")[2]
     assert section, f"no heading {heading!r}"
     section = re.split(r"^#", section, maxsplit=1, flags=re.MULTILINE)[0]
@@ -47,17 +47,17 @@ TAG_BYTES = int(BOX[3]["Bytes"])
 
 
 class Refused(Exception):  # noqa: N818 - it carries the name of an error, and is none itself
-    """A check of the document does not hold; the argument is the class that it names."""
+    """A check of the document failed; the argument is the class that the document gives."""
 
 
 def step(number):
-    """Return what the document says that this check gives."""
+    """Return the refusal that the document gives for this check."""
     (row,) = [row for row in REFUSALS if row["Step"] == str(number)]
     return Refused(row["Class"])
 
 
 def hkdf(material, salt, info, length):
-    """RFC 5869, written out."""
+    """Derive a key as in RFC 5869."""
     key = hmac.digest(salt or bytes(32), material, "sha256")
     output, block = b"", b""
     for count in range(1, 2 + length // 32):
@@ -67,7 +67,7 @@ def hkdf(material, salt, info, length):
 
 
 def derive(purpose, vector, salt=b"", header=b""):
-    """Return the key that the table of purposes defines."""
+    """Return the key as the table of purposes defines it."""
     (row,) = [row for row in PURPOSES if row["Purpose"] == f"`{purpose}`"]
     letters = {
         "V": bytes.fromhex(vector["vault_key"]),
@@ -84,7 +84,7 @@ def derive(purpose, vector, salt=b"", header=b""):
 
 
 def read_header(sealed):
-    """Return the header's fields as bytes, by the table."""
+    """Return the header's fields as bytes, according to the table."""
     return {
         row["Field"]: sealed[int(row["Offset"]) : int(row["Offset"]) + int(row["Bytes"])]
         for row in HEADER
@@ -92,7 +92,7 @@ def read_header(sealed):
 
 
 def open_box(key, box, authenticated):
-    """Return what is in a box, its length included."""
+    """Return the content of a box, with its length."""
     try:
         return AESGCM(key).decrypt(box[NONCE], box[NONCE.stop :], authenticated)
     except InvalidTag:
@@ -112,7 +112,7 @@ def read_fields(packed, cut_off):
 
 
 def open_label(vector):
-    """Do steps 1 to 5 and return the header's fields, the label's and the credential box."""
+    """Do steps 1 to 5 and return the header's fields, the label's fields and the credential box."""
     sealed = bytes.fromhex(vector["sealed"])
     header = read_header(sealed)
     if (
@@ -168,7 +168,7 @@ def open_credential(vector, header, box):
 
 
 def listed(parts):
-    """Write a list of parts as the section on digests says."""
+    """Encode a list of parts as the section on digests says."""
     return b"".join(
         bytes(5) if part is None else b"\1" + len(part).to_bytes(4) + part for part in parts
     )
@@ -180,7 +180,7 @@ def load(name):
 
 
 def test_the_tables_were_read():
-    """A table that is not found would prove nothing."""
+    """Every table was found; without tables the other tests would prove nothing."""
     sizes = [len(table) for table in (HEADER, BOX, PURPOSES, REFUSALS, LABEL, CREDENTIAL)]
     assert [12, 4, 7, 7, 8, 3] == sizes
     assert f"The header is {HEADER_BYTES} bytes long" in DOCUMENT
@@ -197,7 +197,7 @@ def test_header_fields_follow_each_other():
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name.startswith("good")])
 def test_good_vector_opens_by_the_document_alone(name):
-    """Who has only the document can read what keylease sealed."""
+    """Every good vector opens by the document alone."""
     vector = load(name)
     expected = vector["opens"]
 
@@ -225,7 +225,7 @@ def test_good_vector_opens_by_the_document_alone(name):
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name.startswith("good")])
 def test_digests_are_as_the_document_says(name):
-    """The bucket's name and the echo can be recomputed."""
+    """The bucket's name and the echo can be computed by the document."""
     vector = load(name)
     _, label, box = open_label(vector)
     header = read_header(bytes.fromhex(vector["sealed"]))
@@ -242,7 +242,7 @@ def test_digests_are_as_the_document_says(name):
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name.startswith("good")])
 def test_touch_record_is_as_the_document_says(name):
-    """Its fields, its MAC and the mark can be recomputed."""
+    """The touch record's fields, MAC and mark can be computed by the document."""
     vector = load(name)
     record = bytes.fromhex(vector["touch"])
     found = {row["Field"]: record[int(row["Offset"]) :][: int(row["Bytes"])] for row in TOUCH}
@@ -262,7 +262,7 @@ def test_touch_record_is_as_the_document_says(name):
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if not name.startswith("good")])
 def test_bad_vector_is_refused_by_the_document_alone(name):
-    """The document's order of checks gives the class that the vector declares."""
+    """The document's checks in order give the refusal that each bad vector declares."""
     vector = load(name)
     expected = vector["refused"]
     if expected["by"] == "open_label":
@@ -275,7 +275,7 @@ def test_bad_vector_is_refused_by_the_document_alone(name):
 
 
 def test_hkdf_here_is_that_of_the_rfc():
-    """RFC 5869, A.1 and A.3: the derivation that proves the document is itself proved."""
+    """The HKDF of this file gives the results of RFC 5869, A.1 and A.3."""
     expected = (
         "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
     )
@@ -289,7 +289,7 @@ def test_hkdf_here_is_that_of_the_rfc():
 
 
 def test_every_kind_of_refusal_has_a_vector():
-    """No check of the document is without a file that fails it."""
+    """Every check of the document has a vector that fails it."""
     declared = {
         (load(name)["refused"]["by"], load(name)["refused"]["as"])
         for name in VECTORS

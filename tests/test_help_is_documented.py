@@ -1,6 +1,6 @@
 """docs/cli.md has the help of every command, word for word.
 
-To put the present help into the document: python tests/test_help_is_documented.py
+To update the document: python tests/test_help_is_documented.py
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFRESH = f"refresh it with: python {Path(__file__).name}, in the directory test
 
 
 def commands(command=keylease, path=()):
-    """Yield the words of every command, groups too."""
+    """Yield the words of every command and group."""
     yield path
     if isinstance(command, click.Group):
         with click.Context(command) as context:
@@ -39,7 +39,7 @@ COMMANDS = list(commands())
 
 
 def help_of(path):
-    """Return what the program prints for `--help` on a terminal of the usual width."""
+    """Return the output of `--help` on a terminal of the usual width."""
     printed = io.StringIO()
     with redirect_stdout(printed), mock.patch.dict(os.environ, {"COLUMNS": "80"}):
         assert main([*path, "--help"]) == 0
@@ -47,30 +47,30 @@ def help_of(path):
 
 
 def documented():
-    """Return the help of each command as the document has it."""
+    """Return the help of each command in the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
     return {tuple(words.split()): said for words, said in BLOCK.findall(text)}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(("keylease", *path)))
 def test_help_is_documented(path):
-    """Whoever reads the page reads what the program says."""
+    """The documented help is what the program prints."""
     assert help_of(path) == documented().get(path), REFRESH
 
 
 def test_every_documented_command_exists():
-    """The page describes no command that is gone."""
+    """Every documented command exists."""
     assert set(COMMANDS) == set(documented()), REFRESH
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(("keylease", *path)))
 def test_help_fits_a_terminal(path):
-    """No line of the help is broken by the terminal."""
+    """No line of help is wider than a terminal."""
     assert [] == [line for line in help_of(path).splitlines() if len(line) > 80]
 
 
 def exit_codes():
-    """Yield the exit code of every refusal there is."""
+    """Yield the exit code of every refusal."""
     kinds = [errors.KeyleaseError]
     while kinds:
         kind = kinds.pop()
@@ -82,7 +82,7 @@ def exit_codes():
     "document", [DOCUMENT, DOCUMENT.parent.parent / "README.md"], ids=lambda path: path.name
 )
 def test_every_exit_code_is_documented(document):
-    """Whoever writes a script finds each code, and none that never comes."""
+    """Every exit code is documented, and no others are."""
     section = document.read_text(encoding="utf-8").split("## Exit codes")[1].split("\n## ")[0]
     documented_codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
 
@@ -90,7 +90,7 @@ def test_every_exit_code_is_documented(document):
 
 
 def refresh():
-    """Put the present help into the document."""
+    """Write the present help into the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
 
     def block(found):

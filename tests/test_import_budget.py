@@ -1,4 +1,4 @@
-"""What a helper must not pull in: git starts it twice for every command that needs a password."""
+"""A helper imports only what it needs, as a git command with a password starts it twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from keylease.tools import Tool
 
-# Each of these costs milliseconds on every git command, and none is needed for an answer.
+# Each of these costs milliseconds on every git command, and no answer needs them.
 FORBIDDEN = {
     "argparse",
     "asyncio",
@@ -52,7 +52,7 @@ FORBIDDEN = {
     "urllib",
     "xml",
 }
-# What the Secret Service costs more: its D-Bus library uses dataclasses, and those use inspect.
+# The Secret Service's D-Bus library needs more: it uses dataclasses, and those use inspect.
 ALLOWED_TO_JEEPNEY = {
     "dataclasses",
     "inspect",
@@ -62,7 +62,7 @@ ALLOWED_TO_JEEPNEY = {
     "logging",
 }
 
-# The report is written to stderr by what runs after the answer; the answer itself has stdout.
+# The answer goes to stdout; afterwards the report goes to stderr.
 PROGRAM = """
 import sys
 from keylease.helper import run
@@ -78,7 +78,7 @@ STORE = GET + "username=alice\npassword=secret\n"
 def modules_of(
     home: Throwaway, words: Sequence[str], message: str, peer: str = "git"
 ) -> tuple[str, set[str]]:
-    """Run one operation in a fresh interpreter; return the answer and what it had imported."""
+    """Run an operation in a fresh interpreter; return its answer and the imported modules."""
     done = subprocess.run(
         [sys.executable, "-I", "-c", PROGRAM, peer, *words],
         input=message,
@@ -95,17 +95,17 @@ def modules_of(
 
 @pytest.mark.parametrize("operation", ["get", "store", "erase"])
 def test_helper_imports_nothing_heavy(kernel_home: Throwaway, operation: str) -> None:
-    """The three operations of a helper stay lean, and do their work: the secret comes out."""
+    """Each operation of the helper works without a heavy import."""
     modules_of(kernel_home, ["store"], STORE)
     answer, modules = modules_of(kernel_home, [operation], STORE if operation == "store" else GET)
 
     assert set() == FORBIDDEN & modules
     assert ("password=secret" in answer) == (operation == "get")
-    assert "cryptography" in modules, "the control: what is used must be seen"
+    assert "cryptography" in modules, "the control: used modules are listed"
 
 
 def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
-    """With a desktop's keychain only its D-Bus library is added, never the keyring library."""
+    """The Secret Service adds only its D-Bus library, never the keyring library."""
     modules_of(desktop.home, ["store"], STORE)
     answer, modules = modules_of(desktop.home, ["get"], GET)
 
@@ -118,7 +118,7 @@ def test_secret_service_costs_its_library_and_no_more(desktop) -> None:
     "tool", [tool for tool in TOOLS if tool.protocol], ids=lambda tool: tool.name
 )
 def test_no_tool_costs_more_than_git(kernel_home: Throwaway, tool: Tool) -> None:
-    """Each tool starts its helper once a command or more, and waits for it."""
+    """Each tool's helper imports no more than git's, as the tool waits for it."""
     question = QUESTIONS[tool.program]
     kernel_home.run("keylease", "login", *question.login, "--password-stdin", stdin="secret")
 
@@ -130,7 +130,7 @@ def test_no_tool_costs_more_than_git(kernel_home: Throwaway, tool: Tool) -> None
 
 @pytest.mark.parametrize("tool", sorted(PROTOCOLS))
 def test_a_protocol_imports_nothing_heavy(tool: str) -> None:
-    """What reads a tool's words needs no library to do it."""
+    """Parsing a tool's protocol imports no heavy library."""
     code = f"import sys; from keylease.protocols import load; load({tool!r}); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
@@ -145,7 +145,7 @@ def test_a_protocol_imports_nothing_heavy(tool: str) -> None:
 
 
 def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> None:
-    """`keylease get` is the same helper: it does not go through the human commands."""
+    """`keylease get` is the same helper and does not import click."""
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "keylease", "get"],
@@ -164,7 +164,7 @@ def test_entrance_of_the_helper_never_reaches_click(kernel_home: Throwaway) -> N
 
 
 def test_configuration_costs_its_parser_only_where_there_is_one(kernel_home: Throwaway) -> None:
-    """Who has a file pays for reading it, and for nothing else."""
+    """Only a configuration file makes the helper import its parser."""
     modules_of(kernel_home, ["store"], STORE)
     path = kernel_home.home / ".config" / "keylease" / "config.toml"
     path.parent.mkdir(mode=0o755, parents=True)
@@ -184,7 +184,7 @@ def test_configuration_costs_its_parser_only_where_there_is_one(kernel_home: Thr
 def test_a_section_costs_a_library_only_for_a_host_that_needs_it(
     kernel_home: Throwaway, host: str, library: set[str]
 ) -> None:
-    """A host in plain letters is compared as it is, whatever servers the sections are for."""
+    """A section imports a library for host names only if the host needs it."""
     path = kernel_home.home / ".config" / "keylease" / "config.toml"
     path.parent.mkdir(mode=0o755, parents=True)
     path.write_text('[target."https://git.example"]\nidle_timeout = 60\n', "utf-8")
@@ -199,7 +199,7 @@ def test_a_section_costs_a_library_only_for_a_host_that_needs_it(
 
 
 def test_files_that_are_not_there_cost_one_look_each(kernel_home: Throwaway) -> None:
-    """Without a configuration the helper asks the system once for either file, and is done."""
+    """Missing configuration files cost one system call each."""
     require_strace()
     kernel_home.run("git-credential-keylease", "store", stdin=STORE)
     program = kernel_home.find("git-credential-keylease")

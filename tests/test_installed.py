@@ -1,4 +1,4 @@
-"""The tests judge what users install: the built package, not the tree that it was built from."""
+"""The tests run against the installed package, not the source tree."""
 
 import os
 import sys
@@ -18,13 +18,13 @@ INSTALLED = Path(keylease.__file__).parent
 
 @pytest.fixture(autouse=True)
 def _installed():
-    """Skip where somebody asked for the source tree on purpose."""
+    """Skip if the source tree was chosen on purpose."""
     if "src" in [Path(each).name for each in os.environ.get("PYTHONPATH", "").split(os.pathsep)]:
         pytest.skip("PYTHONPATH names the source tree")
 
 
 def contents(directory):
-    """Return every file that belongs to the package, by name."""
+    """Return every file of the package by name."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
@@ -33,29 +33,29 @@ def contents(directory):
 
 
 def test_tests_import_what_is_installed():
-    """A file that the build forgets is missed by the tests, and not first by a user."""
+    """The tests import the installed package, so a file missing from the build is noticed."""
     assert INSTALLED != SOURCE
 
 
 def test_installed_package_is_of_this_source():
-    """Nobody reads the results of last week's package: `make` installs what has changed."""
+    """The installed package is built from this source, not from an older one."""
     assert contents(SOURCE) == contents(INSTALLED)
 
 
 def test_type_information_is_installed():
-    """A user's type checker reads our annotations."""
+    """Type information is installed for the user's type checker."""
     assert "keylease/py.typed" in [str(file) for file in files("keylease")]
 
 
 @pytest.mark.parametrize("name", names())
 def test_program_is_installed(name):
-    """git finds its helper by name, and people find theirs."""
+    """Every program is installed, so git and people find it."""
     assert find_program(name)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there a program is an entry point")
+@pytest.mark.skipif(sys.platform == "win32", reason="programs are entry points on Windows")
 def test_every_program_is_the_same_script():
-    """What is tried with one program holds for each: only the name in it differs."""
+    """All programs are the same script except for the name, so one test covers all."""
     template = (LAUNCH / "program.sh").read_text("utf-8")
 
     assert {name: template.replace("NAME", name) for name in names()} == {

@@ -1,4 +1,4 @@
-"""A run that leaves something behind fails and says what: each kind, left by a real run."""
+"""A run that leaves something behind fails and names it."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from support.kernel_keyring import keyctl, require_kernel_keyring, require_keyct
 from support.waiting import WAIT_SECONDS, ended, wait_until
 
 if sys.platform != "linux":
-    pytest.skip("the kernel's keys and processes are looked at in /proc", allow_module_level=True)
+    pytest.skip("needs /proc to list keys and processes", allow_module_level=True)
 
 from support.leftovers import NAME, Key, living_keys
 
@@ -64,7 +64,7 @@ def test_that_leaves_a_child():
 
 @pytest.fixture
 def session(tmp_path):
-    """Return a way to run tests in a pytest of their own, with the plugin."""
+    """Return a function that runs tests in a separate pytest with the plugin."""
     (tmp_path / "tmp").mkdir()
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     support = str(Path(__file__).parent)
@@ -88,7 +88,7 @@ def session(tmp_path):
 
 
 def test_keys_that_live_are_told_from_those_that_are_over():
-    """What the kernel will collect by itself, or is another user's or program's, is no leftover."""
+    """Expired keys, and keys of other users or programs, are no leftovers."""
     expected = {
         Key("04bb6913", "keylease:share:00ff"),
         Key("04bb6918", "keylease:c0de:audit-key.1"),
@@ -98,7 +98,7 @@ def test_keys_that_live_are_told_from_those_that_are_over():
 
 
 def test_run_that_leaves_nothing_passes(session):
-    """The control: the check itself fails nothing."""
+    """The control: a clean run passes."""
     done = session("def test_nothing(tmp_path): (tmp_path / 'file').touch()")
 
     assert 0 == done.returncode, done.stdout
@@ -107,7 +107,7 @@ def test_run_that_leaves_nothing_passes(session):
 
 
 def test_key_that_is_left_fails_the_run(session):
-    """Its name, and the test that left it, are in the report; the last line counts an error."""
+    """A leftover key fails the run, and the report names it and its test."""
     require_kernel_keyring()
     require_keyctl()
     name = f"keylease:share:{os.urandom(8).hex()}"
@@ -122,19 +122,19 @@ def test_key_that_is_left_fails_the_run(session):
 
 
 def test_file_that_is_left_fails_the_run(session, tmp_path):
-    """A directory for a bus's socket is outside pytest's own, and nobody else removes it."""
+    """A leftover bus directory outside pytest's own directories fails the run."""
     done = session(FILE)
 
     assert 1 == done.returncode
     assert "kl-left-" in done.stdout
     assert "test_inner.py::test_that_leaves_a_directory" in done.stdout
     left = [path.name for path in (tmp_path / "tmp").iterdir()]
-    assert [] == [name for name in left if not name.startswith("pytest-of-")], "it is taken away"
+    assert [] == [name for name in left if not name.startswith("pytest-of-")], "it is removed"
 
 
 @pytest.mark.parametrize("source", [DAEMON, CHILD], ids=["daemon", "child"])
 def test_process_that_is_left_fails_the_run(session, source):
-    """A daemon is found by the home it was started in, a child by its parent."""
+    """A leftover process fails the run: a daemon by its home, a child by its parent."""
     done = session(source)
 
     found = [line for line in done.stdout.splitlines() if line.startswith("process ")]

@@ -1,4 +1,4 @@
-"""`make` takes the interpreter that it is told, also where it took another one before."""
+"""`make` uses the requested interpreter, even after another one was used."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the interpreters are
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Return a directory in which `make` made its virtual environment a moment ago."""
+    """Return a directory with a fresh virtual environment made by `make`."""
     if sys.platform == "win32":
         pytest.skip("the interpreters of these tests are shell scripts")
     require(shutil.which("make"), "make", "it is not on PATH")
@@ -30,8 +30,8 @@ def checkout(tmp_path):
 
 
 def plan(checkout, python, *words):
-    """Return what `make demo` would do, or another verb with its variables."""
-    # Where a make runs these tests, as in CI, it hands its own variables on in the environment.
+    """Return what `make demo`, or another verb with variables, would do."""
+    # A make that runs these tests, as in CI, passes its own variables in the environment.
     surroundings = {
         name: value
         for name, value in os.environ.items()
@@ -55,7 +55,7 @@ def test_same_interpreter_keeps_the_environment(checkout):
 
 
 def test_other_interpreter_gets_an_environment_of_its_own(checkout):
-    """`make test PYTHON=python3.13` does not quietly run what 3.11 had made."""
+    """`make test PYTHON=python3.13` does not use an environment of 3.11."""
     other = checkout / "other"
     other.write_text("#!/bin/sh\necho 3.99.0 /opt/other\n", encoding="utf-8")
     other.chmod(0o755)
@@ -64,7 +64,7 @@ def test_other_interpreter_gets_an_environment_of_its_own(checkout):
 
 
 def test_interop_installs_the_clients_and_says_what_it_cannot(checkout):
-    """Every client that is a package of Python, and a line on where the others are from."""
+    """Interop installs every client that is a Python package and says where to get the others."""
     planned = plan(checkout, sys.executable, "interop")
 
     assert '".[test,clients,interop]"' in planned
@@ -72,13 +72,13 @@ def test_interop_installs_the_clients_and_says_what_it_cannot(checkout):
 
 
 def test_extras_are_what_ci_adds(checkout):
-    """CI runs some of the clients; `make test` alone installs none."""
+    """CI installs some clients; `make test` alone installs none."""
     assert '".[test,clients]"' in plan(checkout, sys.executable, "test", "EXTRAS=test,clients")
     assert '".[test]"' in plan(checkout, sys.executable, "test")
 
 
 def test_what_ci_demands_is_asked_for_by_a_test():
-    """A name that no test knows would demand nothing, and its tests could be skipped in CI."""
+    """Every requirement that CI demands is used by a test, so none is silently skipped."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     demanded = {
         name
@@ -94,7 +94,7 @@ def test_what_ci_demands_is_asked_for_by_a_test():
 
 @pytest.fixture
 def clone(tmp_path):
-    """Return a copy of the project in which everything is installed, so `make` needs no network."""
+    """Return a copy of the project with everything installed, so `make` needs no network."""
     require(shutil.which("make"), "make", "it is not on PATH")
     place = tmp_path / "clone"
     kept = shutil.ignore_patterns(".*_cache", ".venv", ".git", ".hypothesis", "dist", "__pycache__")
@@ -102,7 +102,7 @@ def clone(tmp_path):
     venv = place / ".venv"
     (venv / "bin").mkdir(parents=True)
     python = venv / "bin" / "python"
-    # Every package is there already, and the index is out of reach.
+    # Every package is installed already, and the index is unreachable.
     python.write_text(f'#!/bin/sh\nexport PIP_NO_INDEX=1\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     (venv / ".made").write_text(f"{sys.version.split()[0]} {sys.base_prefix}\n", encoding="utf-8")
@@ -112,7 +112,7 @@ def clone(tmp_path):
 
 
 def make(clone, *words, path=None, umask=0o022):
-    """Run `make` and return how it ended."""
+    """Run `make` and return its result."""
     surroundings = {
         name: value
         for name, value in os.environ.items()
@@ -132,7 +132,7 @@ def make(clone, *words, path=None, umask=0o022):
 
 @POSIX
 def test_demo_without_git_says_so_and_installs_nothing(clone, tmp_path):
-    """Whoever lacks git learns it at once, and not after minutes of installing."""
+    """Without git, `make demo` says so at once, before minutes of installing."""
     shutil.rmtree(clone / ".venv")
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -148,7 +148,7 @@ def test_demo_without_git_says_so_and_installs_nothing(clone, tmp_path):
 
 @POSIX
 def test_changed_source_is_installed_without_the_network(clone, tmp_path):
-    """Who touches a file on a train can still run the tests: the build backend is there already."""
+    """A changed source is installed without the network."""
     target = tmp_path / "target"
     (clone / "README.md").write_text("Changed.\n", encoding="utf-8")
     recipe = make(clone, "--dry-run", "demo").stdout
@@ -169,14 +169,14 @@ def test_changed_source_is_installed_without_the_network(clone, tmp_path):
 
 @POSIX
 def test_package_and_plain_build_give_the_same_bytes(clone, tmp_path):
-    """Whoever builds the source, whenever and with whatever umask, gets the files of a release."""
+    """`make package` and a plain build give the same bytes at any time and umask."""
     other = tmp_path / "other"
     subprocess.run(["cp", "-R", clone, other], check=True, timeout=60, umask=0o077)
     for path in (other / "src").rglob("*"):
         path.chmod(path.stat().st_mode & 0o700)
         os.utime(path, (1, 1))
     python = clone / ".venv" / "bin" / "python"
-    # Its own build environment would need the network.
+    # A separate build environment would need the network.
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" --no-isolation\n')
     made = make(clone, "package", umask=0o002)
     assert 0 == made.returncode, made.stderr

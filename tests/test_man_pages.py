@@ -1,4 +1,4 @@
-"""The manual pages: one for each command, as the program is now, and without a fault in roff."""
+"""The manual has a current page for each command, without faults in roff."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SPEC.loader.exec_module(man)
 
 
 def test_pages_are_up_to_date():
-    """Whoever reads a page reads what the program says; else run packaging/man.py."""
+    """The pages match the program; packaging/man.py updates them."""
     assert [] == man.outdated()
 
 
 def test_old_page_is_noticed(monkeypatch, tmp_path):
-    """The test above fails for a page that is missing, changed, or of a command that is gone."""
+    """The check finds a missing, a changed and a superfluous page."""
     for name, text in man.pages().items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(man, "PAGES", tmp_path)
@@ -58,14 +58,14 @@ def commands(command=keylease, path=("keylease",)):
 
 
 def test_every_command_has_a_page():
-    """`man keylease-setup-git` is there, too."""
+    """Every command and subcommand has a page."""
     names = {"-".join(path) for path in commands()} | {"git-credential-keylease", *man.OTHERS}
 
     assert {f"{name}.1" for name in names} == {page.name for page in PAGES}
 
 
 def test_helper_is_described_as_it_is():
-    """The page of what git runs has every operation, every option and every exit code."""
+    """The helper's page has every operation, option and exit code."""
     page = (ROOT / "docs" / "man" / "git-credential-keylease.1").read_text(encoding="utf-8")
     plain = page.replace("\\-", "-")
 
@@ -79,7 +79,7 @@ def test_helper_is_described_as_it_is():
 
 
 def test_usage_of_the_helper_is_documented():
-    """Who gets the usage line finds it explained."""
+    """The helper's usage line is documented."""
     assert f"\n{USAGE}\n" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
@@ -94,7 +94,7 @@ def test_usage_of_the_helper_is_documented():
     ids=lambda words: words[0],
 )
 def test_page_has_no_fault(page, words):
-    """No formatter warns of anything."""
+    """Formatters print no warning for any page."""
     program = shutil.which(words[0])
     if program is None:
         pytest.skip(f"{words[0]} is not installed")
@@ -115,7 +115,7 @@ def test_page_has_no_fault(page, words):
 
 
 def test_fault_is_found(tmp_path):
-    """The test above fails for a page that is wrong."""
+    """The check finds a fault in a page."""
     program = shutil.which("groff")
     if program is None:
         pytest.skip("groff is not installed")
@@ -143,12 +143,12 @@ def test_fault_is_found(tmp_path):
     ],
 )
 def test_text_is_escaped(text, roff):
-    """No word of a help text is taken for a command of the formatter."""
+    """Help text is never interpreted as roff requests."""
     assert roff == man._line(text)
 
 
 def test_wheel_installs_the_pages():
-    """`pip install` puts them where `man` finds them."""
+    """`pip install` puts the pages where `man` finds them."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     shared = document["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
 

@@ -1,4 +1,4 @@
-"""The static checks are tests, so that one command says whether the project is in order."""
+"""The static checks run as tests, so one command checks the whole project."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ CHECKS = {
     "black": ["black", "--check", "--quiet", "--diff", "."],
     "bandit": ["bandit", "--quiet", "-c", "pyproject.toml", "-r", "src", "packaging", "benchmarks"],
     "zizmor": ["zizmor", "--offline", "--quiet", ".github"],
-    # Code behind `sys.platform` is judged only where the platform is named, so each is named here.
+    # mypy checks code behind `sys.platform` only for the platform it is given, so all are given.
     "mypy-linux": ["mypy", "--platform", "linux"],
     "mypy-macos": ["mypy", "--platform", "darwin"],
     "mypy-windows": ["mypy", "--platform", "win32"],
@@ -24,12 +24,12 @@ CHECKS = {
 
 
 def find_tool(name):
-    """Return the tool of this environment, or else the one on PATH."""
+    """Return the tool from this environment, or else from PATH."""
     return shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
 
 
 def run(command, tool):
-    """Run a check in the project's root and return its code and what it said."""
+    """Run a check in the project's root and return its exit code and output."""
     done = subprocess.run(
         [tool, *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
@@ -38,9 +38,9 @@ def run(command, tool):
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_check_has_no_complaint(name):
-    """The code is as the tool wants it."""
+    """The tool has no complaint about the code."""
     if name not in part_of(CHECKS):
-        pytest.skip(f"{VARIABLE}: the run that has the other half of CI makes this check")
+        pytest.skip(f"{VARIABLE}: the other run of CI makes this check")
     tool = find_tool(CHECKS[name][0])
     if tool is None:
         pytest.skip(f"{CHECKS[name][0]} is not installed")
@@ -68,7 +68,7 @@ def test_every_protocol_keeps_the_contract(tmp_path):
 
 
 def test_every_ignored_rule_has_its_reason():
-    """Nobody has to guess why a rule does not apply."""
+    """Every ignored rule has a reason."""
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     start = lines.index("[tool.ruff.lint]")
     rules = [line for line in lines[start:] if line.startswith('    "')]

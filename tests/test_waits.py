@@ -1,4 +1,4 @@
-"""No test waits for ever: a run that hangs tells nothing, and holds up whoever started it."""
+"""No test waits for ever, since a hanging run explains nothing."""
 
 import ast
 import os
@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("*.py"))
 STARTS = {"run", "call", "check_call", "check_output"}
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-# It sleeps before it reads: whoever is taken in by the sleep looks too early.
+# It sleeps before it reads, so a check that only waits for sleep looks too early.
 LATE = """
 import os, sys, time
 print("ready", flush=True)
@@ -33,7 +33,7 @@ os.read(0, 100)
 
 
 def endless(source):
-    """Return the line of each call in a source that may wait for ever."""
+    """Return the line of each call in the source that may wait for ever."""
     found = []
     for call in ast.walk(ast.parse(source)):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
@@ -64,12 +64,12 @@ def endless(source):
     ],
 )
 def test_call_without_a_deadline_would_be_found(source, expected):
-    """The search finds each kind of call that waits, and lets go on what has a deadline."""
+    """The search finds each kind of wait without a deadline and accepts those with one."""
     assert expected == endless(source)
 
 
 def test_every_wait_has_a_deadline():
-    """A process, a thread or an event that does not end fails a test, within a minute or so."""
+    """Every wait for a process, thread or event in the tests has a deadline."""
     found = [
         f"{path.relative_to(TESTS)}:{line}"
         for path in FILES
@@ -80,7 +80,7 @@ def test_every_wait_has_a_deadline():
 
 
 def test_nothing_is_told_from_the_wait_channel():
-    """For a process that is not dumpable the kernel says `0` there to everybody but root."""
+    """No test reads the wait channel, which the kernel shows only to root here."""
     channel = "w" + "chan"
     texts = {path: path.read_text(encoding="utf-8") for path in FILES}
 
@@ -90,19 +90,19 @@ def test_nothing_is_told_from_the_wait_channel():
 
 
 def test_every_test_has_a_last_deadline(pytestconfig):
-    """Whatever a test waits on, a plugin ends it after ten minutes, with a traceback."""
+    """A plugin ends any test after ten minutes with a traceback."""
     assert pytestconfig.pluginmanager.hasplugin("timeout")
     assert 600 == float(pytestconfig.getini("timeout"))
 
 
 def test_wait_in_vain_says_for_what():
-    """The message names what did not come, and nobody waits longer than was said."""
+    """A failed wait names what it waited for and lasts no longer than stated."""
     with pytest.raises(TimeoutError, match=r"waited 0\.01 s in vain: the tide"):
         wait_until(lambda: False, "the tide", 0.01)
 
 
 def test_wait_ends_with_its_condition():
-    """What comes later, from another thread, is seen."""
+    """A wait ends when another thread makes its condition true."""
     came = threading.Event()
     thread = threading.Timer(0.05, came.set)
     thread.start()
@@ -114,7 +114,7 @@ def test_wait_ends_with_its_condition():
 
 
 def test_a_loop_over_polls_is_bounded():
-    """A loop whose way out is never taken raises."""
+    """A loop over `polls` that never breaks raises."""
     with pytest.raises(TimeoutError, match="the way out"):
         for _ in polls("the way out", 0.01):
             pass
@@ -122,7 +122,7 @@ def test_a_loop_over_polls_is_bounded():
 
 @LINUX
 def test_reader_is_waited_for_until_it_has_read():
-    """A process that sleeps before it has come to read does not count as one that waits."""
+    """A process that sleeps before it reads does not count as waiting for input."""
     words = [sys.executable, "-c", LATE]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as late:
         assert late.stdin is not None
@@ -139,7 +139,7 @@ def test_reader_is_waited_for_until_it_has_read():
 
 @LINUX
 def test_process_that_ends_instead_is_no_wait():
-    """The wait fails at once where nothing is left that could read."""
+    """A wait fails at once if the process ends instead."""
     words = [sys.executable, "-c", "pass"]
     with subprocess.Popen(words, stdin=subprocess.PIPE) as over:
         assert over.stdin is not None

@@ -1,4 +1,4 @@
-"""Workflows run other people's code in our name, so what they may do is written down and kept."""
+"""Workflows run other people's code in our name, so their rights are limited and tested."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,13 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-# A tag can be moved to other code, a commit cannot. The comment lets people and dependabot read it.
+# A tag can move to other code, a commit cannot. The comment gives the version to people and
+# dependabot.
 PINNED = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*$")
 
 
 def uses(text):
-    """Return what every `uses:` of a workflow names, with the comment behind it."""
+    """Return what every `uses:` of a workflow names, with its comment."""
     return re.findall(r"^\s*(?:- )?uses:\s*(.+?)\s*$", text, re.MULTILINE)
 
 
@@ -29,17 +30,17 @@ def steps(path):
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.name)
 def workflow(request):
-    """Each workflow in turn."""
+    """Return each workflow in turn."""
     return request.param
 
 
 def test_there_is_a_workflow():
-    """The other tests of this module look at something."""
+    """There is a workflow, so the other tests check something."""
     assert "ci.yml" in [path.name for path in WORKFLOWS]
 
 
 def test_every_action_is_pinned_by_commit(workflow):
-    """Nobody can change the code that we run by moving a tag."""
+    """Every action is pinned by commit, so a moved tag cannot change the code."""
     found = uses(workflow.read_text(encoding="utf-8"))
 
     assert found, "no action found: the pattern of this test is out of date"
@@ -57,26 +58,26 @@ def test_every_action_is_pinned_by_commit(workflow):
     ],
 )
 def test_unpinned_action_would_be_found(use):
-    """The pattern refuses what it is there to refuse."""
+    """The check finds an action that is not pinned."""
     assert not PINNED.match(use)
 
 
 def test_nothing_is_permitted_by_default(workflow):
-    """A job that names no permission has none."""
+    """Nothing is permitted by default."""
     content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
 
     assert {} == content["permissions"]
 
 
 def test_jobs_only_read(workflow):
-    """Every job names its permissions, none may write, and none runs for ever."""
+    """Every job names its permissions, may not write, and has a time limit."""
     for name, job in jobs(workflow).items():
         assert set(job["permissions"].values()) <= {"read"}, name
         assert job["timeout-minutes"] <= 60, name
 
 
 def test_checkout_keeps_no_credential(workflow):
-    """What a test runs cannot find the token that the checkout used."""
+    """A checkout keeps no token that a test could read."""
     checkouts = [step for step in steps(workflow) if "actions/checkout@" in step.get("uses", "")]
 
     assert checkouts
@@ -84,5 +85,5 @@ def test_checkout_keeps_no_credential(workflow):
 
 
 def test_scripts_have_no_expressions(workflow):
-    """No title or branch name of a stranger becomes part of a shell script."""
+    """No script contains an expression that a stranger's title or branch name could fill."""
     assert [] == [step["run"] for step in steps(workflow) if "${{" in step.get("run", "")]

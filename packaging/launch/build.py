@@ -1,8 +1,8 @@
 """Put the programs into the wheel: shell scripts on POSIX, entry points on Windows.
 
-hatchling runs it. Without entry points no installer writes programs of its own, which would start
-Python without the options that isolate it. KEYLEASE_WHEEL=windows builds the wheel for Windows
-elsewhere, too.
+hatchling runs it. Installers turn entry points into programs that start Python without the options
+that isolate it, so only the wheel for Windows has them. KEYLEASE_WHEEL=windows builds that wheel on
+any platform.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 WINDOWS = os.environ.get("KEYLEASE_WHEEL", sys.platform) in {"windows", "win32"}
-# One wheel for every kind of Windows. Installers prefer it there to the one for `any`.
+# One wheel for every Windows architecture, which installers prefer there to the one for `any`.
 TAG = "py3-none-win32.win_amd64.win_arm64"
 START = "keylease-start"
 
@@ -33,7 +33,7 @@ def programs(root: str) -> list[str]:
 
 
 class EntryPoints(MetadataHookInterface):
-    """Give the wheel for Windows its entry points, and any other none."""
+    """Give only the wheel for Windows entry points."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Set the field `scripts`."""
@@ -42,7 +42,7 @@ class EntryPoints(MetadataHookInterface):
 
 
 class Scripts(BuildHookInterface[Any]):
-    """Write a shell script for each program, in a directory that lives as long as the build."""
+    """Write a shell script for each program into a directory that is removed after the build."""
 
     _made: str | None = None
 

@@ -1,14 +1,14 @@
 #!/bin/sh
-# NAME of keylease: start its Python isolated, whatever the environment and the directory are.
-# It uses nothing of the caller's PATH. keylease-start, beside this file, does the rest: an
-# installer writes the path of the interpreter into its first line, where this script reads it.
+# NAME of keylease: start its Python isolated from the caller's environment and directory.
+# It does not use the caller's PATH. Installers write the path of the interpreter into the first
+# line of keylease-start, beside this file; this script reads it there and runs that file.
 program=$0
 while :; do
   case $program in
     */*) start=${program%/*}/keylease-start ;;
     *) start=./keylease-start ;;
   esac
-  # pipx and uv link every program into one directory, and then this is a link beside a link.
+  # pipx and uv link every program into one directory, so follow the link to find keylease-start.
   [ -f "$start" ] && break
   if ! [ -h "$program" ]; then
     [ -t 2 ] && echo "keylease: error: $start is missing; install keylease again" >&2

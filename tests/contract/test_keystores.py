@@ -1,4 +1,4 @@
-"""Every keychain that this machine has, held against the one contract."""
+"""Every keychain of this machine keeps the same contract."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ from keylease.testing import KeyStoreContract, MemoryKeyStore
 
 
 class TestMemory(KeyStoreContract):
-    """The stand-in of other tests keeps to the rules of what it stands in for."""
+    """The fake that other tests use keeps the contract too."""
 
     @pytest.fixture
     def store(self):
-        """Return an empty one."""
+        """Return an empty fake."""
         return MemoryKeyStore()
 
 
 class TestKernel(KeyStoreContract):
-    """The real keyring of the kernel that the tests run on."""
+    """The real kernel keyring keeps the contract."""
 
     @pytest.fixture
     def store(self):
-        """Return it, if this kernel and its sandbox let anybody have it."""
+        """Return the keyring, if this kernel and its sandbox allow it."""
         require_kernel_keyring()
         return KernelKeyStore()
 
     def reopen(self, store):
-        """Return another object: there is no state in either."""
+        """Return another object; neither has state."""
         del store
         return KernelKeyStore()
 
 
 @pytest.fixture(scope="module")
 def gnome_keyring():
-    """Give one unlocked keyring to all tests of this module."""
+    """Share one unlocked keyring among all tests of this module."""
     with GnomeKeyring() as keyring:
         yield keyring
 
 
 @pytest.fixture
 def desktop(gnome_keyring, monkeypatch):
-    """Log this process in to the desktop that has the keyring."""
+    """Connect this process to the keyring's desktop bus."""
     for name, value in gnome_keyring.environment.items():
         monkeypatch.setenv(name, value)
 
 
 class TestSecretService(KeyStoreContract):
-    """A real gnome-keyring on a bus of its own."""
+    """A real gnome-keyring on a private bus keeps the contract."""
 
     @pytest.fixture
     def store(self, desktop):
-        """Return it, unlocked."""
+        """Return the unlocked keyring."""
         del desktop
         return SecretServiceKeyStore(Deadline(20))
 
     def reopen(self, store):
-        """Return another object, with a connection of its own."""
+        """Return another object with its own connection."""
         del store
         return SecretServiceKeyStore(Deadline(20))
 
 
 class TestLibrary(KeyStoreContract):
-    """A backend of the keyring library that keeps its secrets in a real gnome-keyring."""
+    """The keyring library with a real gnome-keyring keeps the contract."""
 
     BACKEND = "keyring.backends.SecretService.Keyring"
 
     @pytest.fixture
     def store(self, desktop):
-        """Return it, unlocked."""
+        """Return the unlocked keyring."""
         del desktop
         return self.reopen(None)
 
     def reopen(self, store):
-        """Return another object, with a backend of its own."""
+        """Return another object with its own backend."""
         del store
         return LibraryKeyStore(f"library:{self.BACKEND}", self.BACKEND, Deadline(20))

@@ -1,4 +1,4 @@
-"""What every volatile store must do, held against each one that this machine has, and a fake."""
+"""Every volatile store of this machine, and the fake, keep the same contract."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ MEMORY = (
 
 @pytest.fixture
 def session() -> str:
-    """Return the id of a session that nobody has."""
+    """Return an unused session id."""
     return random_bytes(16).hex()
 
 
 @pytest.fixture
 def kernel(session: str) -> Iterator[KernelShares]:
-    """Return the kernel's keyring; the test's share is destroyed afterwards."""
+    """Return the kernel's keyring; destroy the test's share afterwards."""
     require_kernel_keyring()
     shares = KernelShares()
     yield shares
@@ -60,7 +60,7 @@ def runtime() -> Iterator[RuntimeDirShares]:
 
 @pytest.fixture
 def windows(session: str) -> Iterator[ShareStore]:
-    """Return Windows Credential Manager; the test's share is deleted afterwards."""
+    """Return Windows Credential Manager; delete the test's share afterwards."""
     if sys.platform != "win32":
         pytest.skip("Credential Manager is Windows' own")
     from keylease.shares.windows import WindowsShares  # noqa: PLC0415 - it is nowhere else
@@ -72,13 +72,13 @@ def windows(session: str) -> Iterator[ShareStore]:
 
 @pytest.fixture
 def memory() -> ShareStore:
-    """Return what stands in for them in other tests."""
+    """Return the fake that other tests use."""
     return MemoryShares(FrozenClock())
 
 
 @pytest.fixture(params=["kernel", "runtime", "windows", "memory"])
 def shares(request: pytest.FixtureRequest) -> ShareStore:
-    """Return each store of this machine, and the one that stands in for them."""
+    """Return each store of this machine, and the fake."""
     found: ShareStore = request.getfixturevalue(request.param)
     return found
 
@@ -86,8 +86,8 @@ def shares(request: pytest.FixtureRequest) -> ShareStore:
 def is_found(shares: ShareStore, session: str) -> bool:
     """Return whether the share can be read.
 
-    Only a store that erases knows that what is not there is dead. The others may be those of
-    another login, and must not let a session be ended for it.
+    Only a store that erases may report a missing share as ended. Elsewhere the share may be in
+    another login, so the session must not end.
     """
     try:
         found = shares.read(session)
@@ -99,7 +99,7 @@ def is_found(shares: ShareStore, session: str) -> bool:
 
 
 def test_share_is_read_as_it_was_made(shares: ShareStore, session: str) -> None:
-    """Another process, with an object of its own, gets the same half of the key."""
+    """Another object, as in another process, reads the same share."""
     made = shares.create(session, 60)
     read = shares.read(session)
 
@@ -110,7 +110,7 @@ def test_share_is_read_as_it_was_made(shares: ShareStore, session: str) -> None:
 
 
 def test_no_two_sessions_have_one_share(shares: ShareStore, session: str) -> None:
-    """What opens one session opens no other."""
+    """Two sessions have different shares, so one's key opens no other."""
     other = random_bytes(16).hex()
     made, another = shares.create(session, 60), shares.create(other, 60)
     shares.destroy(other)
@@ -122,7 +122,7 @@ def test_no_two_sessions_have_one_share(shares: ShareStore, session: str) -> Non
 
 
 def test_destroyed_share_is_gone(shares: ShareStore, session: str) -> None:
-    """After a logout the share is read by nobody; to destroy it twice is no error."""
+    """A destroyed share cannot be read, and destroying it again is no error."""
     shares.create(session, 60)
 
     shares.destroy(session)
@@ -134,7 +134,7 @@ def test_destroyed_share_is_gone(shares: ShareStore, session: str) -> None:
 def test_share_that_dies_after_it_was_read_can_still_be_prolonged(
     shares: ShareStore, session: str
 ) -> None:
-    """Another process ends the session between the two: that is no error, and revives nothing."""
+    """Prolonging a share that ended after it was read is no error and does not revive it."""
     shares.create(session, 60)
     shares.read(session)
 
@@ -145,7 +145,7 @@ def test_share_that_dies_after_it_was_read_can_still_be_prolonged(
 
 
 def test_share_that_never_was_is_absent(shares: ShareStore, session: str) -> None:
-    """A session of another boot has no share, and nothing breaks."""
+    """A session of another boot has no share, and reading it is no error."""
     other = random_bytes(16).hex()
     shares.destroy(session)
     shares.create(other, 60)
@@ -158,18 +158,18 @@ def test_share_that_never_was_is_absent(shares: ShareStore, session: str) -> Non
 
 
 def test_kernel_destroys_the_share_by_itself(kernel: KernelShares, session: str) -> None:
-    """With nobody there to end the session, its share cannot be read once its time is over."""
+    """The kernel ends a share at its time even if no process ends the session."""
     kernel.create(session, 1)
     made = time.monotonic()
     alive = kernel.read(session) is not None
     while kernel.read(session) is not None:
-        assert time.monotonic() - made < 30, "it was to die by itself"
+        assert time.monotonic() - made < 30, "the share did not expire"
 
     assert alive
 
 
 def test_prolonged_share_outlives_its_first_time(kernel: KernelShares, session: str) -> None:
-    """A use gives the share a new time, from then on."""
+    """A use gives the share a new end."""
     sibling = random_bytes(16).hex()
     kernel.create(session, 1)
     kernel.create(sibling, 1)
@@ -182,7 +182,7 @@ def test_prolonged_share_outlives_its_first_time(kernel: KernelShares, session: 
 def test_expired_share_leaves_the_list_of_keys_when_destroyed(
     kernel: KernelShares, session: str
 ) -> None:
-    """The kernel lists an expired key for minutes; a session that is ended takes it away."""
+    """Ending a session removes its expired key, which the kernel would list for minutes."""
     kernel.create(session, 1)
     wait_until(lambda: kernel.read(session) is None, "the kernel lets the share die")
 
@@ -190,11 +190,11 @@ def test_expired_share_leaves_the_list_of_keys_when_destroyed(
 
     started = time.monotonic()
     while session in Path("/proc/keys").read_text("utf-8"):
-        assert time.monotonic() - started < 30, "the kernel collects what nothing refers to"
+        assert time.monotonic() - started < 30, "the kernel did not collect the key"
 
 
 def test_sweep_removes_what_no_session_has(runtime: RuntimeDirShares, session: str) -> None:
-    """Shares in files do not die by themselves, so those without a session are swept."""
+    """Shares in files do not expire, so those without a session are removed."""
     other = random_bytes(16).hex()
     runtime.create(session, 60)
     runtime.create(other, 60)
@@ -207,7 +207,7 @@ def test_sweep_removes_what_no_session_has(runtime: RuntimeDirShares, session: s
 
 
 def test_store_that_cannot_be_reached_is_not_an_empty_one(session: str) -> None:
-    """Where nothing can be said about a share, its session is not taken for ended."""
+    """A session does not end because the store of its share is unreachable."""
 
     def closed() -> Directory:
         return Directory.open("/nonexistent/place")
@@ -219,7 +219,7 @@ def test_store_that_cannot_be_reached_is_not_an_empty_one(session: str) -> None:
 def test_login_without_a_directory_for_shares_proves_nothing(
     runtime: RuntimeDirShares, session: str
 ) -> None:
-    """A program with another XDG_RUNTIME_DIR does not end what it cannot see, and makes nothing."""
+    """A program with another XDG_RUNTIME_DIR ends no session and makes no file."""
     for _ in range(2):
         with pytest.raises(ShareUnavailableError):
             runtime.read(session)

@@ -22,7 +22,7 @@ URLS = st.from_regex(rb"\A(https?://|ftp://)?[a-z.:@/\[\]0-9 \n\x00-\xff]{0,40}\
 @example(["get"], b"https://https://x")
 @example(["store"], b'{"ServerURL":"\\ud83d","Username":"a","Secret":"b"}')
 def test_any_bytes_are_a_request_or_a_refusal(arguments, message):
-    """Nothing but our own refusals leaves the reader, and what it takes for a target is whole."""
+    """The reader raises only our own refusals, and every target it returns is well-formed."""
     request = None
     with contextlib.suppress(RequestError, UsageError):
         request = docker.parse(Call(tuple(arguments), {}, bytearray(message)))
@@ -37,7 +37,7 @@ def test_any_bytes_are_a_request_or_a_refusal(arguments, message):
 
 @given(st.binary() | STORES | URLS)
 def test_no_refusal_repeats_a_message(message):
-    """What is wrong is said in words of ours, on one line."""
+    """No refusal repeats the message, and each is one line."""
     try:
         docker.parse(Call(("store",), {}, bytearray(message)))
     except RequestError as error:

@@ -1,6 +1,6 @@
-"""git's protocol against what nobody thought of.
+"""git's protocol with random messages, compared with a model of git.
 
-A long run is `KEYLEASE_FUZZ_EXAMPLES=25000`: a million messages are held against the model of git.
+`KEYLEASE_FUZZ_EXAMPLES=25000` compares a million messages.
 """
 
 import secrets
@@ -38,7 +38,7 @@ def parsed(action, message):
 
 
 def meaning(action, message):
-    """Return all that a message says, in a form that can be compared."""
+    """Return everything that a message says, in a comparable form."""
     request = parsed(action, message)
     if request is None or request.credential is None:
         return request
@@ -53,7 +53,7 @@ def as_bytes(name):
 
 
 def agrees(request, understood):
-    """Tell whether the request is about what git understood."""
+    """Return whether the request is about what git understood."""
     path = understood[b"path"].lstrip(b"/") if b"path" in understood else None
     return (
         as_bytes(request.target.protocol) == understood[b"protocol"]
@@ -66,7 +66,7 @@ def agrees(request, understood):
 @FUZZ
 @given(ACTIONS, st.binary(max_size=300))
 def test_any_bytes_give_a_request_or_a_refusal(action, message):
-    """Nothing that arrives on stdin can crash the helper."""
+    """No bytes on stdin crash the helper."""
     request = parsed(action, message)
 
     assert request is None or isinstance(request, Request)
@@ -75,7 +75,7 @@ def test_any_bytes_give_a_request_or_a_refusal(action, message):
 @FUZZ
 @given(ACTIONS, messages())
 def test_any_message_gives_a_request_that_can_be_answered(action, message):
-    """Whatever is understood has a host and clean names, and a miss can always be said."""
+    """Every understood message has a host and clean names, and can get an empty answer."""
     request = parsed(action, message)
 
     if request is None:
@@ -94,7 +94,7 @@ def test_any_message_gives_a_request_that_can_be_answered(action, message):
 
 
 def test_what_is_understood_is_what_git_understood():
-    """No message makes keylease and git think of different hosts: in doubt it is refused."""
+    """keylease and git never read different hosts; a doubtful message is refused."""
     seen = Counter()
 
     @FUZZ
@@ -109,15 +109,14 @@ def test_what_is_understood_is_what_git_understood():
 
     check()
 
-    # The messages are worth something only if both answers occur, and the interesting case too:
-    # what git takes and keylease refuses.
+    # The control: both answers occur, and also messages that git takes and keylease refuses.
     assert seen[True, True]
     assert seen[False, True]
     assert seen[False, False]
 
 
 def test_a_crowd_of_messages_is_understood_as_git_does():
-    """The same for forty times as many messages, which are drawn fast and not made smaller."""
+    """Forty times as many messages, drawn faster and not shrunk, are read as git reads them."""
     seed = secrets.randbits(32)
     random = Random(seed)
     seen = Counter()
@@ -137,7 +136,7 @@ def test_a_crowd_of_messages_is_understood_as_git_does():
 
 
 def test_what_is_not_read_any_more_would_change_nothing():
-    """A message that counts as complete means the same whatever would have followed it."""
+    """Bytes after a complete message do not change its meaning."""
     seen = Counter()
 
     @FUZZ
@@ -156,7 +155,7 @@ def test_what_is_not_read_any_more_would_change_nothing():
 @FUZZ
 @given(messages())
 def test_a_store_keeps_the_password_that_git_meant(message):
-    """The secret that is stored is the one that git had, for the user that git had."""
+    """A store keeps the user name and secret that git meant."""
     request = parsed("store", message)
     understood = git_reads(message)
 
@@ -167,7 +166,7 @@ def test_a_store_keeps_the_password_that_git_meant(message):
 
 
 def test_an_answer_is_read_by_git_as_it_was_meant():
-    """git reads the answer as exactly this user name and password, or there is no answer."""
+    """git reads exactly this user name and password in the answer, or gets no answer."""
     seen = Counter()
     now = Moment(1, 1, "boot")
     target = Target("web", "https", "example.com")
@@ -184,7 +183,7 @@ def test_an_answer_is_read_by_git_as_it_was_meant():
         except RequestError:
             seen["refused"] += 1
             return
-        # git reads the answer on top of what it asked for.
+        # git adds the answer to its own request.
         understood = git_reads(b"protocol=https\nhost=example.com\n" + answer)
         expected = {b"protocol": b"https", b"host": b"example.com"}
         if username is not None:

@@ -32,7 +32,7 @@ CREDENTIALS = st.builds(
 @FUZZ
 @given(st.lists(WORDS | URLS | TEXT, max_size=3), ENVIRONMENTS, MESSAGES)
 def test_any_call_is_a_request_or_a_refusal(tool, arguments, environment, message):
-    """Nothing but our own refusals leaves the reader, and what it takes for a target is whole."""
+    """The reader raises only our own refusals, and every target it returns is well-formed."""
     protocol, request = load(tool), None
     with contextlib.suppress(RequestError, UsageError):
         request = protocol.parse(Call(tuple(arguments), environment, bytearray(message)))
@@ -48,7 +48,7 @@ def test_any_call_is_a_request_or_a_refusal(tool, arguments, environment, messag
 @FUZZ
 @given(st.lists(WORDS | URLS | TEXT, max_size=3), ENVIRONMENTS, MESSAGES)
 def test_a_refusal_is_lines_of_ours(tool, arguments, environment, message):
-    """What is wrong is said in lines that no terminal obeys."""
+    """A refusal has no control characters that a terminal obeys."""
     protocol = load(tool)
     try:
         protocol.parse(Call(tuple(arguments), environment, bytearray(message)))
@@ -64,7 +64,7 @@ def test_a_refusal_is_lines_of_ours(tool, arguments, environment, message):
 @FUZZ
 @given(CREDENTIALS)
 def test_a_header_is_one_line(credential):
-    """No credential makes two headers of one."""
+    """No credential turns one header into two."""
     with contextlib.suppress(RequestError):
         header = authorization(credential)
         assert bytes(header).isascii()
@@ -74,7 +74,7 @@ def test_a_header_is_one_line(credential):
 @FUZZ
 @given(CREDENTIALS, TEXT)
 def test_an_answer_to_go_is_one_url_and_one_header(credential, path):
-    """Neither a path nor a secret makes a second one."""
+    """Neither a path nor a secret adds a second URL or header to Go's answer."""
     now = Moment(1, 1, "boot")
     target = Target("web", "https", "a.example", path)
     session = Session("0" * 32, target, None, None, None, 1, now, now, None, 900, 28800)
@@ -89,7 +89,7 @@ def test_an_answer_to_go_is_one_url_and_one_header(credential, path):
 @FUZZ
 @given(URLS | TEXT)
 def test_a_url_that_is_taken_apart_can_be_put_together(url):
-    """What is left of it names the same place."""
+    """A parsed URL that is joined again names the same place."""
     with contextlib.suppress(UsageError):
         place = split(url)
         assert place == split(f"{place.scheme}://{place.host}/{place.path}")

@@ -1,4 +1,4 @@
-"""Bytes of any kind and depth in the configuration and in a message end in one of our answers."""
+"""Configuration and messages of any bytes and nesting give one of our answers."""
 
 import contextlib
 from pathlib import Path
@@ -31,7 +31,7 @@ MESSAGES = {
 @FUZZ
 @given(data=st.binary(max_size=400) | TOML | KEYS)
 def test_any_configuration_is_read_or_refused(tmp_path_factory, data):
-    """A file of any bytes configures something or is a `ConfigError`, never another exception."""
+    """A configuration of any bytes is read or gives a `ConfigError`, no other exception."""
     place = Path(tmp_path_factory.mktemp("config"), "keylease")
     place.mkdir(mode=0o700)
     (place / "config.toml").write_bytes(data)
@@ -47,7 +47,7 @@ def test_any_configuration_is_read_or_refused(tmp_path_factory, data):
 @FUZZ
 @given(data=st.binary(max_size=400) | NESTED)
 def test_any_message_is_a_request_or_a_refusal(tool, data):
-    """A message of any bytes and depth is parsed or refused, never another exception."""
+    """A message of any bytes and nesting is parsed or refused, with no other exception."""
     call = Call(MESSAGES[tool], MappingProxyType({}), bytearray(data))
     with contextlib.suppress(RequestError, UsageError):
         load(tool).parse(call).wipe()

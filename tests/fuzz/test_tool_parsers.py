@@ -39,14 +39,14 @@ SPECS = st.fixed_dictionaries({}, optional={"cluster": CLUSTERS | VALUES, "inter
 INFOS = st.fixed_dictionaries(
     {}, optional={"apiVersion": VERSIONS | VALUES, "spec": SPECS | VALUES}
 ).map(json.dumps)
-# What Python makes of an environment and of a command line: no NUL, lone surrogates for odd bytes.
+# Python decodes environments and command lines: no NUL, lone surrogates for undecodable bytes.
 WORDS = st.binary(max_size=40).map(
     lambda word: word.replace(b"\0", b"").decode("utf-8", "surrogateescape")
 )
 
 
 def parsed(protocol, call):
-    """Return the request, or `None` where the call is refused as a call may be."""
+    """Return the request, or `None` if the call is properly refused."""
     with contextlib.suppress(RequestError, UsageError):
         return protocol.parse(call)
     return None
@@ -55,7 +55,7 @@ def parsed(protocol, call):
 @given(st.binary() | LINES)
 @example(b'{"v":1,"kind":"get","registry":{"index-url":"https://h\\ud800"}}\n')
 def test_any_line_of_cargo_is_a_request_or_a_refusal(message):
-    """Nothing but our own refusals leaves the reader, and what it takes for a target is whole."""
+    """The reader raises only our own refusals, and every target it returns is well-formed."""
     request = parsed(cargo, Call(("--cargo-plugin",), {}, bytearray(message)))
 
     if request is not None and request.target is not None:
@@ -68,7 +68,7 @@ def test_any_line_of_cargo_is_a_request_or_a_refusal(message):
 
 @given(st.binary() | LINES)
 def test_whatever_cargo_is_told_is_one_line_of_json(message):
-    """A refusal repeats nothing of the message, and cargo can read it."""
+    """cargo gets one line of JSON that repeats nothing of its message."""
     try:
         cargo.parse(Call(("--cargo-plugin",), {}, bytearray(message)))
     except RequestError as error:
@@ -81,7 +81,7 @@ def test_whatever_cargo_is_told_is_one_line_of_json(message):
 
 @given(st.lists(URLS | WORDS, max_size=2), st.none() | INFOS | WORDS)
 def test_any_question_of_kubernetes_is_a_request_or_a_refusal(arguments, info):
-    """What is asked is for the server of the argument and of the variable, where both name one."""
+    """A request of Kubernetes is for the server that both argument and variable name."""
     environment = {} if info is None else {"KUBERNETES_EXEC_INFO": info}
     request = parsed(kubernetes, Call(tuple(arguments), environment, bytearray()))
 
@@ -92,7 +92,7 @@ def test_any_question_of_kubernetes_is_a_request_or_a_refusal(arguments, info):
 
 @given(st.lists(WORDS | st.text(max_size=20), max_size=2))
 def test_any_name_for_aws_is_a_request_or_a_refusal(arguments):
-    """What is taken for a name is one word to a shell, and the session's whole target."""
+    """An accepted name is one word to a shell and the session's whole target."""
     request = parsed(aws, Call(tuple(arguments), {}, bytearray()))
 
     if request is not None:
@@ -103,7 +103,7 @@ def test_any_name_for_aws_is_a_request_or_a_refusal(arguments):
 @pytest.mark.parametrize("protocol", [aws, kubernetes])
 @given(st.lists(WORDS, max_size=2))
 def test_what_a_terminal_is_told_is_whole_lines(protocol, arguments):
-    """No word of a command line reaches the terminal as anything but text."""
+    """No word of a command line reaches the terminal as control characters."""
     try:
         protocol.parse(Call(tuple(arguments), {}, bytearray()))
     except (RequestError, UsageError) as error:

@@ -1,6 +1,6 @@
-"""A server on loopback that answers as a test says, with bodies, by HTTP or HTTPS.
+"""A server on loopback with a test's answers and with bodies, by HTTP or HTTPS.
 
-A fault of the test's own answer is raised when the server is closed, not lost in a thread.
+Closing the server raises any fault of the test's own answers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is answered to it."""
+    """The response to one request."""
 
     status: int
     body: bytes = b""
@@ -54,7 +54,7 @@ class ApiServer(Loopback):
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                # Only a connection by HTTPS has such a method.
+                # Only an HTTPS connection has this method.
                 shown = getattr(self.connection, "getpeercert", dict)() or None
                 asked = Asked(self.command, self.path, self.headers, body, shown)
                 try:
@@ -77,7 +77,7 @@ class ApiServer(Loopback):
         super().__init__(Handler, certificate, asks_clients=True)
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and raise what went wrong in the test's answers meanwhile."""
+        """Stop, and raise any fault of the test's answers."""
         super().__exit__()
         if self._faults:
             raise self._faults[0]

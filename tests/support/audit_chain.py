@@ -1,4 +1,4 @@
-"""Check an audit log as an auditor would, with nothing of keylease's own code."""
+"""Check an audit log as an auditor would, without keylease's code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def raw_lines(state: Path) -> list[bytes]:
-    """Return every line as it stands, line end included, in the order of the numbers."""
+    """Return every line with its line end, ordered by number."""
     found = [
         line
         for path in (state / "audit").glob("*.jsonl")
@@ -22,12 +22,12 @@ def raw_lines(state: Path) -> list[bytes]:
 
 
 def records(state: Path) -> list[dict[str, Any]]:
-    """Return every record, in the order of the numbers."""
+    """Return every record, ordered by number."""
     return [json.loads(line) for line in raw_lines(state)]
 
 
 def verify(state: Path, key: bytes) -> int:
-    """Check form, number, link and MAC of every line, and return how many there are."""
+    """Check form, number, link and MAC of every line, and return the number of lines."""
     prev = "0" * 64
     lines = raw_lines(state)
     for number, line in enumerate(lines, 1):

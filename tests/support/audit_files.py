@@ -1,4 +1,4 @@
-"""An audit log made of lines in their own form, without the writer: as long as a test wants it."""
+"""An audit log of any length, made of real lines without the writer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGET = {"namespace": "web", "protocol": "https", "host": "git.example", "path"
 
 
 class Log:
-    """A log below `directory`, and what the head and the pin say after its last line."""
+    """A log below `directory`, with the head and pin that fit its last line."""
 
     def __init__(self, directory: Path, key: bytes | None = KEY) -> None:
         self.directory = directory
@@ -33,7 +33,7 @@ class Log:
         directory.mkdir(exist_ok=True)
 
     def add(self, at: float, event: str = "session.released", **fields: Any) -> bytes:
-        """Append a line at so many seconds after the start of the log, and return it."""
+        """Append a line at so many seconds after the log's start, and return it."""
         wall = START + at
         micros = round(wall % 1 * 1_000_000)
         named = FIELDS[event].names
@@ -61,14 +61,14 @@ class Log:
         return line
 
     def fill(self, days: int = 4, lines: int = 6) -> Log:
-        """Append so many lines on each of so many days."""
+        """Append the same number of lines on each of several days."""
         for day in range(days):
             for number in range(lines):
                 self.add(day * DAY + number * 60)
         return self
 
     def head(self, **changes: Any) -> bytes:
-        """Return the head, or the pin, of the present end."""
+        """Return the head, or the pin, for the present end."""
         with Secret(self.key or b"") as key:
             name = key_id(key) if self.key else None
             size = (self.directory / self.file).stat().st_size
@@ -78,13 +78,13 @@ class Log:
             return heads.pack(head._replace(**changes), key if self.key else None)
 
     def seal(self) -> bytes:
-        """Write the head beside the log, and return it: it is the pin as well."""
+        """Write the head beside the log and return it; the pin is the same."""
         data = self.head()
         (self.directory / "head").write_bytes(data)
         return data
 
     def rows(self) -> list[tuple[Path, int]]:
-        """Return the place of every line, in the order of the days."""
+        """Return the file and position of every line, ordered by day."""
         return [
             (path, number)
             for path in sorted(self.directory.glob("*.jsonl"))

@@ -1,4 +1,4 @@
-"""An audit log by itself, with a clock, a pin in memory, and a witness that remembers."""
+"""An audit log by itself, with a clock, a pin in memory and a recording witness."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALLER = Caller(4711, "/usr/bin/git", "/usr/bin/bash", None)
 
 
 class MemoryPin:
-    """A place for a pin that forgets when it is told to."""
+    """A pin in memory that a test can erase."""
 
     def __init__(self) -> None:
         self.data: bytes | None = None
@@ -36,19 +36,19 @@ class MemoryPin:
         return self.data
 
     def write(self, data: bytes) -> bool:
-        """Keep a pin."""
+        """Store a pin."""
         self.data = data
         return True
 
 
 class MemoryWitness(SystemLog):
-    """A system log that can be asked what it was told."""
+    """A system log that records what it is sent."""
 
     def __init__(self) -> None:
         self.told: list[Checkpoint] = []
 
     def tell(self, checkpoint: Checkpoint) -> None:
-        """Remember it."""
+        """Record the checkpoint."""
         self.told.append(checkpoint)
 
 
@@ -65,7 +65,7 @@ class Place:
         self.configured: Configured | None = None
 
     def log(self, *, key: bytes | None = KEY, seconds: float = 2.0) -> AuditLog:
-        """Return the log as the next process has it."""
+        """Return the log as a new process opens it."""
         around = Surroundings(self.pin, self.witness, self.days)
         log = AuditLog(self.state, Deadline(seconds), CALLER, around, self.configured)
         log.key = Secret(key) if key else None
@@ -76,12 +76,12 @@ class Place:
         return Directory.open(str(self.path), create=True)
 
     def write(self, event: Any = "session.released", **more: Any) -> None:
-        """Append a synced line as a process of its own."""
+        """Append a synced line as a new process."""
         self.clock.advance(1)
         self.log().log(Entry(event, **more), self.clock.now())
 
     def end(self, *, key: bytes | None = KEY) -> None:
-        """Append a line that is not synced."""
+        """Append an unsynced line."""
         self.clock.advance(1)
         entry = Entry("session.ended", "ok", "logout")
         self.log(key=key).log_or_gap(entry, self.clock.now())
@@ -97,22 +97,22 @@ class Place:
         return max(self.audit.glob("*.jsonl"))
 
     def take(self, count: int) -> None:
-        """Take so many lines from the end of the newest day file."""
+        """Remove lines from the end of the newest day file."""
         path = self.newest()
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-count]))
 
     def raw(self) -> list[bytes]:
-        """Return every line as it stands, by number."""
+        """Return every line, ordered by number."""
         return audit_chain.raw_lines(self.path)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return every record, by number."""
+        """Return every record, ordered by number."""
         return audit_chain.records(self.path)
 
     def told(self) -> list[tuple[int, str, int | None]]:
-        """Return number, event and `lost` of every line, by number."""
+        """Return number, event and `lost` of every line, ordered by number."""
         return [(line["seq"], line["event"], line.get("lost")) for line in self.records()]
 
     def verify(self) -> int:
-        """Check every number, link and MAC, and return how many lines there are."""
+        """Check every number, link and MAC, and return the number of lines."""
         return audit_chain.verify(self.path, KEY)

@@ -1,4 +1,4 @@
-"""Records of the audit log as a test wants them, without a log."""
+"""Records of an audit log, without a log."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def record(event: str = "session.released", seq: int = 1, **changes: Any) -> Rec
 
 
 def at(time: str, day: str = "2026-11-22") -> str:
-    """Return a time of a day as a line has it."""
+    """Return a time of a day in the form of a line."""
     return f"{day}T{time}.000000Z"

@@ -1,6 +1,6 @@
-"""Backends of the keyring library, as others write them: good ones, broken ones and false ones.
+"""Good, broken and lying backends of the keyring library.
 
-They are named to the store as `support.backends.CLASS`, the way a user names one.
+Tests name them `support.backends.CLASS`, as a user names a backend.
 """
 
 # ruff: noqa: ARG002 - the library calls every backend with the same arguments
@@ -17,27 +17,27 @@ from support.waiting import WAIT_SECONDS
 
 
 class Dictionary(KeyringBackend):
-    """A backend that keeps what it is given, for as long as the process lasts."""
+    """A backend that stores values until the process ends."""
 
     priority: ClassVar[float] = 5
     shelf = "main"
     kept: ClassVar[dict[tuple[str, str, str], str]] = {}
 
     def get_password(self, service, username):
-        """Return what was set, or `None`."""
+        """Return the stored value, or `None`."""
         return self.kept.get((self.shelf, service, username))
 
     def set_password(self, service, username, password):
-        """Keep it, in the place of what was there."""
+        """Store the value and replace the old one."""
         self.kept[self.shelf, service, username] = password
 
     def delete_password(self, service, username):
-        """Forget it."""
+        """Delete the value."""
         del self.kept[self.shelf, service, username]
 
 
 class Hanging(Dictionary):
-    """A backend that asks a question on a screen that nobody looks at."""
+    """A backend that asks a question on a screen without a user."""
 
     def get_password(self, service, username):
         """Never return."""
@@ -45,7 +45,7 @@ class Hanging(Dictionary):
 
 
 class Raising(Dictionary):
-    """A backend that raises what it is told to."""
+    """A backend that raises a chosen error."""
 
     error: ClassVar[BaseException] = RuntimeError()
 
@@ -57,31 +57,31 @@ class Raising(Dictionary):
 
 
 class Full(Dictionary):
-    """A backend that reads and does not take anything more."""
+    """A backend that can read but not store."""
 
     def set_password(self, service, username, password):
-        """Fail, and repeat what was given, as some do."""
+        """Fail and repeat the value in the error, as some backends do."""
         msg = f"no room for {password}"
         raise OSError(msg)
 
 
 class Forgetful(Dictionary):
-    """A backend that takes a value and does not keep it."""
+    """A backend that accepts a value but does not store it."""
 
     def set_password(self, service, username, password):
         """Do nothing."""
 
 
 class Changing(Dictionary):
-    """A backend that keeps another value than it was given."""
+    """A backend that stores another value than it is given."""
 
     def set_password(self, service, username, password):
-        """Keep half of it."""
+        """Store half of the value."""
         super().set_password(service, username, password[::-1])
 
 
 class Keeping(Dictionary):
-    """A backend that says that it has deleted, and has not."""
+    """A backend that reports a deletion but does not delete."""
 
     def delete_password(self, service, username):
         """Do nothing."""
@@ -94,7 +94,7 @@ class Undeletable(Dictionary):
 
 
 class Vanishing(Dictionary):
-    """A backend whose item somebody else deletes a moment before it is deleted here."""
+    """A backend whose item another program deletes just before we do."""
 
     def delete_password(self, service, username):
         """Delete twice."""
@@ -103,12 +103,12 @@ class Vanishing(Dictionary):
 
 
 class Answering(Dictionary):
-    """A backend that answers what it is told to, whatever it is asked."""
+    """A backend that always gives a chosen answer."""
 
     answer: ClassVar[Any] = None
 
     def get_password(self, service, username):
-        """Return it."""
+        """Return the answer."""
         return self.answer
 
 
@@ -130,7 +130,7 @@ class Elsewhere(Dictionary):
 
 
 class Abstract(KeyringBackend):
-    """A backend that is not finished."""
+    """A backend without the required methods."""
 
     priority = 5
 
@@ -148,7 +148,7 @@ class Fail(FailKeyring):
 
 
 class NoBackend:
-    """Something else that has the right methods."""
+    """A class with the right methods that is no backend."""
 
     priority = 5
     get_password = set_password = delete_password = Dictionary.get_password

@@ -1,4 +1,4 @@
-"""Where the clients of this machine are, and what they leave in a home."""
+"""The clients on this machine, and what they leave in a home."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS = 60
 def find_client(name: str) -> str:
     """Return the path of a client, or skip the test, or fail it where the client is required.
 
-    Some come as Python packages, and are then beside the running Python, which is on no PATH here.
+    Clients from Python packages are beside the running Python, which is not on PATH here.
     """
     found = shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
     require(found, name, "it is not on PATH")
@@ -30,26 +30,26 @@ def find_client(name: str) -> str:
 
 
 def set_up(home: Throwaway, *words: str) -> None:
-    """Have `keylease setup` tell a tool, or fail the test."""
+    """Run `keylease setup` for a tool, or fail the test."""
     done = home.run("keylease", "setup", *words)
     assert done.returncode == 0, done.stderr
 
 
 def holders(home: Throwaway, *needles: str) -> list[str]:
-    """Return the files of a home that hold one of the texts."""
+    """Return the files of a home that contain one of the texts."""
     files = (path for path in home.home.parent.rglob("*") if path.is_file())
     contents = ((path.name, path.read_bytes()) for path in files)
     return sorted(name for name, text in contents if any(n.encode() in text for n in needles))
 
 
 def wait_until(over: Callable[[], bool]) -> None:
-    """Ask again and again until something is over.
+    """Return when `over` is true.
 
     Raises:
-        TimeoutError: it does not end.
+        TimeoutError: it stays false.
     """
     deadline = time.monotonic() + _SECONDS
     while not over():
         if time.monotonic() > deadline:
-            msg = "what should end does not end"
+            msg = "the condition did not become true in time"
             raise TimeoutError(msg)

@@ -1,4 +1,4 @@
-"""The program `keylease`, called in this process, with a clock and a keychain that tests move."""
+"""The program `keylease`, run in this process with a clock and a keychain that tests control."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Said(NamedTuple):
-    """What one command said, and its exit code."""
+    """The output of one command, and its exit code."""
 
     code: int
     out: str
@@ -37,12 +37,12 @@ class Said(NamedTuple):
 
 
 class Console:
-    """Commands on one state directory, each with a wiring of its own, as processes have.
+    """Commands on one state directory, each with its own wiring, as separate processes have.
 
     Args:
-        state: Where the state is to be; it is not made.
+        state: The path for the state directory, which this does not make.
         monkeypatch: Puts the clock and the keychain into the wiring.
-        capsys: Catches what is said.
+        capsys: Captures the output.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Console:
         self.keystore = MemoryKeyStore()
         self.shares: tuple[ShareStore, ...] = (PolicyShares(),)
         self.pin = MemoryPin()
-        # Whoever runs the tests is root here: nobody else could make a policy that is believed.
+        # The user who runs the tests counts as root here, as only root's policy is accepted.
         owners = frozenset((os.geteuid() if hasattr(os, "geteuid") else 0,))
         configuration = state.parent / "configuration"
         self.user = Place("user", str(configuration / "config.toml"), owners)
@@ -73,25 +73,25 @@ class Console:
         monkeypatch.setattr(keystores, "open_keystore", lambda *_: self.keystore)
 
     def _choose(self, _: Deadline) -> MemoryKeyStore:
-        """Return the keychain, if a key can be put into it now, as the real choice does."""
+        """Return the keychain if it can store a key now, as the real choice does."""
         self.keystore.probe()
         return self.keystore
 
     def run(self, *words: str, stdin: bytes = b"") -> Said:
-        """Run one command and return what it said."""
+        """Run one command and return its output."""
         with _stdin(stdin):
             code = main(words)
         return Said(code, *self._capsys.readouterr())
 
     def configure(self, place: Place, text: str) -> None:
-        """Write one of the two configuration files, as its owner does."""
+        """Write one of the two configuration files with its owner's mode."""
         path = Path(place.path)
         path.parent.mkdir(mode=0o755, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o644)
 
     def answer(self, *words: str) -> tuple[int, bytes, str]:
-        """Run a command that writes to the process's own stdout: its code, the bytes, stderr."""
+        """Run a command that writes to the process's own stdout; return code, bytes and stderr."""
         before = os.dup(1)
         with tempfile.TemporaryFile() as file:
             try:
@@ -106,18 +106,18 @@ class Console:
     def login(
         self, url: str = "https://git.example", username: str = "ada", password: bytes = b"pass"
     ) -> None:
-        """Start a session, or fail."""
+        """Start a session; fail the test if that is refused."""
         words = ("login", url, "--username", username, "--password-stdin")
         said = self.run(*words, stdin=password)
         assert (0, "") == (said.code, said.err)
 
     def status(self, *words: str) -> dict[str, Any]:
-        """Return what `status --json` says."""
+        """Return the output of `status --json`."""
         document: dict[str, Any] = json.loads(self.run("status", "--json", *words).out)
         return document
 
     def urls(self) -> list[str]:
-        """Return what the live sessions are for, oldest first."""
+        """Return the targets of the live sessions, oldest first."""
         targets = [session["target"] for session in self.status()["sessions"]]
         paths = ["" if each["path"] is None else f"/{each['path']}" for each in targets]
         return [
@@ -138,13 +138,13 @@ class Console:
 
 @contextmanager
 def _stdin(data: bytes) -> Iterator[None]:
-    """Put a pipe in the place of the process's stdin."""
+    """Replace the process's stdin by a pipe."""
     read, write = os.pipe()
     before = os.dup(0)
     try:
         os.dup2(read, 0)
         os.close(read)
-        os.write(write, data)  # little enough for a pipe to hold
+        os.write(write, data)  # fits into a pipe
         os.close(write)
         yield
     finally:

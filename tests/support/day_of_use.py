@@ -1,4 +1,4 @@
-"""A day of a person who works with git and a registry, written by the real service and log."""
+"""A day of a user of git and a registry, written by the real service and log."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ CODE: Final = ("/usr/share/code/code", "/usr/bin/gnome-shell")
 FORGE: Final = Target("web", "https", "git.example")
 MIRROR: Final = Target("web", "https", "mirror.example:8443")
 REGISTRY: Final = Target("web", "https", "packages.example", "private/index")
-# What a hostile server or a hostile repository's URL can bring: markup, and a name that turns
-# the direction of what is written after it.
+# Names from hostile servers and URLs: markup, and a character that reverses the text direction.
 MARKUP: Final = Target("web", "https", "<script>alert(1)</script>.example")
 TURNED: Final = Target("web", "https", "git.example\u202egro.live")
 LONG: Final = Target("web", "https", "a" * 1000 + ".long.example")
@@ -34,10 +33,10 @@ MINUTE: Final = 60
 
 
 class DayOfUse:
-    """Writes the day. Each step is what a tool or a person really does.
+    """Writes the day in the steps of real tools and users.
 
     Args:
-        rig: The service and its state; its clock is moved.
+        rig: The service and its state; this moves its clock.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -45,7 +44,7 @@ class DayOfUse:
         self._caller = Caller(4711, *GIT, terminal=None)
 
     def write(self, days: int = 1) -> None:
-        """Write that many days, the last one of them without its evening."""
+        """Write that many days; the last one has no evening."""
         # FrozenClock begins at 14:13:20; days begin at 8.
         self._wait(18 * 60 * MINUTE - 13 * MINUTE - 20)
         for day in range(days):
@@ -65,8 +64,8 @@ class DayOfUse:
             self._wait(2 * MINUTE)
             self._get(REGISTRY, CARGO)
         self._wait(16 * MINUTE)
-        self._get(FORGE, GIT)  # has ended: idle
-        self._get(FORGE, GIT)  # and again: there is none
+        self._get(FORGE, GIT)  # it ended: idle
+        self._get(FORGE, GIT)  # a second time: not found
 
     def _noon(self) -> None:
         self._bring(FORGE, CODE)
@@ -102,7 +101,7 @@ class DayOfUse:
         try:
             self._session().handle(Request("get", target))
         except KeyleaseError:
-            return  # the log has it
+            return  # the refusal is in the log
 
     def _erase(self, target: Target, caller: tuple[str, str]) -> None:
         self._as(caller)
@@ -126,5 +125,5 @@ class DayOfUse:
 
 
 def records(rig: Rig) -> Iterator[Record]:
-    """Yield every record of the log, in the order of the numbers."""
+    """Yield every record of the log, ordered by number."""
     yield from map(parse, raw_lines(rig.path))

@@ -1,4 +1,4 @@
-"""Faults at every call: objects that raise at the call of a chosen number, and count them."""
+"""Faults at every call: methods that count their calls and raise at a chosen one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ KINDS: tuple[Callable[[], BaseException], ...] = (
     lambda: StateError("a fault of the test"),
     KeyboardInterrupt,
 )
-"""What is raised, one of each kind: a parser's, the interpreter's, the system's, ours, Ctrl-C."""
+"""One error of each kind: a parser's, the interpreter's, the system's, ours, Ctrl-C."""
 
 
 class Faults:
     """Counts calls, and raises at one of them.
 
     Args:
-        number: At which call, from 0; never if it is negative.
-        make: Makes what is raised.
-        lasting: Whether every later call raises, too, as where memory or a disk is gone for good.
+        number: The call that raises, from 0; none if negative.
+        make: Makes the error.
+        lasting: Whether every later call raises too, as if memory or disk stayed exhausted.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Faults:
 
     @property
     def raised(self) -> bool:
-        """Whether it came to the call at which it raises."""
+        """Whether the chosen call happened."""
         return 0 <= self._number < self.count
 
     def call(self, name: str) -> None:
-        """Count one call; raise if it is the one."""
+        """Count a call, and raise if it is the chosen one."""
         number, self.count = self.count, self.count + 1
         self.names.append(name)
         if number == self._number or (self._lasting and 0 <= self._number < number):
@@ -59,7 +59,7 @@ class Faults:
 def injected(
     patch: pytest.MonkeyPatch, faults: Faults, collaborators: dict[Any, tuple[str, ...]]
 ) -> Iterator[None]:
-    """Put the faults before the named methods of classes or objects, as long as the block lasts."""
+    """Inject the faults before the named methods while the block runs."""
     with patch.context() as inside:
         for owner, names in collaborators.items():
             for name in names:

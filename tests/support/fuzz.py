@@ -1,4 +1,4 @@
-"""How long to fuzz: `KEYLEASE_FUZZ_EXAMPLES=1000000 python -m pytest tests/fuzz` for a long run."""
+"""The number of fuzzing examples; `KEYLEASE_FUZZ_EXAMPLES=1000000` makes a long run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Messages that git might send, nearly or not at all; and a model of how git reads them.
+"""Messages that git sends, or almost or never sends, and a model of how git reads them.
 
-The model says in Python what `credential_read` and `credential_from_url_1` of git's credential.c
-do, looseness included. `tests/integration/test_git_reads_alike.py` holds it against real gits, so
-that fuzzing can use it a million times without starting one.
+The model copies `credential_read` and `credential_from_url_1` of git's credential.c in Python,
+including their leniency. `tests/integration/test_git_reads_alike.py` compares it with real gits, so
+fuzzing can use it a million times without starting git.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAMES = (b"protocol", b"host", b"path", b"username", b"password")
 """The attributes that say where a secret goes, and the secret."""
-# git_config_bool: a word, nothing, or a number with a unit. The messages here have no large ones.
+# git_config_bool: a word, nothing, or a number with a unit. These messages have no large numbers.
 BOOLEAN = re.compile(
     rb"|true|yes|on|false|no|off|[ \t\n\v\f\r]*[+-]?(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]{0,9})[kmg]?",
     re.IGNORECASE,
@@ -26,10 +26,10 @@ BOOLEAN = re.compile(
 
 
 def git_reads(message: bytes, *, modern: bool = True) -> dict[bytes, bytes] | None:
-    """Return what git understands of the attributes in `NAMES`, or `None` if it gives up.
+    """Return what git reads of the attributes in `NAMES`, or `None` if it gives up.
 
-    As git does with `credential.protectProtocol=false`, which is how every git before 2.48 does.
-    A git is modern from 2.46 on.
+    This is git with `credential.protectProtocol=false`, as every git before 2.48 behaves. A git is
+    modern from 2.46 on.
     """
     fields: dict[bytes, bytes] = {}
     for line in _lines(message):
@@ -57,7 +57,7 @@ def git_reads(message: bytes, *, modern: bool = True) -> dict[bytes, bytes] | No
 def _lines(message: bytes) -> list[bytes]:
     lines = message.split(b"\n")
     last = lines.pop()
-    # A CR before LF belongs to the line's end; one at the end of the text does not.
+    # A CR before LF belongs to the line's end; a CR at the end of the text does not.
     lines = [line.removesuffix(b"\r") for line in lines]
     return [*lines, last] if last else lines
 
@@ -85,7 +85,7 @@ def _url(url: bytes) -> dict[bytes, bytes] | None:
 
 
 def _decoded(text: bytes) -> bytes:
-    # What stands before a colon is not decoded, and neither is a NUL.
+    # Neither the part before a colon nor a NUL is decoded.
     before, colon, after = text.partition(b":")
     if not colon:
         before, after = b"", text
@@ -191,7 +191,7 @@ def messages(draw: st.DrawFn) -> bytes:
     """Draw a message that git could have sent, or almost."""
     line = st.one_of(_good, _good, _good, _pairs, _pairs, _noise)
     if draw(st.booleans()):
-        # Whole attributes in any order, each at most once: most of these are understood.
+        # Whole attributes in any order, each at most once: git understands most of these.
         lines = draw(st.lists(st.one_of(_good, _pairs), max_size=7, unique_by=_key))
         lines += [b"protocol=https", b"host=example.com"]
         lines = list({_key(one): one for one in lines}.values())
@@ -208,7 +208,7 @@ def messages(draw: st.DrawFn) -> bytes:
 
 
 def any_message(random: Random) -> bytes:
-    """Return a message of the same kind as `messages` draws, fifty times as fast."""
+    """Return a message like those that `messages` draws, fifty times as fast."""
     lines = [
         (
             random.choice((*GOOD, *GOOD, *GOOD, *NOISE))
@@ -226,7 +226,7 @@ def any_message(random: Random) -> bytes:
     text = bytearray().join(line + end for line in lines)
     text += random.choice((b"", b"", b"\n", b"\r\n", b"\r", b"\n\r\nhost=x", b"\nhost=x\n"))
     while text and random.random() < 0.2:
-        # Whatever a line's end, a C string's end or a key's end could be is put anywhere.
+        # Insert ends of lines, of C strings and of keys anywhere.
         at = random.randrange(len(text))
         text[at : at + random.randrange(2)] = random.choice(
             (b"\r", b"\n", b"\0", b"=", b"%", b"\xc2")

@@ -1,10 +1,9 @@
 """A git server on loopback that really checks passwords: `git http-backend` behind basic auth.
 
-It is a test rig and a demo, so it is careful about what its users assert with: a request is
-authorised or it is not, each is recorded, and a fault of the server itself is raised when it is
-closed, not lost in a thread. It never listens beyond 127.0.0.1, never records a password, and holds
-each message whole in memory, so it is for small repositories only. It needs the standard library
-and git, nothing else.
+It serves tests and the demo: it records each request and whether it was authorised, and closing it
+raises any fault of the server. It listens only on 127.0.0.1, never records a password, and holds
+each message whole in memory, so it is for small repositories. It needs only the standard library
+and git.
 """
 
 from __future__ import annotations
@@ -32,18 +31,17 @@ if TYPE_CHECKING:
 
 CONNECTION_SECONDS = 30
 """How long a connection may say nothing before its thread gives it up."""
-# All that git may see of the environment that the tests run in. Windows programs do not start
-# without SYSTEMROOT.
+# The only variables of the tests' environment that git gets. Windows programs need SYSTEMROOT to
+# start.
 _KEPT = ("PATH", "SYSTEMROOT")
-# A commit made twice has the same id, so what a test compares does not depend on the hour.
+# Fixed dates, so that equal commits have equal ids at any time.
 _AUTHOR = "Ada <ada@example.com> 1700000000 +0000"
 
 
 def find_git() -> str | None:
     """Return the first git on PATH that can serve and speak HTTP, or None.
 
-    Not every git can: one from a package may be built without a transport, and Debian can leave the
-    server's part out.
+    A git from a Python package may lack the transport, and Debian's may lack the server.
     """
     for directory in os.get_exec_path():
         git = shutil.which("git", path=directory)
@@ -62,7 +60,7 @@ def find_git() -> str | None:
 
 
 class Seen(NamedTuple):
-    """One request, as the server judged it. It has no secret."""
+    """One request and the server's verdict on it, without a secret."""
 
     method: str
     path: str
@@ -101,12 +99,12 @@ class GitServer:
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
 
     def __enter__(self) -> Self:
-        """Start to serve."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and raise what went wrong in the server meanwhile."""
+        """Stop, and raise any fault of the server."""
         self._http.shutdown()
         self._thread.join(WAIT_SECONDS)
         self._http.server_close()
@@ -115,7 +113,7 @@ class GitServer:
 
     @property
     def host(self) -> str:
-        """The host with its port, as git puts it into `host=`."""
+        """The host and port, as git writes them in `host=`."""
         return f"127.0.0.1:{self._http.server_address[1]}"
 
     def url(self, repository: str = "", username: str = "") -> str:
@@ -126,19 +124,19 @@ class GitServer:
     def allow(
         self, username: str, password: str, repositories: Iterable[str] | None = None
     ) -> None:
-        """Make an account, or give an account another password from the next request on.
+        """Make an account, or change its password from the next request on.
 
         Args:
-            username: Any text without a colon, which basic authentication cannot say.
+            username: Any text without a colon, which basic authentication does not allow.
             password: Any text.
-            repositories: What the account may see; everything if not given.
+            repositories: The repositories that the account may see; all if not given.
         """
         names = None if repositories is None else frozenset(repositories)
         with self._lock:
             self._accounts[username] = _Account(password.encode(), names)
 
     def allow_bearer(self, token: str) -> None:
-        """Let everybody in who brings this token as `Authorization: Bearer`."""
+        """Accept this token in `Authorization: Bearer`."""
         with self._lock:
             self._tokens.add(token.encode())
 
@@ -158,7 +156,7 @@ class GitServer:
         return self.commit(name, files)
 
     def commit(self, name: str, files: Mapping[str, str], message: str = "Change") -> str:
-        """Put one more commit on the repository's branch and return the commit's id."""
+        """Add a commit to the repository's branch and return its id."""
         repository = f"--git-dir={self._root / name}"
         stream = bytearray(b"commit refs/heads/main\n")
         stream += f"author {_AUTHOR}\ncommitter {_AUTHOR}\n".encode()
@@ -176,12 +174,12 @@ class GitServer:
         return self._git(repository, "rev-parse", "refs/heads/main").decode().strip()
 
     def seen(self) -> list[Seen]:
-        """Return every request so far, in the order in which they were answered."""
+        """Return every request so far, in the order of the answers."""
         with self._lock:
             return list(self._seen)
 
     def forget(self) -> None:
-        """Start a new record of requests."""
+        """Clear the record of requests."""
         with self._lock:
             self._seen.clear()
 
@@ -190,9 +188,9 @@ class GitServer:
         encoding = headers.get("Content-Encoding", headers.get("Transfer-Encoding", ""))
         name = unquote(urlsplit(path).path).lstrip("/").partition("/")[0]
         with self._lock:
-            # An unknown name costs one comparison too. This is a rig, but one that people may copy.
-            nobody = _Account(secrets.token_bytes(32), frozenset())
-            account = self._accounts.get(username, nobody)
+            # An unknown name costs one comparison too, in case people copy this server.
+            unknown = _Account(secrets.token_bytes(32), frozenset())
+            account = self._accounts.get(username, unknown)
             known = hmac.compare_digest(account.password, secret)
             may_see = account.repositories is None or name in account.repositories
             token = any(hmac.compare_digest(token, secret) for token in self._tokens)
@@ -223,26 +221,26 @@ class GitServer:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        # No configuration of the machine or of the user: HOME is the directory of the repositories.
+        # HOME is the directory of the repositories, so git reads no configuration of the user.
         return kept | {"HOME": str(self._root), "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
 
 
 class _Server(ThreadingHTTPServer):
-    """The listening side. Port 0 lets the kernel choose a free port."""
+    """The listening socket; port 0 lets the kernel choose a free port."""
 
     def __init__(self, owner: GitServer) -> None:
         self.owner = owner
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, _request: Any, _address: Any) -> None:
-        """Keep a fault for the end. A client that went away is none: a killed git does that."""
+        """Keep a fault for the end; a client that disconnects, as a killed git does, is none."""
         error = sys.exception()
         if error is not None and not isinstance(error, ConnectionError | TimeoutError):
             self.owner._faults.append(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection: judge each request, then let `git http-backend` answer as CGI (RFC 3875)."""
+    """One connection: judge each request, then run `git http-backend` by CGI (RFC 3875)."""
 
     server: _Server
     protocol_version = "HTTP/1.1"  # for Expect: 100-continue, chunked bodies and kept connections
@@ -251,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = CONNECTION_SECONDS
 
     def do_GET(self) -> None:
-        """Answer `info/refs`, which opens every exchange, and files of the dumb protocol."""
+        """Answer `info/refs`, which starts every exchange, and files of the dumb protocol."""
         self._answer()
 
     def do_POST(self) -> None:
@@ -259,10 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, *_: object) -> None:
-        """Print nothing: what was asked is in `GitServer.seen`."""
+        """Print nothing; `GitServer.seen` has the requests."""
 
     def _answer(self) -> None:
-        # The body is read in any case: on a kept connection the next request would start in it.
+        # Always read the body, or the next request on this connection would start inside it.
         body = self._body()
         seen = self.server.owner._judge(self.command, self.path, self.headers)
         if not seen.authorised:
@@ -294,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
             # git-http-backend(1): without REMOTE_USER a push is refused.
             "REMOTE_USER": seen.username or seen.scheme,
         }
-        # git compresses a large request itself, and http-backend unpacks it if it is told.
+        # git compresses a large request; http-backend unpacks it if this variable says so.
         if encoding := self.headers.get("Content-Encoding"):
             variables["HTTP_CONTENT_ENCODING"] = encoding
         if protocol := self.headers.get("Git-Protocol"):
@@ -302,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         return variables
 
     def _body(self) -> bytes:
-        # RFC 9112, 6.3: chunked overrides a length. git sends chunks beyond http.postBuffer.
+        # RFC 9112, 6.3: chunked overrides a length. git sends chunks above http.postBuffer.
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return b"".join(iter(self._chunk, b""))
         return self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -324,7 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _counted(text: str) -> bytes:
-    """Return `text` as git-fast-import(1) reads it, counted in bytes."""
+    """Encode `text` for git-fast-import(1), preceded by its length in bytes."""
     data = text.encode()
     return b"data %d\n%s\n" % (len(data), data)
 
@@ -344,7 +342,7 @@ def _read_authorization(header: str) -> tuple[str, str, bytes]:
 
 
 def _read_cgi(output: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Return status, headers and body of a CGI answer (RFC 3875, section 6)."""
+    """Split a CGI answer into status, headers and body (RFC 3875, section 6)."""
     head, _, body = output.partition(b"\r\n\r\n")
     status = 200
     headers = []

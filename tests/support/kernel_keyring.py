@@ -1,4 +1,4 @@
-"""Whether the kernel lets the tests keep a key, and the tool to look at it from outside."""
+"""Whether tests may use the kernel's keyring, and keyctl to look at it from outside."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def require_kernel_keyring() -> None:
 
 
 def require_keyctl() -> None:
-    """Skip the test if the tool that people use is not here."""
+    """Skip the test if keyctl(1) is not installed."""
     require(shutil.which("keyctl"), NAME, "keyctl is not on PATH (package keyutils)")
 
 
 def keyctl(*words: str, check: bool = True) -> str:
-    """Run the tool that people use and return what it printed."""
+    """Run the kernel's own key tool and return its output."""
     return subprocess.run(
         ["keyctl", *words], check=check, capture_output=True, text=True, timeout=20
     ).stdout.strip()

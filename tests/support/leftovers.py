@@ -1,8 +1,8 @@
-"""Whether a test run gave back what it made in the kernel, among the processes and on the disk.
+"""Check that a test run leaves no kernel keys, processes or files behind.
 
-The kernel lets an ordinary user have 200 keys. A run that leaves some behind takes them from the
-next run, and from the keylease of the person who runs the tests. So the run fails, and says what is
-left and which test was the first to leave it.
+The kernel allows an ordinary user 200 keys, so leftovers take keys from the next run and from the
+user's own keylease. The run fails if something is left, and names it and the first test after which
+it was there.
 
 A plugin of pytest, for Linux: `tests/conftest.py` registers it.
 """
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 NAME = "what the run left behind"
 _PREFIX = "keylease-tests"
-# A process that was told to end is given this long.
+# How long a terminated process may take to end.
 _SECONDS = 10
-# proc_keys(5): a key that is dead, revoked or invalidated is on its way out, and so is one whose
-# time is over. It counts towards the quota until the kernel has collected it.
+# proc_keys(5): a dead, revoked, invalidated or expired key. It counts towards the quota until the
+# kernel has collected it.
 _OVER = frozenset("DRi")
 
 
 class Key(NamedTuple):
-    """A key of ours in the kernel."""
+    """A key of keylease in the kernel."""
 
     serial: str
     name: str
 
 
 def living_keys(listed: str, uid: int) -> set[Key]:
-    """Return the user's keys of ours in the text of /proc/keys that can still be read."""
+    """Return the user's keys of keylease in /proc/keys that can still be read."""
     found = set()
     for line in listed.splitlines():
         serial, flags, _, timeout, _, owner, _, kind, name = line.split(maxsplit=8)
@@ -56,8 +56,8 @@ def living_keys(listed: str, uid: int) -> set[Key]:
 def processes(words: Sequence[str]) -> Iterator[str]:
     """Yield each process that names one of the words, and each child of this process.
 
-    In its command line, environment or directory: of a process that is not dumpable an ordinary
-    user sees only the first.
+    The word may be in the command line, environment or directory; of a process that is not dumpable
+    an ordinary user sees only the command line.
     """
     own, looks = os.getpid(), [os.fsencode(word) for word in words]
     for pid in map(int, filter(str.isdigit, (each.name for each in Path("/proc").iterdir()))):
@@ -68,7 +68,7 @@ def processes(words: Sequence[str]) -> Iterator[str]:
             command = (directory / "cmdline").read_bytes()
             parent = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[1])
         except OSError:
-            continue  # it is gone
+            continue  # the process has ended
         shown = command
         with suppress(OSError):
             shown += (directory / "environ").read_bytes()
@@ -80,11 +80,10 @@ def processes(words: Sequence[str]) -> Iterator[str]:
 
 
 class Leftovers:
-    """Notes what is there before and after each test, and judges at the end.
+    """Notes what is there before and after each test, and fails the run at the end.
 
     Args:
-        state: Where the person who runs the tests keeps sessions of his own: his keys are no
-            test's.
+        state: The state directory of the user who runs the tests, whose keys are no leftovers.
     """
 
     def __init__(self, state: Path) -> None:
@@ -95,13 +94,13 @@ class Leftovers:
         self._temporary = tempfile.gettempdir()
         self._mark = f"{_PREFIX}-{os.getuid()}-{Path(self._temporary).stat().st_ino}-"
         self._running = socket.socket(socket.AF_UNIX)
-        # An abstract name, which goes with the process. The number of a child may differ.
+        # An abstract socket name, which ends with the process. A child's number may differ.
         self._running.bind(f"\0{self._mark}{os.getpid()}")
         self.directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-"))
         self.directory.chmod(0o711)  # some tests make a directory in it for another user
         self._blamed: dict[str, str] = dict.fromkeys(self._found(), "")
-        # What tests put into the temporary directory goes into one that is ours alone; pytest's own
-        # directories stay where they are looked for.
+        # Temporary files of tests go into a directory of our own; pytest's directories stay where
+        # people look for them.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", self._temporary)
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.directory)
 
@@ -109,7 +108,7 @@ class Leftovers:
         return living_keys(Path("/proc/keys").read_text("utf-8", "replace"), os.getuid())
 
     def _found(self) -> list[str]:
-        """Return what is there now, one line each."""
+        """Return everything that is there now, one line each."""
         found = [f"key {key.name} ({key.serial})" for key in self._keys()]
         found += [f"file {path}" for path in self.directory.iterdir()]
         for place in self._places:
@@ -118,13 +117,13 @@ class Leftovers:
         return found
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """Note what is new since the test before."""
+        """Note everything that is new since the last test."""
         for thing in self._found():
             self._blamed.setdefault(thing, nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail the run for what is left."""
+        """Fail the run if anything is left."""
         left = self.left(session)
         self._running.close()
         os.environ["TMPDIR"] = tempfile.tempdir = self._temporary
@@ -139,7 +138,7 @@ class Leftovers:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def left(self, session: pytest.Session) -> list[str]:
-        """Return what the run left behind, with the test after which it was first seen."""
+        """Return what the run left behind, with the test after which it first appeared."""
         found = [thing for thing in self._found() if self._blamed.get(thing, NAME)]
         own = self._own_words()
         alone = not self._others()
@@ -162,13 +161,13 @@ class Leftovers:
         return running
 
     def _others(self) -> bool:
-        """Return whether another run of this user goes on: its keys look like those of this one."""
+        """Return whether this user has another run, whose keys look like those of this one."""
         listed = Path("/proc/net/unix").read_text("utf-8", "replace")
         running = re.findall(rf"@{self._mark}(\d+)$", listed, re.MULTILINE)
         return bool(set(running) - {str(os.getpid())})
 
     def _own_words(self) -> set[str]:
-        """Return the ids of the vault, the sessions and the log of the person himself."""
+        """Return the ids of the user's own vault, sessions and log."""
         ids = {hashlib.sha256(os.fsencode(self._state)).hexdigest()[:16]}
         for path in self._state.rglob("*"):
             ids.add(path.name.partition(".")[0])

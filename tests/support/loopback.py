@@ -1,4 +1,4 @@
-"""A server on loopback, by HTTP or HTTPS: what it answers is its handler's."""
+"""A server on loopback by HTTP or HTTPS; its handler decides the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """Say nothing: who finds the certificate wanting, or has seen enough, goes away."""
+        """Print nothing: clients disconnect if they reject the certificate or need no more."""
 
 
 class Loopback:
@@ -25,7 +25,7 @@ class Loopback:
     Args:
         handler: Answers each request.
         certificate: A file with certificate and key, for HTTPS.
-        asks_clients: Whether clients may show the same certificate.
+        asks_clients: Whether clients may present the same certificate.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Loopback:
 
     @property
     def host(self) -> str:
-        """Host and port."""
+        """The host and port."""
         return f"127.0.0.1:{self._http.server_address[1]}"
 
     @property
@@ -58,7 +58,7 @@ class Loopback:
         return f"{self._scheme}://{self.host}"
 
     def __enter__(self) -> Self:
-        """Start to serve."""
+        """Start serving."""
         self._thread.start()
         return self
 

@@ -1,4 +1,4 @@
-"""What a scan of a process's memory searches for, and whether this machine lets anybody scan."""
+"""The secrets that a scan of a process's memory searches for, and whether a scan is possible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keylease.store.seal import Keys, session_keys
 from keylease.system.clock import Deadline
 
 if sys.platform != "linux":
-    pytest.skip("memory of others is read here by Linux's /proc", allow_module_level=True)
+    pytest.skip("needs Linux's /proc to read the memory of processes", allow_module_level=True)
 
 from keylease.cli.doctor.memory import ORDINARY
 from keylease.cli.doctor.scan import Needle, Scan, needles
@@ -40,15 +40,15 @@ STORE = (
     WHERE + b"username=alice\npassword=" + PASSWORD + b"\noauth_refresh_token=" + TOKEN + b"\n\n"
 )
 
-# Linux lets nobody read these, and no program writes to them: proc(5), vdso(7).
+# Linux makes these unreadable, and no program writes to them: proc(5), vdso(7).
 KERNELS_OWN = {"[vvar]", "[vvar_vclock]", "[vsyscall]"}
 
 
 @functools.cache
 def require_scan() -> None:
-    """Skip the test if no process can be looked into here; else prove that a secret is found.
+    """Skip the test if no process can be scanned here; else prove that the scan finds a secret.
 
-    One proof is enough for a run: it is about the machine and the search, which do not change.
+    One proof per run is enough, as neither the machine nor the search changes.
     """
     try:
         found, answer = run([sys.executable, "-I", "-c", ORDINARY], STORE, {}, "/", credential())
@@ -66,7 +66,7 @@ def run(
     directory: str,
     wanted: list[Needle],
 ) -> tuple[Scan, bytes]:
-    """Return what is in a program's memory at its end, and what it has answered."""
+    """Return the secrets found in a program's memory at its end, and its answer."""
     with stopped_at_its_end(
         words, stdin=stdin, environment=environment, directory=directory
     ) as traced:
@@ -74,25 +74,25 @@ def run(
 
 
 def left(found: Scan) -> list[str]:
-    """Return where secrets were found, after a look at what was searched."""
+    """Return where secrets were found, after checking that the scan covered the memory."""
     assert KERNELS_OWN >= {name.rpartition(" ")[2] for name in found.unreadable}
     assert 1_000_000 < found.scanned, "the control: a Python has more memory than that"
     return found.places
 
 
 def credential() -> list[Needle]:
-    """Return the needles of the secrets that git brings."""
+    """Return the secrets of the credential that git sends."""
     return needles("password", PASSWORD) + needles("refresh token", TOKEN)
 
 
 def in_file(home: Throwaway, session: str) -> Secret:
-    """Return the share of a session that is in the runtime directory of a home."""
+    """Return a session's share from the runtime directory of a home."""
     (path,) = Path(home.environment["XDG_RUNTIME_DIR"]).glob(f"keylease-*/{session}.share")
     return Secret(path.read_bytes())
 
 
 def keys(home: Throwaway) -> list[Needle]:
-    """Return the needles of every key that a home's vault and sessions have now."""
+    """Return every key of a home's vault and sessions."""
     vault = home.vault()
     assert vault is not None
     items = [

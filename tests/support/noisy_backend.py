@@ -1,4 +1,4 @@
-"""A keyring backend that prints, as some do: where a helper's answer goes, and on stderr."""
+"""A keyring backend that prints to stdout, where a helper's answer goes, and to stderr."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from keyring.backend import KeyringBackend
 
 
 class Noisy(KeyringBackend):
-    """Secrets in a file of the throwaway home, for tests, with noise at every call."""
+    """Secrets in a file of the throwaway home, with output at every call."""
 
     priority = 5
 
     def get_password(self, service, username):
-        """Return the secret and print."""
+        """Print, and return the secret."""
         self._make_noise()
         return self._secrets().get(f"{service} {username}")
 
     def set_password(self, service, username, password):
-        """Keep the secret and print."""
+        """Print, and store the secret."""
         self._make_noise()
         secrets = {**self._secrets(), f"{service} {username}": password}
         self._file().write_text(json.dumps(secrets), "utf-8")
 
     def delete_password(self, service, username):
-        """Forget the secret and print."""
+        """Print, and delete the secret."""
         self._make_noise()
         secrets = self._secrets()
         del secrets[f"{service} {username}"]
@@ -35,7 +35,7 @@ class Noisy(KeyringBackend):
 
     @staticmethod
     def _make_noise():
-        print("host=evil.example", flush=True)  # noqa: T201 - it is what this backend is for
+        print("host=evil.example", flush=True)  # noqa: T201 - the purpose of this backend
         os.write(1, b"host=evil.example\n")
         print("noise", file=sys.stderr, flush=True)  # noqa: T201 - the same
         with (Path.home() / "noise").open("a", encoding="utf-8") as noise:

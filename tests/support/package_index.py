@@ -1,4 +1,4 @@
-"""A package index on loopback that lets one user in: it has one package, and takes uploads."""
+"""A package index on loopback for one user, with one package and uploads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INFO = "keylease_probe-1.0.dist-info"
 
 
 def wheel() -> bytes:
-    """Return a package with nothing in it."""
+    """Return an empty package."""
     files = {
         "keylease_probe.py": "",
         f"{_INFO}/METADATA": f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n",
@@ -36,7 +36,7 @@ def wheel() -> bytes:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. `index` is put into a class of its own for each index."""
+    """One connection; each index subclasses this with its `index`."""
 
     index: PackageIndex
     timeout = 30
@@ -82,8 +82,8 @@ class PackageIndex(Loopback):
     """An index, for as long as the `with` block lasts.
 
     Args:
-        username: Who is let in.
-        password: By which password.
+        username: The user's name.
+        password: The user's password.
     """
 
     def __init__(self, username: str, password: str) -> None:
@@ -103,23 +103,23 @@ class PackageIndex(Loopback):
 
     @property
     def url(self) -> str:
-        """Where the packages are."""
+        """The URL of the packages."""
         return f"http://{self.host}/simple/"
 
     @property
     def upload_url(self) -> str:
-        """Where uploads go."""
+        """The URL for uploads."""
         return f"http://{self.host}/legacy/"
 
     def let_in(self) -> int:
-        """Return how many requests were let in since the last time that this was asked."""
+        """Return the number of accepted requests since the last call."""
         count = sum(known for _, known in self.seen)
         self.seen.clear()
         return count
 
 
 def project(directory: Path) -> Path:
-    """Make a project with a built package in `dist`, and return the path of that package."""
+    """Make a project with a built package in `dist`, and return the package's path."""
     directory.mkdir()
     (directory / "pyproject.toml").write_text(
         f'[project]\nname = "{PACKAGE}"\nversion = "1.0"\ndescription = ""\n', encoding="utf-8"

@@ -1,7 +1,7 @@
-"""A terminal with nobody at it but the test: what a program asks there, and what it shows.
+"""A terminal that a test controls: it types, and reads what a program asks and shows.
 
 It is the program's controlling terminal, as in a real login, while its stdin and stdout may be
-pipes. Not on Windows, which has no such thing in the standard library.
+pipes. The standard library has no such terminal on Windows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from support.groups import end_group
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# A program of its own and no `preexec_fn`, which may deadlock in a process with threads.
+# A separate program instead of `preexec_fn`, which may deadlock in a process with threads.
 _TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 fd = os.open(sys.argv[1], os.O_RDWR)
@@ -45,7 +45,7 @@ class PseudoTerminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it and end what still runs on it."""
+        """Close the terminal and end its processes."""
         for process in self._started:
             end_group(process)
         os.close(self._slave)
@@ -53,50 +53,50 @@ class PseudoTerminal:
 
     @property
     def path(self) -> str:
-        """The terminal's device, to be a program's stdin or stdout."""
+        """The terminal's device, for a program's stdin or stdout."""
         return os.ttyname(self._slave)
 
     @property
     def echoes(self) -> bool:
-        """Whether what is typed now would be shown."""
+        """Whether the terminal would echo input now."""
         flags: int = termios.tcgetattr(self._slave)[_LOCAL_FLAGS]
         return bool(flags & termios.ECHO)
 
     def start(
         self, words: Sequence[str], environment: Mapping[str, str], stdin: int | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program whose controlling terminal this is. Its output goes to pipes."""
+        """Start a program with this controlling terminal; its output goes to pipes."""
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, self.path, *words],
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(environment),
-            start_new_session=True,  # a terminal is taken by the leader of a session
+            start_new_session=True,  # only the leader of a session can take a terminal
         )
         self._started.append(process)
         return process
 
     def wait_for(self, text: str, timeout_seconds: float = 30) -> None:
-        """Return when `text` has appeared after what was waited for before.
+        """Return when `text` has appeared after the last text waited for.
 
         Raises:
-            TimeoutError: it has not, and the message says what has.
+            TimeoutError: it has not; the message has the text shown instead.
         """
         seen = len(self.shown)
         while text.encode() not in self.shown[seen:]:
             ready, _, _ = select.select([self._master], [], [], timeout_seconds)
             if not ready:
-                msg = f"{text!r} was never shown, but {self.shown!r}"
+                msg = f"{text!r} was not shown; the terminal has {self.shown!r}"
                 raise TimeoutError(msg)
             self._read()
 
     def type(self, keys: bytes) -> None:
-        """Type what a person would."""
+        """Send these keys as a user would."""
         os.write(self._master, keys)
 
     def finish(self, process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
-        """Wait for the program's end and return its exit code, stdout and stderr."""
+        """Wait for the program and return its exit code, stdout and stderr."""
         out, err = process.communicate(timeout=60)
         while select.select([self._master], [], [], 0)[0]:
             self._read()
@@ -106,5 +106,5 @@ class PseudoTerminal:
         try:
             self.shown += os.read(self._master, 4096)
         except OSError as error:
-            if error.errno != errno.EIO:  # Linux's word for a terminal that nobody has open
+            if error.errno != errno.EIO:  # on Linux: no process has the terminal open
                 raise

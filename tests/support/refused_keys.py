@@ -1,7 +1,7 @@
-"""Run a command to which the kernel refuses its keyring: `python refused_keys.py ERRNO CMD ARGS`.
+"""Run a command without the kernel's keyring: `python refused_keys.py ERRNO CMD ARGS`.
 
-A seccomp filter, as container engines have one: seccomp(2), SECCOMP_RET_ERRNO. Unlike a tracer it
-does not slow anything down; gnome-keyring 42 was seen to abort when a client was that slow.
+This uses a seccomp filter, as container engines do: seccomp(2), SECCOMP_RET_ERRNO. A tracer would
+slow the command down so much that gnome-keyring 42 aborts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ALLOW = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)
 
 
 def refuse_keyring(number: int) -> None:
-    """Let add_key(2) and keyctl(2) fail with this error, here and in every child."""
+    """Let add_key(2) and keyctl(2) fail with this error in this process and its children."""
     calls = syscalls()
     refusal = struct.pack("HBBI", 0x06, 0, 0, 0x00050000 | number)
     instructions = [
@@ -37,9 +37,9 @@ def refuse_keyring(number: int) -> None:
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, *no) or libc.prctl(
         PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0
     ):
-        raise OSError(ctypes.get_errno(), "the filter was not taken")
+        raise OSError(ctypes.get_errno(), "the kernel refused the filter")
 
 
 if __name__ == "__main__":
     refuse_keyring(getattr(errno, sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the words are the test's own
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the test's own words

@@ -1,7 +1,7 @@
 """A container registry on loopback that really checks passwords: Debian's `docker-registry`.
 
-It needs the programs `docker-registry` and `htpasswd`, and listens on 127.0.0.1 only. The clients
-take loopback for insecure by themselves, so it speaks HTTP.
+It needs the programs `docker-registry` and `htpasswd`, and listens on 127.0.0.1 only. It speaks
+HTTP, which clients accept on loopback.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}
 
 
 def require_registry() -> None:
-    """Go on if the programs are there; else skip the test, or fail it where they are required."""
+    """Skip the test without the programs, or fail it where they are required."""
     for program in ("docker-registry", "htpasswd"):
         require(shutil.which(program), "docker-registry", f"{program} is not on PATH")
 
@@ -40,9 +40,9 @@ class Registry:
     """One registry with one account. Use it in a `with` block.
 
     Args:
-        root: An empty directory for what it keeps.
-        username: Who may log in.
-        password: With what.
+        root: An empty directory for its files.
+        username: The account's name.
+        password: The account's password.
     """
 
     def __init__(self, root: Path, username: str, password: str) -> None:
@@ -66,8 +66,8 @@ class Registry:
         (root / "htpasswd").write_text(hashed.stdout, encoding="utf-8")
 
     def __enter__(self) -> Self:
-        """Start it, and return when it answers."""
-        # REGISTRY_* variables are its configuration, REGISTRY_AUTH_FILE of podman's among them.
+        """Start the registry and return when it answers."""
+        # It takes every REGISTRY_* variable as configuration, even podman's REGISTRY_AUTH_FILE.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -86,7 +86,7 @@ class Registry:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the registry."""
         self._process.terminate()
         self._process.wait(_SECONDS)
 

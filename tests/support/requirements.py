@@ -1,8 +1,8 @@
-"""What a test needs of the machine, and what happens where that is missing.
+"""What a test needs of the machine, and what happens if that is missing.
 
-On a developer's machine the test is skipped and says why. In CI the machine is known, so a missing
-piece there is a broken rig: `KEYLEASE_CI_REQUIRE=secret-service,kernel-keyring` turns the skips of
-those names into failures.
+On a developer's machine the test is skipped with the reason. The machine of CI has every piece, so
+`KEYLEASE_CI_REQUIRE=secret-service,kernel-keyring` there turns the skips of those names into
+failures.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def require(condition: object, name: str, reason: str) -> None:
     """Go on if `condition` holds; else skip the test, or fail it where `name` is required.
 
     Args:
-        condition: Anything true means that the piece is there.
-        name: The piece, as it is written in `KEYLEASE_CI_REQUIRE`.
-        reason: What is missing, for whoever reads the report.
+        condition: True if the piece is there.
+        name: The piece's name in `KEYLEASE_CI_REQUIRE`.
+        reason: What is missing, for the report.
     """
     if condition:
         return
@@ -33,7 +33,7 @@ def require_root(reason: str) -> None:
     """Go on as root; else skip the test, or fail it where root is required.
 
     Args:
-        reason: What nobody else may do.
+        reason: What only root may do.
     """
     require(hasattr(os, "geteuid") and os.geteuid() == 0, "root", reason)
 
@@ -42,6 +42,6 @@ def require_ordinary_user(reason: str) -> None:
     """Go on as an ordinary user; else skip the test, or fail it where one is required.
 
     Args:
-        reason: What stops everybody but root.
+        reason: What root could do despite the test.
     """
     require(hasattr(os, "geteuid") and os.geteuid() != 0, "ordinary-user", reason)

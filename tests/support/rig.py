@@ -1,4 +1,4 @@
-"""A session service on a real state directory, with a clock and a keychain that tests move."""
+"""A session service on a real state directory, with a clock and a keychain that tests control."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ PASSWORD = b"correct horse battery staple"
 
 
 class ForeignClock:
-    """The clocks of one machine as a container reads them that has a boot id of its own."""
+    """The clocks of this machine in a container with its own boot id."""
 
     def __init__(self, clock: FrozenClock) -> None:
         self._clock = clock
         self.advance = clock.advance
 
     def now(self) -> Moment:
-        """Return the same reading under another boot id."""
+        """Return the reading with another boot id."""
         return self._clock.now()._replace(boot="f" * 32)
 
 
 class Rig(MemoryWiring):
-    """What one process has, and what it leaves on the disk. `again` is the next process."""
+    """One process and its state on the disk; `again` is the next process."""
 
     def __init__(self, path: Path, **parts: Any) -> None:
         super().__init__(path, **parts)
@@ -49,7 +49,7 @@ class Rig(MemoryWiring):
         self.operation.deadline.__init__(0)  # type: ignore[misc]
 
     def again(self, **changes: Any) -> Rig:
-        """Return what the next process on the same state has."""
+        """Return the next process on the same state."""
         return Rig(
             self.path,
             **{"clock": self.clock, "keystore": self.keystore, "shares": self.shares, **changes},
@@ -76,7 +76,7 @@ class Rig(MemoryWiring):
 def credential(
     password: bytes = PASSWORD, username: str | None = "alice", **fields: Any
 ) -> Credential:
-    """Return a fresh credential: what is handed to the service may be wiped."""
+    """Return a fresh credential, as the service may wipe it."""
     return Credential(username, Secret(password), **fields)
 
 
@@ -86,18 +86,18 @@ def bring(
     username: str | None = "alice",
     **fields: Any,
 ) -> Request:
-    """Return the `store` of a peer that brings a credential."""
+    """Return the `store` request of a peer with a credential."""
     brought = credential(password, username, expires=fields.pop("expires", None))
     brought = brought._replace(fields=fields.pop("extra", ()))
     return Request("store", target, username, brought, **fields)
 
 
 def text(secret: Secret) -> bytes:
-    """Return a secret's bytes, for comparison with what a test put in."""
+    """Return a secret's bytes for comparison."""
     return bytes(secret.reveal())
 
 
 def get_password(rig: Rig, **question: object) -> bytes:
-    """Return what a `get` releases, as the next process would see it."""
+    """Return the password that a `get` releases in the next process."""
     target = question.pop("target", EXAMPLE)
     return text(rig.again().session.get(target, **question).credential.secret)  # type: ignore[arg-type]

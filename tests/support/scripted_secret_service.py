@@ -1,8 +1,7 @@
-"""A Secret Service that answers by the script, on a bus of its own.
+"""A Secret Service with scripted answers, on a private bus.
 
-For what a real one does not do on request: to want a prompt, to lose an item between two questions,
-to answer with an error or with nonsense. It speaks the real protocol over the real bus; only its
-answers are made up.
+It does what a real one does not do on request: demand a prompt, lose an item between two calls,
+answer with an error or with nonsense. It speaks the real protocol over a real bus.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ class ScriptedSecretService:
     """Owns the Secret Service's name on a bus, and answers from a table.
 
     Args:
-        bus: The socket of a private bus on which nobody has the name.
-        script: For each method (for properties: the name of the property) its answer, or a list of
-            answers to be given one after the other, the last one from then on.
+        bus: The socket of a private bus without a Secret Service.
+        script: The answer for each method or property, or a list of answers to give in turn; the
+            last one repeats.
     """
 
     def __init__(self, bus: Path, script: dict[str, Any]) -> None:
@@ -83,7 +82,7 @@ class ScriptedSecretService:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop, by asking the service itself to."""
+        """Ask the service to stop."""
         from jeepney import DBusAddress, new_method_call  # noqa: PLC0415
 
         with DBusConnection(prep_socket(str(self._bus))) as connection:

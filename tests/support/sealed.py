@@ -1,4 +1,4 @@
-"""A store of sealed files in a directory, with a key and a clock that tests hold in their hands."""
+"""A store of sealed files in a directory, with a key and a clock that tests control."""
 
 from support.rig import EXAMPLE, PASSWORD, credential
 from support.shares import MemoryShares
@@ -31,11 +31,11 @@ class Place:
         return Directory.open(str(self.path), create=True)
 
     def store(self, seconds=2.0):
-        """Return the store as the next process has it."""
+        """Return the store as a new process opens it."""
         return SessionStore(self.state, self.stores, Deadline(seconds))
 
     def keys(self, key=KEY, generation=1):
-        """Return the vault's keys, not yet wiped."""
+        """Return fresh keys of the vault."""
         return VaultKeys(generation, Secret(key), Secret(AUDIT_KEY), audit_generation=1)
 
     def sessions(self, **more):
@@ -43,7 +43,7 @@ class Place:
         return self.store().exclusive(self.keys(**more))
 
     def session(self, target=EXAMPLE, username="alice", **more):
-        """Return a new session's facts."""
+        """Return the facts of a new session."""
         self.made += 1
         now = self.clock.now()
         fields = {
@@ -70,7 +70,7 @@ class Place:
         return session
 
     def find(self, target=EXAMPLE, **more):
-        """Return what is found for a target."""
+        """Return what the store finds for a target."""
         with self.sessions(**more) as sessions:
             return sessions.of(target)
 

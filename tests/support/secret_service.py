@@ -1,11 +1,11 @@
-"""A real Secret Service that is nobody's own: gnome-keyring on a private bus in a throwaway HOME.
+"""A real Secret Service for tests: gnome-keyring on a private bus in a throwaway HOME.
 
     with GnomeKeyring() as keyring:
         run([...], env=os.environ | keyring.environment)
 
 The default is the state after a desktop login: a `login` collection, unlocked. `initialised=False`
-is a machine where nobody ever made a keyring: the daemon is started by the bus, on demand, and has
-no default collection. Everything ends with the block; no process of anybody else is touched.
+is a machine without a keyring: the bus starts the daemon on demand, and there is no default
+collection. Everything ends with the block, and no other process is touched.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ BUS_CONFIGURATION = """\
 </busconfig>
 """
 
-# The prompter is what a locked keyring asks the password with. This one notes that it was called
-# and then never answers, which is what a prompt on an unattended screen does.
+# A locked keyring asks for the password by the prompter. This prompter records the call and never
+# answers, like a prompt on an unattended screen.
 PROMPTER = "/bin/sh -c 'touch {directory}/prompted; echo > {directory}/prompting; exec sleep 600'"
 ACTIVATED = {
     SERVICE: "{daemon} --start --foreground --components=secrets",
@@ -66,7 +66,7 @@ def require_gnome_keyring() -> None:
     for program in ("gnome-keyring-daemon", "dbus-daemon"):
         require(shutil.which(program), "secret-service", f"{program} is not on PATH")
     try:
-        import jeepney  # noqa: F401, PLC0415 - only asked whether it is there
+        import jeepney  # noqa: F401, PLC0415 - only a check that it is installed
     except ImportError:
         require(condition=False, name="secret-service", reason="jeepney is not installed")
 
@@ -76,8 +76,8 @@ class GnomeKeyring:
 
     Args:
         initialised: Whether there is a `login` collection.
-        activatable: Whether the bus can start the daemon on demand. If it is false too, the bus
-            has no Secret Service at all.
+        activatable: Whether the bus can start the daemon on demand. If both are false, the bus has
+            no Secret Service.
     """
 
     def __init__(self, *, initialised: bool = True, activatable: bool = True) -> None:
@@ -90,7 +90,7 @@ class GnomeKeyring:
         require_gnome_keyring()
         self._cleanup = contextlib.ExitStack()
         with contextlib.ExitStack() as cleanup:
-            # A socket's path is 107 bytes at most, so not below pytest's own long directories.
+            # A socket's path has at most 107 bytes, so pytest's own directories are too long.
             self.directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kl-")))
             self._lay_out()
             self._bus = subprocess.Popen(
@@ -104,7 +104,7 @@ class GnomeKeyring:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # its children are the daemons that it activates
+                start_new_session=True,  # the daemons that it activates are its children
             )
             cleanup.callback(self._end_bus)
             assert self._bus.stdout is not None
@@ -127,7 +127,7 @@ class GnomeKeyring:
         self._cleanup.close()
 
     def _lay_out(self) -> None:
-        # Nothing of the caller's environment: no display, and no other bus.
+        # None of the caller's environment: no display and no other bus.
         self._own_environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.directory / "home"),
@@ -149,7 +149,7 @@ class GnomeKeyring:
             (self.directory / "services" / f"{name}.service").write_text(text)
 
     def start(self) -> None:
-        """Start a daemon as a login does: with the password, so it is unlocked."""
+        """Start a daemon with the password, as a login does, so it is unlocked."""
         self._daemon = subprocess.Popen(
             ["gnome-keyring-daemon", "--unlock", "--components=secrets", "--foreground"],
             env=self.environment,
@@ -159,7 +159,7 @@ class GnomeKeyring:
             start_new_session=True,
         )
         assert self._daemon.stdin is not None
-        # All of stdin is the password, a newline too.
+        # The daemon takes all of stdin as the password, including a newline.
         self._daemon.stdin.write(PASSWORD)
         self._daemon.stdin.close()
         self._wait_until_owned(owned=True)
@@ -170,7 +170,7 @@ class GnomeKeyring:
         self._daemon.wait(WAIT_SECONDS)
 
     def _end_bus(self) -> None:
-        # Its process group: the daemons that the bus itself started are in it.
+        # The daemons that the bus started are in its process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._bus.pid, signal.SIGKILL)
         self._bus.wait(WAIT_SECONDS)
@@ -179,38 +179,38 @@ class GnomeKeyring:
 
     @property
     def pid(self) -> int:
-        """The process that owns the Secret Service's name now, whoever started it."""
+        """The process that owns the Secret Service's name now."""
         from jeepney import message_bus  # noqa: PLC0415 - not everywhere installed
 
         return int(self._call(message_bus.GetConnectionUnixProcessID(SERVICE))[0])
 
     @property
     def owned(self) -> bool:
-        """Whether somebody is the Secret Service now. Asking starts nobody."""
+        """Whether a process owns the Secret Service's name; asking starts none."""
         from jeepney import message_bus  # noqa: PLC0415
 
         return bool(self._call(message_bus.NameHasOwner(SERVICE))[0])
 
     @property
     def prompted(self) -> bool:
-        """Whether anybody was ever asked for a password."""
+        """Whether a prompt was ever shown."""
         return (self.directory / "prompted").exists()
 
     def wait_until_prompted(self) -> None:
-        """Return when somebody is asked for a password, and fail if nobody is."""
+        """Return when a prompt is shown, or fail at the deadline."""
         fifo = os.open(self.directory / "prompting", os.O_RDONLY | os.O_NONBLOCK)
         try:
             readable, _, _ = select.select([fifo], [], [], WAIT_SECONDS)
         finally:
             os.close(fifo)
-        assert readable, "nobody was asked for a password"
+        assert readable, "no prompt for a password was shown"
 
     def lock(self, collection: str = LOGIN) -> None:
         """Lock the collection, as the desktop's lock does."""
         self._secrets("Service", "Lock", "ao", ([collection],))
 
     def unlock(self, collection: str = LOGIN) -> None:
-        """Unlock the collection with its password and without a prompt."""
+        """Unlock the collection by password, without a prompt."""
         with self._connection() as connection:
             session = self._session(connection)
             secret = (session, b"", PASSWORD, "text/plain")
@@ -219,7 +219,7 @@ class GnomeKeyring:
             )
 
     def create_collection(self, label: str) -> str:
-        """Make another collection, unlocked, and return its path."""
+        """Make another unlocked collection and return its path."""
         with self._connection() as connection:
             properties = {"org.freedesktop.Secret.Collection.Label": ("s", label)}
             secret = (self._session(connection), b"", PASSWORD, "text/plain")
@@ -228,22 +228,22 @@ class GnomeKeyring:
             return str(path)
 
     def set_default(self, collection: str) -> None:
-        """Make `collection` the default one; `/` leaves none."""
+        """Make `collection` the default; `/` means no default."""
         self._secrets("Service", "SetAlias", "so", ("default", collection))
 
     def stop(self) -> None:
-        """Hang the daemon: it is there and never answers (SIGSTOP)."""
+        """Suspend the daemon, so that it never answers (SIGSTOP)."""
         self._stopped = self.pid
         os.kill(self._stopped, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the daemon go on (SIGCONT)."""
+        """Resume the daemon (SIGCONT)."""
         assert self._stopped is not None
         os.kill(self._stopped, signal.SIGCONT)
         self._stopped = None
 
     def kill(self) -> None:
-        """Kill the daemon (SIGKILL); the next call makes the bus start another, which is locked."""
+        """Kill the daemon (SIGKILL); the next call makes the bus start a locked one."""
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
         if self._initialised and pid == self._daemon.pid:
@@ -251,11 +251,11 @@ class GnomeKeyring:
         self._wait_until_owned(owned=False)
 
     def stop_bus(self) -> None:
-        """Hang the bus itself."""
+        """Suspend the bus."""
         os.kill(self._bus.pid, signal.SIGSTOP)
 
     def resume_bus(self) -> None:
-        """Let the bus go on."""
+        """Resume the bus."""
         os.kill(self._bus.pid, signal.SIGCONT)
 
     def _connection(self) -> DBusConnection:
@@ -296,7 +296,7 @@ class GnomeKeyring:
         return self._call(message, connection)[1]
 
     def _wait_until_unlocked(self) -> None:
-        """Return when the daemon has used the password: it takes its name before that."""
+        """Return when the daemon has used the password, which is after it takes its name."""
         from jeepney import DBusAddress, DBusErrorResponse, Properties  # noqa: PLC0415
 
         interface = "org.freedesktop.Secret.Collection"
@@ -304,7 +304,7 @@ class GnomeKeyring:
         until = time.monotonic() + WAIT_SECONDS
         with self._connection() as connection:
             while time.monotonic() < until:
-                # No signal tells of the first unlocking: before it there is no collection.
+                # No signal reports the first unlocking: before it there is no collection.
                 with contextlib.suppress(DBusErrorResponse):
                     if self._call(question, connection) == (("b", False),):
                         return

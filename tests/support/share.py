@@ -1,9 +1,8 @@
-"""Which part of a sample this run tries: `KEYLEASE_CI_SHARE=1/2` takes every second one.
+"""The part of a sample that this run tries: `KEYLEASE_CI_SHARE=1/2` takes every second one.
 
-CI runs the tests twice, as root and as an ordinary user. Both run every test that may end
-differently for another user. A sample that is drawn by number, such as random damage or the calls
-at which a command is killed, is divided: the two runs together try all of it. Without the variable
-a run tries all of it alone.
+CI runs the tests twice, as root and as an ordinary user. Both run every test whose result may
+depend on the user. A numbered sample, such as random damage or the calls at which a command is
+killed, is divided, so the two runs together try all of it. Without the variable a run tries all.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def part_of(sample: Iterable[T]) -> list[T]:
     """Return the part of the sample that this run tries: all of it, unless CI divides it.
 
     Raises:
-        ValueError: the variable names no part, so that a run could try nothing and be green.
+        ValueError: the variable names no part; the run must not try nothing and pass.
     """
     said = os.environ.get(VARIABLE, "1/1")
     found = re.fullmatch(r"([1-9])/([1-9])", said)

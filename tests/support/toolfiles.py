@@ -1,4 +1,4 @@
-"""The configuration of each tool that setup edits, with secrets before, between and after it."""
+"""The configuration of each tool that setup edits, with secrets around our lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CANARY = "hunter2canary"
 
 
 class ToolFile(NamedTuple):
-    """One tool's file, as a person has written it."""
+    """One tool's file, as a user wrote it."""
 
     words: tuple[str, ...]
     """What stands behind `keylease setup`."""

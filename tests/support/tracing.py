@@ -1,7 +1,7 @@
-"""What strace needs to show what a program of ours does.
+"""What strace needs to show file names of our programs.
 
-Our programs are not dumpable, and of such a process strace shows an ordinary user addresses where
-the names of files should be: it may not read them. `READABLE` lets it.
+Our programs are not dumpable, so an ordinary user's strace may not read their memory and shows
+addresses instead of file names. `READABLE` allows it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def _try() -> tuple[int, str]:
 
 
 def require_strace() -> None:
-    """Skip the test if this machine has no strace that may trace, or one that shows no names."""
+    """Skip the test if strace is missing, may not trace, or shows no file names."""
     require(shutil.which("strace"), "strace", "strace is not on PATH")
     code, said = _try()
-    require(code == 0, "strace", "this sandbox lets nobody trace a process")
+    require(code == 0, "strace", "this sandbox forbids tracing")
     require('execve("' in said, "strace", "it shows addresses in the place of names here")

@@ -1,4 +1,4 @@
-"""A vault with its file and its keychain, as one process after the other has it."""
+"""A vault with its file and keychain, as one process after another uses it."""
 
 import json
 
@@ -38,7 +38,7 @@ class Place:
         return Directory.open(str(self.path), create=True)
 
     def vault(self, *, wanted=None, seconds=2.0):
-        """Return the vault as the next process has it."""
+        """Return the vault as a new process opens it."""
 
         def open_keystore(name):
             self.opened.append(name)
@@ -57,7 +57,7 @@ class Place:
         )
 
     def notice(self):
-        """Look for a revocation and write it down, as the service does; return what was found."""
+        """Record a revocation if there is one, as the service does, and return it."""
         now = self.clock.now()
         revocation = self.vault().find_revocation(now)
         if revocation is not None and revocation.first:
@@ -65,7 +65,7 @@ class Place:
         return revocation
 
     def create(self, *, revive=False):
-        """Make what is missing and return the session key's bytes."""
+        """Make the missing keys and return the session key's bytes."""
         return text(self.vault().create(self.clock.now(), revive=revive).session)
 
     def open(self):
@@ -74,9 +74,9 @@ class Place:
         return None if keys is None else text(keys.session)
 
     def revoke(self):
-        """Do what an admin does: delete the session key from the keychain."""
+        """Delete the session key from the keychain, as an admin does."""
         assert self.keychain.delete(self.vault().record().session_item)
 
     def file(self):
-        """Return what vault.json says."""
+        """Return the content of vault.json."""
         return json.loads((self.path / FILE).read_text("ascii"))

@@ -1,8 +1,8 @@
 """Waits for a state of another process, each with a deadline.
 
-`/proc/PID/wchan` would say what a process waits for, but an ordinary user gets `0` there for a
-process that is not dumpable, as ours are. Its state in `/proc/PID/stat` and what is left in a pipe
-can be seen by every user.
+`/proc/PID/wchan` would name what a process waits for, but an ordinary user reads `0` there for a
+process that is not dumpable, as ours are. Every user can see its state in `/proc/PID/stat` and what
+is left in a pipe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def polls(what: str, seconds: float = WAIT_SECONDS) -> Iterator[None]:
                 break
 
     Args:
-        what: What is waited for, for the message.
+        what: The name of the awaited thing, for the message.
         seconds: How long.
 
     Raises:
@@ -38,7 +38,7 @@ def polls(what: str, seconds: float = WAIT_SECONDS) -> Iterator[None]:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         yield
-        time.sleep(_PAUSE_SECONDS)  # between two looks: the loop waits for the state, not for this
+        time.sleep(_PAUSE_SECONDS)  # the pause between two checks of the state
     msg = f"waited {seconds} s in vain: {what}"
     raise TimeoutError(msg)
 
@@ -55,29 +55,29 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT
 
 
 def process_state(pid: int) -> str:
-    """Return the letter of proc_pid_stat(5): `R` runs, `S` sleeps, `T` is stopped, `Z` is over."""
+    """Return the state letter of proc_pid_stat(5): `R`unning, `S`leeping, s`T`opped, `Z`ombie."""
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as short as what it reads
-        # The name before it is in parentheses and may have any character, spaces too.
+        # The name before it is in parentheses and may contain any character, even spaces.
         return file.read().rpartition(b")")[2].split()[0].decode("ascii")
 
 
 def wait_until_it_wants_more(pid: int, pipe: int, seconds: float = WAIT_SECONDS) -> None:
-    """Return when a process has read all that is in the pipe and sleeps: it waits for the rest.
+    """Return when a process has emptied the pipe and sleeps, so it waits for more.
 
-    Write a part of the message first. A process that has not yet come to read sleeps at times too,
-    but then the part is still in the pipe.
+    Write a part of the message first. A process may also sleep before it reads, but then that part
+    is still in the pipe.
 
     Args:
         pid: The process.
-        pipe: An end of the pipe that it reads, the writing one too.
+        pipe: Either end of the pipe that it reads.
         seconds: How long.
 
     Raises:
-        TimeoutError: it did not come to that in time.
+        TimeoutError: this did not happen in time.
         AssertionError: the process ended instead.
     """
     for _ in polls(f"process {pid} reads what it was sent and asks for more", seconds):
-        # In this order: what has been read stays read, so it sleeps after reading.
+        # In this order: the pipe stays empty, so the process sleeps after reading.
         if _unread(pipe) == 0:
             state = process_state(pid)
             assert state not in "ZX", f"process {pid} has ended instead of reading on"
@@ -99,7 +99,7 @@ def _unread(pipe: int) -> int:
 
 
 def ended(pid: int) -> bool:
-    """Return whether the process is gone, or is dead and only not yet collected by its parent."""
+    """Return whether the process is gone or a zombie."""
     try:
         os.kill(pid, 0)
         return process_state(pid) in "ZX"

@@ -1,4 +1,4 @@
-"""A server on loopback that answers as a test says, by HTTP or HTTPS, and remembers what it saw."""
+"""A server on loopback with a test's answers, by HTTP or HTTPS, which records requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is answered to it."""
+    """The response to one request."""
 
     status: int
     location: str | None = None
@@ -74,7 +74,7 @@ class WebServer(Loopback):
 
 
 def make_certificate(path: Path, address: str = "127.0.0.1") -> Path:
-    """Write a certificate for an address that is its own authority, and its key, into one file."""
+    """Write a self-signed certificate for an address, and its key, into one file."""
     from cryptography import x509  # noqa: PLC0415 - not all tests need it
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415

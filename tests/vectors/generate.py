@@ -1,7 +1,7 @@
 """Make the vectors of the sealed format: `python tests/vectors/generate.py` writes seal/*.json.
 
-Every run makes the same bytes: here, and only here, the random generator is replaced by one that
-is fixed. The vectors are kept in the repository, so a change of the format shows in its history.
+Every run makes the same bytes, because this file alone replaces the random generator by a fixed
+one. The vectors are in the repository, so its history shows each change of the format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LENGTH, NONCE, TAG = 4, 12, 16
 
 
 def fixed(name: str, size: int = 32) -> bytes:
-    """Return bytes that are random to look at and the same in every run."""
+    """Return bytes that look random but are the same in every run."""
     return hashlib.shake_256(f"keylease vector: {name}".encode()).digest(size)
 
 
@@ -49,7 +49,7 @@ HEADER = Header(
 
 
 def keys(*, shared: bool, vault_key: bytes = VAULT_KEY, share: bytes = SHARE) -> seal.Keys:
-    """Return keys of which nobody has wiped anything yet."""
+    """Return fresh keys, as they may be wiped."""
     return seal.Keys(Secret(vault_key), Secret(share) if shared else None)
 
 
@@ -76,7 +76,7 @@ def make(
 
 
 def forge(name: str, label: bytes, credential: bytes) -> bytes:
-    """Return a file that is sealed well and has the wrong things inside."""
+    """Return a file that is sealed correctly but has wrong content."""
     with fixed_generator(name):
         salt = seal.random_bytes(32)
         commitment = seal._commitment(keys(shared=False), salt)
@@ -87,7 +87,7 @@ def forge(name: str, label: bytes, credential: bytes) -> bytes:
 
 
 def seal_label(before: bytes, label: bytes) -> bytes:
-    """Return the label box that goes after `before`, as whoever has the vault key can make it."""
+    """Return the label box for this header, as the owner of the vault key can make it."""
     salt = Header.unpack(before).salt
     key = seal._derive(keys(shared=False), "label", salt, before[:HEADER_BYTES])
     return seal._box(key, label, before)
@@ -109,12 +109,12 @@ def flip(sealed: bytes, at: int, bit: int = 0) -> bytes:
 
 
 def label_start(sealed: bytes) -> int:
-    """Return where the label box starts in a file that is whole."""
+    """Return where the label box starts in an undamaged file."""
     return BOX_START + LENGTH + int.from_bytes(sealed[BOX_START : BOX_START + LENGTH])
 
 
 def field(tag: int, value: bytes) -> bytes:
-    """Return one field as it stands in a label or a credential."""
+    """Return one field as encoded in a label or a credential."""
     return bytes([tag]) + len(value).to_bytes(4) + value
 
 
@@ -124,7 +124,7 @@ def hexed(name: str | None) -> str | None:
 
 
 def good(what: str, sealed: bytes, *, shared: bool = False) -> dict[str, object]:
-    """Return the vector of a file that opens, with what is in it."""
+    """Return the vector of a file that opens, with its content."""
     opened = seal.open_label(keys(shared=shared), sealed)
     held = seal.open_credential(keys(shared=shared), opened)
     header, label = opened.header, opened.label
@@ -185,7 +185,7 @@ def bad(
     vault_key: bytes = VAULT_KEY,
     share: bytes | None = None,
 ) -> dict[str, object]:
-    """Return the vector of a file that is refused, and how."""
+    """Return the vector of a file that is refused, with the refusal."""
     return {
         "what": what,
         "vault_key": vault_key.hex(),
@@ -232,7 +232,7 @@ def opening() -> dict[str, dict[str, object]]:
 
 
 def of_unknown_format(sealed: bytes) -> dict[str, dict[str, object]]:
-    """Return the vectors that are no sealed file of version 1, or have no known content."""
+    """Return the vectors with no sealed file of version 1 or with unknown content."""
     label = make_label().pack()
     credential = bytes(pack_credential(Credential("alice", Secret(SECRET))))
     required = [field(1, b"web"), field(2, b"https"), field(3, b"h"), field(8, bytes(32))]
@@ -325,7 +325,7 @@ def of_unknown_format(sealed: bytes) -> dict[str, dict[str, object]]:
 
 
 def of_another_key(sealed: bytes, shared: bytes) -> dict[str, dict[str, object]]:
-    """Return the vectors of files that were sealed under another key than the reader's."""
+    """Return the vectors of files sealed under another key than the reader's."""
     wrong = "WrongKeyError"
     other = fixed("another key")
     return {
@@ -348,7 +348,7 @@ def of_another_key(sealed: bytes, shared: bytes) -> dict[str, dict[str, object]]
 
 
 def tampered_with(sealed: bytes, other: bytes) -> dict[str, dict[str, object]]:
-    """Return the vectors of files that were changed since they were sealed."""
+    """Return the vectors of files that were changed after sealing."""
     label = label_start(sealed)
     swapped = label_start(other)
     first = sealed[BOX_START:label]
@@ -426,12 +426,12 @@ def vectors() -> dict[str, dict[str, object]]:
 
 
 def text(vector: dict[str, object]) -> str:
-    """Return a vector as it stands in its file."""
+    """Return a vector as the text of its file."""
     return json.dumps(vector, indent=1, ensure_ascii=True) + "\n"
 
 
 def main() -> None:
-    """Write the vectors, and remove those that there are no more."""
+    """Write the vectors and remove outdated ones."""
     for path in PLACE.glob("*.json"):
         path.unlink()
     for name, vector in vectors().items():

@@ -1,11 +1,8 @@
 """The Linux kernel keyring, for machines without a desktop.
 
-A key of type `user` in the user keyring `@u`: every session of the same user in the same user
-namespace finds it, no daemon is involved, and a reboot forgets it. There is no lock and no prompt.
-
-Never the session keyring: adding a key to a session keyring that does not exist makes one of this
-process alone, and with it the process loses the possession of `@u`. Never a fallback: a filter that
-forbids the calls (as container engines do by default) is an answer, and it is said.
+Keys have type `user` and are in the user keyring `@u`. Every login of the same user in the same
+user namespace finds them. There is no daemon, lock or prompt, and a reboot erases them. If a filter
+forbids the calls, as container engines do by default, this store says so and never falls back.
 """
 
 from __future__ import annotations
@@ -50,7 +47,7 @@ REASONS: Final = {
 class KernelKeyStore:
     """The kernel's keyring of this user.
 
-    Nothing here waits: the calls are answered by the kernel at once, so the deadline is not used.
+    The kernel answers every call at once, so this needs no deadline.
     """
 
     name = "kernel"
@@ -60,13 +57,13 @@ class KernelKeyStore:
     def instance(self) -> str:
         """Return the user namespace, the user, and the serial number of the user's keyring.
 
-        user_namespaces(7) and user-keyring(7): each user namespace has user keyrings of its own, so
-        that in a rootless container every key of outside is simply not there. Before Linux 5.3 the
-        keyring went with the last process of its user, and the next one has another number.
+        user_namespaces(7) and user-keyring(7): each user namespace has its own user keyrings, so a
+        rootless container sees no key from outside. Before Linux 5.3 the keyring ended with the
+        user's last process, and the next keyring has another number.
 
         Raises:
             KeychainMissingError: this is not Linux.
-            KeychainUnavailableError: /proc does not tell the user namespace.
+            KeychainUnavailableError: /proc does not show the user namespace.
         """
         if sys.platform != "linux":
             msg = f"the Linux kernel keyring is not on this platform ({sys.platform})"
@@ -74,17 +71,17 @@ class KernelKeyStore:
         try:
             namespace = os.stat("/proc/self/ns/user").st_ino
         except OSError as error:
-            msg = f"the user namespace cannot be told: /proc/self/ns/user: {error.strerror}"
+            msg = f"the user namespace is unknown: /proc/self/ns/user: {error.strerror}"
             raise KeychainUnavailableError(msg, "mount /proc, then try again") from error
-        # The kernel goes by the real user, not the effective one.
+        # The kernel uses the real user id, not the effective one.
         return f"user-namespace={namespace} uid={os.getuid()}{_memory()}"
 
     def probe(self) -> None:
-        """Put a key into the process keyring, which ends with this process.
+        """Add a key to the process keyring, which ends with this process.
 
         Raises:
-            KeychainMissingError: the calls are not there or are forbidden.
-            KeychainUnavailableError: they are there, and no key can be put.
+            KeychainMissingError: the calls are missing or forbidden.
+            KeychainUnavailableError: the calls exist, but no key can be added.
         """
         try:
             calls = Calls()
@@ -95,7 +92,7 @@ class KernelKeyStore:
             _refuse(error, missing=KeychainMissingError)
 
     def read(self, items: Sequence[Item]) -> list[Secret | None]:
-        """Return each key, or `None` where there is none, or one that has expired or was revoked.
+        """Return each key, or `None` if it is missing, expired or revoked.
 
         Raises:
             KeychainUnavailableError: a call failed, or a key is not one of keylease's.
@@ -107,13 +104,13 @@ class KernelKeyStore:
             _refuse(error)
 
     def add(self, item: Item, key: Secret) -> None:
-        """Put the key into `@u` with permissions for all sessions of the user, and read it back.
+        """Add the key to `@u` with permissions for all logins of the user, and read it back.
 
-        add_key(2) would update a key of the same name in place. The search before it is no lock:
-        the callers that share a vault hold the vault's own.
+        add_key(2) would update a key of the same name in place, so this searches first. That is no
+        lock: callers that share a vault hold the vault's lock.
 
         Raises:
-            KeychainUnavailableError: it is there already, or was not put.
+            KeychainUnavailableError: the key exists already, or was not added.
         """
         try:
             calls = Calls()
@@ -126,11 +123,11 @@ class KernelKeyStore:
         except OSError as error:
             _refuse(error)
         if stored is None or not stored.matches(key):
-            msg = f"{item.service} was put into the kernel keyring and is not read back as it was"
+            msg = f"{item.service} was added to the kernel keyring but is not read back unchanged"
             raise KeychainUnavailableError(msg)
 
     def delete(self, item: Item) -> bool:
-        """Invalidate the key, so that it is gone at once and not when the kernel collects it.
+        """Invalidate the key, which removes it at once, not when the kernel collects it.
 
         Raises:
             KeychainUnavailableError: a call failed, or the key is still there.
@@ -140,7 +137,7 @@ class KernelKeyStore:
             serial = calls.find(item.service)
             if serial is None:
                 return False
-            # keyctl_invalidate(3): unlike a revoked key it is not found any more, by anybody.
+            # keyctl_invalidate(3): unlike a revoked key, an invalidated one is never found again.
             calls.keyctl(KEYCTL_INVALIDATE, serial)
             left = calls.find(item.service)
         except OSError as error:
@@ -153,13 +150,13 @@ class KernelKeyStore:
     def removal_command(self, item: Item) -> str:
         """Return the keyctl(1) command.
 
-        NOTE: not `keyctl purge`, which finds nothing in a session with a keyring of its own.
+        NOTE: `keyctl purge` would find no key in a login with its own session keyring.
         """
         return f"keyctl invalidate %user:{item.service}"
 
 
 def _memory() -> str:
-    """Return which keyring it is; nothing where that cannot be told, which is no reason to fail."""
+    """Return the keyring's serial number as a part of `instance`, or "" if it is unknown."""
     try:
         return f"{MEMORY}{Calls().keyring()}"
     except OSError:
@@ -171,14 +168,14 @@ def _read(calls: Calls, item: Item) -> Secret | None:
         return calls.read(item.service, KEY_BYTES)
     except ValueError:
         msg = f"{item.service} in the kernel keyring holds no key of {KEY_BYTES} bytes"
-        hint = "it was not put there by keylease: look at it"
+        hint = "keylease did not put it there: find out which program did"
         raise KeychainUnavailableError(msg, hint) from None
 
 
 def _refuse(
     error: OSError, missing: type[KeychainUnavailableError] = KeychainUnavailableError
 ) -> NoReturn:
-    """Say why, as our own error. `missing` is raised where the whole keyring is not there."""
+    """Raise our own error with the reason; `missing` if the machine has no kernel keyring."""
     number = error.errno
     if number == UNKNOWN:
         raise KeychainMissingError(str(error.strerror)) from error
@@ -189,6 +186,6 @@ def _refuse(
 
 
 def open_keystore(name: str, deadline: Deadline) -> KeyStore:
-    """Return the kernel keyring. There is one, and it never waits."""
+    """Return the kernel keyring. There is only one, and it never waits."""
     del name, deadline
     return KernelKeyStore()

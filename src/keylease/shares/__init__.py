@@ -1,4 +1,4 @@
-"""Volatile shares: the half of a session's key that dies by itself. One mechanism a file."""
+"""Volatile shares: the half of a session's key that expires by itself. One mechanism per file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Shares:
-    """The share stores of this process, by the kind that a header names.
+    """The share stores of this process, by their kind in the header of a sealed file.
 
     Args:
         stores: Best first; the last one always works.
@@ -37,7 +37,7 @@ class Shares:
             try:
                 return store.kind, store.create(session, seconds), refusal
             except ShareUnavailableError as error:
-                # The next one is weaker: whoever stores is told, and so is the audit log.
+                # The next store is weaker, so the caller and the audit log get the reason.
                 refusal = refusal or str(error)
         return last.kind, last.create(session, seconds), refusal
 
@@ -46,28 +46,28 @@ class Shares:
         return self._of(header).erases
 
     def read(self, header: Header, session: str) -> Secret | None:
-        """Return the share; `None` if there is none, or none any more.
+        """Return the share, or `None` if the session has none or it has expired.
 
         Raises:
-            ShareUnavailableError: nothing can be said about it.
+            ShareUnavailableError: the store cannot tell.
         """
         with border(_unforeseen):
             return self._of(header).read(session)
 
     def prolong(self, header: Header | None, session: str, seconds: int) -> None:
-        """Let the share live for so many seconds from now.
+        """Let the share expire `seconds` from now.
 
         Raises:
-            ShareUnavailableError: it cannot be reached.
+            ShareUnavailableError: the store cannot be reached.
         """
         if header is not None:
             with border(_unforeseen):
                 self._of(header).prolong(session, seconds)
 
     def destroy(self, header: Header | None, session: str) -> bool:
-        """Destroy the share, wherever it is if there is no header, and return whether it is gone.
+        """Destroy the share and return whether it is gone; without a header, try every store.
 
-        If it cannot be reached it dies by itself, or with the login.
+        A share that cannot be reached expires by itself, or ends with the login.
         """
         wanted = self._stores.keys() if header is None else {header.share}
         with Steps() as steps:
@@ -77,7 +77,7 @@ class Shares:
         return wanted <= self._stores.keys() and not steps.failures
 
     def sweep(self, live: set[str]) -> int:
-        """Destroy the shares that no live session has, where they do not die by themselves."""
+        """Destroy shares without a live session in the stores where shares do not expire."""
         swept = 0
         with Steps() as steps:
             for store in self._stores.values():

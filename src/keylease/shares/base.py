@@ -1,8 +1,8 @@
-"""What a volatile store must do for the shares that live in it.
+"""The interface of a volatile store of shares.
 
-A share is the half of a session's key that is not in the keychain. Where a platform can forget
-something by itself (a kernel time-out, a logout, a reboot), the share is what it forgets, and the
-sealed file can then be opened by nobody, whoever kept a copy of it and of the vault key.
+A share is the half of a session's key that is not in the keychain. Where a platform can erase
+something by itself (a kernel time-out, a logout, a reboot), it erases the share. After that, not
+even a copy of the sealed file together with the vault key can be opened.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ SHARE_BYTES: Final = 32
 
 
 class ShareUnavailableError(StateError):
-    """This store cannot keep a share, or tell of one, now; another one may."""
+    """This store cannot keep or find a share now; another store may."""
 
     hint = "run keylease where the session was started, or wait for its end; nothing was deleted"
 
 
 class ShareStore(Protocol):
-    """One place where shares live."""
+    """One place that keeps shares."""
 
     kind: int
-    """How the header of a sealed file names it, 0 to 255; docs/format.md has the list."""
+    """Its number in the header of a sealed file, 0 to 255; docs/format.md has the list."""
     erases: bool
-    """Whether the platform itself destroys the share when the session ends, not this program."""
+    """Whether the platform itself, not this program, destroys the share at the session's end."""
 
     def create(self, session: str, seconds: int) -> Secret | None:
-        """Make the share of a new session, to die in `seconds`.
+        """Make the share of a new session, which expires in `seconds`.
 
-        `None` is the answer of the store of no shares.
+        `PolicyShares`, which keeps none, returns `None`.
 
         Raises:
-            ShareUnavailableError: it cannot be kept here.
+            ShareUnavailableError: this store cannot keep it.
         """
 
     def read(self, session: str) -> Secret | None:
-        """Return the session's share; `None` if it is dead for certain, for then its session is.
+        """Return the session's share; `None` means that the share, so the session, has ended.
 
         Raises:
-            ShareUnavailableError: nothing can be said. A store that others of the same user may
-                have more of (another login, a container) says so of what it does not find.
+            ShareUnavailableError: the store cannot tell. Where another login or a container has a
+                store of its own, a share that is not found may be there.
         """
 
     def prolong(self, session: str, seconds: int) -> None:
-        """Let the share die in `seconds` from now instead. It is no error if it is dead.
+        """Let the share expire `seconds` from now instead; do nothing if it has expired.
 
         Raises:
-            ShareUnavailableError: it cannot be prolonged, and so will die as it was to.
+            ShareUnavailableError: it cannot be prolonged and keeps its old end.
         """
 
     def sweep(self, live: set[str]) -> int:
-        """Destroy the shares of sessions that are not in `live`, and return how many those were.
+        """Destroy the shares of sessions that are not in `live`; return their number.
 
-        Only where they can be listed and do not die by themselves.
+        This does nothing where shares expire by themselves or cannot be listed.
 
         Raises:
             ShareUnavailableError: one of them may still be there.
         """
 
     def destroy(self, session: str) -> None:
-        """Destroy the share now. It is no error if it is dead already.
+        """Destroy the share now; do nothing if it is gone already.
 
         Raises:
             ShareUnavailableError: it may still be there.

@@ -1,6 +1,6 @@
 """Shares in the Linux kernel keyring, each with the kernel's own time-out.
 
-keyctl_set_timeout(3): when it is over the key cannot be read by anybody, root included, whether or
+keyctl_set_timeout(3): after the time-out no process can read the key, not even root's, whether or
 not this program ever runs again. The kernel collects the expired key a little later (300 s, see
 /proc/sys/kernel/keys/gc_delay).
 """
@@ -28,11 +28,11 @@ from keylease.system.keyctl import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The kernel counts whole seconds of the wall clock and cuts off the rest of the one that runs, so
-# a share would die up to a second before its session. The rules are exact; this is the wall behind.
+# The kernel counts whole seconds of the wall clock and drops the fraction, so a share would expire
+# up to a second before its session. The session rules check the exact end; this is the second line.
 _ROUNDING_SECONDS: Final = 1
-# PROC_USER_INIT_INO of linux/proc_ns.h. Every other user namespace has keyrings of its own: a share
-# that is not found there has not died, and a session must not be ended for it.
+# PROC_USER_INIT_INO of linux/proc_ns.h. Every other user namespace has keyrings of its own. A share
+# that is missing there has not expired, so its session must not end.
 _FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
 
 
@@ -44,15 +44,15 @@ class KernelShares:
 
     def __init__(self) -> None:
         self._calls: Calls | None = None
-        # The session whose share was read last, and the share's serial number.
+        # The session and the serial number of the share that was read last.
         self._read: tuple[str, int] | None = None
 
     def create(self, session: str, seconds: int) -> Secret | None:
-        """Make a share that is never without a time-out, not even if this process dies half-way."""
+        """Make a share that has a time-out even if this process dies half-way."""
         share = Secret.random(SHARE_BYTES)
         with self._kernel() as calls:
-            # In the process keyring it dies with the process. Only a key that is set to die is
-            # linked to where other processes find it.
+            # In the process keyring the key ends with the process. It is linked to the user keyring
+            # only when it has its time-out.
             serial = calls.add(_name(session), share.reveal(), PROCESS_KEYRING)
             calls.keyctl(KEYCTL_SETPERM, serial, PERMISSIONS)
             calls.keyctl(KEYCTL_SET_TIMEOUT, serial, seconds + _ROUNDING_SECONDS)
@@ -61,7 +61,7 @@ class KernelShares:
         return share
 
     def read(self, session: str) -> Secret | None:
-        """Return the share; `None` if the kernel has let it die."""
+        """Return the share, or `None` if it has expired."""
         with self._kernel() as calls:
             serial = calls.find(_name(session))
             if serial is None:
@@ -70,7 +70,7 @@ class KernelShares:
             return calls.read_serial(serial, SHARE_BYTES)
 
     def prolong(self, session: str, seconds: int) -> None:
-        """Set the kernel's time-out anew."""
+        """Set a new time-out in the kernel."""
         with self._kernel() as calls:
             last, serial = self._read or ("", None)
             if last != session:
@@ -79,22 +79,22 @@ class KernelShares:
                 calls.set_timeout(serial, seconds + _ROUNDING_SECONDS)
 
     def destroy(self, session: str) -> None:
-        """Invalidate the share, so that it is gone at once."""
+        """Invalidate the share, which removes it at once."""
         with self._kernel() as calls:
             serial = calls.find(_name(session))
             if serial is None:
-                # It may be expired and not yet collected: then it can be displaced, not found.
+                # An expired key that is not yet collected cannot be found, but can be replaced.
                 serial = calls.add(_name(session), bytearray(1), USER_KEYRING)
             calls.keyctl(KEYCTL_INVALIDATE, serial)
 
     def sweep(self, live: set[str]) -> int:
-        """Do nothing: each of them is set to die."""
+        """Do nothing: every share has a time-out."""
         del live
         return 0
 
     @contextmanager
     def _kernel(self) -> Iterator[Calls]:
-        """Return the system calls, and turn what they raise into ours."""
+        """Return the system calls, and convert their errors to `ShareUnavailableError`."""
         try:
             if os.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE:
                 msg = "this process is in a container with a kernel keyring of its own"

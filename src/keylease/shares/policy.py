@@ -1,7 +1,7 @@
-"""No volatile store: the end of a session is a check that this program makes.
+"""No volatile store: only this program checks whether a session has ended.
 
-A copy of the sealed file and the vault key together can then be opened after the session's end.
-That is said in docs/security.md, and `keylease status` then says ENFORCED BY keylease.
+So a copy of the sealed file can be opened with the vault key after the session's end.
+docs/security.md says so, and `keylease status` then shows ENFORCED BY keylease.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 class PolicyShares:
-    """Shares that do not exist."""
+    """A store that keeps no shares."""
 
     kind = 0
     erases = False
 
     def create(self, session: str, seconds: int) -> Secret | None:
-        """Return `None`: the session key hangs on the vault key alone."""
+        """Return `None`: the session key depends on the vault key alone."""
 
     def read(self, session: str) -> Secret | None:
         """Return `None`."""
 
     def prolong(self, session: str, seconds: int) -> None:
-        """Do nothing: there is nothing that dies."""
+        """Do nothing: there is no share to prolong."""
 
     def destroy(self, session: str) -> None:
-        """Do nothing: there is nothing to destroy."""
+        """Do nothing: there is no share to destroy."""
 
     def sweep(self, live: set[str]) -> int:
-        """Do nothing: there is nothing to sweep."""
+        """Do nothing: there are no shares to sweep."""
         del live
         return 0

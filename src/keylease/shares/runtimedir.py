@@ -1,8 +1,7 @@
-"""Shares in files of the login's runtime directory, where that is memory and not a disk.
+"""Shares in files of the login's runtime directory, where it is in memory and not on a disk.
 
-The platform forgets them at logout and at reboot, not at the session's end: that is a check of this
-program, as without shares. So they do not erase; but no copy of the disk, and no backup, can be
-opened in another login.
+The platform erases them at logout and at reboot. Only this program checks the session's own end, as
+without shares, so `erases` is false. But no other login can open a copy of the disk or a backup.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class RuntimeDirShares:
     """The shares of this login.
 
     Args:
-        make: Opens the directory for shares, made if need be, or raises `StateError`.
-        find: Opens it if it is there, or raises `StateMissingError`.
+        make: Opens the directory for shares and makes it if needed, or raises `StateError`.
+        find: Opens the directory if it is there, or raises `StateMissingError`.
     """
 
     kind = 2
@@ -40,7 +39,7 @@ class RuntimeDirShares:
         self._find = find
 
     def create(self, session: str, seconds: int) -> Secret | None:
-        """Write a share. `seconds` is nothing that a file could keep to."""
+        """Write a share. `seconds` is ignored: a file does not expire."""
         del seconds
         share = Secret.random(SHARE_BYTES)
         with _refusing(), self._make() as directory:
@@ -51,8 +50,8 @@ class RuntimeDirShares:
         """Return the share.
 
         Raises:
-            ShareUnavailableError: it is not here. It may be gone, or this may be another login, or
-                a container with a memory of its own; the session's times tell when it is over.
+            ShareUnavailableError: it is not found. It may be gone, or this may be another login or
+                a container with its own memory; the session's times tell when it ends.
         """
         buffer = allocate(SHARE_BYTES)
         try:
@@ -66,7 +65,7 @@ class RuntimeDirShares:
             secure_clear(buffer)
 
     def prolong(self, session: str, seconds: int) -> None:
-        """Do nothing: the file does not die by itself."""
+        """Do nothing: the file does not expire."""
 
     def destroy(self, session: str) -> None:
         """Remove the share."""
@@ -74,7 +73,7 @@ class RuntimeDirShares:
             directory.remove(session + _SUFFIX)
 
     def sweep(self, live: set[str]) -> int:
-        """Remove the shares of sessions that are not in `live`; return how many those were."""
+        """Remove the shares of sessions that are not in `live`; return their number."""
         swept = 0
         with _refusing(), suppress(StateMissingError), self._find() as directory:
             swept += directory.sweep(_ORPHAN_SECONDS)

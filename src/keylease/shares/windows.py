@@ -1,8 +1,8 @@
-"""Shares in Windows Credential Manager, for the length of the logon session.
+"""Shares in Windows Credential Manager, which last as long as the logon session.
 
 CREDENTIALW, CRED_PERSIST_SESSION: "The credential persists for the life of the logon session. It
 will not be visible to other logon sessions of this same user." It is in no file, and a logoff or a
-reboot ends it; the session's own end is a check of this program, so it does not erase.
+reboot ends it. Only this program checks the session's own end, so `erases` is false.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ if sys.platform == "win32":
         erases = False
 
         def create(self, session: str, seconds: int) -> Secret | None:
-            """Write a share. `seconds` is nothing that the store could keep to."""
+            """Write a share. `seconds` is ignored: the store has no time-outs."""
             del seconds
             share = Secret.random(SHARE_BYTES)
             write_for_session(_name(session), share.reveal())
             return share
 
         def read(self, session: str) -> Secret | None:
-            """Return the share. One that is not of this logon session is out of reach, not dead."""
+            """Return the share. A share of another logon session is unavailable, not ended."""
             return read_for_session(_name(session), SHARE_BYTES)
 
         def prolong(self, session: str, seconds: int) -> None:
-            """Do nothing: it does not die before the logon session."""
+            """Do nothing: the share lasts as long as the logon session."""
 
         def destroy(self, session: str) -> None:
             """Delete the share."""
@@ -66,7 +66,7 @@ if sys.platform == "win32":
                 _refuse("deleted")
 
         def sweep(self, live: set[str]) -> int:
-            """Do nothing: whose they are, of all state directories, cannot be told from a list."""
+            """Do nothing: a list of shares does not show which state directory each belongs to."""
             del live
             return 0
 
@@ -92,13 +92,12 @@ if sys.platform == "win32":
         """Return the `length` bytes of a credential.
 
         Raises:
-            ShareUnavailableError: it is not of this logon session, or not as long, or cannot be
-                read.
+            ShareUnavailableError: it is of another logon session, of another length or unreadable.
         """
         found = ctypes.POINTER(_CredentialW)()
         advapi = _advapi()
         if not advapi.CredReadW(name, _GENERIC, 0, ctypes.byref(found)):
-            # Not found too: it may be in another logon session of the same user.
+            # This includes "not found": it may be in another logon session of the same user.
             _refuse("read")
         try:
             credential = found.contents

@@ -1,8 +1,8 @@
-"""Private files: read, replaced at once, appended to, locked between processes.
+"""Private files: read, replace atomically, append, and lock between processes.
 
-Bytes in, bytes out: no crypto, no sessions, no clock of the rules. Nothing unsafe is followed,
-repaired or waited for; it is refused with advice. A crash at any instruction leaves the old file,
-the new file or no file, and at worst a temporary that `Directory.sweep` removes.
+Bytes in, bytes out: no crypto, no sessions, no rules. An unsafe file is refused with advice; it is
+never followed, repaired or waited for. A crash at any instruction leaves the old file, the new file
+or no file, and at worst a temporary that `Directory.sweep` removes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is done with one open file, and what is said when the system refuses.
+"""Operations on one open file, and the messages for errors of the system.
 
-No error of the system leaves this family raw: it becomes a `StateError`, with advice where a person
-can do something.
+Every `OSError` becomes a `StateError` before it leaves this family, with advice where a person can
+act.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     Data = bytes | bytearray | memoryview
 
 TEMPORARY: Final = ".tmp-"
-"""How the name of every unfinished file begins. No reader takes such a file for a finished one."""
+"""Prefix of the name of every unfinished file; readers ignore such files."""
 
 _CHUNK: Final = 1 << 16
-# What a person can do about an error, where that is not plain from its name.
+# Advice for errors whose name alone does not say what to do.
 _ADVICE: Final = {
     errno.ENOSPC: "make room on the disk, then try again",
     errno.EDQUOT: "make room within the disk quota, then try again",
@@ -48,7 +48,7 @@ _KINDS: Final = {
 
 
 def refusal(what: str, error: OSError) -> StateError:
-    """Return the system's error as one of ours; `what` says what could not be done."""
+    """Convert a system error to a `StateError`; `what` says what failed."""
     reason = error.strerror or type(error).__name__
     kind = StateMissingError if isinstance(error, FileNotFoundError) else StateError
     msg = f"{what}: {reason[:1].lower()}{reason[1:]}"
@@ -56,26 +56,26 @@ def refusal(what: str, error: OSError) -> StateError:
 
 
 def called(label: str, name: str = "") -> str:
-    """Return what a file is called in messages, on one line whatever its name is made of."""
+    """Return a file's name for messages, escaped to fit on one line."""
     whole = "/".join(part for part in (label, name) if part)
     return f"state file {printable(whole)}" if whole else "the state directory"
 
 
 def let_go(fd: int) -> None:
-    """Close a descriptor, whatever the system says to it."""
-    # close(2) may tell of an error of an earlier write. What must be on the disk was synced before,
-    # so there is none left to tell; and no caller could take back a file that it cannot reach.
+    """Close a descriptor and ignore errors."""
+    # close(2) can report an error of an earlier write. Data that must be on the disk was synced
+    # before, so no such error matters here, and the caller could not undo anything anyway.
     with suppress(OSError):
         os.close(fd)
 
 
 def kind_of(mode: int) -> str:
-    """Return what people call a file of that type."""
+    """Return the common name of that file type."""
     return _KINDS.get(stat.S_IFMT(mode), "file of unknown type")
 
 
 def read_up_to(fd: int, size: int) -> bytes:
-    """Return the next bytes of a file: so many, or fewer if it ends before."""
+    """Return the next `size` bytes of a file, or fewer if it ends before."""
     parts = []
     while size > 0:
         part = os.read(fd, min(size, _CHUNK))
@@ -87,7 +87,7 @@ def read_up_to(fd: int, size: int) -> bytes:
 
 
 def read_into(fd: int, buffer: memoryview) -> int:
-    """Read a whole file into `buffer` and return its length; if it is longer, only its length."""
+    """Read a whole file into `buffer` and return its length; read nothing if it does not fit."""
     size, length = os.fstat(fd).st_size, 0
     if size > len(buffer):
         return size
@@ -98,11 +98,11 @@ def read_into(fd: int, buffer: memoryview) -> int:
 
 
 def content_end(fd: int, in_time: Callable[[], None]) -> int:
-    """Return the place in the file from which on it has nothing but zeros; its size if it has none.
+    """Return the offset where the file's trailing zeros begin; its size if it has none.
 
     Args:
         fd: The file.
-        in_time: Called before each block is read; it raises when that takes too long.
+        in_time: Called before each block is read; raises when the time is up.
     """
     end, length = os.fstat(fd).st_size, 1
     while end > 0:
@@ -112,13 +112,13 @@ def content_end(fd: int, in_time: Callable[[], None]) -> int:
         block = read_up_to(fd, end - start)
         if block != bytes(len(block)):
             return start + len(block.rstrip(b"\0"))
-        # Most files end with another byte, and cost one read of it.
+        # Most files end with a non-zero byte: one read of one byte finds that.
         end, length = (_hole(fd, end), _CHUNK) if length == 1 else (start, _CHUNK)
     return 0
 
 
 def _hole(fd: int, size: int) -> int:
-    """Return where the hole begins in which the file ends; its size if it does not end in one."""
+    """Return where the hole at the end of the file begins; its size if there is none."""
     if sys.platform == "linux":
         with suppress(OSError):
             hole = os.lseek(fd, 0, os.SEEK_HOLE)
@@ -134,6 +134,6 @@ def _hole(fd: int, size: int) -> int:
 def write_all(fd: int, data: Data) -> None:
     """Write every byte, in as many calls as it takes."""
     left = memoryview(data)
-    # write(2): "the number of bytes written may be less than count"; the next call says why.
+    # write(2): "the number of bytes written may be less than count"; the next call reports why.
     while left:
         left = left[os.write(fd, left) :]

@@ -1,8 +1,8 @@
-"""What a private directory does, whatever the platform underneath.
+"""The operations of a private directory on every platform.
 
-The operations are here, and the steps that they share in `steps`. How a platform opens, checks,
-moves and locks is in `posix` and `windows`: each has a class `Files` with the same methods. An
-error names the file as it is called below the state directory.
+`steps` has the steps that the operations share. `posix` and `windows` each have a class `Files`
+that opens, checks, moves and locks files. An error names the file by its path below the state
+directory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Directory:
     """A private directory, opened once.
 
     Args:
-        files: The platform's way to its files, which this owns.
+        files: The platform's access to its files; closed with the directory.
     """
 
     def __init__(self, files: Files) -> None:
@@ -53,11 +53,11 @@ class Directory:
     def open(cls, path: str, *, create: bool = False) -> Self:
         """Open the state directory at the absolute `path`.
 
-        With `create`, what is missing of it is made, readable by nobody else.
+        With `create`, make the missing directories; only the user can read them.
 
         Raises:
             StateMissingError: it is not there.
-            UnsafeStateError: others could read, replace or have made it.
+            UnsafeStateError: other users can read or replace it, or may have made it.
             StateError: the system refuses.
         """
         if not os.path.isabs(path):
@@ -74,7 +74,7 @@ class Directory:
             raise refusal(what, error) from error
 
     def child(self, name: str, *, create: bool = False) -> Self:
-        """Open the directory `name` in this one. As `open` otherwise."""
+        """Open the directory `name` in this one, as `open` does."""
         self._files.judge_name(name)
         try:
             return type(self)(self._files.child(name, create=create))
@@ -82,11 +82,11 @@ class Directory:
             raise self._refusal(name, "opened", error) from error
 
     def close(self) -> None:
-        """Let go of the directory. Doing it twice does no harm."""
+        """Close the directory; a second call does nothing."""
         self._files.close()
 
     def names(self) -> list[str]:
-        """Return the names in the directory, without unfinished files, in no order.
+        """Return the names in the directory, without unfinished files, unsorted.
 
         Raises:
             StateError: the system refuses.
@@ -98,7 +98,7 @@ class Directory:
         """Return the whole file, or `None` if it is not there.
 
         Raises:
-            UnsafeStateError: it has more than `limit` bytes, or others could have written it.
+            UnsafeStateError: it is longer than `limit` bytes, or others could have written it.
             StateError: the system refuses.
         """
         data = self._read(name, lambda fd: descriptor.read_up_to(fd, limit + 1))
@@ -109,10 +109,10 @@ class Directory:
     def read_into(self, name: str, buffer: memoryview) -> int | None:
         """Read the whole file into `buffer` and return its length; `None` if it is not there.
 
-        No other copy of its content is made.
+        This makes no other copy of the content.
 
         Raises:
-            UnsafeStateError: it has more bytes than that, or others could have written it.
+            UnsafeStateError: it does not fit, or others could have written it.
             StateError: the system refuses.
         """
         length = self._read(name, lambda fd: descriptor.read_into(fd, buffer))
@@ -135,7 +135,7 @@ class Directory:
         Args:
             name: The file.
             size: How many bytes.
-            end: The place before which they stand; the end of the file if not given.
+            end: The offset at which they end; the end of the file if not given.
 
         Raises:
             UnsafeStateError: others could have written it.
@@ -150,11 +150,11 @@ class Directory:
         return self._read(name, read)
 
     def content_end(self, name: str, in_time: Callable[[], None]) -> int:
-        """Return the place from which on the file has only zeros: its size if it has none.
+        """Return the offset where the file's trailing zeros begin; its size if it has none.
 
         Args:
-            name: The file. One that is not there is empty.
-            in_time: Called again and again meanwhile; it raises when that takes too long.
+            name: The file. A missing file counts as empty.
+            in_time: Called before each block is read; raises when the time is up.
 
         Raises:
             UnsafeStateError: others could have written it.
@@ -172,35 +172,35 @@ class Directory:
         return self._read(name, lambda fd: os.fstat(fd).st_size)
 
     def create(self, name: str, data: Data) -> None:
-        """Make the file `name`, whole and on the disk, or not at all.
+        """Make the file `name`, complete and on the disk, or not at all.
 
         Raises:
-            StateError: there is one already, or the system refuses.
-            StateMissingError: the directory is not there any more.
+            StateError: it exists already, or the system refuses.
+            StateMissingError: the directory was removed.
         """
         with self._doing("created", name):
             steps.put(self._files, name, data, self._files.move_to_new)
             try:
                 self._files.sync_directory()
             except OSError:
-                # The caller will act as if nothing was made, so nothing must be found later.
+                # The caller assumes that no file was made, so a later reader must not find one.
                 steps.discard(self._files, name)
                 raise
 
     def replace(self, name: str, data: Data, *, zeros: int = 0) -> None:
-        """Put `data` in the place of the file `name`, or make it; whole and on the disk.
+        """Replace or make the file `name` atomically; `data` is on the disk on return.
 
-        If this raises, the file is as it was; or it is the new one, if what failed was the last
-        step, which makes the change survive a power cut.
+        If this raises, the old file is unchanged. Only if the last step fails, which makes the
+        change survive a power cut, the new file is in place.
 
         Args:
             name: The file.
-            data: What it begins with.
-            zeros: How many zeros follow. They take no room on the disk where files can have holes.
+            data: Its first bytes.
+            zeros: How many zeros follow; they use no disk space where files can have holes.
 
         Raises:
-            UnsafeStateError: what is there now could have been put there by others.
-            StateMissingError: the directory is not there any more.
+            UnsafeStateError: others could have written the present file.
+            StateMissingError: the directory was removed.
             StateError: the system refuses.
         """
         with self._doing("written", name):
@@ -211,14 +211,14 @@ class Directory:
             self._files.sync_directory()
 
     def rewrite(self, name: str, data: Data) -> None:
-        """Overwrite a small file of fixed size in place, in one write that may still be lost.
+        """Overwrite a small file of fixed size in place, without waiting for the disk.
 
-        Nothing waits for the disk. If the write stops half-way the file is removed, for a lost
-        record is harmless and a torn one looks like an attack.
+        A power cut may lose the write. If the write stops half-way, remove the file: a lost record
+        is harmless, but a torn one looks like an attack.
 
         Raises:
-            UnsafeStateError: what is there now could have been put there by others.
-            StateMissingError: the directory is not there any more.
+            UnsafeStateError: others could have written the present file.
+            StateMissingError: the directory was removed.
             StateError: the system refuses.
         """
         with self._doing("written", name):
@@ -237,19 +237,19 @@ class Directory:
                 let_go(fd)
 
     def append(self, name: str, data: Data, *, sync: bool) -> None:
-        """Add `data` at the end of the file, making the file if need be.
+        """Add `data` at the end of the file; make the file if it is missing.
 
-        What was written of a failed append is taken back. The caller holds a lock: what another
-        process appended in between would be taken back too.
+        A failed append is cut off again. The caller must hold a lock, or the cut would also remove
+        what another process has appended meanwhile.
 
         Args:
             name: The file.
             data: What to add.
-            sync: Return only when it is on the disk, the new file's name included.
+            sync: Return only when the data, and the name of a new file, are on the disk.
 
         Raises:
-            UnsafeStateError: what is there now could have been put there by others.
-            StateMissingError: the directory is not there any more.
+            UnsafeStateError: others could have written the present file.
+            StateMissingError: the directory was removed.
             StateError: the system refuses.
         """
         with self._doing("written", name):
@@ -273,7 +273,7 @@ class Directory:
                     steps.discard(self._files, name)
 
     def truncate(self, name: str, size: int) -> None:
-        """Cut the file to its first `size` bytes, on the disk.
+        """Cut the file to its first `size` bytes and sync it.
 
         Raises:
             StateMissingError: it is not there.
@@ -296,7 +296,7 @@ class Directory:
     def remove(self, name: str) -> bool:
         """Remove the file and return whether it was there.
 
-        A link is removed itself; what it points to is left alone.
+        Of a link, only the link is removed, not its target.
 
         Raises:
             StateError: the system refuses.
@@ -310,7 +310,7 @@ class Directory:
             return True
 
     def grip(self, name: str) -> Grip | None:
-        """Return a grip on the file, which owns this directory; `None` if it is not there.
+        """Return a grip on the file, or `None` if it is not there; the grip owns this directory.
 
         Raises:
             UnsafeStateError: others could have written it.
@@ -321,7 +321,7 @@ class Directory:
         return None if fd is None else Grip(self, name, fd)
 
     def holds(self, name: str, fd: int) -> bool:
-        """Keep removers of an open file waiting, and return whether it still has its name.
+        """Make removers of an open file wait, and return whether it still has its name.
 
         Raises:
             StateError: the system refuses.
@@ -333,7 +333,7 @@ class Directory:
                 return False
 
     def withdraw(self, name: str) -> Reader | None:
-        """Remove the file as `remove` does, and return its reader if one has a grip on it now.
+        """Remove the file as `remove` does; return its reader if one has a grip on it.
 
         Raises:
             StateError: the system refuses.
@@ -353,9 +353,9 @@ class Directory:
             return None if reader is None or reader.is_done() else reader
 
     def move(self, name: str, into: Self, new: str) -> bool:
-        """Give the file another place and name, and return whether it was there.
+        """Move the file to `new` in the directory `into`; return whether it was there.
 
-        It needs no room for the file, and nothing waits for the disk.
+        This needs no disk space and does not wait for the disk.
 
         Raises:
             StateError: the system refuses.
@@ -382,17 +382,17 @@ class Directory:
             except FileNotFoundError:
                 return False
             except OSError as error:
-                # rmdir(3p) of POSIX allows both for a directory with something in it.
+                # rmdir(3p) of POSIX allows both for a directory that is not empty.
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                     return False
                 raise
             return True
 
     def sweep(self, older_than_seconds: float) -> int:
-        """Remove what killed writers left unfinished, and return how many files that were.
+        """Remove the unfinished files of killed writers; return their number.
 
-        A file whose time is as far in the future is an orphan too: nobody writes for so long, it is
-        the clock that was set. A writer whose file is taken away fails, and leaves all as it was.
+        A file whose time is as far in the future is an orphan too: no write takes so long, so the
+        clock was set. A live writer whose temporary is removed fails without changing anything.
 
         Raises:
             StateError: the system refuses.
@@ -411,14 +411,14 @@ class Directory:
 
     @contextmanager
     def lock(self, name: str, deadline: Deadline) -> Iterator[None]:
-        """Hold the lock `name` while the block runs; one process at a time, one thread at a time.
+        """Hold the lock `name` while the block runs; it excludes other processes and threads.
 
-        The file stays for ever: who removes a lock file lets in a second holder. The system frees
+        The lock file is never removed, since that would let in a second holder. The system frees
         the lock of a process that dies.
 
         Raises:
             LockTimeoutError: others held it until the deadline.
-            StateMissingError: the directory is not there any more.
+            StateMissingError: the directory was removed.
             StateError: the system refuses.
         """
         try:
@@ -436,7 +436,7 @@ class Directory:
                 let_go(fd)
 
     def __enter__(self) -> Self:
-        """Return the directory; it is closed when the block is left."""
+        """Return the directory; the end of the block closes it."""
         return self
 
     def __exit__(
@@ -445,11 +445,11 @@ class Directory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close, whatever happened."""
+        """Close the directory."""
         self._files.close()
 
     def _read(self, name: str, read: Callable[[int], _T]) -> _T | None:
-        """Return what `read` returns of the open file, or `None` if the file is not there."""
+        """Call `read` with the open file and return its result; `None` if the file is missing."""
         try:
             fd = steps.open_if_there(self._files, name, os.O_RDONLY)
             if fd is None:
@@ -462,7 +462,7 @@ class Directory:
             raise self._refusal(name, "read", error) from error
 
     def _too_long(self, name: str, limit: int) -> UnsafeStateError:
-        msg = f"{self._called(name)} has more than the {limit} bytes that it can have"
+        msg = f"{self._called(name)} is longer than its limit of {limit} bytes"
         return UnsafeStateError(msg, self._files.removal(name))
 
     def _called(self, name: str) -> str:
@@ -473,7 +473,7 @@ class Directory:
 
     @contextmanager
     def _doing(self, done: str, name: str = "") -> Iterator[None]:
-        """Turn the system's errors into ours."""
+        """Convert an `OSError` to a `StateError`."""
         try:
             yield
         except OSError as error:

@@ -1,8 +1,8 @@
-"""Grip: a file that a reader keeps open, to learn in the last moment that others removed it.
+"""Grip: an open file whose reader can check, right before use, that it was not removed.
 
-The reader takes its grip right before it uses what it read; who removes the file waits for that
-use. So either the use is over before the remover goes on, or it never happens. A file that is
-removed gets no new readers, so nobody can delay a remover again and again.
+A reader takes its grip right before it uses what it read, and a remover waits until that use is
+over. So the use ends before the remover goes on, or it never happens. A removed file gets no new
+readers, so they cannot delay the remover again and again.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _CLOSED: Final = -1
 
 
 class Grip:
-    """An open file of a directory, which it owns.
+    """An open file and its directory.
 
     Args:
-        directory: Where the file is; it is closed with the grip.
+        directory: Where the file is; closed with the grip.
         name: The file's name.
-        fd: A descriptor of the file, also closed with the grip.
+        fd: A descriptor of the file; closed with the grip.
     """
 
     def __init__(self, directory: Directory, name: str, fd: int) -> None:
@@ -35,7 +35,7 @@ class Grip:
         self._fd = fd
 
     def take(self) -> bool:
-        """Keep removers waiting from now on, and return whether the file is still there.
+        """Make removers wait from now on, and return whether the file is still there.
 
         Raises:
             StateError: the system refuses.
@@ -43,24 +43,24 @@ class Grip:
         return self._fd != _CLOSED and self._directory.holds(self._name, self._fd)
 
     def close(self) -> None:
-        """Let removers go on. Doing it twice does no harm."""
+        """Let removers go on; a second call does nothing."""
         fd, self._fd = self._fd, _CLOSED
         if fd != _CLOSED:
             let_go(fd)
             self._directory.close()
 
-    # A library's caller may keep what has a grip for as long as its process runs.
+    # A caller of the library may keep an object with a grip for as long as its process runs.
     def __del__(self) -> None:
-        """Close what nobody closed."""
+        """Close a forgotten grip."""
         self.close()
 
 
 class Reader:
-    """Whoever had a grip on a file when it was removed.
+    """The process that had a grip on a file when it was removed.
 
     Args:
         fd: A descriptor of the removed file.
-        try_lock: Returns whether nobody else has a lock on it.
+        try_lock: Returns whether no other process has a lock on it.
     """
 
     def __init__(self, fd: int, try_lock: Callable[[int], bool]) -> None:
@@ -68,12 +68,12 @@ class Reader:
         self._try_lock = try_lock
 
     def is_done(self) -> bool:
-        """Return whether the reader has let go; then this is closed."""
+        """Return whether the reader has let go; if so, close."""
         if self._fd != _CLOSED:
             try:
                 busy = not self._try_lock(self._fd)
             except OSError:
-                # A system that cannot tell has let no reader take a grip either.
+                # Where locks do not work, no reader could take a grip either.
                 busy = False
             if busy:
                 return False
@@ -81,16 +81,16 @@ class Reader:
         return True
 
     def close(self) -> None:
-        """Wait for the reader no longer."""
+        """Stop waiting for the reader."""
         fd, self._fd = self._fd, _CLOSED
         if fd != _CLOSED:
             let_go(fd)
 
 
 def is_named(found: os.stat_result, fd: int) -> bool:
-    """Return whether a name still means the file that was opened.
+    """Return whether a name still refers to the opened file.
 
-    The link count would not do: a network file system keeps a removed file that is open, under
+    The link count does not tell: a network file system keeps a removed file that is open, under
     another name.
     """
     return os.path.samestat(found, os.fstat(fd))

@@ -1,4 +1,4 @@
-"""The lock of a private directory: one holder at a time, and who waits longest asks most often."""
+"""The lock of a private directory: one holder at a time, and the longest waiter asks most often."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ if TYPE_CHECKING:
     from keylease.statefile.directory import Files
     from keylease.system.clock import Deadline
 
-# The pauses between two tries for a lock, in seconds. They grow while the wait is young, so that a
-# short hold costs little and a crowd does not burn the processor; and they shrink again with age,
-# so that who has waited longest asks most often. Measured with 64 processes that take the lock
-# over and over for 5 ms each, the longest wait is 1.2 s. Without the shrinking it was 3 s, for the
-# lock is then a lottery; without the courtesy of `acquire` 4 s; with neither 10 s.
+# The pauses between two tries for a lock, in seconds. They grow at first, so a short hold costs
+# little and a crowd does not burn the processor. They shrink with age, so the longest waiter asks
+# most often. Measured with 64 processes that each take the lock for 5 ms in a loop, the longest
+# wait is 1.2 s; without the shrinking 3 s; without `crowded` of `acquire` 4 s; with neither 10 s.
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.015
 _PATIENCE: Final = 0.002
-"""Pause times age of an old wait, in square seconds: after 0.2 s one asks every 10 ms."""
+"""Pause times age of an old wait, in square seconds: a wait of 0.2 s asks every 10 ms."""
 
 
 def acquire(files: Files, name: str, deadline: Deadline, *, crowded: bool) -> tuple[int, bool]:
-    """Return a descriptor of the file `name` with the lock on it, and whether others had it first.
+    """Return a locked descriptor of the file `name`, and whether this had to wait for it.
 
     Args:
         files: The directory.
         name: The lock file.
         deadline: How long to wait.
-        crowded: Whether others had it first the last time. Then they go first again: else a process
-            that takes the lock again and again would take it back before any sleeper woke.
+        crowded: Whether the last call had to wait. If so, pause before the first try; else a
+            process that takes the lock in a loop takes it back before any sleeper wakes.
 
     Raises:
         LockTimeoutError: others held it until the deadline.
@@ -54,8 +53,8 @@ def acquire(files: Files, name: str, deadline: Deadline, *, crowded: bool) -> tu
                     raise LockTimeoutError(msg)
                 time.sleep(min(_pause(tries, time.monotonic() - started), left))
                 tries += 1
-            # Somebody may have removed the whole state while this process waited; a lock on a file
-            # without a name keeps nobody out.
+            # The whole state may have been removed during the wait, and a lock on a file without a
+            # name excludes no other process.
             held = os.fstat(fd).st_nlink != 0
         finally:
             if not held:
@@ -70,6 +69,6 @@ def acquire(files: Files, name: str, deadline: Deadline, *, crowded: bool) -> tu
 def _pause(tries: int, age: float) -> float:
     growing = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * (1 << min(tries, 8)))
     shrinking = max(_SHORTEST_PAUSE, _PATIENCE / age) if age > 0 else growing
-    # Jitter, or processes that were started together would ask together for ever. It needs no
-    # quality, only no import: the random module costs more than the wait.
+    # Jitter, so that processes that started together do not keep asking together. Its quality does
+    # not matter, but importing the random module would cost more than the wait.
     return min(growing, shrinking) * (0.5 + os.urandom(1)[0] / 255)

@@ -1,8 +1,8 @@
-"""Private files where there are descriptors of directories, owners and modes: Linux, macOS, BSD.
+"""Private files on Linux, macOS and BSD, with directory descriptors, owners and modes.
 
-Each file is reached through the descriptor of its directory, opened without following a link, and
-judged by what was opened (fstat), not by what was there a moment before. The checks are those of
-ssh for its own files: owner, type, mode, link count, and who may write the directory above.
+Each file is opened through its directory's descriptor, without following a link, and judged by
+fstat after that, so it cannot change in between. The checks are those of ssh for its own files:
+owner, type, mode, link count, and write access to the directory above.
 
 Not defended against: root, and other programs of the same user.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 if sys.platform != "win32":
     import fcntl
 
-    # O_NONBLOCK: open(2) of a FIFO waits for the other end without it. It does nothing to a file.
+    # O_NONBLOCK: without it, open(2) of a FIFO waits for the other end. It does not affect files.
     _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -36,8 +36,8 @@ if sys.platform != "win32":
 
         Args:
             fd: The descriptor, which this owns.
-            path: Where it is, for advice to people.
-            label: Where it is below the state directory, for messages; empty for that one itself.
+            path: Its path, for advice to people.
+            label: Its path below the state directory, for messages; empty for that directory.
         """
 
         readers_lock = True
@@ -65,22 +65,22 @@ if sys.platform != "win32":
             return type(self)(fd, path, os.path.join(self.label, name))
 
         def close(self) -> None:
-            """Let go of the directory. Doing it twice does no harm."""
+            """Close the directory; a second call does nothing."""
             fd, self._fd = self._fd, -1
             if fd >= 0:
                 let_go(fd)
 
         def open_file(self, name: str, flags: int) -> int:
-            """Open a file in a way that follows nothing, waits for nothing and is not inherited."""
+            """Open a file without following links, without waiting, and not inheritable."""
             return os.open(name, flags | _FLAGS, 0o600, dir_fd=self._fd)
 
         def stat(self, name: str) -> os.stat_result:
-            """Return what is at `name`, following nothing."""
+            """Return the status of `name` without following a link."""
             return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
 
         def judge(self, name: str, found: os.stat_result) -> None:
             """Refuse a file that others can read or could have written."""
-            # Twice for each file that is opened: names are put together for a refusal only.
+            # This runs twice for each opened file, so names are formatted only for a refusal.
             if not stat.S_ISREG(found.st_mode):
                 msg = (
                     f"{called(self.label, name)} is a {kind_of(found.st_mode)}, not a regular file"
@@ -95,36 +95,36 @@ if sys.platform != "win32":
                 _refuse_mode(called(self.label, name), os.path.join(self._path, name), found, 0o600)
 
         def is_still(self, name: str, fd: int) -> bool:
-            """Refuse a bad file, and return whether `name` is still the file that was opened."""
+            """Refuse a bad file, and return whether `name` is still the opened file."""
             opened = os.fstat(fd)
             self.judge(name, opened)
-            # A file of the user's that was linked here for a moment has one name again when it is
-            # judged, even within one call. One that has one name before, and one name and this one
-            # after, is ours. Only a program of the same user could exchange it twice meanwhile.
+            # An attacker may link another file of the user here for a moment: when it is judged, it
+            # has one name again. A file with one link before and after, and this name after, is
+            # ours. Only a program of the same user could exchange it twice in between.
             named = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
             self.judge(name, named)
             return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
 
         def judge_name(self, name: str) -> None:
-            """Refuse what is not the name of one file in this directory."""
+            """Refuse anything but the name of one file in this directory."""
             if name in ("", ".", "..") or "/" in name or "\0" in name or name.startswith(TEMPORARY):
                 msg = f"{name!r} is not the name of one state file"
                 raise ValueError(msg)
 
         def make_private(self, fd: int) -> None:
-            """Undo what the umask did to a file that was just made."""
+            """Give a new file mode 0600 whatever the umask."""
             os.fchmod(fd, 0o600)
 
         def move(self, old: str, new: str) -> None:
-            """Rename, in one step, over what is there."""
+            """Rename atomically and replace an existing file."""
             os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
         def move_into(self, old: str, into: Self, new: str) -> None:
-            """Rename, in one step, into another directory and over what is there."""
+            """Rename atomically into another directory and replace an existing file."""
             os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=into._fd)
 
         def move_to_new(self, old: str, new: str) -> None:
-            """Rename, in one step, but never over what is there."""
+            """Rename atomically; fail if the new name exists."""
             _rename_without_overwriting(self._fd, old, new)
 
         def unlink(self, name: str) -> None:
@@ -144,7 +144,7 @@ if sys.platform != "win32":
             _sync(fd)
 
         def sync_data(self, fd: int) -> None:
-            """Return when the file's bytes and size are on the disk; its times may wait."""
+            """Return when the file's bytes and size, but not its times, are on the disk."""
             _sync_data(fd)
 
         def sync_directory(self) -> None:
@@ -160,7 +160,7 @@ if sys.platform != "win32":
             return True
 
         def try_share(self, fd: int) -> bool:
-            """Take the lock beside other readers if no remover has it; return whether it worked."""
+            """Take the readers' shared lock unless a remover has it; return whether it was free."""
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -169,7 +169,7 @@ if sys.platform != "win32":
 
         def unlock(self, fd: int) -> None:
             """Free the lock."""
-            # Closing is not enough: a child that was forked meanwhile keeps the same lock open.
+            # Closing is not enough: a child forked meanwhile keeps the same lock open.
             fcntl.flock(fd, fcntl.LOCK_UN)
 
         def removal(self, name: str) -> str:
@@ -190,7 +190,7 @@ if sys.platform != "win32":
                 _make_directory(parent, name)
             finally:
                 let_go(parent)
-            # Another program may have made it in this moment, and not as private as we would.
+            # Another program may have made it at the same moment, with a less private mode.
             fd = os.open(path, _DIRECTORY_FLAGS)
         try:
             _judge_parent(path, os.fstat(fd))
@@ -224,13 +224,13 @@ if sys.platform != "win32":
             os.mkdir(name, 0o700, dir_fd=parent)
         except FileExistsError:
             return
-        # A umask can take bits from the owner too. Nobody else can have put a link there meanwhile:
-        # the directory above was judged.
+        # A umask can take bits from the owner too. Following links is safe here: the directory
+        # above was judged, so no other user can have put one there.
         os.chmod(name, 0o700, dir_fd=parent)
         _sync_names(parent)
 
     def _judge_directory(path: str, found: os.stat_result) -> None:
-        """Refuse what is no directory, or one that others can read or write."""
+        """Refuse anything but a directory that only the user can read and write."""
         is_directory, is_own = stat.S_ISDIR(found.st_mode), found.st_uid == os.geteuid()
         if is_directory and is_own and not found.st_mode & _OTHERS:
             return
@@ -242,23 +242,23 @@ if sys.platform != "win32":
         if not is_own:
             _refuse_owner(what, found)
         if found.st_mode & stat.S_ISVTX and found.st_mode & _OTHERS_WRITE:
-            # To take it from everybody else, as the advice on a wrong mode is, would break /tmp.
+            # The usual advice, chmod 700, would break /tmp.
             msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, as one that many users share"
             raise UnsafeStateError(msg, "name a directory in it that is not there yet, or your own")
         _refuse_mode(what, path, found, 0o700)
 
     def _judge_parent(path: str, found: os.stat_result) -> None:
-        """Refuse a directory whose writers could put something else in the place of ours."""
+        """Refuse a directory in which other users could replace the state directory."""
         is_own = found.st_uid in (0, os.geteuid())
-        # In a sticky directory such as /tmp others can add names but not move ours; and one that
-        # they added before us has the wrong owner.
+        # In a sticky directory such as /tmp others can add names but not move ours, and a directory
+        # that they made first has the wrong owner.
         if is_own and not (found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX):
             return
         what = f"the directory {printable(path)}, which holds the state directory,"
         if not is_own:
             _refuse_owner(what, found)
         msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}: others can write it"
-        raise UnsafeStateError(msg, f"take their right away: chmod go-w {_quoted(path)}")
+        raise UnsafeStateError(msg, f"remove their write access: chmod go-w {_quoted(path)}")
 
     def _refuse_owner(what: str, found: os.stat_result) -> NoReturn:
         msg = f"{what} belongs to user {found.st_uid}, not to user {os.geteuid()}"
@@ -267,18 +267,18 @@ if sys.platform != "win32":
 
     def _refuse_mode(what: str, path: str, found: os.stat_result, wanted: int) -> NoReturn:
         msg = f"{what} has mode {stat.S_IMODE(found.st_mode):04o}, not {wanted:04o}"
-        hint = f"make sure nobody changed it, then: chmod {wanted:o} {_quoted(path)}"
+        hint = f"check that its content is unchanged, then: chmod {wanted:o} {_quoted(path)}"
         raise UnsafeStateError(msg, hint)
 
     def _quoted(path: str) -> str:
-        """Return the path as a shell takes it."""
+        """Quote the path for a shell."""
         return "'" + printable(path).replace("'", "'\\''") + "'"
 
     def _sync_names(fd: int) -> None:
         try:
             _sync(fd)
         except OSError as error:
-            # fsync(2): EINVAL where the file system cannot do this for a directory.
+            # fsync(2): EINVAL where the file system cannot sync a directory.
             if error.errno != errno.EINVAL:
                 raise
 
@@ -304,15 +304,15 @@ if sys.platform != "win32":
             os.fdatasync(fd)
 
     def _rename_without_overwriting(fd: int, old: str, new: str) -> None:
-        # Only a new session asks for it, so a `get` does not import it.
+        # Only a new session needs it, so a `get` does not import it.
         from keylease.system.rename import without_overwriting
 
-        # link(2) and unlink(2) would do it everywhere, but a crash between the two leaves a file
-        # with two names, which every reader must take for an attack.
+        # link(2) and unlink(2) would work everywhere, but a crash between them leaves a file with
+        # two names, which every reader must take for an attack.
         if without_overwriting(old, new, fd):
             return
-        # NOTE: of two who make the same file in the same instant both succeed here, and the
-        # later one's stays, whole. Callers make files under a lock or with a random name.
+        # NOTE: if two processes make the same file at the same moment, both succeed and the later
+        # file stays, complete. Callers make files under a lock or with a random name.
         with suppress(FileNotFoundError):
             os.stat(new, dir_fd=fd, follow_symlinks=False)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)

@@ -1,7 +1,7 @@
-"""The steps that the operations on a private directory share, whatever the platform underneath.
+"""The steps that the operations on a private directory share on every platform.
 
-A file is judged when it is open, and a new one is whole before it gets a name that counts. So a
-crash leaves nothing half-made under such a name. All of it may raise OSError.
+A file is judged after it is open. A new file is complete before it gets its final name, so a crash
+leaves no half-written file under that name. Every function may raise `OSError`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from keylease.statefile.directory import Files
 
 _TRIES: Final = 16
-"""How often a file is opened again that another process exchanged meanwhile."""
+"""How often to retry when another process exchanges the file meanwhile."""
 
 
 def open_if_there(files: Files, name: str, flags: int) -> int | None:
-    """Return a descriptor of the file, judged while it had that name; `None` if it is not there."""
+    """Open and judge the file, and return its descriptor; `None` if it is not there."""
     files.judge_name(name)
     for _ in range(_TRIES):
         good, fd = False, None
@@ -35,7 +35,7 @@ def open_if_there(files: Files, name: str, flags: int) -> int | None:
         except FileNotFoundError:
             return None
         except OSError:
-            # What cannot even be opened is often no file at all: say that, not the errno.
+            # A failed open often means that it is no regular file: report that, not the errno.
             if fd is None:
                 with suppress(OSError):
                     files.judge(name, files.stat(name))
@@ -49,16 +49,16 @@ def open_if_there(files: Files, name: str, flags: int) -> int | None:
 
 
 def open_to_wait(files: Files, name: str) -> int | None:
-    """Open a file that is to be removed, to wait for its readers; `None` if that cannot be."""
+    """Open a file before its removal, to wait for its readers; `None` if that is impossible."""
     if files.readers_lock:
-        # For writing: NFS gives nobody else a lock that keeps others out.
+        # For writing, because NFS gives an exclusive lock only on such a descriptor.
         with suppress(OSError, UnsafeStateError):
             return open_if_there(files, name, os.O_RDWR)
     return None
 
 
 def open_new(files: Files, name: str, flags: int) -> int:
-    """Return a descriptor of a file that this made, readable by nobody else."""
+    """Make a file that only the user can read, and return its descriptor."""
     fd = files.open_file(name, flags | os.O_CREAT | os.O_EXCL)
     try:
         files.make_private(fd)
@@ -70,7 +70,7 @@ def open_new(files: Files, name: str, flags: int) -> int:
 
 
 def open_or_make(files: Files, name: str, flags: int) -> tuple[int, bool]:
-    """Return a descriptor and whether the file was made for it."""
+    """Return a descriptor, and whether this made the file."""
     # Another process may make the file between the two calls, and a third remove it again.
     for _ in range(_TRIES):
         fd = open_if_there(files, name, flags)
@@ -90,7 +90,7 @@ def put(  # noqa: PLR0913 - what is written, where, and how
     sync: bool = True,
     zeros: int = 0,
 ) -> None:
-    """Write a temporary whole, then give it its name."""
+    """Write a complete temporary file, then give it its name."""
     files.judge_name(name)
     temporary = TEMPORARY + os.urandom(8).hex()
     fd = open_new(files, temporary, os.O_WRONLY)
@@ -112,7 +112,7 @@ def put(  # noqa: PLR0913 - what is written, where, and how
 
 
 def write_rest(files: Files, name: str, fd: int, rest: memoryview) -> None:
-    """Write what one call left of a record; what stops half-way is removed."""
+    """Write the rest of a record; remove the file if that fails."""
     done = False
     try:
         write_all(fd, rest)
@@ -123,6 +123,6 @@ def write_rest(files: Files, name: str, fd: int, rest: memoryview) -> None:
 
 
 def discard(files: Files, name: str) -> None:
-    """Remove what was not finished; what cannot be removed is left to `sweep`."""
+    """Remove an unfinished file; if that fails, `sweep` removes it later."""
     with suppress(OSError):
         files.unlink(name)

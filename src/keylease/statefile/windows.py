@@ -1,10 +1,9 @@
-"""Private files on Windows, where paths take the place of descriptors of directories.
+"""Private files on Windows, where paths replace directory descriptors.
 
-What keeps others out is the access list of the user's own AppData, which new files inherit; owners
-and modes are not judged. A link (any reparse point) in the place of a file or of a directory
-of ours is refused. A file cannot be replaced or removed while another program has it open
-without sharing that, as readers and virus scanners do for moments; that is waited out, within
-bounds. There is no way to flush a directory: after a power cut a new name may be missing.
+The access list of the user's AppData protects the files, and new files inherit it; owners and modes
+are not judged. A link (any reparse point) in place of a file or directory of ours is refused.
+Readers and virus scanners can briefly block replacing or removing a file; this retries for a
+bounded time. Windows cannot flush a directory: after a power cut a new name may be missing.
 
 Not defended against: administrators, and other programs of the same user.
 """
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     from typing import Self
 
 # System error codes of Windows: ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
-# The first is also what a real refusal is called. Only time can tell these apart.
+# A real refusal has the first code too; only retrying tells the two apart.
 _BUSY: Final = (5, 32, 33)
 _LOCKED: Final = 33
 _BUSY_SECONDS: Final = 1.0
 _BUSY_PAUSE: Final = 0.01
 
-# "Naming Files, Paths, and Namespaces": these are devices in every directory, with any extension.
+# "Naming Files, Paths, and Namespaces": devices in every directory, with any extension.
 _DEVICES: Final = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
     + [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
@@ -76,17 +75,17 @@ if sys.platform == "win32":
     )
 
     class Files:
-        """The files of one directory, which was checked once and is used through its path.
+        """The files of one directory, which is checked once and then used by path.
 
         Args:
-            path: Where it is.
-            label: Where it is below the state directory, for messages; empty for that one itself.
+            path: Its path.
+            label: Its path below the state directory, for messages; empty for that directory.
         """
 
         readers_lock = False
         """Whether a remover can wait for the readers of a file."""
-        # NOTE: a lock here keeps others from reading. So a remover waits for nobody, and a reader
-        # only looks whether the file is there, right before its use.
+        # NOTE: a lock on Windows blocks readers. So a remover waits for no reader, and a reader
+        # only checks right before use that the file is there.
 
         def __init__(self, path: str, label: str) -> None:
             self._path = path
@@ -107,17 +106,17 @@ if sys.platform == "win32":
             return type(self)(path, "/".join(part for part in (self.label, name) if part))
 
         def close(self) -> None:
-            """Do nothing: no handle is kept, or nobody could remove the directory."""
+            """Do nothing: an open handle would keep the directory from being removed."""
 
         def open_file(self, name: str, flags: int) -> int:
-            """Open a file in a way that follows nothing, waits for nothing and is not inherited."""
+            """Open a file without following links, without waiting, and not inheritable."""
             path = self._at(name)
 
             def attempt() -> int:
                 try:
                     return _open(path, flags)
                 except PermissionError:
-                    # A file that is being removed is denied for a moment, a directory for ever.
+                    # A file under removal is denied briefly; a directory is denied always.
                     with suppress(OSError):
                         self.judge(name, os.lstat(path))
                     raise
@@ -125,7 +124,7 @@ if sys.platform == "win32":
             return _patiently(attempt)
 
         def stat(self, name: str) -> os.stat_result:
-            """Return what is at `name`, following nothing."""
+            """Return the status of `name` without following a link."""
             return os.lstat(self._at(name))
 
         def judge(self, name: str, found: os.stat_result) -> None:
@@ -138,13 +137,13 @@ if sys.platform == "win32":
                 raise UnsafeStateError(msg, self.removal(name))
 
         def is_still(self, name: str, fd: int) -> bool:
-            """Refuse a bad file, and return whether `name` is still the file that was opened."""
-            # A link was not followed. That the file had another name for a moment goes undetected.
+            """Refuse a bad file, and return whether `name` is still the opened file."""
+            # No link was followed. A second name that existed only for a moment goes undetected.
             self.judge(name, os.fstat(fd))
             return True
 
         def judge_name(self, name: str) -> None:
-            """Refuse what is not the name of one file in this directory."""
+            """Refuse anything but the name of one file in this directory."""
             if (
                 not _FORBIDDEN.isdisjoint(name)
                 or name[-1:] in ("", ".", " ")
@@ -158,15 +157,15 @@ if sys.platform == "win32":
             """Do nothing: the access list is inherited from the directory."""
 
         def move(self, old: str, new: str) -> None:
-            """Rename, in one step, over what is there."""
+            """Rename atomically and replace an existing file."""
             _patiently(lambda: os.replace(self._at(old), self._at(new)))
 
         def move_into(self, old: str, into: Self, new: str) -> None:
-            """Rename, in one step, into another directory and over what is there."""
+            """Rename atomically into another directory and replace an existing file."""
             _patiently(lambda: os.replace(self._at(old), into._at(new)))
 
         def move_to_new(self, old: str, new: str) -> None:
-            """Rename, in one step, but never over what is there."""
+            """Rename atomically; fail if the new name exists."""
             # os.rename: "On Windows, if dst exists a FileExistsError is always raised".
             _patiently(lambda: os.rename(self._at(old), self._at(new)))
 
@@ -187,7 +186,7 @@ if sys.platform == "win32":
             os.fsync(fd)
 
         def sync_data(self, fd: int) -> None:
-            """Return when the file's bytes and size are on the disk; its times may wait."""
+            """Return when the file's bytes and size, but not its times, are on the disk."""
             os.fsync(fd)
 
         def sync_directory(self) -> None:
@@ -195,8 +194,8 @@ if sys.platform == "win32":
 
         def try_lock(self, fd: int) -> bool:
             """Take the lock if it is free, and return whether it was."""
-            # The byte need not exist; nobody ever reads or writes this file. msvcrt.locking would
-            # do the same, but what it raises depends on the C library.
+            # The byte need not exist: no program reads or writes this file. msvcrt.locking does the
+            # same, but its errors depend on the C library.
             if _LockFile(msvcrt.get_osfhandle(fd), 0, 0, 1, 0):
                 return True
             code = ctypes.get_last_error()
@@ -205,7 +204,7 @@ if sys.platform == "win32":
             raise ctypes.WinError(code)
 
         def try_share(self, fd: int) -> bool:  # noqa: ARG002 - the other platform's
-            """Return that the lock beside other readers is as good as taken."""
+            """Return True: readers take no lock on Windows."""
             return True
 
         def unlock(self, fd: int) -> None:
@@ -221,7 +220,7 @@ if sys.platform == "win32":
             return os.path.join(self._path, name)
 
     def _open_directory(path: str, *, create: bool) -> None:
-        """Make the directory if need be, and refuse what is not one."""
+        """Make the directory if `create`, and refuse anything but a directory."""
         if create:
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)
@@ -237,10 +236,9 @@ if sys.platform == "win32":
         return "reparse point" if _is_reparse_point(found) else kind_of(found.st_mode)
 
     def _open(path: str, flags: int) -> int:
-        """Open a file as open(2) would with O_NOFOLLOW, and let others replace it meanwhile.
+        """Open a file as open(2) does with O_NOFOLLOW, and let others replace it meanwhile.
 
-        What os.open does is not enough: it follows links, and as long as its descriptor lives
-        nobody can replace or remove the file.
+        os.open follows links, and its descriptor keeps others from replacing or removing the file.
         """
         access = _ACCESS[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
         disposition = _CREATE_NEW if flags & os.O_EXCL else _OPEN_EXISTING
@@ -252,7 +250,7 @@ if sys.platform == "win32":
         return msvcrt.open_osfhandle(handle, flags & (os.O_APPEND | os.O_RDONLY) | os.O_NOINHERIT)
 
     def _patiently(action: Callable[[], _T]) -> _T:
-        """Do it, again and again while another program holds the file, within bounds."""
+        """Retry for a bounded time while another program holds the file."""
         end = time.monotonic() + _BUSY_SECONDS
         while True:
             try:

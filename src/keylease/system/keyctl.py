@@ -1,10 +1,10 @@
-"""The kernel's keyrings, by system calls: what keychain and shares of Linux have in common.
+"""System calls for the kernel's keyrings, shared by the keychain and the shares of Linux.
 
-keyctl(2) and add_key(2) have no wrappers in the C library, and the ones of libkeyutils are not
-installed everywhere. Nothing here decides: each call raises `OSError`, as a wrapper would.
+keyctl(2) and add_key(2) have no wrappers in the C library, and libkeyutils is not installed
+everywhere. Each call here raises `OSError`, as a wrapper would.
 
-Never the session keyring: adding a key to a session keyring that does not exist makes one of this
-process alone, and with it the process loses the possession of `@u`.
+Never use the session keyring: adding a key to one that does not exist makes a session keyring for
+this process alone, and the process loses possession of `@u`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ KEYCTL_SET_TIMEOUT: Final = 15
 KEYCTL_INVALIDATE: Final = 21
 
 UNKNOWN: Final = 0
-"""The error number of a machine on which nothing was tried; the message says which."""
+"""The error number on an unsupported machine, where no call is made; the message names it."""
 
-# keyctl_setperm(3): everything for whoever possesses the key and for every process of the same
-# user. Without the second half, a process in a session keyring of its own (a systemd service, some
-# logins by ssh) gets EACCES. Nothing is given away by it: such a process could link `@u` and
-# possess the key anyway. Group and others have nothing.
+# keyctl_setperm(3): all rights for the possessor and for every process of the same user. Without
+# the user's rights, a process with a session keyring of its own (a systemd service, some logins by
+# ssh) gets EACCES. They reveal nothing more: such a process could link `@u` and possess the key
+# anyway. Group and others have no rights.
 PERMISSIONS: Final = 0x3F3F0000
 
 
@@ -56,8 +56,8 @@ _S390: Final = Syscalls(278, 280)
 _MIPS_O32: Final = Syscalls(4280, 4282)
 _MIPS_N64: Final = Syscalls(5239, 5241)
 
-# syscall(2); the numbers are those of arch/*/**/syscall*.tbl and asm-generic/unistd.h. What counts
-# is the process: a 32-bit Python on a 64-bit kernel uses the 32-bit numbers, and uname(2) may still
+# syscall(2); the numbers are those of arch/*/**/syscall*.tbl and asm-generic/unistd.h. They depend
+# on the process: a 32-bit Python on a 64-bit kernel uses the 32-bit numbers, and uname(2) may still
 # name the 64-bit machine.
 SYSCALLS: Final = {
     ("x86_64", 64): Syscalls(248, 250),
@@ -84,8 +84,8 @@ SYSCALLS: Final = {
     ("mips", 32): _MIPS_O32,
 }
 
-# keyctl(2): an expired key and a revoked one are still found until the kernel collects them, and
-# neither can ever be read again.
+# keyctl(2): an expired or revoked key is still found until the kernel collects it, but it can never
+# be read again.
 if sys.platform == "linux":
     ABSENT: Final = frozenset({errno.ENOKEY, errno.EKEYEXPIRED, errno.EKEYREVOKED})
 else:
@@ -105,20 +105,19 @@ class Calls:
         self._syscall.restype = ctypes.c_long
 
     def possess(self) -> None:
-        """Link `@u` into the process keyring, so that this thread possesses what is in it.
+        """Link `@u` into the process keyring, so that this thread possesses the keys in it.
 
-        No other process sees that link. A thread that was started before and a forked child do not
-        have it.
+        Other processes, threads that started before and forked children do not have the link.
         """
         number = self._syscalls.keyctl
         self._call(number, KEYCTL_LINK, USER_KEYRING, PROCESS_KEYRING, possess=False)
 
     def keyring(self) -> int:
-        """Return the serial number of `@u`, which is made if it is not there."""
+        """Return the serial number of `@u`; make `@u` if it is missing."""
         return self.keyctl(KEYCTL_GET_KEYRING_ID, USER_KEYRING, 1)
 
     def find(self, name: str) -> int | None:
-        """Return the serial number of the key of that name in `@u`, or `None` if none is alive."""
+        """Return the serial number of the live key of that name in `@u`, or `None`."""
         try:
             return self.keyctl(KEYCTL_SEARCH, USER_KEYRING, b"user", name.encode("ascii"), 0)
         except OSError as error:
@@ -127,7 +126,7 @@ class Calls:
             raise
 
     def read(self, name: str, length: int) -> Secret | None:
-        """Return the key of that name in `@u`, or `None` if none is alive.
+        """Return the live key of that name in `@u`, or `None`.
 
         Raises:
             ValueError: it is not `length` bytes long.
@@ -137,7 +136,7 @@ class Calls:
 
     def read_serial(self, serial: int, length: int) -> Secret | None:
         """Return the key of that serial number, as `read` does."""
-        # One byte more than a key, to tell a longer value; keyctl_read(3) returns the whole length.
+        # One more byte, to notice a longer value; keyctl_read(3) returns the whole length.
         buffer = allocate(length + 1)
         try:
             found = self.keyctl(KEYCTL_READ, serial, _address(buffer), len(buffer))
@@ -146,7 +145,7 @@ class Calls:
                 raise ValueError(msg)
             return Secret(buffer[:length])
         except OSError as error:
-            # It can go between the search and the read; then it is absent like any other.
+            # A key that ends between the search and the read is absent like any other.
             if error.errno in ABSENT:
                 return None
             raise
@@ -154,11 +153,11 @@ class Calls:
             secure_clear(buffer)
 
     def update(self, serial: int, payload: bytearray) -> bool:
-        """Replace what a key holds, and return whether it is alive."""
+        """Replace a key's payload, and return whether the key is alive."""
         return self._if_alive(KEYCTL_UPDATE, serial, _address(payload), len(payload))
 
     def set_timeout(self, serial: int, seconds: int) -> bool:
-        """Let a key die in so many seconds, and return whether it is alive."""
+        """Let a key expire in `seconds`, and return whether the key is alive."""
         return self._if_alive(KEYCTL_SET_TIMEOUT, serial, seconds)
 
     def add(self, name: str, payload: bytearray | memoryview, keyring: int) -> int:
@@ -184,21 +183,21 @@ class Calls:
     def _call(
         self, *arguments: int | bytes | ctypes.Array[ctypes.c_char], possess: bool = True
     ) -> int:
-        # syscall(2) is variadic: every number has to be widened here, or its upper half is junk.
+        # syscall(2) is variadic: without widening, the upper half of each number would be junk.
         words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
         result = int(self._syscall(*words))
         if result >= 0:
             return result
         number = ctypes.get_errno()
         if number == errno.EACCES and possess:
-            # Keys with `PERMISSIONS` need no possession. A new key does, to be given these.
+            # Keys with `PERMISSIONS` need no possession, but setting these on a new key does.
             self.possess()
             return self._call(*arguments, possess=False)
         raise OSError(number, os.strerror(number))
 
 
 def _address(buffer: bytearray | memoryview) -> ctypes.Array[ctypes.c_char]:
-    """Lend the buffer itself to a call: no copy of a key is made."""
+    """Pass the buffer itself to a call, without a copy of the key."""
     return (ctypes.c_char * len(buffer)).from_buffer(buffer)
 
 
@@ -206,7 +205,7 @@ def syscalls() -> Syscalls:
     """Return the numbers of the running process.
 
     Raises:
-        OSError: `UNKNOWN`, if this is not Linux or a machine whose numbers are not known here.
+        OSError: `UNKNOWN`, if this is not Linux or the machine is not in `SYSCALLS`.
     """
     if sys.platform != "linux":
         msg = f"the Linux kernel keyring is not on this platform ({sys.platform})"

@@ -1,4 +1,4 @@
-"""Who called, as far as the system tells; never a reason to fail."""
+"""The caller is named as far as the system tells, and never causes a failure."""
 
 import contextlib
 import os
@@ -17,13 +17,13 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
 
 def test_the_caller_is_the_parent():
-    """Whoever ran keylease is named by its number on every platform."""
+    """The caller is the parent process, named by its number on every platform."""
     assert os.getppid() == parent_process().pid
 
 
 @LINUX
 def test_the_callers_programs_are_named():
-    """A person who reads the log sees which program asked, and what had started it."""
+    """The log names the program that asked and the program that started it."""
     code = "from keylease.wiring import parent_process; print(*parent_process()[:4], sep='\\n')"
     middle = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"
     done = subprocess.run(
@@ -37,7 +37,7 @@ def test_the_callers_programs_are_named():
 
 @LINUX
 def test_a_caller_that_is_gone_is_only_a_number():
-    """A parent that ended in the meantime, or is another user's, is no error."""
+    """A parent that has ended or belongs to another user is only a number, not an error."""
     gone = 2**22 + 1  # above the kernel's largest pid_max
 
     assert Caller(gone, None, None, None) == caller_of(gone)
@@ -63,7 +63,7 @@ def test_a_caller_that_is_gone_is_only_a_number():
     ],
 )
 def test_a_programs_name_cannot_choose_its_parent(monkeypatch, tmp_path, stat, parent, terminal):
-    """A name with parentheses and numbers in it is a name."""
+    """A program's name with parentheses and numbers cannot fake its parent."""
     path = tmp_path / "stat"
     path.write_bytes(stat)
     monkeypatch.setattr(module, "open", lambda _name, mode: path.open(mode), raising=False)
@@ -73,7 +73,7 @@ def test_a_programs_name_cannot_choose_its_parent(monkeypatch, tmp_path, stat, p
 
 @LINUX
 def test_the_terminal_that_the_caller_runs_in_is_named():
-    """A person can tell which of their windows asked."""
+    """The log names the caller's terminal, so the user can find the window."""
     code = "from keylease.wiring import parent_process; print(parent_process().terminal)"
     ask = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"
     child, own = os.forkpty()
@@ -81,7 +81,7 @@ def test_the_terminal_that_the_caller_runs_in_is_named():
         words = [sys.executable, "-c", f"import os; print(os.ttyname(0), flush=True); {ask}"]
         os.execv(sys.executable, words)  # noqa: S606 - no shell is what is wanted
     said = b""
-    # EIO is how Linux tells that the last process has left the terminal.
+    # On Linux EIO means that the last process has left the terminal.
     with contextlib.suppress(OSError):
         while part := os.read(own, 1024):
             said += part
@@ -94,5 +94,5 @@ def test_the_terminal_that_the_caller_runs_in_is_named():
 
 @pytest.mark.skipif(sys.platform == "linux", reason="Linux tells more")
 def test_elsewhere_there_is_a_number_and_nothing_else():
-    """What the platform does not tell is not made up."""
+    """Where the platform tells only the parent's number, no other field is invented."""
     assert (None, None, None) == caller_of(os.getpid())[1:4]

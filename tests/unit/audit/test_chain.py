@@ -1,4 +1,4 @@
-"""Where the chain ends: found without reading the log, and known when lines were taken away."""
+"""The chain's end is found without reading the log, and removed lines are noticed."""
 
 import json
 
@@ -31,7 +31,7 @@ def head_of(place):
 
 
 def reads_of(monkeypatch):
-    """Return a list that grows by the name of each day file that is read."""
+    """Return a list that collects the name of each day file read."""
     seen = []
     for name in ("read", "read_tail", "read_start", "content_end"):
         original = getattr(Directory, name)
@@ -46,7 +46,7 @@ def reads_of(monkeypatch):
 
 
 def test_head_and_pin_tell_the_last_line(place):
-    """Who takes lines from the end has two more places to change, and lacks the key for both."""
+    """Head and pin both record the last line, so removing lines is noticed."""
     place.write()
     place.write()
     place.end()
@@ -62,7 +62,7 @@ def test_head_and_pin_tell_the_last_line(place):
 
 
 def test_a_line_more_reads_no_day_file(place, monkeypatch):
-    """A log of many days costs no more than one of one line."""
+    """Appending a line reads no day file, however long the log is."""
     for _ in range(3):
         place.write()
         place.clock.advance(DAY)
@@ -80,7 +80,7 @@ def test_a_line_more_reads_no_day_file(place, monkeypatch):
 
 @pytest.mark.parametrize("change", ["gone", "empty", "junk", "longer", "other key", "no mac"])
 def test_a_head_that_cannot_be_believed_is_made_anew(place, change):
-    """A damaged head neither stops the log nor leads it astray."""
+    """A damaged head is rebuilt from the log."""
     place.write()
     place.write()
     path, found = place.audit / "head", head_of(place)
@@ -103,7 +103,7 @@ def test_a_head_that_cannot_be_believed_is_made_anew(place, change):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("memory", ["head", "pin", "both"])
 def test_lines_that_were_taken_from_the_end_are_told_for_ever(place, count, memory):
-    """The next line says how many are gone, and the hole in the numbers stays."""
+    """The next line records how many lines were removed, and the gap in numbers stays."""
     for _ in range(4):
         place.write()
     lines = place.raw()
@@ -123,7 +123,7 @@ def test_lines_that_were_taken_from_the_end_are_told_for_ever(place, count, memo
 
 
 def test_a_log_that_was_put_back_from_a_copy_is_noticed(place):
-    """An older copy of the whole directory, head included, does not pass for the log."""
+    """An older copy of the whole directory, head included, is noticed."""
     place.write()
     copy = {path.name: path.read_bytes() for path in place.audit.iterdir()}
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_a_log_that_was_put_back_from_a_copy_is_noticed(place):
 
 
 def test_a_log_that_was_deleted_is_noticed(place):
-    """A log does not begin anew with line 1 because somebody removed the old one."""
+    """A deleted log is noticed: the chain does not restart at line 1."""
     place.write()
     place.write()
     for path in place.audit.iterdir():
@@ -147,12 +147,12 @@ def test_a_log_that_was_deleted_is_noticed(place):
 
 
 def test_a_last_line_that_was_exchanged_is_noticed(place):
-    """Another line of the same number does not become part of the chain."""
+    """A replaced last line is noticed and does not become part of the chain."""
     place.write()
     place.write()
     lines = place.raw()
     other = lines[1].replace(b"released", b"extended!"[:8])
-    place.newest().write_bytes(lines[0] + other + b" ")  # a torn piece, so that files are looked at
+    place.newest().write_bytes(lines[0] + other + b" ")  # a torn piece makes it read the files
     place.write()
 
     assert [1, 2, 3, 4, 5] == [seq for seq, _, _ in place.told()]
@@ -160,7 +160,7 @@ def test_a_last_line_that_was_exchanged_is_noticed(place):
 
 
 def test_a_forged_memory_does_not_tear_a_hole(place):
-    """Without the audit key nobody makes the log tell of lines that never were."""
+    """A pin forged without the audit key cannot make the log record a loss."""
     place.write()
     fake = head_of(place)._replace(seq=1000, digest="cd" * 32)
     for data in (heads.pack(fake, Secret(bytes(32))), heads.pack(fake._replace(key=None), None)):
@@ -171,7 +171,7 @@ def test_a_forged_memory_does_not_tear_a_hole(place):
 
 
 def test_what_a_power_cut_took_is_no_theft(place):
-    """Lines that were never on the disk are told as lost, and their numbers are used again."""
+    """Unsynced lines lost in a power cut are recorded as lost, and their numbers are reused."""
     place.write()
     for _ in range(3):
         place.end()
@@ -189,7 +189,7 @@ def test_what_a_power_cut_took_is_no_theft(place):
 
 @pytest.mark.parametrize("rebooted", [True, False])
 def test_a_reboot_is_no_excuse_for_lines_that_were_on_the_disk(place, rebooted):
-    """What was synced survives a power cut, so it was taken."""
+    """Synced lines that are missing after a reboot count as removed."""
     for _ in range(3):
         place.write()
     place.take(1)
@@ -202,7 +202,7 @@ def test_a_reboot_is_no_excuse_for_lines_that_were_on_the_disk(place, rebooted):
 
 
 def test_another_boot_id_is_no_excuse_for_lines_that_were_taken(place):
-    """A container with a boot id of its own has not lost what the machine wrote a minute ago."""
+    """Missing lines count as removed in a container with another boot id too."""
     place.write()
     for _ in range(3):
         place.end()
@@ -216,7 +216,7 @@ def test_another_boot_id_is_no_excuse_for_lines_that_were_taken(place):
 
 
 def test_a_power_cut_that_took_the_heads_last_bytes_is_survived(place):
-    """An older head than the log is no evidence of anything."""
+    """A power cut that leaves an older head is no evidence of removed lines."""
     place.write()
     before = (place.audit / "head").read_bytes()
     place.write()
@@ -229,7 +229,7 @@ def test_a_power_cut_that_took_the_heads_last_bytes_is_survived(place):
 
 
 def test_lines_of_the_day_before_are_on_the_disk_with_the_first_of_the_next(place):
-    """What `synced` says holds for all lines up to its own, whatever file they are in."""
+    """The first line of a day syncs the day before, so `synced` holds for all earlier lines."""
     place.write()
     place.end()
     place.clock.advance(DAY)
@@ -244,12 +244,12 @@ def test_lines_of_the_day_before_are_on_the_disk_with_the_first_of_the_next(plac
         patch.setattr(Files, "sync_data", spy)
         place.end()
 
-    assert 2 == len(synced), "the file that is left, and the new one"
+    assert 2 == len(synced), "the old file and the new one"
     assert 3 == head_of(place).synced
 
 
 def test_a_crash_before_the_head_of_a_new_file_does_not_fork_the_chain(place, monkeypatch):
-    """A line in another file that the head does not know is found, whatever the clock does."""
+    """A crash before the head names a new file does not fork the chain."""
     place.write()
     place.clock.advance(DAY)
     original = Directory.append
@@ -271,7 +271,7 @@ def test_a_crash_before_the_head_of_a_new_file_does_not_fork_the_chain(place, mo
 
 @pytest.mark.parametrize("day", [0, 1])
 def test_a_line_without_the_key_leaves_what_vouches_for_more(place, day):
-    """Nobody makes the log forget its end by locking the keychain."""
+    """A line written with the keychain locked does not replace the pin that has a MAC."""
     place.write()
     place.write()
     pin = place.pin.data
@@ -287,7 +287,7 @@ def test_a_line_without_the_key_leaves_what_vouches_for_more(place, day):
 
 
 def test_a_head_that_cannot_be_written_refuses_nothing(place, monkeypatch):
-    """The line is on record, and that is what a release waits for."""
+    """An unwritable head does not refuse a release: the line is on disk."""
     place.write()
     original = Directory.rewrite
 
@@ -307,7 +307,7 @@ def test_a_head_that_cannot_be_written_refuses_nothing(place, monkeypatch):
 
 
 def test_a_pin_that_cannot_be_kept_refuses_nothing(place):
-    """Without a place that forgets there is a log all the same."""
+    """An unwritable pin does not refuse a line."""
 
     class Broken(MemoryPin):
         def write(self, data):
@@ -323,7 +323,7 @@ def test_a_pin_that_cannot_be_kept_refuses_nothing(place):
 
 @pytest.mark.parametrize("seq", [0, -1, 1 << 62, 10**30])
 def test_a_number_that_no_line_has_refuses(place, seq):
-    """A forged number cannot stop the log for good by running out of numbers."""
+    """A forged last line with an impossible number is refused instead of continued."""
     place.write()
     line = json.loads(place.raw()[0]) | {"seq": seq}
     with place.newest().open("ab") as file:

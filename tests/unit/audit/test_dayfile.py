@@ -1,4 +1,4 @@
-"""What a crash leaves at the end of a day file, however much: set aside at once, or refused."""
+"""Whatever a crash leaves at the end of a day file is set aside at once or refused."""
 
 import os
 import sys
@@ -15,11 +15,11 @@ from keylease.statefile.directory import Directory, Files
 from keylease.system.clock import Deadline
 
 MIB = 1 << 20
-HOLES = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a large file takes its room")
+HOLES = pytest.mark.skipif(sys.platform != "linux", reason="files have no holes elsewhere")
 
 
 class Looks(Deadline):
-    """A deadline that has passed after so many looks at it, whatever the machine's clock says."""
+    """A deadline that passes after a number of looks at it, independent of the clock."""
 
     def __init__(self, count):
         super().__init__(3600)
@@ -42,7 +42,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Return a list that grows by how much is read, at each read."""
+    """Return a list that collects the size of each read."""
     seen, original = [], os.read
 
     def read(fd, size):
@@ -56,7 +56,7 @@ def reads(monkeypatch):
 
 @pytest.fixture
 def syncs(monkeypatch):
-    """Return a list that grows by one each time that something waits for the disk."""
+    """Return a list that gets an entry for each wait for the disk."""
     seen = []
     for name in ("sync", "sync_data", "sync_directory"):
         original = getattr(Files, name)
@@ -70,7 +70,7 @@ def syncs(monkeypatch):
 
 
 def write(place, looks):
-    """Append a line as a process that may look so many times whether it is late."""
+    """Append a line as a process that may check its deadline so many times."""
     place.clock.advance(1)
     log = AuditLog(place.state, Looks(looks), CALLER, Surroundings(place.pin, place.witness, 90))
     log.key = Secret(KEY)
@@ -78,7 +78,7 @@ def write(place, looks):
 
 
 def aside(place):
-    """Return the files that something was set aside into."""
+    """Return the files with what was set aside."""
     return [path for path in place.audit.iterdir() if ".torn-" in path.name]
 
 
@@ -86,7 +86,7 @@ def aside(place):
 @pytest.mark.parametrize("torn", [b"", b'{"seq":3,"time":"20'])
 @pytest.mark.parametrize("zeros", [1, 4096, 512 * MIB, 1 << 40])
 def test_zeros_behind_the_last_line_are_set_aside_in_one_file(place, reads, syncs, zeros, torn):
-    """A power cut can leave any number of them: one file, a few syncs, and no byte is lost."""
+    """Any number of zeros after a power cut moves to one file with few syncs, losing no byte."""
     path = place.newest()
     good = path.read_bytes()
     path.write_bytes(good + torn)
@@ -98,7 +98,7 @@ def test_zeros_behind_the_last_line_are_set_aside_in_one_file(place, reads, sync
     assert len(torn) + zeros == found.stat().st_size
     with found.open("rb") as file:
         assert torn + b"\0" == file.read(len(torn) + 1)
-    assert found.stat().st_blocks * 512 <= MIB, "the zeros take no room"
+    assert found.stat().st_blocks * 512 <= MIB, "the zeros use no disk space"
     assert sum(reads) < MIB
     assert len(syncs) < 10
     assert [None, None, 0, None] == [lost for _, _, lost in place.told()]
@@ -106,7 +106,7 @@ def test_zeros_behind_the_last_line_are_set_aside_in_one_file(place, reads, sync
 
 
 def test_zeros_that_are_on_the_disk_are_set_aside_as_well(place):
-    """Not every file system has holes, and what was written as zeros is none."""
+    """Written zeros are set aside too, as not every file system has holes."""
     path = place.newest()
     with path.open("ab") as file:
         file.write(b'{"seq"' + bytes(3 * MIB + 5))
@@ -119,7 +119,7 @@ def test_zeros_that_are_on_the_disk_are_set_aside_as_well(place):
 
 @HOLES
 def test_zeros_that_take_too_long_to_read_are_refused_in_time(place, reads):
-    """What is released waits for its line until the deadline, and nothing is changed meanwhile."""
+    """Zeros that take too long to read are refused at the deadline, without a change."""
     path = place.newest()
     with path.open("r+b") as file:
         file.seek(1 << 30)
@@ -138,7 +138,7 @@ def test_zeros_that_take_too_long_to_read_are_refused_in_time(place, reads):
 @HOLES
 @pytest.mark.parametrize("end", [b"x", b"\n", b"x\n"])
 def test_one_line_of_a_gibibyte_is_foreign(place, reads, end):
-    """No crash leaves it, so it is refused with its place, at the cost of a few reads."""
+    """A line of a gibibyte is refused with its place after a few reads."""
     path = place.newest()
     with path.open("r+b") as file:
         file.seek(1 << 30)
@@ -153,7 +153,7 @@ def test_one_line_of_a_gibibyte_is_foreign(place, reads, end):
 
 
 def test_a_file_of_nothing_but_zeros_is_empty(place):
-    """So is the file of a day that begins with a power cut."""
+    """A day file of only zeros counts as empty."""
     path = place.newest()
     path.write_bytes(bytes(5000))
     place.pin.data = None
@@ -166,7 +166,7 @@ def test_a_file_of_nothing_but_zeros_is_empty(place):
 
 
 def test_a_crash_between_the_two_steps_repeats_them(place, monkeypatch):
-    """What was set aside and not yet cut off is set aside again under the same name."""
+    """A crash before the cut repeats setting aside under the same name."""
     path = place.newest()
     with path.open("ab") as file:
         file.write(b'{"seq"' + bytes(5000))
@@ -187,7 +187,7 @@ def test_a_crash_between_the_two_steps_repeats_them(place, monkeypatch):
 
 
 def test_an_end_is_not_held_up_by_what_is_in_the_directory(place):
-    """A session ends at once, and its lost line is counted."""
+    """An end does not wait for a slow directory, and its lost line is counted."""
     os.truncate(place.newest(), place.newest().stat().st_size + 5000)
     log = AuditLog(place.state, Looks(0), CALLER, Surroundings(place.pin, place.witness, 90))
     log.key = Secret(KEY)
@@ -198,7 +198,7 @@ def test_an_end_is_not_held_up_by_what_is_in_the_directory(place):
 
 
 def test_more_day_files_than_can_be_looked_at_in_time_are_refused(place):
-    """Somebody put thousands of them there: the answer is no, and it comes in time."""
+    """Thousands of foreign day files are refused by the deadline."""
     for number in range(500):
         (place.audit / f"{1000 + number}-01-01.jsonl").touch(0o600)
     (place.audit / "head").unlink()
@@ -210,7 +210,7 @@ def test_more_day_files_than_can_be_looked_at_in_time_are_refused(place):
 
 
 def test_a_rotation_that_is_late_is_finished_by_the_next(place, monkeypatch):
-    """Old days are removed as far as the time goes; none of them holds up a release for long."""
+    """A rotation that runs out of time goes on at the next line, so no release waits long."""
     for _ in range(30):
         place.clock.advance(86_400)
         place.write()
@@ -237,7 +237,7 @@ def test_a_rotation_that_is_late_is_finished_by_the_next(place, monkeypatch):
 
 
 def test_files_that_are_not_keyleases_cost_nothing(place, monkeypatch):
-    """What else lies in the directory is neither opened nor looked at."""
+    """Foreign files in the directory are never opened."""
     for number in range(1000):
         (place.audit / f"{number}.txt").touch()
     (place.audit / "head").unlink()

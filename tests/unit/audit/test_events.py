@@ -1,4 +1,4 @@
-"""The fixed lists: what is not in them is a mistake in the program, never a line."""
+"""Only events, outcomes and reasons of the fixed lists can become lines."""
 
 import pytest
 from support.rig import EXAMPLE
@@ -14,13 +14,13 @@ EXTRA = {
 
 
 def extra_of(event):
-    """Return fields that an event may have."""
+    """Return the fields that an event may have."""
     return {name: EXTRA[name] for name in FIELDS[event].extra}
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_every_event_can_be_written(event):
-    """An event of the list is an event, with each outcome and reason of its own."""
+    """Every listed event can be written with each of its outcomes and reasons."""
     for outcome, reasons in FIELDS[event].outcomes.items():
         assert outcome in OUTCOMES
         assert reasons - {None} <= REASONS
@@ -29,7 +29,7 @@ def test_every_event_can_be_written(event):
 
 
 def test_every_event_outcome_and_reason_has_its_place():
-    """No word is in the lists that no line can have."""
+    """Every listed word can occur in a line."""
     assert EVENTS == FIELDS.keys()
     assert OUTCOMES == {outcome for shape in FIELDS.values() for outcome in shape.outcomes}
     assert REASONS | {None} == {
@@ -42,7 +42,7 @@ def test_every_event_outcome_and_reason_has_its_place():
 
 @pytest.mark.parametrize("reason", sorted(ENDS))
 def test_a_session_ends_for_any_reason_of_the_list(reason):
-    """Each end can be told, with the session's names."""
+    """Every reason for an end can be recorded with the session's names."""
     Entry("session.ended", "ok", reason, "ab" * 16, EXAMPLE, "alice").check()
 
 
@@ -86,6 +86,6 @@ def test_a_session_ends_for_any_reason_of_the_list(reason):
     ids=str,
 )
 def test_anything_else_is_refused(wrong):
-    """Nobody has to wonder what a word in the log may mean."""
+    """An unlisted word is refused, so the log has no unexplained words."""
     with pytest.raises(ValueError, match="not in the audit log's lists"):
         wrong.check()

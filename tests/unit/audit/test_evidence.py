@@ -1,4 +1,4 @@
-"""Whether the line that was the end is in the files, however many others are behind it."""
+"""The recorded end is found in the files, however many lines follow it."""
 
 import os
 
@@ -18,7 +18,7 @@ DAY = 86_400
 
 @pytest.fixture
 def place(tmp_path):
-    """Return a log of three days, with a line that is not synced at the end of each."""
+    """Return a log of three days, each with an unsynced last line."""
     place = Place(tmp_path / "keylease")
     for _ in range(3):
         place.write()
@@ -29,7 +29,7 @@ def place(tmp_path):
 
 
 def found(place, **changes):
-    """Return whether the end and the last synced line of such a head are in the files."""
+    """Return whether the files have the end and the last synced line of such a head."""
     head = (place.audit / "head").read_bytes()[: heads.HEAD_BYTES]
     end = heads.parse(head)._replace(**changes)
     with place.state() as state, state.child("audit") as directory:
@@ -40,11 +40,11 @@ def found(place, **changes):
 
 
 def in_time():
-    """Be as patient as it takes."""
+    """Never run out of time."""
 
 
 def test_end_is_found_behind_others(place):
-    """Lines that came later, in whatever file, do not hide it."""
+    """Later lines in any file do not hide the recorded end."""
     end = heads.parse(place.pin.data)
     place.end(key=None)
     place.clock.advance(DAY)
@@ -55,17 +55,17 @@ def test_end_is_found_behind_others(place):
 
 @pytest.mark.parametrize("changes", [{"digest": "ab" * 32}, {"seq": 3}, {"seq": 70}])
 def test_another_line_is_not_the_end(place, changes):
-    """Number and digest both count."""
+    """The end must match in both number and digest."""
     assert (False, True) == found(place, **changes)
 
 
 def test_nothing_synced_asks_for_nothing(place):
-    """A head that knows of no line on the disk does not miss one."""
+    """A head without synced lines misses none."""
     assert (True, True) == found(place, synced=0)
 
 
 def test_synced_line_has_the_mac_of_the_key(place):
-    """A line of that number which somebody else wrote is not it, nor is one without a MAC."""
+    """The synced line counts only with a MAC of the key."""
     place.end(key=None)
 
     assert (True, False) == found(place, synced=10)
@@ -77,7 +77,7 @@ def test_synced_line_has_the_mac_of_the_key(place):
 
 
 def test_mac_is_found_in_any_file(place):
-    """One line with a MAC is enough to miss a head."""
+    """A line with a MAC is found in any file, and a name that looks like a MAC is not."""
     with place.state() as state, state.child("audit") as directory:
         path = place.newest()
         assert Evidence(directory, {path.name: None}, in_time).has_mac()
@@ -87,11 +87,11 @@ def test_mac_is_found_in_any_file(place):
 
 @pytest.mark.parametrize("before", [0, 1 << 20, (1 << 20) - 30, (1 << 20) + LONGEST_LINE])
 def test_line_is_found_wherever_the_pieces_of_a_file_meet(place, before):
-    """A file is read in pieces, and a line that two of them share is whole in one."""
+    """A line that spans two read blocks is found."""
     lines = place.newest().read_bytes().splitlines(keepends=True)
     filler = b'{"seq":99,"time":"x"}\n'
     count = before // len(filler)
-    # Behind the lines that are looked for stands as much as moves them to where two pieces meet.
+    # Padding behind the lines moves them to the border of two blocks.
     behind = filler * count + b" " * (before - count * len(filler) - 1) + b"\n" if before else b""
     place.newest().write_bytes(b"".join(lines) + behind)
     name, end = place.newest().name, heads.parse(place.pin.data)
@@ -106,7 +106,7 @@ def test_line_is_found_wherever_the_pieces_of_a_file_meet(place, before):
 
 
 def test_a_large_file_is_read_in_pieces_and_not_for_long(place, monkeypatch):
-    """One GiB of something takes neither the memory nor the time of whoever writes a line."""
+    """A file of one GiB costs bounded memory and time."""
     path = place.newest()
     os.truncate(path, 1 << 30)
     sizes, original = [], Directory.read_tail

@@ -1,4 +1,4 @@
-"""The record of where the log ends: fixed in size, and believed by its MAC alone."""
+"""The record of the log's end has a fixed size and is believed only by its MAC."""
 
 import pytest
 
@@ -12,7 +12,7 @@ HEAD = Head(7, 5, "2026-11-22.jsonl", 4096, "ab" * 32, "cd" * 16, "ef" * 8, key_
 
 @pytest.mark.parametrize("seq", [0, 1, 10**20 - 1])
 def test_a_head_is_what_was_packed_and_of_one_size(seq):
-    """It can be overwritten in place on a full disk."""
+    """A head reads back as packed and has a fixed size, so a full disk can overwrite it."""
     head = HEAD._replace(seq=seq)
     data = pack(head, KEY)
 
@@ -24,7 +24,7 @@ def test_a_head_is_what_was_packed_and_of_one_size(seq):
 
 
 def test_a_head_without_a_key_vouches_for_nothing():
-    """It says so, and no key makes it more."""
+    """A head without a MAC says so and verifies with no key."""
     head = HEAD._replace(key=None)
     data = pack(head, None)
 
@@ -34,7 +34,7 @@ def test_a_head_without_a_key_vouches_for_nothing():
 
 
 def test_no_byte_can_be_changed():
-    """A head that was changed anywhere, or made under another key, does not verify."""
+    """A head changed in any byte, or made under another key, does not verify."""
     data = pack(HEAD, KEY)
     for at in range(len(data)):
         for bit in range(8):
@@ -60,7 +60,7 @@ def test_no_byte_can_be_changed():
     ids=lambda data: repr(data[:24]),
 )
 def test_anything_else_is_none(data):
-    """A torn or foreign record is as good as none, and no reason to stop."""
+    """A torn or foreign record counts as none."""
     assert parse(data) is None
     assert not verify(data, KEY)
 
@@ -78,6 +78,6 @@ def test_anything_else_is_none(data):
     ids=str,
 )
 def test_what_has_no_place_in_it_is_a_programming_error(wrong):
-    """It is never written in a form that cannot be read."""
+    """A value that a head cannot hold is a programming error and is not written."""
     with pytest.raises(ValueError, match="cannot be written in its form"):
         pack(HEAD._replace(**wrong), KEY)

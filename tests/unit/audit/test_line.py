@@ -1,4 +1,4 @@
-"""The form of a line: what is packed comes back, and nothing else is taken for a line."""
+"""A packed line reads back whole, and nothing else is taken for a line."""
 
 import hashlib
 import hmac
@@ -43,7 +43,7 @@ LINE = pack(FIELDS, KEY, key_id(KEY))
 
 
 def test_a_line_is_what_was_packed():
-    """A reader gets every field back."""
+    """A reader gets every field of a line back."""
     record = parse(LINE)
 
     assert FIELDS | {"reason": None, "extra": {}, "key": key_id(KEY), "mac": mac_of(KEY, LINE)} == (
@@ -53,7 +53,7 @@ def test_a_line_is_what_was_packed():
 
 
 def test_what_ties_lines_together_stands_at_fixed_places():
-    """A reader of a million lines needs no JSON to follow the chain."""
+    """Number, link and MAC are at fixed positions, so the chain is checked without JSON."""
     assert LINE.startswith(LINE_PREFIX + b'7,"time":"2026-11-22T')
     before = LINE[: LINE.rfind(BEFORE_MAC)]
     assert before == covered(LINE)
@@ -66,7 +66,7 @@ def test_what_ties_lines_together_stands_at_fixed_places():
 
 
 def test_a_line_without_the_key_has_neither_its_id_nor_a_mac():
-    """It says by itself that nobody vouches for it yet."""
+    """A line without a key has no key id and no MAC."""
     line = pack(FIELDS, None, None)
 
     assert line.endswith(b',"key":null,"prev":"' + NO_LINE.encode() + b'","mac":null}\n')
@@ -74,7 +74,7 @@ def test_a_line_without_the_key_has_neither_its_id_nor_a_mac():
 
 
 def test_two_keys_have_two_ids():
-    """A line under another key is told from an edited one."""
+    """Each key has its own id, so a line under another key is no edited line."""
     assert key_id(KEY) != key_id(Secret(bytes(32)))
 
 
@@ -83,12 +83,12 @@ ANY_TEXT = st.text(st.characters(codec=None))
 
 @given(ANY_TEXT, ANY_TEXT)
 def test_any_name_is_printable_ascii_and_comes_back(host, username):
-    """Lone surrogates, control characters and line ends are names like any other."""
+    """Any name becomes printable ASCII and reads back, with control characters and surrogates."""
     fields = FIELDS | {"username": username, "target": FIELDS["target"] | {"host": host}}
     line = pack(fields, KEY, key_id(KEY))
 
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])
-    again = json.loads(json.dumps([host, username]))  # what is two surrogates may be one character
+    again = json.loads(json.dumps([host, username]))  # joins surrogate pairs to one character
     assert again == [parse(line).target["host"], parse(line).username]
 
 
@@ -131,14 +131,14 @@ def test_any_name_is_printable_ascii_and_comes_back(host, username):
     ids=lambda line: repr(line[:40]),
 )
 def test_what_this_program_never_writes_is_no_line(line):
-    """A reader that takes a line knows what it has."""
+    """Bytes that keylease never writes are no line."""
     with pytest.raises(LineError):
         parse(line)
 
 
 @given(ANY_TEXT, st.data())
 def test_what_is_taken_for_a_line_is_json_in_the_one_form_that_is_written(username, data):
-    """Wherever a line is changed, it is refused, or is the line of what it says."""
+    """A line changed anywhere is refused, or is exactly the line that it says."""
     line = bytearray(pack(FIELDS | {"username": username}, KEY, key_id(KEY)))
     start = data.draw(st.integers(0, len(line)))
     pieces = st.sampled_from(
@@ -170,7 +170,7 @@ def test_what_is_taken_for_a_line_is_json_in_the_one_form_that_is_written(userna
     ids=lambda own: repr(own[:40]),
 )
 def test_an_events_own_fields_have_one_form_too(own):
-    """What is left to the parser of JSON is held to the byte as the rest is."""
+    """The event's own fields must be in canonical JSON, byte for byte."""
     line = pack({**GAP, "lost": 1}, KEY, key_id(KEY))
 
     assert {"lost": 1} == parse(line).extra
@@ -179,6 +179,6 @@ def test_an_events_own_fields_have_one_form_too(own):
 
 
 def test_what_has_no_mac_field_has_no_mac():
-    """Anything can be asked for its MAC without a crash."""
+    """A line without a MAC field is refused, not a crash."""
     with pytest.raises(LineError):
         mac_of(KEY, b"{}\n")

@@ -1,4 +1,4 @@
-"""The log: numbered, linked, dated lines that outlive crashes and clocks."""
+"""The log numbers, links and dates its lines, and survives crashes and clock changes."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ def place(tmp_path):
 
 
 def test_a_line_tells_what_happened_when_and_to_whom(place):
-    """An admin can answer who used which credential for what, and when."""
+    """A line says who used which credential for what, and when."""
     at = place.clock.now()
     entry = Entry("session.ended", "ok", "idle", "ab" * 16, EXAMPLE._replace(path="a.git"), "bob")
     place.log().log_or_gap(entry, at)
@@ -55,7 +55,7 @@ def test_a_line_tells_what_happened_when_and_to_whom(place):
 
 
 def test_lines_are_numbered_and_linked_across_processes(place):
-    """Nobody can take a line out, or change one, without a trace."""
+    """Lines of several processes form one chain, so a removed or changed line is noticed."""
     for _ in range(5):
         place.write()
 
@@ -63,7 +63,7 @@ def test_lines_are_numbered_and_linked_across_processes(place):
 
 
 def test_the_chain_goes_on_at_midnight(place):
-    """A new day is a new file, not a new chain."""
+    """A new day starts a new file but continues the chain."""
     place.write()
     place.clock.advance(DAY)
     place.write()
@@ -78,7 +78,7 @@ def test_the_chain_goes_on_at_midnight(place):
     [(0, 1, 0, 1, 0), (0, -1, 0, 0, -1), (0, 27_000, 0, 27_000), (5, 4, 3, 4, 5), (0, 0, -20)],
 )
 def test_the_chain_goes_on_when_the_wall_clock_jumps(place, days):
-    """A clock that is set back and forward neither forks the chain nor gives a number twice."""
+    """A clock set back or forward neither forks the chain nor repeats a number."""
     start = place.clock.now().wall_ns // 10**9
     for count, day in enumerate(days, 1):
         place.clock.set_wall(start + day * DAY)
@@ -89,7 +89,7 @@ def test_the_chain_goes_on_when_the_wall_clock_jumps(place, days):
 
 
 def test_microseconds_and_the_boot_clock_are_told(place):
-    """Lines can be ordered, whatever was done to the wall clock."""
+    """A line has the boot clock too, so lines can be ordered whatever the wall clock does."""
     place.clock.advance(1.000_001_9)
     place.log().log(Entry("login"), place.clock.now())
 
@@ -99,7 +99,7 @@ def test_microseconds_and_the_boot_clock_are_told(place):
 
 
 def test_a_release_without_the_audit_key_is_refused(place):
-    """A line that nobody can vouch for is none."""
+    """A release without the audit key is refused, as its line could not be proven."""
     with pytest.raises(AuditError, match="audit key was deleted") as caught:
         place.log(key=None).log(Entry("session.released"), place.clock.now())
 
@@ -108,7 +108,7 @@ def test_a_release_without_the_audit_key_is_refused(place):
 
 
 def test_an_end_without_the_audit_key_is_written_and_vouched_for_by_the_next_line(place):
-    """Ending goes on without the keychain, and the chain holds."""
+    """A session can end without the keychain; the next line vouches for that line."""
     place.log(key=None).log_or_gap(Entry("session.ended", "ok", "logout"), place.clock.now())
     place.write()
 
@@ -136,7 +136,7 @@ def test_an_end_without_the_audit_key_is_written_and_vouched_for_by_the_next_lin
 )
 @pytest.mark.parametrize("field", ["host", "path", "protocol", "namespace", "username", "session"])
 def test_a_name_is_one_line_of_printable_ascii(place, name, field):
-    """Whatever somebody is called, the log is one line an event, and a terminal stays as it is."""
+    """Any name is printable ASCII on one line, so it cannot disturb a terminal."""
     target = EXAMPLE._replace(**{field: name}) if field in EXAMPLE._fields else EXAMPLE
     more = {} if field in EXAMPLE._fields else {field: name}
     place.log().log_or_gap(Entry("login", target=target, **more), place.clock.now())
@@ -151,7 +151,7 @@ def test_a_name_is_one_line_of_printable_ascii(place, name, field):
 
 @pytest.mark.parametrize("character", ["a", "\x01", "\u00e9", "\U0001f511", "\udcff"])
 def test_a_mebibyte_of_name_is_cut_and_said_to_be(place, character):
-    """No name fills the disk, and the line after the longest one still finds the chain's end."""
+    """A name of a mebibyte is cut and marked, and the next line still finds the chain's end."""
     long = character * (1 << 20)
     target = type(EXAMPLE)(long, long, long, long)
     entry = Entry("login", session=long, target=target, username=long)
@@ -168,7 +168,7 @@ def test_a_mebibyte_of_name_is_cut_and_said_to_be(place, character):
 @pytest.mark.parametrize("way", ["log", "log_or_gap"])
 @pytest.mark.parametrize("entry", [Entry("session.stolen"), Entry("login", "ok", "because")])
 def test_what_is_not_in_the_lists_is_no_line(place, way, entry):
-    """A mistake in the program is told to the programmer and leaves the log as it is."""
+    """An unlisted event is a programming error and leaves the log unchanged."""
     with pytest.raises(ValueError, match="lists"):
         getattr(place.log(), way)(entry, place.clock.now())
 
@@ -176,7 +176,7 @@ def test_what_is_not_in_the_lists_is_no_line(place, way, entry):
 
 
 def test_what_a_crash_cut_off_is_set_aside_once_and_recorded(place):
-    """A power cut leaves a trace in the log, and nothing of what it left is thrown away."""
+    """What a crash tore off is kept aside and recorded once."""
     place.write()
     path = place.path / "audit" / "2026-09-21.jsonl"
     whole = path.read_bytes()
@@ -194,7 +194,7 @@ def test_what_a_crash_cut_off_is_set_aside_once_and_recorded(place):
 
 @pytest.mark.parametrize("left", [b"", b'{"seq":2,"time"'])
 def test_a_day_without_a_whole_line_does_not_end_the_chain(place, left):
-    """A crash within the first line of a day leaves the chain where the day before ended."""
+    """A day without a complete line continues the chain of the day before."""
     place.write()
     path = place.path / "audit" / "2026-09-22.jsonl"
     path.write_bytes(left)
@@ -208,7 +208,7 @@ def test_a_day_without_a_whole_line_does_not_end_the_chain(place, left):
 
 
 def test_a_crash_while_setting_aside_is_recovered_from(place, monkeypatch):
-    """Crashing twice in a row does not shut the log for ever."""
+    """A second crash while setting aside does not block the log."""
     place.write()
     path = place.path / "audit" / "2026-09-21.jsonl"
     path.write_bytes(path.read_bytes() + b'{"seq":2')
@@ -229,7 +229,7 @@ def test_a_crash_while_setting_aside_is_recovered_from(place, monkeypatch):
 
 
 def test_two_different_pieces_cut_off_at_the_same_place_are_both_kept(place, monkeypatch):
-    """What the second crash leaves does not overwrite what the first one left."""
+    """Two torn pieces from the same place are both kept."""
     place.write()
     path = place.path / "audit" / "2026-09-21.jsonl"
     whole = path.read_bytes()
@@ -266,7 +266,7 @@ def test_two_different_pieces_cut_off_at_the_same_place_are_both_kept(place, mon
     ids=lambda last: repr(last[:16]),
 )
 def test_a_last_line_that_is_not_ours_refuses_with_advice(place, last):
-    """A log that somebody wrote into is not continued by guess."""
+    """A foreign last line is refused with advice instead of continued."""
     place.write()
     path = place.path / "audit" / "2026-09-21.jsonl"
     path.write_bytes(path.read_bytes() + last)
@@ -276,7 +276,7 @@ def test_a_last_line_that_is_not_ours_refuses_with_advice(place, last):
 
 
 def test_other_files_in_the_directory_do_no_harm(place):
-    """A copy that an admin made is left alone."""
+    """An admin's copy in the directory is left alone."""
     place.write()
     copy = place.path / "audit" / "2026-09-21.jsonl.bak"
     copy.write_bytes(b"anything")
@@ -308,7 +308,7 @@ def test_a_log_that_waits_too_long_refuses(place):
 
 @POSIX
 def test_lost_lines_are_told_once_and_before_the_next_line(place):
-    """The log says where it has a hole, and how large it is."""
+    """Lost lines are recorded once, with their number, before the next line."""
     place.write()
     (place.path / "audit").chmod(0o755)
     for _ in range(3):
@@ -329,7 +329,7 @@ def test_lost_lines_are_told_once_and_before_the_next_line(place):
 
 @pytest.mark.parametrize("count", [b"", b"x" * 20, b"-0000000000000000001", b" 1"])
 def test_a_damaged_count_is_told_as_unknown(place, count):
-    """A number that is not known is not made up."""
+    """A damaged count of lost lines is recorded as unknown."""
     place.write()
     (place.path / "audit.gap").write_bytes(count)
     place.write()
@@ -340,14 +340,14 @@ def test_a_damaged_count_is_told_as_unknown(place, count):
 
 
 def test_the_place_for_the_count_is_there_before_it_is_needed(place):
-    """A full disk has no room for a new file."""
+    """The file that counts lost lines exists beforehand, since a full disk cannot create it."""
     place.write()
 
     assert b"0" * 20 == (place.path / "audit.gap").read_bytes()
 
 
 def test_the_first_line_of_a_day_brings_the_files_name_to_the_disk(place, monkeypatch):
-    """A power cut after a release does not take the whole day's file with it."""
+    """The first line of a day syncs the directory, so a power cut cannot lose the file."""
     synced = []
     monkeypatch.setattr(Files, "sync_directory", lambda self: synced.append(self.label))
     place.log().log_or_gap(Entry("session.refused", "refused", "not_found"), place.clock.now())
@@ -359,7 +359,7 @@ def test_the_first_line_of_a_day_brings_the_files_name_to_the_disk(place, monkey
 
 
 def test_a_release_is_on_the_disk_on_return(place, monkeypatch):
-    """The line is synced before anything is handed out; an end does not wait for the disk."""
+    """A release's line is synced before the release; an end does not wait for the disk."""
     place.write()
     synced = []
     monkeypatch.setattr(Files, "sync_data", lambda _self, fd: synced.append(fd))
@@ -371,7 +371,7 @@ def test_a_release_is_on_the_disk_on_return(place, monkeypatch):
 
 
 def test_a_service_gives_the_log_its_key(tmp_path):
-    """Every line of a normal day has its MAC, the vault's own first one included."""
+    """Every line of a normal day has a MAC, including the vault's first."""
     rig = Rig(tmp_path / "keylease")
     rig.session.store(bring())
 
@@ -390,7 +390,7 @@ def fill(place, days):
 
 
 def test_old_days_go_when_a_new_one_begins_and_the_line_before_says_so(place):
-    """The log does not grow for ever, and what is left is a chain that tells where it begins."""
+    """Old days are removed when a new day begins, and a line records it first."""
     place.days = 3
     fill(place, 4)
 
@@ -401,7 +401,7 @@ def test_old_days_go_when_a_new_one_begins_and_the_line_before_says_so(place):
     assert {"files", "through", "digest"} == removed.keys()
     assert ["2026-09-21.jsonl"] == removed["files"]
     assert 1 == removed["through"]
-    assert json.loads(first)["prev"] == removed["digest"], "what is left begins where that ends"
+    assert json.loads(first)["prev"] == removed["digest"], "the rest continues the removed chain"
     assert 2 == json.loads(first)["seq"]
     assert [f"2026-09-2{day}.jsonl" for day in range(2, 6)] == place.files()
     for before, after in itertools.pairwise([first, *rest]):
@@ -409,7 +409,7 @@ def test_old_days_go_when_a_new_one_begins_and_the_line_before_says_so(place):
 
 
 def test_what_was_set_aside_goes_with_its_day(place):
-    """Pieces and orphans are not kept for ever either."""
+    """Pieces set aside are removed with their day."""
     place.days = 3
     place.write()
     path = place.newest()
@@ -420,7 +420,7 @@ def test_what_was_set_aside_goes_with_its_day(place):
 
 @POSIX
 def test_a_crash_during_a_rotation_is_mended_by_the_next(place, monkeypatch):
-    """Files that are on record as removed go in the end."""
+    """A rotation interrupted by a crash is finished by the next."""
     place.days = 3
 
     def crash(*_):
@@ -438,7 +438,7 @@ def test_a_crash_during_a_rotation_is_mended_by_the_next(place, monkeypatch):
 
 
 def test_a_removal_that_fails_refuses_nothing(place, monkeypatch):
-    """A release waits for its own line, not for old ones to go."""
+    """A failed removal of an old day refuses no release."""
     place.days = 3
 
     def refuse(*_):
@@ -454,7 +454,7 @@ def test_a_removal_that_fails_refuses_nothing(place, monkeypatch):
 
 @pytest.mark.parametrize("key", [KEY, None])
 def test_nothing_goes_while_nobody_can_vouch_for_it(place, key):
-    """Without the key, or a configuration that says how long, every day is kept."""
+    """Without the key or a retention setting, every day is kept."""
     place.days = 3 if key is None else None
     fill(place, 3)
     place.clock.advance(DAY)
@@ -465,7 +465,7 @@ def test_nothing_goes_while_nobody_can_vouch_for_it(place, key):
 
 
 def test_a_first_line_that_is_not_ours_removes_nothing(place):
-    """A file that somebody wrote into is looked at before it goes."""
+    """A rotation does not remove a day whose first line is foreign."""
     place.days = 3
     fill(place, 3)
     path = place.audit / "2026-09-21.jsonl"
@@ -477,11 +477,11 @@ def test_a_first_line_that_is_not_ours_removes_nothing(place):
 
 
 def test_a_change_of_the_configuration_is_told_once(place):
-    """An admin can see from which line on another configuration counts, and look at the files."""
+    """A changed configuration is recorded once, so an admin sees from which line it applies."""
     for digits, files in (("a", ()), ("a", ()), ("b", ("/etc/p.toml",)), ("b", ("/etc/p.toml",))):
         place.configured = Configured(digits * 16, files)
         place.write()
-    place.configured = None  # it cannot be read
+    place.configured = None  # the configuration is unreadable
     place.write()
     place.configured = Configured("b" * 16, ())
     place.write()
@@ -496,7 +496,7 @@ def test_a_change_of_the_configuration_is_told_once(place):
 
 
 def test_a_process_that_runs_for_long_tells_of_its_own_configuration_once(place):
-    """Two processes with two configurations do not tell so in turn for ever."""
+    """Two processes with different configurations do not keep recording each other's."""
     place.configured = Configured("a" * 16, ())
     old = place.log()
     old.log(Entry("login"), place.clock.now())
@@ -509,7 +509,7 @@ def test_a_process_that_runs_for_long_tells_of_its_own_configuration_once(place)
 
 
 def test_a_change_is_not_forgotten_by_a_line_without_the_key(place):
-    """It is told as soon as somebody can vouch for it."""
+    """A changed configuration is recorded with the first line that has the key."""
     place.configured = Configured("a" * 16, ())
     place.write()
     place.configured = Configured("b" * 16, ())

@@ -1,4 +1,4 @@
-"""The pin: kept where it can be, and no reason to fail where it cannot."""
+"""The pin is kept where possible, and its absence is never an error."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def runtime(path):
 
 @pytest.fixture
 def kernel():
-    """Return a pin in the kernel's keyring that nobody else has, and take it away again."""
+    """Return a pin of its own in the kernel's keyring, and remove it afterwards."""
     require_kernel_keyring()
     from keylease.system.keyctl import KEYCTL_UNLINK, USER_KEYRING, Calls  # noqa: PLC0415 - Linux's
 
@@ -51,7 +51,7 @@ def exercise(pin):
 
 
 def test_a_file_of_the_runtime_directory_keeps_it(tmp_path):
-    """Where there is no kernel keyring the login's memory is the place."""
+    """Without a kernel keyring the runtime directory keeps the pin."""
     exercise(runtime(tmp_path))
     if sys.platform != "win32":
         assert 0o600 == (tmp_path / "run" / "audit.pin").stat().st_mode & 0o777
@@ -59,13 +59,13 @@ def test_a_file_of_the_runtime_directory_keeps_it(tmp_path):
 
 @LINUX
 def test_the_kernel_keeps_it(kernel):
-    """It is out of reach of whoever can only change files."""
+    """A pin in the kernel is out of reach of programs that can only change files."""
     exercise(kernel)
 
 
 @LINUX
 def test_a_pin_that_was_removed_since_it_was_read_is_made_anew(kernel):
-    """A log that was revoked and begun again meanwhile has its pin, for every process."""
+    """A pin that another process removed is made again and found by every process."""
     kernel.write(FIRST)
     kernel.read()
     other = module.KernelPin(kernel._name.rpartition(":")[2], kernel._open)
@@ -77,7 +77,7 @@ def test_a_pin_that_was_removed_since_it_was_read_is_made_anew(kernel):
 
 @LINUX
 def test_another_process_finds_it_in_the_kernel(kernel):
-    """It has a name that people can look for, no time-out, and nobody else can read it."""
+    """Another process finds the pin by its name; it never expires and no other user can read it."""
     require_keyctl()
     kernel.write(FIRST)
     serial = keyctl("search", "@u", "user", kernel._name)
@@ -93,7 +93,7 @@ def test_another_process_finds_it_in_the_kernel(kernel):
 @LINUX
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EDQUOT])
 def test_without_a_kernel_keyring_the_next_place_keeps_it(number, tmp_path):
-    """A container that hides the calls, or a quota that is used up, refuses nothing."""
+    """If the kernel's calls are hidden or the quota is full, the next place keeps the pin."""
 
     def refuse():
         raise OSError(number, os.strerror(number))
@@ -106,7 +106,7 @@ def test_without_a_kernel_keyring_the_next_place_keeps_it(number, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX")
 def test_a_runtime_directory_that_cannot_be_used_keeps_none(tmp_path):
-    """No pin is no reason to refuse, and none is read from where others could write."""
+    """An unusable runtime directory keeps no pin, and none is read where others could write."""
     pin = runtime(tmp_path)
     pin.write(FIRST)
     (tmp_path / "run").chmod(0o755)
@@ -116,7 +116,7 @@ def test_a_runtime_directory_that_cannot_be_used_keeps_none(tmp_path):
 
 
 def test_the_first_place_that_keeps_it_counts():
-    """What is written is what is read."""
+    """The first place that works is used for both writing and reading."""
     first, second = MemoryPin(), MemoryPin()
     both = FirstOf(Nowhere(), first, second)
     exercise(both)
@@ -127,7 +127,7 @@ def test_the_first_place_that_keeps_it_counts():
 
 
 def test_nowhere_is_a_place_that_keeps_none():
-    """macOS has no place that forgets."""
+    """On macOS, which has no volatile place, there is no pin and no error."""
     assert not Nowhere().write(FIRST)
     assert Nowhere().read() is None
     assert not FirstOf().write(FIRST)

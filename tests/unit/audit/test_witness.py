@@ -1,4 +1,4 @@
-"""Checkpoints in the system log: due at fixed lines, read back from its text, believed by a MAC."""
+"""Checkpoints are sent at fixed lines, read back from the system log, and believed by MAC."""
 
 import os
 import socket
@@ -28,14 +28,14 @@ def place(tmp_path):
 
 
 def test_a_checkpoint_is_read_back_from_what_the_system_log_prints():
-    """What journalctl and a file of syslogd put before it makes no difference."""
+    """A checkpoint is found behind the prefixes of journalctl and syslogd."""
     assert TOLD == parse(TOLD.text())
     assert TOLD == parse(f"Nov 22 10:11:12 host keylease[77]: {TOLD.text()}\n")
     assert TOLD.fits(SECRET)
 
 
 def test_a_checkpoint_that_anybody_could_write_is_not_believed():
-    """Every user can write into the system log; only who has the key makes a MAC."""
+    """A checkpoint without the audit key's MAC, which any user can write, is not believed."""
     assert not TOLD.fits(Secret(bytes(32)))
     for change in ({"seq": 8}, {"digest": "cd" * 32}, {"key": "0" * 16}, {"mac": "0" * 64}):
         assert not TOLD._replace(**change).fits(SECRET)
@@ -58,12 +58,12 @@ def test_a_checkpoint_that_anybody_could_write_is_not_believed():
     ids=lambda text: ascii(text[:30]),
 )
 def test_anything_else_in_the_system_log_is_passed_over(text):
-    """A checkpoint is one line of one form."""
+    """Other text in the system log is ignored."""
     assert parse(text) is None
 
 
 def test_a_day_keys_and_every_so_many_lines_are_told(place):
-    """What was taken from the log shows, but for a few lines."""
+    """Each day, key and so many lines send a checkpoint, so removed lines are noticed."""
     for _ in range(2 * EVERY):
         place.write()
     place.clock.advance(86_400)
@@ -81,7 +81,7 @@ def test_a_day_keys_and_every_so_many_lines_are_told(place):
 
 
 def test_what_was_told_is_on_the_disk(place, monkeypatch):
-    """No power cut makes the system log accuse somebody."""
+    """Lines are synced before their checkpoint, so a power cut looks like no attack."""
     place.write()
     synced = []
     monkeypatch.setattr(Files, "sync_data", lambda _self, fd: synced.append(fd))
@@ -92,7 +92,7 @@ def test_what_was_told_is_on_the_disk(place, monkeypatch):
 
 
 def test_without_the_key_or_a_witness_nobody_is_told(place):
-    """A checkpoint that nobody could believe is not sent."""
+    """Without the key or a witness no checkpoint is sent."""
     place.end(key=None)
     assert [] == place.witness.told
 
@@ -106,7 +106,7 @@ def test_without_the_key_or_a_witness_nobody_is_told(place):
 
 
 def listening(path) -> socket.socket:
-    """Return the socket of a system log that takes whatever comes."""
+    """Return the socket of a system log that takes every message."""
     log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     log.bind(str(path))
     log.settimeout(0)
@@ -114,15 +114,15 @@ def listening(path) -> socket.socket:
 
 
 def fill(queue: socket.socket) -> NoReturn:
-    """Send until there is no room."""
+    """Send until the queue is full."""
     for _ in range(1_000_000):
         queue.send(b"x")
-    pytest.fail("a queue that nobody empties took a million messages")
+    pytest.fail("a queue without a reader took a million messages")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
 def test_the_system_log_gets_one_line_under_the_programs_name(tmp_path):
-    """So an admin finds checkpoints by the name, among what is about security."""
+    """The system log gets one line under keylease's name and the security facility."""
     with listening(tmp_path / "log") as log:
         SystemLog(str(tmp_path / "log")).tell(TOLD)
         heard = log.recv(4096).decode()
@@ -134,7 +134,7 @@ def test_the_system_log_gets_one_line_under_the_programs_name(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no syslog")
 def test_a_system_log_that_hangs_holds_nothing_up(tmp_path):
-    """A full queue that nobody empties, or nobody at all: the release goes on, without a word."""
+    """A full or missing system log does not delay a release."""
     SystemLog(str(tmp_path / "nobody")).tell(TOLD)
     with (
         listening(tmp_path / "log") as log,

@@ -1,4 +1,4 @@
-"""Who owns a policy in these tests: whoever runs them."""
+"""In these tests the user who runs them owns the policy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the user for an administrator on Windows, where a place has no numbers of owners."""
+    """Take the user for an administrator on Windows, where an owner has no number."""
     if sys.platform == "win32":
         monkeypatch.setattr("keylease.config.file._judge_owner", lambda _: None)

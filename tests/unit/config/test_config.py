@@ -1,4 +1,4 @@
-"""What counts: the order of those who may say something, and what the policy leaves of it."""
+"""Which source of a setting wins, and how the policy limits it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def clean(monkeypatch):
 
 @pytest.fixture
 def load(tmp_path):
-    """Return what loads a configuration from the texts of its two files."""
+    """Return a function that loads a configuration from the texts of its two files."""
 
     def load(user=None, policy=None, **options):
         places = []
@@ -47,7 +47,7 @@ def load(tmp_path):
 
 
 def test_without_anything_the_defaults_count(load):
-    """15 minutes, 8 hours, whatever keychain is best, and tools may start sessions."""
+    """The defaults are 15 minutes, 8 hours, the best keychain, and tools may start sessions."""
     found = load()
 
     assert {
@@ -85,7 +85,7 @@ def test_without_anything_the_defaults_count(load):
 def test_order_is_policy_option_variable_file_default(  # noqa: PLR0917 - the table's columns
     load, monkeypatch, policy, option, variable, user, expected
 ):
-    """Whoever comes first counts, but for the policy: that only ever makes it shorter."""
+    """The first source in this order wins; the policy can only shorten the result."""
     if variable:
         monkeypatch.setenv("KEYLEASE_IDLE_TIMEOUT", str(variable))
 
@@ -112,12 +112,12 @@ def test_clipped_value_says_what_was_wished(load):
 
 
 def test_default_that_the_policy_shortens_was_nobodys_wish(load):
-    """Only what somebody stated is reported as overruled."""
+    """Only a stated value is reported as overruled, not a default."""
     assert load(policy="idle_timeout = 300").general["idle_timeout"].instead_of is None
 
 
 def test_cap_shortens_the_idle_timeout(load):
-    """Who sets only a cap of 5 minutes has said enough."""
+    """A cap of 5 minutes also limits the idle timeout."""
     found = load("cap = 300")
 
     assert Limits(300, 300) == found.settings.limits
@@ -126,7 +126,7 @@ def test_cap_shortens_the_idle_timeout(load):
 
 
 def test_cap_of_the_policy_shortens_an_option(load):
-    """Wherever the two come from, no idle timeout is longer than the cap."""
+    """The policy's cap limits an idle timeout from any source."""
     found = load(policy="cap = 300", idle_timeout=600)
 
     assert Limits(300, 300) == found.settings.limits
@@ -143,7 +143,7 @@ def test_cap_of_the_policy_shortens_an_option(load):
     ],
 )
 def test_variables_say_the_same_as_the_file(load, monkeypatch, name, value, expected):
-    """Each key but the policy's own has a variable, and an empty one says nothing."""
+    """Each key but the policy's own has a variable, and an empty one counts as unset."""
     key = name.removeprefix("KEYLEASE_").lower()
     monkeypatch.setenv(name, value)
     assert (expected, name, None) == load().general[key]
@@ -171,7 +171,7 @@ def test_variables_say_the_same_as_the_file(load, monkeypatch, name, value, expe
     ],
 )
 def test_variable_that_makes_no_sense_is_refused(load, monkeypatch, name, value, said):
-    """A slip in a variable is told with its name, not passed over."""
+    """A bad value in a variable is refused with the variable's name."""
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError) as caught:
@@ -182,7 +182,7 @@ def test_variable_that_makes_no_sense_is_refused(load, monkeypatch, name, value,
 
 
 def test_no_variable_revokes(load, monkeypatch):
-    """Only a policy does, so only a policy can be searched for the reason."""
+    """Only a policy can revoke, so only the policy needs a search for the reason."""
     monkeypatch.setenv("KEYLEASE_REVOKED", "true")
 
     assert Settings() == load().settings
@@ -208,7 +208,7 @@ def test_stricter_store_counts(load, user, policy, expected):
 
 
 def test_keychain_of_the_policy_is_the_one(load):
-    """No keychain is stricter than another, so where the policy names one there is no choice."""
+    """If the policy names a keychain, the user has no choice."""
     found = load('keychain = "kernel"', 'keychain = "secret-service"', keychain="library:a.B")
 
     assert "secret-service" == found.keychain
@@ -216,7 +216,7 @@ def test_keychain_of_the_policy_is_the_one(load):
 
 
 def test_section_of_a_target_makes_it_stricter_only(load):
-    """For that target the strictest of all counts; for any other nothing changes."""
+    """For a section's target the strictest value wins; other targets are unchanged."""
     found = load(
         f'[{GITHUB}]\nidle_timeout = 200\nstore = "never"\n[{OTHER}]\ncap = 36000',
         f'idle_timeout = 300\n[{GITHUB}]\nidle_timeout = 250\ncap = 400\nstore = "update"',
@@ -239,7 +239,7 @@ def test_section_of_a_target_makes_it_stricter_only(load):
 
 
 def test_lost_wish_for_a_target_is_told(load):
-    """Who set ten minutes for a target and gets five can see why."""
+    """A user who set ten minutes for a target and gets five can see why."""
     found = load(f"[{GITHUB}]\nidle_timeout = 600\ncap = 700", "idle_timeout = 300")
     idle = found.targets["https://github.com"]["idle_timeout"]
 
@@ -250,7 +250,7 @@ def test_lost_wish_for_a_target_is_told(load):
 
 
 def test_revocation_of_all_and_of_one(load):
-    """The policy revokes everything, or what it names."""
+    """The policy revokes everything, or the targets that it names."""
     assert load(policy="revoked = true").settings.general.revoked
     found = load(policy=f"[{GITHUB}]\nrevoked = true")
     assert not found.settings.general.revoked
@@ -260,14 +260,14 @@ def test_revocation_of_all_and_of_one(load):
 
 
 def test_bad_file_of_either_kind_is_refused(load):
-    """A file that is there counts, or nothing does."""
+    """A bad file of either kind is refused as a whole."""
     for texts in ({"user": "cap = 0"}, {"policy": "cap = 0"}):
         with pytest.raises(ConfigError, match="toml: cap: found 0"):
             load(**texts)
 
 
 def test_home_that_is_no_directory_has_no_file(tmp_path):
-    """A service whose home is /dev/null has no configuration, and no error."""
+    """A service whose home is /dev/null has no configuration and gets no error."""
     (tmp_path / "null").touch()
     place = Place("user", str(tmp_path / "null" / "config.toml"), ME)
 
@@ -276,7 +276,7 @@ def test_home_that_is_no_directory_has_no_file(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_policy_that_cannot_be_seen_is_refused(tmp_path, mocker):
-    """Where nobody can tell whether there is a policy, it is not taken for none."""
+    """A policy that cannot be checked is refused, not taken for a missing one."""
     place = Place("policy", str(tmp_path / "policy.toml"), ME)
     mocker.patch("os.lstat", side_effect=PermissionError(13, "Permission denied"))
 
@@ -285,7 +285,7 @@ def test_policy_that_cannot_be_seen_is_refused(tmp_path, mocker):
 
 
 def test_places_are_the_documented_ones(monkeypatch, tmp_path):
-    """The user's file moves with XDG_CONFIG_HOME, the policy with nothing."""
+    """XDG_CONFIG_HOME moves the user's file; no variable moves the policy."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("PROGRAMDATA", str(tmp_path))
     user, policy = config.user_file(), config.machine_policy()
@@ -300,7 +300,7 @@ def test_places_are_the_documented_ones(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the rule of Linux")
 def test_user_without_a_home_has_no_file(monkeypatch, mocker):
-    """A container that runs under a bare number is not refused for that."""
+    """A container that runs under a bare user number works without a file."""
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     mocker.patch("os.geteuid", return_value=4_000_000_123)
@@ -309,7 +309,7 @@ def test_user_without_a_home_has_no_file(monkeypatch, mocker):
 
 
 def test_policy_is_where_the_platform_keeps_such_files():
-    """Whoever administers a machine finds it where every other program's is."""
+    """The policy is where the platform keeps such files, so administrators find it."""
     expected = {
         "linux": "/etc/keylease/policy.toml",
         "darwin": "/Library/Application Support/keylease/policy.toml",
@@ -331,7 +331,7 @@ def test_policy_is_where_the_platform_keeps_such_files():
     ],
 )
 def test_policy_says_how_long_the_log_is_kept_at_least(load, user, policy, expected):
-    """A user can keep the audit log for longer than the machine asks for, and no shorter."""
+    """A user can keep the audit log longer than the policy asks for, but not shorter."""
     texts = [days and f"[audit]\nretention_days = {days}\n" for days in (user, policy)]
 
     assert expected == load(*texts).retention_days
@@ -341,7 +341,7 @@ def test_policy_says_how_long_the_log_is_kept_at_least(load, user, policy, expec
 @pytest.mark.parametrize("user", [None, "none", "syslog"])
 @pytest.mark.parametrize("policy", [None, "none", "syslog"])
 def test_witness_that_the_policy_asks_for_cannot_be_turned_off(load, user, policy):
-    """A user can add a witness to the log, and take none away."""
+    """A user can add a witness to the log but cannot remove the policy's."""
     texts = [word and f'audit.witness = "{word}"\n' for word in (user, policy)]
 
     assert ("syslog" if "syslog" in {user, policy} else "none") == load(*texts).witness
@@ -349,13 +349,13 @@ def test_witness_that_the_policy_asks_for_cannot_be_turned_off(load, user, polic
 
 @pytest.mark.skipif(sys.platform != "win32", reason="elsewhere there is a system log")
 def test_witness_that_the_platform_does_not_have_is_refused(load):
-    """Who asks for a witness is not left without one in silence."""
+    """A witness that the platform lacks is refused, not silently left out."""
     with pytest.raises(ConfigError, match="this platform has no syslog"):
         load('audit.witness = "syslog"\n')
 
 
 def test_variables_say_how_the_log_is_kept(load, monkeypatch):
-    """They stand between the options and the file, as for every key."""
+    """Variables for the log rank between the options and the file, as for every key."""
     monkeypatch.setenv("KEYLEASE_AUDIT_RETENTION_DAYS", "7")
 
     assert 7 == load("[audit]\nretention_days = 30\n").retention_days
@@ -363,7 +363,7 @@ def test_variables_say_how_the_log_is_kept(load, monkeypatch):
 
 
 def test_any_byte_of_the_files_changes_the_digest(load, monkeypatch):
-    """The audit log can tell that the configuration was changed, by a comment or a move too."""
+    """Every change of a file changes the digest, so the audit log can record it."""
     digests = [load(*texts).digest for texts in ((None, None), (None, "cap = 5\n"))]
     digests += [
         load(*texts).digest
@@ -378,7 +378,7 @@ def test_any_byte_of_the_files_changes_the_digest(load, monkeypatch):
 
 
 def test_files_that_are_there_are_named(load):
-    """What the digest is of can be looked up."""
+    """The digest's files are named, so an admin can look at them."""
     assert () == load().files
     (policy,) = load(None, "cap = 5\n").files
     assert policy.endswith("policy.toml")

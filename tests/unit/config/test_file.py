@@ -1,4 +1,4 @@
-"""One configuration file: what is believed, what is refused, and how exactly that is said."""
+"""One configuration file: what is accepted, what is refused, and with which message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECTION = " [target.'https://github.com']"
 
 @pytest.fixture
 def directory(tmp_path):
-    """Return a directory that nobody else can write."""
+    """Return a directory that no other user can write."""
     path = tmp_path / "keylease"
     path.mkdir(mode=0o755)
     return path
@@ -32,18 +32,18 @@ def directory(tmp_path):
 
 @pytest.fixture
 def place(directory):
-    """Return where the file is, as the user's own."""
+    """Return the path of the file as the user's own."""
     return Place("user", str(directory / "config.toml"), ME)
 
 
 @pytest.fixture
 def policy(directory):
-    """Return where the file is, as a policy of this very user, who stands for root here."""
+    """Return the path of the file as a policy; the current user stands for root."""
     return Place("policy", str(directory / "policy.toml"), ME)
 
 
 def put(place, text, mode=0o644):
-    """Write the file and return its place."""
+    """Write the file and return its path."""
     data = text if isinstance(text, bytes) else text.encode()
     Path(place.path).write_bytes(data)
     Path(place.path).chmod(mode)
@@ -51,12 +51,12 @@ def put(place, text, mode=0o644):
 
 
 def refused(place):
-    """Return the message without the path, with which the file is refused."""
+    """Return the refusal's message without the path."""
     with pytest.raises(ConfigError) as caught:
         read(place)
     said = str(caught.value)
     assert said.startswith(place.path), said
-    assert said.isprintable(), "one line, and nothing that a terminal obeys"
+    assert said.isprintable(), "one line without control characters"
     assert caught.value.hint
     return said.removeprefix(place.path)
 
@@ -92,7 +92,7 @@ def refused(place):
     ],
 )
 def test_what_makes_sense_is_read(place, text, general, targets):
-    """Every key and every form that the document names is taken as it stands."""
+    """Every documented key and form is read as written."""
     document = read(put(place, text))
 
     def plain(section):
@@ -126,7 +126,7 @@ def test_what_makes_sense_is_read(place, text, general, targets):
     ],
 )
 def test_time_that_makes_no_sense_is_refused(place, key, value, found):
-    """Only a whole number of seconds within the range is a time, and nothing is rounded."""
+    """Only a whole number of seconds in the range is a time; nothing is rounded."""
     put(place, f"# a comment\n\n{key} = {value}\n")
 
     assert f": {key}: found {found}, {SECONDS}" == refused(place)
@@ -207,7 +207,7 @@ def test_time_that_makes_no_sense_is_refused(place, key, value, found):
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_place(place, text, said):
-    """The message names section and key, what was found there, and what would be right."""
+    """The message names section and key, what was found, and what is expected."""
     told = refused(put(place, text))
 
     assert told.startswith(said), told
@@ -233,7 +233,7 @@ def test_what_makes_no_sense_is_refused_with_its_place(place, text, said):
     ],
 )
 def test_target_that_would_never_fit_is_refused(policy, name):
-    """A section that no request could match is a mistake, above all where it revokes."""
+    """A section that no request can match is refused, as it may be meant to revoke."""
     told = refused(put(policy, f'[target."{name}"]\nrevoked = true\n'))
 
     assert told.startswith(": found '")
@@ -246,7 +246,7 @@ def test_target_that_would_never_fit_is_refused(policy, name):
     "name", ["docker://hub.example", "Vault://127.0.0.1:8200", "npm://a", "sparse+https://a"]
 )
 def test_target_of_a_tool_is_told_that_a_section_is_for_the_server(policy, name):
-    """Who copies a namespace from `keylease status` learns at once that it would bind nobody."""
+    """A namespace copied from `keylease status` is refused: a section names the server."""
     told = refused(put(policy, f'[target."{name}"]\nrevoked = true\n'))
 
     assert told.startswith(f": found '{name}', expected the protocol of the server")
@@ -266,14 +266,14 @@ def test_target_of_a_tool_is_told_that_a_section_is_for_the_server(policy, name)
     ],
 )
 def test_target_that_no_domain_name_can_be_is_refused(policy, host):
-    """A wide slash, or a sign that stands for a lost letter: no server has such a name."""
+    """A host that cannot be a domain name, such as one with a wide slash, is refused."""
     told = refused(put(policy, f'[target."https://{host}"]\nrevoked = true\n'))
 
     assert "a host that internationalized domain names allow" in told
 
 
 def test_two_spellings_of_a_server_are_one_section(policy):
-    """Of two sections for one server none is overlooked: the file is refused."""
+    """Two sections for one server are refused, so none is overlooked."""
     one, other = "https://stra\u00dfe.example", "https://XN--STRAE-OQA.example:443"
     told = refused(put(policy, f'[target."{one}"]\n[target."{other}"]\n'))
 
@@ -285,7 +285,7 @@ def test_two_spellings_of_a_server_are_one_section(policy):
 
 
 def test_revocation_stands_in_a_policy(policy):
-    """Whole, or for a named target."""
+    """A policy can revoke everything or a named target."""
     document = read(put(policy, f"revoked = false\n[{GITHUB}]\nrevoked = true\n"))
 
     assert document.general["revoked"].value is False
@@ -294,7 +294,7 @@ def test_revocation_stands_in_a_policy(policy):
 
 @pytest.mark.parametrize("value", ["1", '"true"', "[]"])
 def test_revocation_is_a_plain_yes_or_no(policy, value):
-    """What looks like a yes is not taken for a no, nor for a yes."""
+    """A value that only resembles yes or no is refused."""
     told = refused(put(policy, f"revoked = {value}"))
 
     assert told.startswith(": revoked: found ")
@@ -311,7 +311,7 @@ def test_revocation_is_a_plain_yes_or_no(policy, value):
     ],
 )
 def test_source_names_the_file_and_the_section(place, text):
-    """Each value leads back to where it is written, in whatever form it is written there."""
+    """Each value names the file and section that it comes from, in any TOML form."""
     document = read(put(place, text))
 
     stated = document.targets["https://github.com"]["cap"]
@@ -321,7 +321,7 @@ def test_source_names_the_file_and_the_section(place, text):
 
 
 def test_a_section_is_named_as_it_is_written(policy):
-    """It can be searched for in the file, and is one short line that no terminal obeys."""
+    """A section is named as written, on one short line without control characters."""
     name = "https://" + "A" * 100 + ".example"
     told = refused(put(policy, f'[target."{name}"]\nrevoked = 1\n'))
 
@@ -331,7 +331,7 @@ def test_a_section_is_named_as_it_is_written(policy):
 
 
 def test_every_key_can_be_read(policy):
-    """No key is in the table that no file could set."""
+    """Every key can be set in a file."""
     words = {"store": "never", "keychain": "kernel", "audit.witness": "none"}
     values = {name: f'"{word}"' for name, word in words.items()} | {"revoked": "true"}
     put(policy, "".join(f"{name} = {values.get(name, 1)}\n" for name in KEYS))
@@ -343,7 +343,7 @@ def test_every_key_can_be_read(policy):
 @pytest.mark.parametrize("kind", ["place", "policy"])
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o620, 0o602])
 def test_file_that_others_can_write_is_not_believed(request, kind, mode):
-    """Whoever can write it decides what it says."""
+    """A file that others can write is refused, as they decide what it says."""
     place = put(request.getfixturevalue(kind), "cap = 5", mode)
 
     assert f" has mode {mode:04o}: others can write it, so it is not trusted" == refused(place)
@@ -353,7 +353,7 @@ def test_file_that_others_can_write_is_not_believed(request, kind, mode):
 @pytest.mark.parametrize("kind", ["place", "policy"])
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 def test_file_in_a_directory_that_others_can_write_is_not_believed(request, kind, mode, directory):
-    """Whoever can write the directory can put another file in its place."""
+    """A file in a directory that others can write is refused, as they can replace it."""
     place = put(request.getfixturevalue(kind), "cap = 5")
     directory.chmod(mode)
 
@@ -365,7 +365,7 @@ def test_file_in_a_directory_that_others_can_write_is_not_believed(request, kind
 @pytest.mark.parametrize("kind", ["place", "policy"])
 @pytest.mark.parametrize("mode", [0o644, 0o600, 0o400, 0o444])
 def test_file_that_others_can_read_is_believed(request, kind, mode):
-    """There is no secret in it."""
+    """A file that others can read is accepted, as it has no secret."""
     place = put(request.getfixturevalue(kind), "cap = 5", mode)
 
     assert 5 == read(place).general["cap"].value
@@ -374,7 +374,7 @@ def test_file_that_others_can_read_is_believed(request, kind, mode):
 @POSIX
 @pytest.mark.parametrize("kind", ["place", "policy"])
 def test_file_of_another_user_is_not_believed(request, kind):
-    """A policy that the user made is none, and a user's file that somebody else made is neither."""
+    """A policy of an ordinary user, or a user's file of another user, is refused."""
     place = put(request.getfixturevalue(kind), "cap = 5")
     me = os.geteuid()
     other = place._replace(owners=frozenset([me + 1]))
@@ -386,7 +386,7 @@ def test_file_of_another_user_is_not_believed(request, kind):
 @POSIX
 @pytest.mark.parametrize("kind", ["place", "policy"])
 def test_file_that_was_given_away_is_not_believed(request, kind):
-    """The owner of the file counts, not that of its directory alone."""
+    """The owner of the file counts too, not only the owner of its directory."""
     require_root("giving a file to another user")
     place = put(request.getfixturevalue(kind), "cap = 5")
     os.chown(place.path, 12345, 12345)
@@ -396,7 +396,7 @@ def test_file_that_was_given_away_is_not_believed(request, kind):
 
 @POSIX
 def test_directory_of_another_user_is_not_believed(policy, directory):
-    """The owner of the directory counts, not that of the file alone."""
+    """The owner of the directory counts too, not only the owner of the file."""
     require_root("giving a file to another user")
     put(policy, "cap = 5")
     os.chown(directory, 12345, 12345)
@@ -407,7 +407,7 @@ def test_directory_of_another_user_is_not_believed(policy, directory):
 
 @POSIX
 def test_policy_that_is_a_link_is_not_believed(policy, directory):
-    """What a link leads to may change with the link."""
+    """A policy that is a link is refused, because its target can change."""
     (directory / "elsewhere").write_text("cap = 5", "utf-8")
     Path(policy.path).symlink_to(directory / "elsewhere")
 
@@ -416,7 +416,7 @@ def test_policy_that_is_a_link_is_not_believed(policy, directory):
 
 @POSIX
 def test_policy_in_a_linked_directory_is_not_believed(directory, tmp_path):
-    """A link in place of the directory is not followed either."""
+    """A link in place of the policy's directory is not followed."""
     (tmp_path / "link").symlink_to(directory)
     policy = Place("policy", str(tmp_path / "link" / "policy.toml"), ME)
     put(policy, "cap = 5")
@@ -428,7 +428,7 @@ def test_policy_in_a_linked_directory_is_not_believed(directory, tmp_path):
 @POSIX
 @pytest.mark.usefixtures("usual_umask")
 def test_users_own_file_may_be_a_link_to_a_file_of_the_user(place, directory):
-    """Programs that keep all settings in one place put links where they belong."""
+    """The user's own file may be a link, as dotfile managers make them."""
     target = directory / "elsewhere"
     target.write_text("cap = 5", "utf-8")
     Path(place.path).symlink_to(target)
@@ -446,7 +446,7 @@ def test_users_own_file_may_be_a_link_to_a_file_of_the_user(place, directory):
     ids=["fifo", "directory"],
 )
 def test_what_is_no_file_is_refused_at_once(request, kind, make):
-    """Nothing is waited for: a FIFO would hold up every git command."""
+    """A FIFO or other non-file is refused at once, so it cannot block git."""
     place = request.getfixturevalue(kind)
     make(place.path, 0o600)
 
@@ -455,7 +455,7 @@ def test_what_is_no_file_is_refused_at_once(request, kind, make):
 
 @POSIX
 def test_dangling_link_is_refused(place, directory):
-    """Something is there, and it cannot be read."""
+    """A dangling link is refused, not taken for a missing file."""
     Path(place.path).symlink_to(directory / "nowhere")
 
     assert ": the file exists but cannot be read: No such file or directory" == refused(place)
@@ -464,7 +464,7 @@ def test_dangling_link_is_refused(place, directory):
 @POSIX
 @pytest.mark.parametrize("kind", ["place", "policy"])
 def test_unreadable_file_is_refused(request, kind):
-    """A policy that cannot be read is no permission."""
+    """An unreadable file is refused, so an unreadable policy permits nothing."""
     require_ordinary_user("root can read everything")
     place = put(request.getfixturevalue(kind), "cap = 5", 0)
 
@@ -473,7 +473,7 @@ def test_unreadable_file_is_refused(request, kind):
 
 @POSIX
 def test_failing_disk_is_told(place, mocker):
-    """What the system says about it is passed on."""
+    """A disk error is reported with the system's own words."""
     put(place, "cap = 5")
     mocker.patch("os.read", side_effect=OSError(5, "Input/output error"))
 

@@ -1,4 +1,4 @@
-"""The names of items, which are public: people and tools search by them."""
+"""The names of items are stable, since people and tools search by them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from keylease.keystores.base import Item
     ],
 )
 def test_the_service_name_is_vault_kind_and_generation(item, service):
-    """A key made by any version is found by every later one."""
+    """The service name is vault, kind and generation, so later versions find every key."""
     assert service == item.service
 
 
 def test_a_label_says_what_deleting_the_item_does():
-    """The two keys are not taken for each other in a keychain's window."""
+    """The label says what deleting the item does, so the two keys are not confused."""
     session = Item("0123456789abcdef", "session-key", 1)
 
     assert "delete it to end every session" in session.label

@@ -1,4 +1,4 @@
-"""The choice of a keychain: by name, or by what the machine has."""
+"""A keychain is chosen by name, or by what the machine has."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from keylease.testing import MemoryKeyStore
     ids=ascii,
 )
 def test_an_unknown_name_is_refused_with_those_that_are_known(name):
-    """A mistyped name does not end in some other keychain, and no control character is printed."""
+    """An unknown name is refused with the known ones, and without control characters."""
     with pytest.raises(UsageError) as caught:
         open_keystore(name, Deadline(20))
 
@@ -52,12 +52,12 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(name):
 
 @pytest.mark.parametrize("name", [*(set(KEYSTORES) - {"library"}), "library:support.backends.Full"])
 def test_a_keychain_has_the_name_by_which_it_was_opened(name):
-    """What is written into vault.json opens the same keychain again, on every platform."""
+    """The name written into vault.json opens the same keychain again on every platform."""
     assert name == open_keystore(name, Deadline(20)).name
 
 
 def test_every_platforms_preference_can_be_opened():
-    """The table of preference names keychains that exist."""
+    """Every keychain in the preference table exists."""
     names = {name for order in PREFERENCE.values() for name in order}
 
     assert {name: name for name in names} == {
@@ -70,7 +70,7 @@ def test_every_platforms_preference_can_be_opened():
     [("linux", "secret-service"), ("darwin", "macos"), ("win32", "windows")],
 )
 def test_the_keychain_of_the_desktop_comes_first(platform, first):
-    """Where there is a desktop, its own keychain is preferred."""
+    """On a desktop the desktop's own keychain comes first."""
     assert first == PREFERENCE[platform][0]
 
 
@@ -92,7 +92,7 @@ print(*sys.modules)
     ],
 )
 def test_only_the_keychain_that_is_named_is_imported(name, needed, unneeded):
-    """A helper that starts for every git command does not load what it does not use."""
+    """A helper imports only the keychain that it uses."""
     if needed == "jeepney":
         pytest.importorskip("jeepney", reason="secret-service: jeepney is not installed")
     source = [str(Path(keylease.__file__).parent.parent), str(Path(backends.__file__).parents[1])]
@@ -112,7 +112,7 @@ def test_only_the_keychain_that_is_named_is_imported(name, needed, unneeded):
 
 @pytest.fixture
 def prefer(monkeypatch):
-    """Return a function that puts keychains, best first, where this machine's are looked for."""
+    """Return a function that replaces this machine's keychains, best first."""
 
     def prefer(**stores):
         monkeypatch.setitem(PREFERENCE, sys.platform, tuple(stores))
@@ -122,14 +122,14 @@ def prefer(monkeypatch):
 
 
 def made(state):
-    """Return a keychain in memory in this state."""
+    """Return a keychain in memory with this state."""
     store = MemoryKeyStore()
     getattr(store, state)()
     return store
 
 
 def test_the_first_that_works_is_chosen(prefer):
-    """A machine with two keychains uses the better one."""
+    """The first keychain that works is used."""
     best = MemoryKeyStore()
     prefer(best=best, other=MemoryKeyStore())
 
@@ -137,7 +137,7 @@ def test_the_first_that_works_is_chosen(prefer):
 
 
 def test_a_missing_one_is_passed_over(prefer):
-    """A server without a desktop uses the next kind."""
+    """A missing keychain is skipped, so a server without a desktop uses the next."""
     other = MemoryKeyStore()
     prefer(best=made("vanish"), other=other)
 
@@ -146,7 +146,7 @@ def test_a_missing_one_is_passed_over(prefer):
 
 @pytest.mark.parametrize("state", ["lock", "hang"])
 def test_one_that_is_there_and_not_usable_is_never_passed_over(prefer, state):
-    """A locked keychain is a reason to wait, not to put the key into a weaker one."""
+    """A locked keychain is not skipped, so the key never goes into a weaker one."""
     other = MemoryKeyStore()
     prefer(best=made(state), other=other)
 
@@ -158,7 +158,7 @@ def test_one_that_is_there_and_not_usable_is_never_passed_over(prefer, state):
 
 
 def test_where_all_are_missing_each_is_named_with_its_reason(prefer):
-    """The refusal says what was tried, on one line, and what to do."""
+    """If all are missing, one line names each with its reason and says what to do."""
     prefer(best=made("vanish"), other=made("vanish"))
 
     with pytest.raises(KeychainMissingError) as caught:
@@ -173,7 +173,7 @@ def test_where_all_are_missing_each_is_named_with_its_reason(prefer):
 
 
 def test_a_platform_without_any_says_so(monkeypatch):
-    """An unknown system is refused, and no file takes the keychain's place."""
+    """An unknown system is refused; a file is never used instead."""
     monkeypatch.setattr(sys, "platform", "plan9")
 
     with pytest.raises(KeychainMissingError, match="none is known on plan9"):

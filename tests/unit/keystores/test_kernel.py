@@ -1,4 +1,4 @@
-"""The kernel keyring store's tables, and machines that have no such keyring."""
+"""The kernel keyring's tables, and machines without such a keyring."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CALLS = {
     ],
 )
 def test_the_numbers_are_those_of_the_kernels_headers(machine, header):
-    """A wrong number would be some other system call."""
+    """The numbers match the kernel's headers, as a wrong one is another system call."""
     path = Path("/usr/include", header)
     require(path.exists(), "kernel-headers", f"{path} is not here (package linux-libc-dev)")
 
@@ -53,12 +53,12 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine, header):
 
 
 def test_keyctl_comes_two_after_add_key_everywhere():
-    """Every table of the kernel has add_key, request_key and keyctl in this order."""
+    """keyctl is two after add_key, as in every table of the kernel."""
     assert {2} == {numbers.keyctl - numbers.add_key for numbers in SYSCALLS.values()}
 
 
 def test_this_machine_is_in_the_table():
-    """The machines that the tests run on are known."""
+    """The machine that runs the tests is in the table."""
     require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
 
     assert (platform.machine(), 64 if sys.maxsize > 2**32 else 32) in SYSCALLS
@@ -66,7 +66,7 @@ def test_this_machine_is_in_the_table():
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_an_unknown_machine_has_no_keyring(monkeypatch, call):
-    """Where the numbers are not known nothing is called, and the next keychain is tried."""
+    """On an unknown machine no call is made, and the next keychain is tried."""
     monkeypatch.setattr(sys, "platform", "linux")
     told = os.uname_result(("Linux", "", "", "", "pdp11")) if hasattr(os, "uname_result") else None
     monkeypatch.setattr(os, "uname", lambda: told, raising=False)
@@ -78,7 +78,7 @@ def test_an_unknown_machine_has_no_keyring(monkeypatch, call):
 
 @pytest.mark.parametrize("call", [*CALLS.values(), lambda store: store.instance()])
 def test_another_platform_has_no_keyring(monkeypatch, call):
-    """On macOS and Windows it is missing, not broken."""
+    """On macOS and Windows the keyring is missing, not broken."""
     monkeypatch.setattr(sys, "platform", "darwin")
 
     with pytest.raises(KeychainMissingError, match=r"not on this platform \(darwin\)"):
@@ -86,7 +86,7 @@ def test_another_platform_has_no_keyring(monkeypatch, call):
 
 
 def test_without_proc_the_instance_cannot_be_told(monkeypatch):
-    """Where the user namespace is not known, no keyring is taken for the one of the vault."""
+    """Without /proc the user namespace is unknown, so no keyring is used."""
     require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
 
     def refuse(path):
@@ -94,28 +94,28 @@ def test_without_proc_the_instance_cannot_be_told(monkeypatch):
 
     monkeypatch.setattr(os, "stat", refuse)
 
-    with pytest.raises(KeychainUnavailableError, match="the user namespace cannot be told"):
+    with pytest.raises(KeychainUnavailableError, match="the user namespace is unknown"):
         KernelKeyStore().instance()
 
 
 def test_the_removal_command_is_keyctls():
-    """What status shows is the tool that belongs to the kernel's keys."""
+    """`keylease status` shows the keyctl command that removes a key."""
     expected = "keyctl invalidate %user:keylease:0123456789abcdef:session-key.1"
 
     assert expected == open_keystore("kernel", Deadline(20)).removal_command(ITEM)
 
 
 def test_it_says_that_a_reboot_forgets_the_keys():
-    """Absence after a reboot is no revocation here, and the store says so."""
+    """The store says that a reboot erases its keys, so absence then is no revocation."""
     assert not KernelKeyStore().survives_reboot
 
 
-# What a kernel does not do on request: each call's result is made up, an `OSError` or a number.
+# A kernel does not fail on request, so each call's result is made up: an `OSError` or a number.
 
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Return a function that sets the results of the system calls, in their order."""
+    """Return a function that sets the results of the next system calls."""
     require(sys.platform == "linux", "kernel-keyring", "this is not Linux")
 
     def scripted(*results):
@@ -133,7 +133,7 @@ def scripted(monkeypatch):
 
 
 def failure(name):
-    """Return the error of that name."""
+    """Return the error with that name."""
     number = getattr(errno, name)
     return OSError(number, os.strerror(number))
 
@@ -153,7 +153,7 @@ LINKED, SERIAL, DONE = 0, 4711, 0
     ],
 )
 def test_where_nothing_can_be_put_the_reason_is_said(scripted, name, kind, reason):
-    """A sandbox without keys is passed over; a full or broken keyring is not."""
+    """A sandbox without keys counts as missing; a full or broken keyring does not."""
     scripted(LINKED, failure(name))
 
     with pytest.raises(KeychainUnavailableError) as caught:
@@ -167,7 +167,7 @@ def test_where_nothing_can_be_put_the_reason_is_said(scripted, name, kind, reaso
 @pytest.mark.parametrize("calls_before", [0, 1])
 @pytest.mark.parametrize("operation", ["read", "add", "delete"])
 def test_a_failing_call_is_never_absent(scripted, operation, name, calls_before):
-    """Whichever call fails, nothing is concluded from it."""
+    """A failing call never counts as an absent key."""
     found = failure("ENOKEY") if operation == "add" else SERIAL
     scripted(*[found][:calls_before], failure(name))
 
@@ -180,22 +180,22 @@ def test_a_failing_call_is_never_absent(scripted, operation, name, calls_before)
 @pytest.mark.parametrize("name", ["ENOKEY", "EKEYEXPIRED", "EKEYREVOKED"])
 @pytest.mark.parametrize("found", [[], [SERIAL]], ids=["at the search", "after the search"])
 def test_a_key_that_has_ended_is_absent(scripted, name, found):
-    """Deleted, expired and revoked are the same answer, also a moment before the key is read."""
+    """Deleted, expired and revoked keys are absent, even if found just before the read."""
     scripted(*found, failure(name))
 
     assert all(key is None for key in KernelKeyStore().read([ITEM]))
 
 
 def test_a_key_that_is_not_read_back_was_not_added(scripted):
-    """A kernel that takes a key and has it not is not believed."""
+    """A key that cannot be read back was not added."""
     scripted(failure("ENOKEY"), SERIAL, DONE, failure("ENOKEY"))
 
-    with pytest.raises(KeychainUnavailableError, match="is not read back as it was"):
+    with pytest.raises(KeychainUnavailableError, match="is not read back unchanged"):
         KernelKeyStore().add(ITEM, Secret(bytes(range(32))))
 
 
 def test_a_key_that_is_still_there_was_not_deleted(scripted):
-    """A kernel that says yes and keeps the key is not believed."""
+    """A key that is still there was not deleted, whatever the kernel answered."""
     scripted(SERIAL, DONE, SERIAL)
 
     with pytest.raises(KeychainUnavailableError, match=r"was deleted .* and is still there"):

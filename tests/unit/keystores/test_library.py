@@ -1,4 +1,4 @@
-"""The store on the keyring library: good, broken and false backends, and two platforms' errors."""
+"""The store on the keyring library: good, broken and lying backends, and platform errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SESSION = Item("0123456789abcdef", "session-key", 1)
 
 @pytest.fixture(autouse=True)
 def _empty(monkeypatch):
-    """Let every test begin with nothing kept."""
+    """Start every test with no stored values."""
     monkeypatch.setattr(backends.Dictionary, "kept", {})
 
 
@@ -42,7 +42,7 @@ def opened(backend, seconds=20):
 
 
 def refused(call, kind=KeychainUnavailableError):
-    """Return the refusal, which is of exactly this kind."""
+    """Return the error, which must be of exactly this kind."""
     with pytest.raises((KeychainUnavailableError, UsageError)) as caught:
         call()
     assert kind is type(caught.value)
@@ -62,15 +62,15 @@ class TestDictionary(KeyStoreContract):
 
     @pytest.fixture
     def store(self):
-        """Return it."""
+        """Return a store on the dictionary backend."""
         return opened("Dictionary")
 
 
-# What is named, and what may not be.
+# Which backends may be named.
 
 
 def test_the_value_is_the_key_in_base64():
-    """What `keyring get SERVICE keylease` prints is the key in base64."""
+    """`keyring get SERVICE keylease` prints the key in base64."""
     opened("Dictionary").add(SESSION, Secret(KEY))
 
     assert {("main", SESSION.service, "keylease"): VALUE} == backends.Dictionary.kept
@@ -92,7 +92,7 @@ def test_the_value_is_the_key_in_base64():
     ],
 )
 def test_what_does_not_keep_secrets_is_refused(backend, reason):
-    """Null, fail, chainer and files are refused by name, and by what they inherit from."""
+    """Null, fail, chainer and file backends are refused by name and by base class."""
     error = refused(lambda: open_keystore(f"library:{backend}", Deadline(20)), UsageError)
 
     assert str(error).startswith(f"{backend} cannot be a keychain: it ")
@@ -116,7 +116,7 @@ def test_what_does_not_keep_secrets_is_refused(backend, reason):
     ],
 )
 def test_what_is_no_backend_is_refused(backend):
-    """A name that leads to something else is a mistake of whoever named it."""
+    """A name that is no backend is refused as a mistake in the name."""
     error = refused(lambda: open_keystore(f"library:{backend}", Deadline(20)), UsageError)
 
     expected = f"{backend} is no backend of the keyring library: expected MODULE.CLASS"
@@ -126,7 +126,7 @@ def test_what_is_no_backend_is_refused(backend):
 
 @pytest.mark.parametrize("backend", ["no.such.module.Keyring", "support.nothing.Keyring"])
 def test_a_backend_that_is_not_installed_is_missing(backend):
-    """A package that was removed revokes nothing: every call says what is missing."""
+    """A backend that is not installed is missing, so no session counts as revoked."""
     store = open_keystore(f"library:{backend}", Deadline(20))
 
     assert isinstance(store, UnavailableKeyStore)
@@ -136,21 +136,21 @@ def test_a_backend_that_is_not_installed_is_missing(backend):
 
 
 def test_a_backend_that_its_author_does_not_recommend_is_refused():
-    """The library's own measure: below 1 is not recommended."""
+    """A backend with a priority below 1, which the library discourages, is refused."""
     error = refused(opened("Discouraged").probe, UsageError)
 
     assert "support.backends.Discouraged is not recommended by its own authors" in str(error)
 
 
 def test_a_backend_for_another_machine_is_missing():
-    """A backend that says it does not fit here lets the next keychain be tried."""
+    """A backend for another platform is missing, so the next keychain is tried."""
     error = refused(opened("Elsewhere").probe, KeychainMissingError)
 
     assert "keyring backend support.backends.Elsewhere is not on this machine" in str(error)
 
 
 def test_an_unfinished_backend_is_unavailable():
-    """A class that cannot be built is refused like one that fails."""
+    """A backend that cannot be instantiated is unavailable."""
     assert "it failed with TypeError" in str(refused(opened("Abstract").probe))
 
 
@@ -158,7 +158,7 @@ def test_an_unfinished_backend_is_unavailable():
     ("name", "platform"), [("macos", "the macOS Keychain"), ("windows", "the Windows Credential")]
 )
 def test_a_platforms_keychain_is_missing_on_another(monkeypatch, name, platform):
-    """A vault that was made on another system says so."""
+    """A vault made on another system is refused with that reason."""
     monkeypatch.setattr(sys, "platform", "plan9")
 
     error = refused(open_keystore(name, Deadline(20)).probe, KeychainMissingError)
@@ -171,7 +171,7 @@ def test_a_platforms_keychain_is_missing_on_another(monkeypatch, name, platform)
 
 
 def test_the_environment_does_not_turn_a_backend_into_another_store(monkeypatch):
-    """In another store every key is absent, and absent would end every session."""
+    """The environment cannot redirect a backend, as then every key seems absent."""
     opened("Dictionary").add(SESSION, Secret(KEY))
     monkeypatch.setenv("KEYRING_PROPERTY_SHELF", "other")
     assert backends.Dictionary().get_password(SESSION.service, "keylease") is None  # the control
@@ -180,7 +180,7 @@ def test_the_environment_does_not_turn_a_backend_into_another_store(monkeypatch)
 
 
 def test_the_environment_does_not_choose_the_backend(monkeypatch):
-    """What is named is used, whatever the library would have chosen."""
+    """The named backend is used, whatever the library would choose."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
 
     opened("Dictionary").add(SESSION, Secret(KEY))
@@ -193,14 +193,14 @@ def test_the_environment_does_not_choose_the_backend(monkeypatch):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_call_that_hangs_is_left_behind_at_the_deadline(operation):
-    """A prompt that nobody answers does not hang the helper."""
+    """A prompt that stays unanswered does not hang the helper."""
     error = refused(lambda: OPERATIONS[operation](opened("Hanging", 0.1)))
 
     assert str(error).endswith("cannot be used: it gave no answer in time")
 
 
 def test_no_time_left_is_unavailable_without_asking():
-    """A deadline that has passed while the class was loaded is not waited for again."""
+    """A deadline that passed during loading is not waited for again."""
     store = opened("Dictionary", 0.05)
     while store._deadline.remaining():
         pass
@@ -222,7 +222,7 @@ except KeychainUnavailableError as error:
 
 
 def test_a_call_that_hangs_does_not_keep_the_process():
-    """The helper exits in silence while the backend still waits."""
+    """The helper exits silently while the backend still waits."""
     source = [str(Path(keylease.__file__).parent.parent), str(Path(backends.__file__).parents[1])]
     done = subprocess.run(
         [sys.executable, "-c", HANG],
@@ -238,7 +238,7 @@ def test_a_call_that_hangs_does_not_keep_the_process():
 
 
 class _OddError(Exception):
-    """What a library raises that nobody has thought of."""
+    """An exception that no code expects from a library."""
 
 
 ERRORS = {
@@ -262,7 +262,7 @@ ERRORS = {
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(("error", "reason"), ERRORS.items(), ids=repr)
 def test_every_error_of_a_backend_becomes_ours(monkeypatch, capfd, operation, error, reason):
-    """Whatever a backend raises is unavailable, never absent, and its text is not shown."""
+    """Any error of a backend means unavailable, never absent, and its text is not shown."""
     monkeypatch.setattr(backends.Raising, "error", error)
 
     found = refused(lambda: OPERATIONS[operation](opened("Raising")))
@@ -274,7 +274,7 @@ def test_every_error_of_a_backend_becomes_ours(monkeypatch, capfd, operation, er
 
 
 def test_an_error_that_repeats_the_key_does_not_show_it():
-    """A backend that puts the value into its message does not put it into ours."""
+    """An error that repeats the key is not shown."""
     error = refused(lambda: opened("Full").add(SESSION, Secret(KEY)))
 
     assert str(error).endswith("it failed with OSError")
@@ -282,14 +282,14 @@ def test_an_error_that_repeats_the_key_does_not_show_it():
 
 @pytest.mark.parametrize("backend", ["Forgetful", "Changing"])
 def test_a_key_that_is_not_read_back_was_not_added(backend):
-    """A backend that keeps something else is not believed."""
+    """A key that is not read back unchanged was not added."""
     with pytest.raises(KeychainUnavailableError):
         opened(backend).add(SESSION, Secret(KEY))
 
 
 @pytest.mark.parametrize("backend", ["Keeping", "Undeletable"])
 def test_a_key_that_stays_was_not_deleted(backend):
-    """A backend that keeps the key is not believed."""
+    """A key that is still there was not deleted."""
     store = opened(backend)
     store.add(SESSION, Secret(KEY))
 
@@ -299,7 +299,7 @@ def test_a_key_that_stays_was_not_deleted(backend):
 
 
 def test_a_key_that_somebody_else_deleted_meanwhile_is_deleted():
-    """An error counts only if the key is still there."""
+    """An error on deletion does not matter if the key is gone."""
     store = opened("Vanishing")
     store.add(SESSION, Secret(KEY))
 
@@ -325,7 +325,7 @@ def test_a_key_that_somebody_else_deleted_meanwhile_is_deleted():
     ids=ascii,
 )
 def test_an_answer_that_is_no_key_is_unavailable_and_not_shown(monkeypatch, answer):
-    """Somebody else's value is neither a key nor a sign of revocation. Only `None` is absent."""
+    """A foreign value is neither a key nor a revocation: only `None` means absent."""
     monkeypatch.setattr(backends.Answering, "answer", answer)
 
     error = refused(lambda: opened("Answering").read([SESSION]))
@@ -342,12 +342,12 @@ def test_the_removal_command_names_the_backend():
     assert expected == opened("Dictionary").removal_command(SESSION)
 
 
-# macOS. The backend is the library's own; only the system below it is made up, so what is shown
-# is how its codes are told, not what a real Mac answers.
+# macOS. The backend is the library's own, the system below it is a fake. So these tests show how
+# status codes are handled, not what a real Mac answers.
 
 
 class Keychain:
-    """The functions of keyring.backends.macOS.api over a dictionary, and a status to fail with."""
+    """The functions of keyring.backends.macOS.api over a dictionary, with a status to fail with."""
 
     class Error(Exception):
         """As in the library."""
@@ -373,19 +373,19 @@ class Keychain:
             raise kinds.get(status, self.Error)(status, "Unknown Error")
 
     def find_generic_password(self, keychain, service, username):
-        """Return it."""
+        """Return the stored password."""
         self.keychains.add(keychain)
         self._raise_for_status(self.status or (0 if (service, username) in self.kept else -25300))
         return self.kept[service, username]
 
     def set_generic_password(self, keychain, service, username, password):
-        """Keep it."""
+        """Store the password."""
         self.keychains.add(keychain)
         self._raise_for_status(self.status)
         self.kept[service, username] = password
 
     def delete_generic_password(self, keychain, service, username):
-        """Forget it."""
+        """Delete the password."""
         self.keychains.add(keychain)
         self._raise_for_status(self.status or (0 if (service, username) in self.kept else -25300))
         del self.kept[service, username]
@@ -393,7 +393,7 @@ class Keychain:
 
 @pytest.fixture
 def keychain(monkeypatch):
-    """Put a made-up Security framework below the library's backend."""
+    """Put a fake Security framework below the library's backend."""
     keychain = Keychain()
     monkeypatch.setattr(keyring.backends.macOS, "api", keychain, raising=False)
     monkeypatch.setattr("platform.system", lambda: "Darwin")
@@ -401,11 +401,11 @@ def keychain(monkeypatch):
 
 
 class TestMacos(KeyStoreContract):
-    """The library's backend for macOS keeps the contract, if the system below it does."""
+    """The library's backend for macOS keeps the contract on a fake of the system."""
 
     @pytest.fixture
     def store(self, keychain):
-        """Return it."""
+        """Return a store on the macOS backend."""
         del keychain
         return LibraryKeyStore("macos", MACOS, Deadline(20))
 
@@ -415,7 +415,7 @@ class TestMacos(KeyStoreContract):
     [*KNOWN[MACOS].reasons.items(), (-25299, "it failed with KeyringError -25299")],
 )
 def test_a_status_of_macos_is_unavailable(keychain, status, reason):
-    """A locked keychain is not an empty one, whichever of its codes says so."""
+    """A locked keychain is unavailable, not empty, whichever code says so."""
     keychain.status = status
 
     error = refused(lambda: LibraryKeyStore("macos", MACOS, Deadline(20)).read([SESSION]))
@@ -424,7 +424,7 @@ def test_a_status_of_macos_is_unavailable(keychain, status, reason):
 
 
 def test_not_found_is_absent_on_macos(keychain):
-    """errSecItemNotFound is what a deleted key looks like."""
+    """errSecItemNotFound means a deleted key."""
     keychain.status = -25300
 
     (found,) = LibraryKeyStore("macos", MACOS, Deadline(20)).read([SESSION])
@@ -433,7 +433,7 @@ def test_not_found_is_absent_on_macos(keychain):
 
 
 def test_the_environment_names_no_other_keychain_on_macos(keychain, monkeypatch, recwarn):
-    """KEYCHAIN_PATH neither redirects nor makes the library print a warning."""
+    """KEYCHAIN_PATH neither redirects the store nor prints a warning."""
     monkeypatch.setattr(keyring.backends.macOS.Keyring, "keychain", "/elsewhere")
 
     LibraryKeyStore("macos", MACOS, Deadline(20)).read([SESSION])
@@ -443,7 +443,7 @@ def test_the_environment_names_no_other_keychain_on_macos(keychain, monkeypatch,
 
 
 def test_the_removal_command_on_macos_is_securitys():
-    """What status shows is the tool that comes with macOS."""
+    """`keylease status` shows the command of macOS's own tool."""
     store = LibraryKeyStore("macos", MACOS, Deadline(20))
 
     expected = f"security delete-generic-password -s {SESSION.service} -a keylease"
@@ -451,7 +451,7 @@ def test_the_removal_command_on_macos_is_securitys():
     assert "macOS Keychain" == store.title
 
 
-# Windows. As above.
+# Windows, with a fake in the same way.
 
 
 class WindowsError(Exception):
@@ -480,20 +480,20 @@ class CredentialManager:
             raise WindowsError(winerror, funcname)
 
     def CredRead(self, Type, TargetName):  # noqa: N802, N803 - Windows' names
-        """Return it, UTF-16 as Windows keeps it."""
+        """Return the stored credential in UTF-16, as Windows keeps it."""
         del Type
         self._raise(self.winerror or (0 if TargetName in self.kept else 1168), self.function)
         kept = self.kept[TargetName]
         return {**kept, "CredentialBlob": kept["CredentialBlob"].encode("utf-16")}
 
     def CredWrite(self, credential, flags):  # noqa: N802
-        """Keep it."""
+        """Store the credential."""
         del flags
         self._raise(self.winerror, "CredWrite")
         self.kept[credential["TargetName"]] = credential
 
     def CredDelete(self, Type, TargetName):  # noqa: N802, N803
-        """Forget it."""
+        """Delete the credential."""
         del Type
         self._raise(self.winerror, "CredDelete")
         del self.kept[TargetName]
@@ -501,7 +501,7 @@ class CredentialManager:
 
 @pytest.fixture
 def credential_manager(monkeypatch):
-    """Put a made-up Credential Manager below the library's backend."""
+    """Put a fake Credential Manager below the library's backend."""
     manager = CredentialManager()
     pywintypes = types.SimpleNamespace(error=WindowsError)
     monkeypatch.setattr(keyring.backends.Windows, "win32cred", manager, raising=False)
@@ -511,24 +511,24 @@ def credential_manager(monkeypatch):
 
 
 class TestWindows(KeyStoreContract):
-    """The library's backend for Windows keeps the contract, if the system below it does."""
+    """The library's backend for Windows keeps the contract on a fake of the system."""
 
     @pytest.fixture
     def store(self, credential_manager):
-        """Return it."""
+        """Return a store on the Windows backend."""
         del credential_manager
         return LibraryKeyStore("windows", WINDOWS, Deadline(20))
 
 
 def test_keys_do_not_roam_to_other_windows_machines(credential_manager):
-    """The key stays on this machine: persistence is local machine, not enterprise."""
+    """Keys persist on the local machine only and do not roam."""
     LibraryKeyStore("windows", WINDOWS, Deadline(20)).add(SESSION, Secret(KEY))
 
     assert [2] == [kept["Persist"] for kept in credential_manager.kept.values()]
 
 
 def test_the_environment_does_not_make_keys_roam(credential_manager, monkeypatch):
-    """A property in the environment does not change where the key goes."""
+    """The environment cannot make keys roam."""
     monkeypatch.setenv("KEYRING_PROPERTY_PERSIST", "enterprise")
 
     LibraryKeyStore("windows", WINDOWS, Deadline(20)).add(SESSION, Secret(KEY))
@@ -541,7 +541,7 @@ def test_the_environment_does_not_make_keys_roam(credential_manager, monkeypatch
     [*KNOWN[WINDOWS].reasons.items(), (8, "it failed with WindowsError 8")],
 )
 def test_an_error_of_windows_is_unavailable(credential_manager, winerror, reason):
-    """A login without a credential store is not an empty one."""
+    """A login without a credential store is unavailable, not empty."""
     credential_manager.winerror = winerror
 
     error = refused(lambda: LibraryKeyStore("windows", WINDOWS, Deadline(20)).read([SESSION]))
@@ -551,7 +551,7 @@ def test_an_error_of_windows_is_unavailable(credential_manager, winerror, reason
 
 @pytest.mark.parametrize("function", ["CredRead", "CredReadW"])
 def test_not_found_is_absent_on_windows(credential_manager, function):
-    """ERROR_NOT_FOUND is what a deleted key looks like, whichever function reports it."""
+    """ERROR_NOT_FOUND from any function means a deleted key."""
     credential_manager.winerror = 1168
     credential_manager.function = function
 
@@ -561,7 +561,7 @@ def test_not_found_is_absent_on_windows(credential_manager, function):
 
 
 def test_the_removal_command_on_windows_is_cmdkeys():
-    """What status shows is the tool that comes with Windows."""
+    """`keylease status` shows the command of Windows' own tool."""
     store = LibraryKeyStore("windows", WINDOWS, Deadline(20))
 
     expected = "cmdkey /delete:keylease:0123456789abcdef:session-key.1"

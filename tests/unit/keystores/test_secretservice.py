@@ -45,14 +45,14 @@ UNLOCKED = Answer("v", (("b", False),))
 
 @pytest.fixture(scope="module")
 def bus():
-    """Give a bus on which nobody is the Secret Service, nor can be started."""
+    """Return a bus without a Secret Service and without a way to start one."""
     with GnomeKeyring(initialised=False, activatable=False) as keyring:
         yield keyring
 
 
 @pytest.fixture
 def served(bus, monkeypatch):
-    """Return a function that puts a scripted service on the bus of this process."""
+    """Return a function that puts a scripted service on this process's bus."""
     for name, value in bus.environment.items():
         monkeypatch.setenv(name, value)
 
@@ -64,17 +64,17 @@ def served(bus, monkeypatch):
 
 @pytest.fixture
 def store():
-    """Return a store that has time enough."""
+    """Return a store with enough time."""
     return SecretServiceKeyStore(Deadline(20))
 
 
 def absent(store, *items):
-    """Return whether none of the items is there. A secret is never compared with `==`."""
+    """Return whether no item is there; secrets must not be compared with `==`."""
     return all(key is None for key in store.read(items))
 
 
 def refused(call, kind=KeychainUnavailableError):
-    """Return the message of the refusal, which is of exactly this kind."""
+    """Return the error's message, which must be of exactly this kind."""
     with pytest.raises(KeychainUnavailableError) as caught:
         call()
     assert kind is type(caught.value)
@@ -89,7 +89,7 @@ OPERATIONS = {
 
 
 def test_the_script_is_a_service_like_any_other(served, store):
-    """The control: with its usual answers the script is an unlocked, empty collection."""
+    """The control: by default the script is an unlocked, empty collection."""
     with served():
         store.probe()
         assert absent(store, SESSION, AUDIT)
@@ -99,7 +99,7 @@ def test_the_script_is_a_service_like_any_other(served, store):
 
 
 def test_a_prompt_for_adding_is_dismissed(served, store):
-    """A service that wants to ask the user first is told no, and its prompt is never shown."""
+    """A prompt for adding is dismissed without being shown, and the key is not added."""
     with served(CreateItem=Answer("oo", ("/", PROMPT))) as service:
         said = refused(lambda: store.add(SESSION, Secret(KEY)))
 
@@ -109,7 +109,7 @@ def test_a_prompt_for_adding_is_dismissed(served, store):
 
 
 def test_a_prompt_for_deleting_is_dismissed(served, store):
-    """A deletion that the user would have to confirm did not happen."""
+    """A deletion that needs a prompt did not happen."""
     with served(**FOUND, Delete=Answer("o", (PROMPT,))) as service:
         said = refused(lambda: store.delete(SESSION))
 
@@ -118,10 +118,10 @@ def test_a_prompt_for_deleting_is_dismissed(served, store):
 
 
 def test_reading_never_asks_the_service_to_search_unlock_or_prompt(served, store):
-    """Only questions that cannot raise a prompt are asked.
+    """Reading calls only methods that cannot raise a prompt.
 
-    NOTE: `SearchItems` is the collection's method here; the script would not tell it from the
-    service's, so the order shows it: each collection's lock is known first.
+    NOTE: `SearchItems` must be the collection's method. The script cannot tell it from the
+    service's, so the order shows it: each collection's lock is read first.
     """
     with served(**FOUND) as service:
         store.read([SESSION, AUDIT])
@@ -131,7 +131,7 @@ def test_reading_never_asks_the_service_to_search_unlock_or_prompt(served, store
 
 
 def test_both_keys_are_read_in_one_go(served, store):
-    """Two keys cost one more search, and nothing else twice."""
+    """Two keys cost one search each, and everything else only once."""
     with served(**FOUND) as service:
         store.read([SESSION, AUDIT])
 
@@ -141,19 +141,19 @@ def test_both_keys_are_read_in_one_go(served, store):
 
 
 def test_a_collection_that_is_locked_while_it_is_searched_proves_nothing(served, store):
-    """An empty result counts only if the collection is still unlocked after the search."""
+    """An empty result counts only if the collection is unlocked after the search too."""
     with served(Locked=[UNLOCKED, LOCKED]):
         assert "is locked" in refused(lambda: store.read([SESSION]))
 
 
 def test_an_item_that_goes_while_it_is_read_is_unavailable(served, store):
-    """Between search and answer it was locked or deleted; which of them is not guessed."""
+    """An item that disappears during the read is unavailable, not absent."""
     with served(**FOUND | {"GetSecrets": Answer("a{o(oayays)}", ({},))}):
         assert f"it does not return {SESSION.service}" in refused(lambda: store.read([SESSION]))
 
 
 def test_an_item_that_is_not_read_back_was_not_added(served, store):
-    """A service that takes a key and has it not is not believed."""
+    """An item that is not read back was not added."""
     with served():
         said = refused(lambda: store.add(SESSION, Secret(KEY)))
 
@@ -161,7 +161,7 @@ def test_an_item_that_is_not_read_back_was_not_added(served, store):
 
 
 def test_an_item_that_stays_was_not_deleted(served, store):
-    """A service that says yes and keeps the key is not believed."""
+    """An item that is still there was not deleted, whatever the service answered."""
     with served(**FOUND):
         said = refused(lambda: store.delete(SESSION))
 
@@ -169,7 +169,7 @@ def test_an_item_that_stays_was_not_deleted(served, store):
 
 
 def test_no_collection_at_all_proves_nothing(served, store):
-    """A service without any collection cannot say that a key was deleted from one."""
+    """A service without a collection cannot prove that a key was deleted."""
     with served(Collections=Answer("v", (("ao", []),)), ReadAlias=Answer("o", ("/",))):
         assert "it has no default collection" in refused(lambda: store.read([SESSION]))
 
@@ -186,7 +186,7 @@ def test_no_collection_at_all_proves_nothing(served, store):
     ],
 )
 def test_an_error_is_unavailable_and_its_text_is_not_shown(served, store, operation, failure, said):
-    """Whatever the service says in its own words could repeat what it was sent."""
+    """A service's error text is not shown, as it could repeat what was sent."""
     failures = dict.fromkeys(("OpenSession", "CreateItem", "Delete"), Failure(failure, "hunter2"))
     found = {} if operation == "add" else FOUND
     with served(**found | failures):
@@ -197,7 +197,7 @@ def test_an_error_is_unavailable_and_its_text_is_not_shown(served, store, operat
 
 
 def test_a_service_that_cannot_be_started_is_missing_for_a_new_vault(served, store):
-    """The bus knows nobody of that name, nor a program to start."""
+    """A service that the bus neither knows nor can start is missing for a new vault."""
     gone = Failure("org.freedesktop.DBus.Error.Spawn.ServiceNotFound")
     with served(ReadAlias=gone):
         refused(store.probe, KeychainMissingError)
@@ -205,7 +205,7 @@ def test_a_service_that_cannot_be_started_is_missing_for_a_new_vault(served, sto
 
 
 def test_a_service_that_breaks_while_it_is_started_is_not_passed_over(served, store):
-    """A service that is installed and does not come up is no reason for a weaker keychain."""
+    """A service that fails to start is no reason to use a weaker keychain."""
     with served(ReadAlias=Failure("org.freedesktop.DBus.Error.Spawn.ChildExited")):
         refused(store.probe, KeychainUnavailableError)
 
@@ -225,26 +225,26 @@ def test_a_service_that_breaks_while_it_is_started_is_not_passed_over(served, st
     ids=repr,
 )
 def test_an_answer_that_is_not_in_the_specification_is_unavailable(served, store, answers):
-    """A service that answers something else is not guessed at."""
+    """An answer outside the specification is unavailable, not interpreted."""
     with served(**answers):
         refused(lambda: store.read([SESSION]))
 
 
 @pytest.mark.parametrize("locked", [("s", "no"), ("u", 0), ("i", 0), ("v", ("b", False))], ids=repr)
 def test_a_lock_that_is_not_said_to_be_open_is_locked(served, store, locked):
-    """Only a plain no counts as unlocked."""
+    """Only a plain "no" counts as unlocked."""
     with served(Locked=Answer("v", (locked,))):
         assert "is locked" in refused(lambda: store.read([SESSION]))
         assert "is locked" in refused(store.probe)
 
 
 def test_a_path_that_is_none_is_unavailable():
-    """jeepney lets every text through that a service gives as an object's path."""
+    """A bad object path is unavailable; jeepney accepts any text as one."""
     assert "not in the specification" in refused(lambda: secretservice._call("no path", "a.b", "C"))
 
 
 def test_an_empty_question_asks_nobody(monkeypatch, store):
-    """No items need no keychain."""
+    """Reading no items contacts no keychain."""
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
@@ -252,7 +252,7 @@ def test_an_empty_question_asks_nobody(monkeypatch, store):
 
 
 def test_without_jeepney_it_is_missing(monkeypatch):
-    """Where the package is not installed, the next kind of keychain is tried."""
+    """Without the jeepney package the next keychain is tried."""
     monkeypatch.setitem(sys.modules, "jeepney", None)
 
     store = open_keystore("secret-service", Deadline(20))
@@ -261,11 +261,11 @@ def test_without_jeepney_it_is_missing(monkeypatch):
     assert "jeepney" in refused(store.probe, KeychainMissingError)
 
 
-# A bus that is none.
+# Programs that only pretend to be a bus.
 
 
 class Impostor:
-    """Something that listens where the bus should, and answers these bytes."""
+    """A program that listens in place of the bus and sends these bytes."""
 
     AUTHENTICATED = b"OK 0123456789abcdef0123456789abcdef\r\n"
 
@@ -292,7 +292,7 @@ class Impostor:
     def _serve(self):
         connection, _ = self._listener.accept()
         with connection:
-            # A client says AUTH and waits, then BEGIN and Hello and waits.
+            # A client sends AUTH and waits, then sends BEGIN and Hello and waits.
             for question, answer in zip((b"\r\n", b"Hello"), self._answers, strict=False):
                 heard = b""
                 while question not in heard:
@@ -308,7 +308,7 @@ class Impostor:
 
 @pytest.fixture
 def impostor(bus, monkeypatch):
-    """Return a function that puts an impostor where this process looks for its bus."""
+    """Return a function that puts an impostor in place of this process's bus."""
     made = []
 
     def impostor(*answers):
@@ -339,7 +339,7 @@ OK = Impostor.AUTHENTICATED
     ids=["mute", "rejected", "http", "error", "half", "text", "zeros", "gone", "closed"],
 )
 def test_what_is_no_bus_is_unavailable(impostor, answers, said):
-    """Whatever listens on the bus's socket, the answer is ours and in time."""
+    """Whatever listens on the bus's socket, the error is ours and comes in time."""
     with impostor(*answers):
         store = SecretServiceKeyStore(Deadline(0.4))
         assert said in refused(lambda: store.read([SESSION]))
@@ -350,12 +350,12 @@ def test_what_is_no_bus_is_unavailable(impostor, answers, said):
 )
 @given(st.binary(max_size=96) | st.binary(max_size=96).map(lambda tail: b"l\x02\x00\x01" + tail))
 def test_no_bytes_of_a_bus_escape_as_another_error(impostor, noise):
-    """A message of any bytes is refused like every other failure of the keychain."""
+    """A message of any bytes is refused as a keychain failure."""
     with impostor(OK, noise):
         refused(lambda: SecretServiceKeyStore(Deadline(5)).read([SESSION]))
 
 
 def test_the_removal_command_is_secret_tools(store):
-    """What status shows is the tool that belongs to the Secret Service."""
+    """`keylease status` shows the secret-tool command that removes a key."""
     expected = "secret-tool clear service keylease:0123456789abcdef:session-key.1 username keylease"
     assert expected == store.removal_command(SESSION)

@@ -1,4 +1,4 @@
-"""The keychain that cannot be used refuses everything, and says why."""
+"""A keychain that cannot be used refuses every call with the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALLS = {
 @pytest.mark.parametrize("kind", [KeychainUnavailableError, KeychainMissingError])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_call_refuses_with_the_reason(call, kind):
-    """Nothing is ever absent here: absent would end every session."""
+    """Every call refuses; no key is ever absent, which would end its session."""
     store = UnavailableKeyStore("kernel", "no keys today", kind, "come back tomorrow")
 
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_every_call_refuses_with_the_reason(call, kind):
 
 
 def test_without_a_hint_it_gives_that_of_the_error():
-    """There is always something to do next."""
+    """Without a hint of its own it gives the error's, so there is always a next step."""
     with pytest.raises(KeychainUnavailableError) as caught:
         UnavailableKeyStore("kernel", "no keys today").probe()
 
@@ -44,5 +44,5 @@ def test_without_a_hint_it_gives_that_of_the_error():
 
 
 def test_it_keeps_the_name_of_what_should_have_been_there():
-    """A vault stays pinned to the keychain that it was made with."""
+    """It keeps the name of the real keychain, so a vault stays pinned to it."""
     assert "kernel" == UnavailableKeyStore("kernel", "no keys today").name

@@ -1,4 +1,4 @@
-"""Base64 in the memory for secrets: as everybody writes it, and without a copy elsewhere."""
+"""Base64 in memory for secrets: standard text, without a copy elsewhere."""
 
 import base64
 
@@ -13,12 +13,12 @@ from keylease.secrets.memory import allocate
 @example(bytes(32))
 @example(b"\xff" * 32)
 def test_it_is_what_the_standard_library_writes(secret):
-    """Whatever reads base64 reads it."""
+    """The text is standard base64, which any reader can decode."""
     assert base64.b64encode(secret) == base64text.encode(secret)
 
 
 def test_it_is_in_the_memory_for_secrets(monkeypatch):
-    """What can be cleared is all that there is of the text, and what is encoded stays."""
+    """The text exists only in memory that can be cleared, and the input is unchanged."""
     rooms = []
 
     def spy(size):

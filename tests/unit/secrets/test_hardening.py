@@ -1,4 +1,4 @@
-"""What a helper shuts before it has a secret; what others see of it is in tests/security."""
+"""What a helper restricts before it has a secret; tests/security checks it from outside."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ hardening.wipe_and_exit(7)
 
 
 def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own, which it may shut as it likes."""
+    """Run a program in its own process, which it may restrict."""
     words = [sys.executable, "-c", program]
     return subprocess.run(
         words, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS, **more
@@ -45,25 +45,25 @@ def run(program: str, **more: object) -> subprocess.CompletedProcess[str]:
 
 @POSIX
 def test_what_is_ignored_stays_ignored():
-    """nohup(1) works, and a signal that ends the process is the one that its parent sees."""
+    """nohup(1) works, and the parent sees the signal that ended the process."""
     done = run(IGNORING)
 
     assert ("goes on\n", -signal.SIGTERM) == (done.stdout, done.returncode)
 
 
 def test_leaving_says_everything_and_ends_at_once():
-    """What was said is not lost, the exit code is passed on, and no tear-down follows."""
+    """Leaving flushes the output, returns the exit code, and skips the tear-down."""
     done = run(LEAVING)
 
     assert (7, "said\n") == (done.returncode, done.stderr)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it can be asked for on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the state")
 @pytest.mark.parametrize(
     ("variable", "expected"), [({}, "True"), ({"KEYLEASE_DUMPABLE": "1"}, "False")]
 )
 def test_tracers_are_refused_unless_the_user_wants_them(variable, expected):
-    """The opt-out is a variable, and it is off."""
+    """Tracers are refused by default; a variable allows them."""
     program = (
         "from keylease.secrets import hardening;"
         "hardening.harden(); print(hardening.restrictions().tracers_refused)"
@@ -88,9 +88,9 @@ print(hardening.restrictions().core_limit)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it can be asked for on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the state")
 def test_what_is_in_force_is_what_the_kernel_says():
-    """It is asked, not remembered; and what is handed on is what was given, however often shut."""
+    """The state comes from the kernel, and a repeated call keeps the original for children."""
     environment = {k: v for k, v in os.environ.items() if k != "KEYLEASE_DUMPABLE"}
 
     assert ["True", "True", "True", "0"] == run(SHUT, env=environment).stdout.split()
@@ -112,7 +112,7 @@ with hardening.original_core_limit():
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="what refuses is a filter as Linux has them")
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a seccomp filter of Linux")
 def test_what_the_system_refuses_is_not_called_closed():
-    """A sandbox that refuses the calls stops nobody, and a refusal to tell is no yes."""
+    """A restriction that the system refuses, or cannot report, does not count as active."""
     assert ["None", "None", "goes", "on"] == run(REFUSED).stdout.split()

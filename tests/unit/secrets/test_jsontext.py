@@ -1,4 +1,4 @@
-"""JSON with secrets in it, against the reader and the writer of the standard library."""
+"""JSON with secrets, compared with the reader and writer of the standard library."""
 
 import contextlib
 import json
@@ -41,13 +41,13 @@ def plain(value):
 
 
 def read(message):
-    """Return what a message says."""
+    """Return what a message contains."""
     with opened(bytearray(message)) as members:
         return plain(members)
 
 
 def refusal(message):
-    """Return the refusal that a message gets."""
+    """Return the error for a message."""
     with pytest.raises(RequestError) as caught:
         read(message)
     return str(caught.value)
@@ -55,7 +55,7 @@ def refusal(message):
 
 @given(OBJECTS, st.booleans(), st.sampled_from([None, 2]))
 def test_what_the_standard_library_writes_is_read_alike(members, ascii_only, indent):
-    """Any object comes out as it went in, escaped or not, packed or spread over lines."""
+    """Any object reads back, whether escaped or not, compact or indented."""
     said = json.dumps(members, ensure_ascii=ascii_only, indent=indent).encode("utf-8")
 
     assert members == read(said)
@@ -66,7 +66,7 @@ def test_what_the_standard_library_writes_is_read_alike(members, ascii_only, ind
 @example(b'{"a":1e999}')
 @example(b'{"a":' * 10_000)
 def test_any_bytes_are_an_object_or_are_refused(message):
-    """Whatever comes, it is read as the standard library reads it, or refused in our own words."""
+    """Any bytes are read as the standard library reads them, or refused in our own words."""
     members = None
     with contextlib.suppress(RequestError):
         members = read(message)
@@ -76,7 +76,7 @@ def test_any_bytes_are_an_object_or_are_refused(message):
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_what_is_written_is_read_by_everybody(value):
-    """A string survives the way to any other reader."""
+    """A string that we write reads back in the standard library."""
     packed = value.encode("utf-8")
 
     for written in (quoted(packed), quoted(memoryview(packed)), quoted(value)):
@@ -85,19 +85,19 @@ def test_what_is_written_is_read_by_everybody(value):
 
 
 def test_brackets_are_written_as_go_writes_them():
-    """`<token>`, the user of an identity token, looks as Docker's own helpers write it."""
+    """`<token>`, the user of an identity token, is written as Docker's own helpers write it."""
     assert b'"\\u003ctoken\\u003e \\u0026\\u000a\\u0022\\u005c"' == quoted(b'<token> &\n"\\')
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"\xed\xa0\x80", b"a\xc3", b"\xf4\x90\x80\x80"])
 def test_what_is_no_text_cannot_be_written(value):
-    """Bytes that are not UTF-8 are refused, not replaced: the server would refuse what is left."""
+    """Bytes that are not UTF-8 are refused, not replaced, as a server expects the originals."""
     with pytest.raises(RequestError, match="the secret is not UTF-8"):
         quoted(value, "the secret")
 
 
 def test_a_name_that_is_no_text_cannot_be_written():
-    """A user name whose bytes are not UTF-8 is refused as well."""
+    """A user name that is not UTF-8 is refused too."""
     with pytest.raises(RequestError, match="not UTF-8"):
         quoted("\udcff")
 
@@ -136,18 +136,18 @@ def test_a_name_that_is_no_text_cannot_be_written():
     ],
 )
 def test_what_can_be_understood_in_two_ways_is_refused(message, expected):
-    """Each fault is named, and nothing of the message is repeated."""
+    """An ambiguous message is refused with its fault named and none of it repeated."""
     assert expected in refusal(message)
 
 
 def test_hostile_messages_do_not_keep_the_reader_busy():
-    """A long message costs time in proportion to its length, whatever it is made of."""
+    """Reading a hostile message takes time in proportion to its length."""
     for pattern in (b'{"a":"' + b"\\n" * 500_000, b'{"' + b"\xc3" * 1_000_000, b"{" + b" " * 10**6):
         refusal(pattern)
 
 
 def test_strings_are_wiped_when_the_reader_is_done():
-    """No string of a message is left, not even of one that is refused at its end."""
+    """Every string is wiped when the reader is done, even after a refusal."""
     with opened(bytearray(b'{"Secret":"hunter2","more":["\\u0061bc"]}')) as members:
         secret, (more,) = members["Secret"], members["more"]
         assert (b"hunter2", b"abc") == (secret, more)
@@ -156,7 +156,7 @@ def test_strings_are_wiped_when_the_reader_is_done():
 
 
 def test_strings_have_no_other_memory_than_that_of_secrets(monkeypatch):
-    """A secret is read into, and written to, what is locked and in no core dump; nowhere else."""
+    """Strings exist only in locked memory that is in no core dump."""
     rooms = []
 
     def spy(size):
@@ -175,7 +175,7 @@ def test_strings_have_no_other_memory_than_that_of_secrets(monkeypatch):
 
 
 def test_strings_before_one_that_is_no_text_are_wiped(monkeypatch):
-    """A secret that is written already is not left behind when what follows cannot be."""
+    """A failed write wipes the strings that it has already written."""
     rooms = []
 
     def spy(size):
@@ -184,7 +184,7 @@ def test_strings_before_one_that_is_no_text_are_wiped(monkeypatch):
 
     monkeypatch.setattr(jsontext, "allocate", spy)
     assert [b'"hunter2"', b'"token"'] == all_quoted((b"hunter2", "a key"), (b"token", "a token"))
-    assert [b'"hunter2"', b'"token"'] == rooms, "the control: they are the caller's to wipe"
+    assert [b'"hunter2"', b'"token"'] == rooms, "the control: the caller wipes these"
     rooms.clear()
 
     with pytest.raises(RequestError, match="the token is not UTF-8"):
@@ -194,7 +194,7 @@ def test_strings_before_one_that_is_no_text_are_wiped(monkeypatch):
 
 
 def test_members_are_asked_for_by_their_kind():
-    """A string where one is expected, nothing where there is none, and anything else is refused."""
+    """Asking for a string gives a string or nothing; any other kind is refused."""
     with opened(bytearray(b'{"a":"x","b":1,"c":null,"d":"x\\u007f"}')) as members:
         assert (b"x", "x") == (string(members, "a"), name(members, "a"))
         assert (None, None) == (string(members, "c"), name(members, "z"))
@@ -205,7 +205,7 @@ def test_members_are_asked_for_by_their_kind():
 
 
 def test_numbers_are_numbers():
-    """A version of 1 is the number 1, and no text or truth value."""
+    """A number is neither a text nor a truth value."""
     members = read(b'{"v":1,"half":0.5,"big":1e3,"no":false}')
 
     assert 1 == members["v"]
@@ -215,5 +215,5 @@ def test_numbers_are_numbers():
 
 
 def test_the_standard_librarys_reader_is_not_imported():
-    """Who reads JSON here pays for no other reader of it."""
+    """Reading JSON here imports no other JSON reader."""
     assert "json" not in vars(sys.modules["keylease.secrets.jsontext"])

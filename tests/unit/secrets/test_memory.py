@@ -1,4 +1,4 @@
-"""Memory for secrets: its own, zeros at first, zeros again, and never two secrets' at once."""
+"""Memory for secrets is zero at first and after use, and never shared by two secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = [0, 1, 31, 32, 64, 65, 4095, 4096, 4097, 100_000]
 
 @pytest.mark.parametrize("size", SIZES)
 def test_what_is_allocated_is_as_long_as_asked_for_and_zero(size):
-    """Who writes a secret there finds nobody else's."""
+    """New memory has the requested length and only zeros."""
     view = allocate(size)
 
     assert bytes(size) == bytes(view)
@@ -38,7 +38,7 @@ def test_no_two_views_share_memory():
 
 
 def test_parts_are_put_one_after_the_other_in_memory_of_their_own():
-    """Whoever takes a secret in one piece only is given a copy that can be cleared by itself."""
+    """Joined parts are one copy that can be cleared by itself."""
     secret = Secret(b"hunter2")
 
     whole = joined([b"password=", secret.reveal(), b"", b"\n"])
@@ -50,7 +50,7 @@ def test_parts_are_put_one_after_the_other_in_memory_of_their_own():
 
 @pytest.mark.parametrize("size", [32, 4096, 100_000])
 def test_what_is_given_back_is_zero_for_the_next(size):
-    """A slot is cleared before its reuse, though its owner did not clear it."""
+    """Memory is cleared before reuse even if its owner did not clear it."""
     for _ in range(50):
         view = allocate(size)
         assert not any(view)
@@ -59,7 +59,7 @@ def test_what_is_given_back_is_zero_for_the_next(size):
 
 
 def test_a_view_that_is_kept_never_shows_another_secret():
-    """As long as anybody has a view of it, memory is not handed out again."""
+    """Memory is not reused while a view of it exists."""
     kept = [allocate(32)[8:16] for _ in range(20)]
     gc.collect()
     others = [allocate(32) for _ in range(200)]
@@ -72,7 +72,7 @@ def test_a_view_that_is_kept_never_shows_another_secret():
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 70_000])
 @pytest.mark.parametrize("make", [bytearray, lambda data: memoryview(bytearray(data))])
 def test_clearing_overwrites_all_of_it_in_place(make, size):
-    """The buffer that was given is zeros, from the first byte to the last."""
+    """Clearing zeros every byte of the given buffer itself."""
     buffer = make(b"s" * size)
 
     secure_clear(buffer)
@@ -81,7 +81,7 @@ def test_clearing_overwrites_all_of_it_in_place(make, size):
 
 
 def test_clearing_a_part_leaves_the_rest():
-    """A view of a part clears that part."""
+    """Clearing a view clears only its part of the buffer."""
     buffer = bytearray(b"s" * 1000)
 
     secure_clear(memoryview(buffer)[300:700])
@@ -91,13 +91,13 @@ def test_clearing_a_part_leaves_the_rest():
 
 @pytest.mark.parametrize("wrong", [b"constant", memoryview(b"constant"), "text", 5, None])
 def test_what_cannot_be_cleared_is_refused(wrong):
-    """Nobody believes that `bytes` were overwritten: Python shares them, so it is refused."""
+    """Clearing `bytes` is refused, as Python may share them."""
     with pytest.raises(TypeError):
         secure_clear(wrong)
 
 
 def test_random_bytes_go_straight_to_their_place():
-    """A key of any length is drawn, and no two are equal."""
+    """A key of any length is random, and no two are equal."""
     secrets = [Secret.random(length) for length in (32, 32, 600)]
     drawn = {bytes(secret.reveal()) for secret in secrets}
 
@@ -105,7 +105,7 @@ def test_random_bytes_go_straight_to_their_place():
 
 
 def test_a_generator_that_fails_is_a_refusal(monkeypatch):
-    """Without randomness there is no key."""
+    """A failing random generator gives an error, not a weak key."""
 
     def fail(_):
         raise OSError(5, "no entropy")
@@ -117,7 +117,7 @@ def test_a_generator_that_fails_is_a_refusal(monkeypatch):
 
 
 def test_a_wiped_secret_reveals_nothing_and_equals_nothing():
-    """Two that are gone are not the same one, and nobody is told zeros for a password."""
+    """A wiped secret reveals no zeros and equals no other, not even another wiped one."""
     one, other = Secret(b"a" * 32), Secret(b"b" * 32)
     one.wipe()
     other.wipe()
@@ -130,7 +130,7 @@ def test_a_wiped_secret_reveals_nothing_and_equals_nothing():
 
 @pytest.mark.parametrize("size", [-1, -64])
 def test_a_negative_size_is_refused(size):
-    """A length that was computed wrongly is not taken for another one."""
+    """A negative length is refused."""
     with pytest.raises(ValueError, match="-"):
         Secret.random(size)
 
@@ -177,11 +177,11 @@ print(wrong)
 
 
 def test_threads_the_collector_and_forks_get_in_nobodys_way():
-    """Secrets come and go in many threads, in the collector and beside forks: no mix, no hang.
+    """Threads, the collector and forks can use secrets at once without mixing them or hanging.
 
-    There is no lock that a forked child or a `__del__` in the middle could wait for in vain.
+    The memory has no lock for which a forked child or a `__del__` could wait for ever.
     """
-    # Since 3.12 Python warns of a fork beside threads, which is what is tried here.
+    # Since 3.12 Python warns of a fork beside threads, which this test does on purpose.
     quiet = "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n"
 
     assert ["[]"] == lines(quiet + THREADS)
@@ -202,7 +202,7 @@ except ValueError as error:
 
 
 def test_everything_can_be_cleared_at_once():
-    """What a signal finds is overwritten wherever it is, and is not revealed after it."""
+    """On a signal every secret is overwritten and can no longer be revealed."""
     assert [
         "False",
         "the secret was wiped with all others, by a fork or at the end of the process",
@@ -219,7 +219,7 @@ view = secret.reveal()
 
 
 def test_a_secret_that_outlives_the_modules_is_wiped_in_silence():
-    """At the end the interpreter empties modules first; no traceback comes of it."""
+    """A secret that outlives its modules at exit is wiped without a traceback."""
     assert [] == lines(LATE)
 
 
@@ -237,13 +237,13 @@ print(protection().locked, bool(protection().reason), bytes(secret.reveal()))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_a_limit_that_is_used_up_is_told_and_changes_nothing_else():
-    """Where no memory may be locked, secrets work all the same, and it can be seen."""
+    """If no memory can be locked, secrets still work, and the program can tell."""
     assert ["False True b'hunter2'"] == lines(LIMITED)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="what is promised is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the flags in smaps")
 def test_memory_is_locked_undumped_and_wiped_on_fork():
-    """The kernel itself says so of the mapping: smaps has the flags lo, dd and wf of proc(5)."""
+    """The kernel reports the memory as locked, undumped and wiped on fork (proc(5), smaps)."""
     said = lines(
         "import ctypes; from keylease.secrets.memory import allocate, protection\n"
         "view = allocate(32); print(protection())\n"
@@ -286,7 +286,7 @@ print(bytes(secret.reveal()))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_is_told_and_can_have_secrets_of_its_own():
-    """Zeros are never taken for a secret, and the parent's stays as it is."""
+    """A forked child never takes zeros for a secret, and the parent's secret stays."""
     told, own, parents = lines(FORKED)
 
     assert told.startswith("False the secret was wiped with all others")
@@ -295,7 +295,7 @@ def test_a_forked_child_is_told_and_can_have_secrets_of_its_own():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_has_zeros_where_the_kernel_does_not_see_to_it():
-    """Before Linux 4.14, and on macOS, Python's own fork clears the child, not the parent."""
+    """Without the kernel's help (Linux before 4.14, macOS) the child is cleared by Python."""
     told, own, parents = lines(
         "from keylease.secrets import memory\nmemory._advise = lambda *_: False" + FORKED
     )

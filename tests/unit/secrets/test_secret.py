@@ -1,4 +1,4 @@
-"""A secret does not print, does not travel, and can be wiped."""
+"""A secret is never printed or copied, and can be wiped."""
 
 import copy
 import gc
@@ -33,7 +33,7 @@ NEEDLE = b"needle-6c0d"
     ],
 )
 def test_a_secret_never_prints(show):
-    """Whatever text is made of a secret, neither its bytes nor their number is in it."""
+    """No text form of a secret shows its bytes or its length."""
     shown = show(Secret(NEEDLE))
 
     assert "Secret(...)" in shown
@@ -43,7 +43,7 @@ def test_a_secret_never_prints(show):
 
 
 def test_a_traceback_shows_no_secret():
-    """An exception that carries a secret tells nothing when it is printed with its locals."""
+    """A traceback with local variables shows no secret."""
     secret, plain = Secret(NEEDLE), "control-6c0d"
     with pytest.raises(KeyError) as caught:
         {}[secret.reveal, plain]
@@ -80,7 +80,7 @@ def test_a_traceback_shows_no_secret():
     ],
 )
 def test_a_secret_cannot_be_compared_copied_or_spread(attempt):
-    """What would copy a secret or compare it carelessly is refused, and the refusal is silent."""
+    """Copying or comparing a secret carelessly is refused without showing it."""
     with pytest.raises((TypeError, AttributeError)) as caught:
         attempt(Secret(NEEDLE))
 
@@ -88,13 +88,13 @@ def test_a_secret_cannot_be_compared_copied_or_spread(attempt):
 
 
 def test_reveal_is_the_way_out():
-    """The bytes are there for who asks for them by name."""
+    """`reveal` returns the bytes."""
     assert NEEDLE == bytes(Secret(NEEDLE).reveal())
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 def test_a_secret_is_a_copy_of_its_own(make):
-    """Wiping what a secret was made from leaves the secret, and the other way round."""
+    """Wiping the source leaves the secret, and wiping the secret leaves the source."""
     source = bytearray(NEEDLE)
     secret = Secret(make(source))
     secure_clear(source)
@@ -104,10 +104,10 @@ def test_a_secret_is_a_copy_of_its_own(make):
 
 @pytest.mark.parametrize("wrong", [5, "text", None, 1.5, ["a"]])
 def test_only_bytes_become_a_secret(wrong):
-    """A number is not taken for that many zeros, and a text is not encoded by a guess."""
+    """A number is not taken for that many zeros, and a text is not encoded by guess."""
     with pytest.raises(TypeError):
         Secret(wrong)
-    gc.collect()  # a half-made secret that cannot be wiped would be reported here
+    gc.collect()  # reports a half-made secret that cannot be wiped
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_only_bytes_become_a_secret(wrong):
     ],
 )
 def test_matches_compares_every_byte(other, same):
-    """Only the very same bytes match."""
+    """Only identical bytes match."""
     assert same is Secret(NEEDLE).matches(Secret(other))
     assert same is Secret(other).matches(Secret(NEEDLE))
 
 
 def test_wiping_overwrites_in_place():
-    """The buffer itself is zeros afterwards, not another one."""
+    """Wiping zeros the secret's own buffer."""
     secret = Secret(NEEDLE)
     view = secret.reveal()
     secret.wipe()
@@ -136,7 +136,7 @@ def test_wiping_overwrites_in_place():
 
 
 def test_leaving_the_block_wipes_even_on_an_error():
-    """Whoever opens a secret with `with` cannot forget to wipe it."""
+    """Leaving a `with` block wipes the secret even after an error."""
     secret = Secret(NEEDLE)
     view = secret.reveal()
     assert NEEDLE == bytes(view)
@@ -147,7 +147,7 @@ def test_leaving_the_block_wipes_even_on_an_error():
 
 
 def test_a_forgotten_secret_is_wiped():
-    """The buffer of a secret that nobody holds any more is zeros."""
+    """A secret without references is wiped."""
     secret = Secret(NEEDLE)
     view = secret.reveal()
     assert NEEDLE == bytes(view)
@@ -158,21 +158,21 @@ def test_a_forgotten_secret_is_wiped():
 
 
 def test_a_secret_for_which_there_is_no_memory_says_only_that():
-    """The error is the system's own, and none of a half-made secret follows it."""
+    """Without memory the only error is the system's own."""
     with pytest.raises(MemoryError):
         Secret.random(1 << 60)
     Secret.__new__(Secret)
-    gc.collect()  # what cannot be wiped would be reported here
+    gc.collect()  # reports what cannot be wiped
 
 
 def test_an_empty_secret_is_false():
-    """A password that is there can be told from one that is empty."""
+    """An empty secret is false."""
     assert not Secret(b"")
     assert Secret(b"\0")
 
 
 def test_random_bytes_are_as_many_as_asked_for_and_never_the_same():
-    """Keys, salts and nonces have their full length, and no two are equal."""
+    """Random secrets have the full length, and no two are equal."""
     drawn = {random_bytes(32) for _ in range(1000)}
 
     assert 1000 == len(drawn)
@@ -188,7 +188,7 @@ def test_random_bytes_are_as_many_as_asked_for_and_never_the_same():
     ],
 )
 def test_a_generator_that_gives_too_few_is_refused(monkeypatch, source, told):
-    """A short key is never made up to length."""
+    """A generator that returns too few bytes is refused, and the key is not padded."""
     monkeypatch.setattr(secret_module.os, "urandom", source)
 
     with pytest.raises(StateError, match=told):
@@ -197,7 +197,7 @@ def test_a_generator_that_gives_too_few_is_refused(monkeypatch, source, told):
 
 @pytest.mark.parametrize("failure", [OSError(5, "no entropy"), NotImplementedError("no source")])
 def test_a_generator_that_fails_is_refused(monkeypatch, failure):
-    """There is no second source of randomness, and the refusal is one of ours."""
+    """A failing generator gives our own error, and no second source is used."""
 
     def fail(_length):
         raise failure

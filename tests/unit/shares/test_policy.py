@@ -1,10 +1,10 @@
-"""Where no platform forgets a share, there is none, and nothing pretends that there is."""
+"""Without a volatile store there is no share, and the store says so."""
 
 from keylease.shares.policy import PolicyShares
 
 
 def test_there_is_no_share():
-    """The session key hangs on the vault key alone, and `status` can say so."""
+    """The session key depends on the vault key alone, and `status` can say so."""
     shares = PolicyShares()
 
     assert shares.create("ab" * 16, 900) is None
@@ -13,7 +13,7 @@ def test_there_is_no_share():
 
 
 def test_prolonging_and_destroying_nothing_is_no_error():
-    """A session's life takes the same steps with and without shares."""
+    """Prolonging and destroying work without shares, so callers need no special case."""
     shares = PolicyShares()
     shares.prolong("ab" * 16, 900)
     shares.destroy("ab" * 16)

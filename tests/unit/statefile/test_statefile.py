@@ -1,4 +1,4 @@
-"""Private files as their users see them; the attacks on them are in tests/security."""
+"""Private files as callers use them; tests/security has the attacks on them."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ DATA = bytes(range(256)) * 4
 
 @pytest.fixture
 def place(tmp_path):
-    """Return a path where the state directory can be."""
+    """Return a path for a state directory that does not exist yet."""
     return tmp_path / "keylease"
 
 
@@ -52,7 +52,7 @@ def listed(path):
 
 
 def test_state_directory_is_made_with_what_is_above_it(tmp_path):
-    """The first run needs no set-up."""
+    """The state directory and its missing parents are made, so the first run needs no setup."""
     path = tmp_path / "home" / ".local" / "state" / "keylease"
 
     with Directory.open(str(path), create=True) as state:
@@ -64,7 +64,7 @@ def test_state_directory_is_made_with_what_is_above_it(tmp_path):
 @POSIX
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
 def test_everything_is_private_whatever_the_umask(tmp_path, umask):
-    """Nobody else can read what is made, and its owner can, however the login is set up."""
+    """Only the owner can read new files, and the owner always can, whatever the umask."""
     before = os.umask(umask)
     try:
         with Directory.open(str(tmp_path / "a" / "b"), create=True) as state:
@@ -84,7 +84,7 @@ def test_everything_is_private_whatever_the_umask(tmp_path, umask):
 
 
 def test_state_directory_that_was_never_made_is_missing(place):
-    """A machine where keylease was never used is told apart from a broken one."""
+    """A machine where keylease was never used gives its own error."""
     with pytest.raises(StateMissingError, match="cannot be opened: "):
         Directory.open(str(place))
 
@@ -92,7 +92,7 @@ def test_state_directory_that_was_never_made_is_missing(place):
 
 
 def test_nothing_above_the_state_directory_is_made_unasked(tmp_path):
-    """Looking for a session on a new machine leaves no trace."""
+    """Looking for a session on a new machine makes no directory."""
     with pytest.raises(StateMissingError):
         Directory.open(str(tmp_path / "home" / "state" / "keylease"))
 
@@ -102,7 +102,7 @@ def test_nothing_above_the_state_directory_is_made_unasked(tmp_path):
 @POSIX
 @pytest.mark.usefixtures("usual_umask")
 def test_directory_above_that_another_program_makes_meanwhile_is_used(tmp_path, mocker):
-    """The first login on a new machine does not fail because another program starts too."""
+    """A parent directory that another program makes at the same time is used."""
     mkdir = os.mkdir
 
     def be_late(name, mode, *, dir_fd):
@@ -121,7 +121,7 @@ def test_directory_above_that_another_program_makes_meanwhile_is_used(tmp_path, 
 
 
 def test_child_that_was_never_made_is_missing(state, place):
-    """Looking for the sessions of a host makes no trace of that host."""
+    """Looking for the sessions of a host makes no directory for it."""
     with pytest.raises(StateMissingError, match="sessions"):
         state.child("sessions")
 
@@ -129,7 +129,7 @@ def test_child_that_was_never_made_is_missing(state, place):
 
 
 def test_child_is_made_once_and_opened_again(state):
-    """The second session of a host finds the directory of the first."""
+    """The second session of a host opens the directory of the first."""
     with state.child("sessions", create=True) as child:
         child.create("one", DATA)
 
@@ -139,13 +139,13 @@ def test_child_is_made_once_and_opened_again(state):
 
 @pytest.mark.parametrize("path", ["", "keylease", "./keylease", "../keylease"])
 def test_state_directory_needs_an_absolute_path(path):
-    """State never depends on the directory that git happens to run in."""
+    """A relative path is refused, so state does not depend on the working directory."""
     with pytest.raises(ValueError, match="absolute"):
         Directory.open(path, create=True)
 
 
 def test_root_is_no_state_directory(place):
-    """A slip in an environment variable does not spread files over the root."""
+    """The root directory is refused, so a typo does not put files there."""
     with pytest.raises(StateError, match="root") as caught:
         Directory.open(place.anchor, create=True)
 
@@ -178,24 +178,24 @@ def test_root_is_no_state_directory(place):
     ],
 )
 def test_name_is_one_file_of_the_directory(state, place, operation, name):
-    """No name, wherever it came from, leads out of the directory."""
+    """No name leads out of the directory, whatever its source."""
     with pytest.raises(ValueError, match="name"):
         operation(state, name)
 
     assert [] == list(place.iterdir())
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="names of devices are Windows' own trap")
+@pytest.mark.skipif(sys.platform != "win32", reason="device names are special only on Windows")
 @pytest.mark.parametrize("name", ["NUL", "con", "COM1.json", "a:b", "a\\b", "a.", "a ", "a\x1fb"])
 def test_name_is_no_device_of_windows(state, name):
-    """A file that would be a console or a stream of another file is refused."""
+    """Windows device names and streams are refused."""
     with pytest.raises(ValueError, match="name"):
         state.create(name, DATA)
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc to count descriptors")
 def test_no_descriptor_is_left_open(state):
-    """A program that uses the library for days does not run out of files."""
+    """Long use leaves no descriptor open."""
 
     def use():
         with state.child("child", create=True) as child:
@@ -220,7 +220,7 @@ def test_no_descriptor_is_left_open(state):
 
 @POSIX
 def test_no_descriptor_is_inherited(state, place):
-    """What git starts next does not get the state along with it."""
+    """Child processes inherit no descriptor of the state."""
     program = (
         "import os, sys\n"
         "for fd in range(3, 64):\n"
@@ -254,7 +254,7 @@ def test_no_descriptor_is_inherited(state, place):
 
 @pytest.mark.parametrize("length", [0, 1, 1023, 65536, 65537, 1 << 20])
 def test_file_is_read_whole(state, length):
-    """What was stored comes back, however long it is."""
+    """A file of any length is read back whole."""
     data = random.Random(length).randbytes(length)
     state.create("file", data)
 
@@ -264,7 +264,7 @@ def test_file_is_read_whole(state, length):
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_secret_buffers_are_written_as_they_are(state, kind):
-    """A sealed buffer need not be copied into bytes to be stored."""
+    """A secret buffer is written without a copy into `bytes`."""
     data = kind(DATA)
 
     state.create("created", data)
@@ -276,7 +276,7 @@ def test_secret_buffers_are_written_as_they_are(state, kind):
 
 
 def test_file_that_is_not_there_is_none(state):
-    """Absence is an answer, not an error."""
+    """A missing file is `None`, not an error."""
     assert (None,) * 4 == (
         state.read("file", 1),
         state.read_start("file", 1),
@@ -286,16 +286,16 @@ def test_file_that_is_not_there_is_none(state):
 
 
 def test_file_that_is_too_long_is_refused(state):
-    """A file that somebody blew up cannot fill the memory."""
+    """A file that is too long is refused before it fills the memory."""
     state.create("file", DATA)
 
-    with pytest.raises(UnsafeStateError, match=f"more than the {len(DATA) - 1} bytes"):
+    with pytest.raises(UnsafeStateError, match=f"longer than its limit of {len(DATA) - 1} bytes"):
         state.read("file", len(DATA) - 1)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, b""), (3, b"xyz"), (6, b"uvwxyz"), (9, None)])
 def test_tail_is_the_end_of_the_file(state, size, expected):
-    """The last line of a long log is found without reading the log."""
+    """The last line of a long log is read without the rest."""
     state.create("file", b"uvwxyz")
 
     assert (b"uvwxyz" if expected is None else expected) == state.read_tail("file", size)
@@ -303,14 +303,14 @@ def test_tail_is_the_end_of_the_file(state, size, expected):
 
 @pytest.mark.parametrize(("size", "expected"), [(0, b""), (3, b"uvw"), (6, b"uvwxyz"), (9, None)])
 def test_start_is_the_beginning_of_the_file(state, size, expected):
-    """The first line of a long log is found without reading the log."""
+    """The first line of a long log is read without the rest."""
     state.create("file", b"uvwxyz")
 
     assert (b"uvwxyz" if expected is None else expected) == state.read_start("file", size)
 
 
 def test_unfinished_files_are_not_listed(state, place):
-    """What a killed writer left is never taken for a session."""
+    """An unfinished file of a killed writer is not listed."""
     state.create("file", DATA)
     (place / (TEMPORARY + "0123")).write_bytes(DATA)
 
@@ -321,7 +321,7 @@ def test_unfinished_files_are_not_listed(state, place):
 
 
 def test_create_never_overwrites(state, place):
-    """Of two that make the same file, one learns that it came second."""
+    """Of two writers that make the same file, the second gets an error."""
     state.create("file", b"first")
 
     with pytest.raises(StateError, match=r"(?i)file cannot be created: .*exist"):
@@ -333,7 +333,7 @@ def test_create_never_overwrites(state, place):
 
 @POSIX
 def test_create_never_overwrites_where_the_system_call_is_unknown(state, place, mocker):
-    """An old kernel or a network file system gets the same answer."""
+    """An old kernel or a network file system behaves the same."""
     mocker.patch("keylease.system.rename._NAME", "no_such_call")
     state.create("file", b"first")
 
@@ -345,7 +345,7 @@ def test_create_never_overwrites_where_the_system_call_is_unknown(state, place, 
 
 
 def test_replace_makes_and_replaces(state, place):
-    """The vault's record can be renewed, and the old one is gone."""
+    """Replacing makes the file or takes the old one's place."""
     state.replace("file", b"first")
     state.replace("file", b"second")
 
@@ -354,7 +354,7 @@ def test_replace_makes_and_replaces(state, place):
 
 
 def test_rewrite_keeps_the_file_and_changes_its_bytes(state, place):
-    """The record of the last use costs one write, not a new file."""
+    """Rewriting changes the bytes in place, without a new file."""
     state.rewrite("file", b"first")
     before = (place / "file").stat().st_ino
     state.rewrite("file", b"again")
@@ -363,7 +363,7 @@ def test_rewrite_keeps_the_file_and_changes_its_bytes(state, place):
 
 
 def test_rewrite_leaves_nothing_of_a_longer_file(state):
-    """A record of another size cannot leave its end behind."""
+    """Rewriting a longer file leaves none of its old end."""
     state.rewrite("file", b"something longer")
     state.rewrite("file", b"short")
 
@@ -372,7 +372,7 @@ def test_rewrite_leaves_nothing_of_a_longer_file(state):
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_append_adds_at_the_end(state, sync):
-    """The log keeps every line, in order."""
+    """Appended data is at the end, in order."""
     for line in (b"one\n", b"two\n", b"three\n"):
         state.append("log", line, sync=sync)
 
@@ -380,7 +380,7 @@ def test_append_adds_at_the_end(state, sync):
 
 
 def test_write_that_goes_on_after_a_pause_is_whole(state, mocker):
-    """A system that takes a record in two pieces gets both."""
+    """A record that the system writes in two pieces is complete."""
     state.rewrite("file", b"first")
     write = os.write
     mocker.patch("os.write", side_effect=lambda fd, data: write(fd, memoryview(data)[:3]))
@@ -393,7 +393,7 @@ def test_write_that_goes_on_after_a_pause_is_whole(state, mocker):
 
 @POSIX
 def test_file_system_that_cannot_sync_a_directory_will_do(state, mocker):
-    """A network file system without that call is no broken disk."""
+    """A file system that cannot sync directories is accepted."""
     fsync = os.fsync
 
     def refuse_directories(fd):
@@ -408,7 +408,7 @@ def test_file_system_that_cannot_sync_a_directory_will_do(state, mocker):
 
 
 def test_bytes_are_written_as_they_are(state):
-    """No platform turns a line feed into something else."""
+    """No platform changes line ends."""
     data = b"\n\r\n\x1a\0end"
 
     state.create("created", data)
@@ -419,7 +419,7 @@ def test_bytes_are_written_as_they_are(state):
 
 
 def test_truncate_cuts(state):
-    """A torn line can be taken off the end of the log."""
+    """A torn line can be cut off the log."""
     state.create("log", b"whole\ntor")
 
     state.truncate("log", 6)
@@ -428,7 +428,7 @@ def test_truncate_cuts(state):
 
 
 def test_truncate_never_lengthens(state):
-    """A wrong size does not fill the log with zeros."""
+    """A size beyond the end is refused, so zeros never fill the log."""
     state.create("log", b"whole\n")
 
     with pytest.raises(StateError, match="shorter"):
@@ -438,7 +438,7 @@ def test_truncate_never_lengthens(state):
 
 
 def test_truncate_needs_the_file(state):
-    """There is nothing to cut where there is no log."""
+    """Truncating a missing file is an error."""
     with pytest.raises(StateMissingError):
         state.truncate("log", 0)
 
@@ -446,7 +446,7 @@ def test_truncate_needs_the_file(state):
 
 
 def test_remove_says_whether_it_was_there(state):
-    """Ending a session twice is no error."""
+    """Removing a missing file is no error, and the caller can tell."""
     state.create("file", DATA)
 
     assert [True, False] == [state.remove("file"), state.remove("file")]
@@ -454,7 +454,7 @@ def test_remove_says_whether_it_was_there(state):
 
 
 def test_move_takes_a_file_into_another_directory(state):
-    """Its bytes come along, what was there is replaced, and nothing stays behind."""
+    """A moved file keeps its bytes, replaces the target and leaves its old name."""
     with state.child("child", create=True) as child:
         child.create("new", b"old")
         state.create("file", b"data")
@@ -467,7 +467,7 @@ def test_move_takes_a_file_into_another_directory(state):
 
 
 def test_grip_tells_whether_the_file_is_still_there(state, place):
-    """A reader learns in the last moment that the file was removed, exchanged or moved."""
+    """A reader learns right before use that its file was removed, replaced or moved."""
     with state.child("child", create=True) as child:
         for end in (
             lambda: state.remove("file"),
@@ -488,7 +488,7 @@ def test_grip_tells_whether_the_file_is_still_there(state, place):
 
 @POSIX
 def test_withdrawn_file_is_waited_for_until_its_reader_is_done(state, place):
-    """The name is gone at once, and the reader is told of until it lets go."""
+    """A removed file's name is gone at once, and its reader is reported until it lets go."""
     state.create("file", b"data")
     grips = [Directory.open(str(place)).grip("file") for _ in range(2)]
     assert all(grip.take() for grip in grips)
@@ -503,12 +503,12 @@ def test_withdrawn_file_is_waited_for_until_its_reader_is_done(state, place):
 
 
 def test_withdrawn_file_without_readers_is_waited_for_by_nobody(state, place):
-    """Nothing is there to wait for: no reader, no grip taken, no file, none that is ours."""
+    """A remover does not wait if no reader has a grip on the file."""
     state.create("file", b"data")
     grip = Directory.open(str(place)).grip("file")
 
     assert state.withdraw("file") is None
-    assert not grip.take(), "and who comes late gets nothing"
+    assert not grip.take(), "a grip taken after the removal fails"
     assert state.withdraw("file") is None
     grip.close()
     if sys.platform != "win32":
@@ -518,7 +518,7 @@ def test_withdrawn_file_without_readers_is_waited_for_by_nobody(state, place):
 
 
 def test_only_an_empty_child_is_removed(state):
-    """Tidying up after one session never takes another with it."""
+    """Removing a child directory that is not empty does nothing."""
     assert not state.remove_child("child")
     with state.child("child", create=True) as child:
         child.create("file", DATA)
@@ -530,7 +530,7 @@ def test_only_an_empty_child_is_removed(state):
 
 @POSIX
 def test_directory_that_was_removed_meanwhile_is_missing(state):
-    """A writer that lost the race against tidying up can tell, and make the directory again."""
+    """A writer in a removed directory gets its own error, so it can make the directory again."""
     with state.child("child", create=True) as child:
         state.remove_child("child")
         for write in (
@@ -546,7 +546,7 @@ def test_directory_that_was_removed_meanwhile_is_missing(state):
 
 
 def test_sweep_removes_old_orphans_only(state, place):
-    """What crashes leave does not pile up, and a writer at work is left alone."""
+    """Sweeping removes old unfinished files, but not those of a writer at work."""
     state.create("file", DATA)
     now = time.time()
     for name, age in {"old": 61, "new": 0, "future": -3600}.items():
@@ -562,7 +562,7 @@ def test_sweep_removes_old_orphans_only(state, place):
 
 
 def test_file_is_no_child(state):
-    """Tidying up never removes a file in the belief that it is a directory."""
+    """A file is never removed as a directory."""
     state.create("child", DATA)
 
     with pytest.raises(StateError, match="child cannot be removed"):
@@ -584,7 +584,7 @@ def test_file_is_no_child(state):
     ],
 )
 def test_file_that_never_stands_still_is_given_up(state, mocker, called, outcome, operation):
-    """A file that is exchanged all the time cannot keep a request busy for ever."""
+    """A file that is replaced endlessly gives an error instead of an endless loop."""
     state.create("file", b"data")
     mocker.patch(f"keylease.statefile.{called}", **outcome)
     before = listed(DESCRIPTORS) if DESCRIPTORS.is_dir() else None
@@ -596,7 +596,7 @@ def test_file_that_never_stands_still_is_given_up(state, mocker, called, outcome
 
 
 def test_error_is_ours_and_names_the_file_below_the_state_directory(state, place):
-    """The message fits on a line and says which file, not where somebody's home is."""
+    """The error is one line with the file's name below the state directory, not the full path."""
     with state.child("sessions", create=True) as child:
         (place / "sessions" / "file").mkdir()
         with pytest.raises(StateError) as caught:
@@ -610,7 +610,7 @@ def test_error_is_ours_and_names_the_file_below_the_state_directory(state, place
 
 @POSIX
 def test_error_never_carries_control_characters(state, place):
-    """A file name with an escape sequence does nothing to the terminal of who reads about it."""
+    """A file name with escape sequences is printed escaped."""
     name = "evil\x1b[2Jname\nnext\udcff"
     (place / os.fsencode(name).decode(errors="surrogateescape")).mkdir()
 
@@ -625,7 +625,7 @@ def test_error_never_carries_control_characters(state, place):
 
 
 def test_lock_is_free_again_after_the_block(state):
-    """One request after the other gets the lock, also if one fails."""
+    """The lock is free after the block, also after an error."""
     for _ in range(3):
         with pytest.raises(KeyError), state.lock("lock", Deadline(1)):
             raise KeyError
@@ -635,7 +635,7 @@ def test_lock_is_free_again_after_the_block(state):
 
 
 def test_lock_excludes_another_thread(state):
-    """Two sessions of one program do not write at once."""
+    """The lock excludes another thread of the same process."""
     with (
         state.lock("lock", Deadline(1)),
         pytest.raises(LockTimeoutError, match="lock is held"),
@@ -645,13 +645,13 @@ def test_lock_excludes_another_thread(state):
 
 
 def test_errors_in_the_locked_block_stay_what_they_are(state, place):
-    """What fails under a lock is not reported as a failing lock."""
+    """An error in the locked block is not reported as a failing lock."""
     with pytest.raises(FileNotFoundError), state.lock("lock", Deadline(1)):
         (place / "nothing").stat()
 
 
 def test_lock_waits_for_its_turn(state, mocker):
-    """A request that finds the lock taken goes on as soon as it is free."""
+    """A waiting request goes on as soon as the lock is free."""
     order = []
     inside = threading.Event()
     refused = threading.Event()
@@ -681,7 +681,7 @@ def test_lock_waits_for_its_turn(state, mocker):
 
 
 def test_who_had_to_queue_lets_others_go_first(state, mocker):
-    """A process that needs the lock again at once does not take it from under those who wait."""
+    """A process that takes the lock in a loop lets waiting processes go first."""
     answers = iter([False, True])
     mocker.patch.object(state._files, "try_lock", side_effect=lambda _fd: next(answers, True))
     mocker.patch.object(state._files, "unlock")
@@ -697,7 +697,7 @@ def test_who_had_to_queue_lets_others_go_first(state, mocker):
 
 @POSIX
 def test_lock_whose_file_was_removed_is_taken_anew(state, place, mocker):
-    """Somebody who deletes the state while a process waits does not let two in at once."""
+    """A lock file that is removed during a wait does not let two processes in."""
     try_lock = state._files.try_lock
     removals = iter([(place / "lock").unlink, lambda: None])
 
@@ -713,7 +713,7 @@ def test_lock_whose_file_was_removed_is_taken_anew(state, place, mocker):
 
 
 def test_modules_are_light():
-    """The helper starts twice for each git command, and state files add next to nothing."""
+    """Importing the state files adds almost nothing to the helper's start."""
     program = (
         "import sys; import keylease.statefile, keylease.system.paths;"
         "print(*sorted({'json', 'logging', 'pathlib', 'random', 'ctypes', 'shutil', 'tempfile',"

@@ -1,4 +1,4 @@
-"""The clocks count through suspend, tell one boot from another, and bound a wait."""
+"""The clocks count suspend and identify the boot, and deadlines bound a wait."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="CLOCK_BOOTTIME and b
 
 
 def test_both_clocks_run_forward():
-    """Two readings of the same boot can be compared, and the later one is never the smaller."""
+    """A later reading of the same boot is never smaller."""
     source = BootClock()
     first, second = source.now(), source.now()
 
@@ -25,7 +25,7 @@ def test_both_clocks_run_forward():
 
 
 def test_the_wall_clock_is_the_machines():
-    """An audit line has the time that `date` would show."""
+    """An audit line has the time that `date` shows."""
     before = time.time_ns()
     reading = BootClock().now().wall_ns
 
@@ -33,7 +33,7 @@ def test_the_wall_clock_is_the_machines():
 
 
 def test_a_boot_is_32_hexadecimal_digits_on_every_platform():
-    """The sealed file has 16 bytes for it."""
+    """A boot id has 32 hexadecimal digits, which fit the sealed file's 16 bytes."""
     boot = BootClock().now().boot
 
     assert 16 == len(bytes.fromhex(boot))
@@ -43,7 +43,7 @@ def test_a_boot_is_32_hexadecimal_digits_on_every_platform():
 
 @LINUX
 def test_the_clock_counts_suspend(monkeypatch):
-    """An hour of suspend is an hour, though CLOCK_MONOTONIC stands still in it."""
+    """An hour of suspend counts, although CLOCK_MONOTONIC stops in it."""
     hour = 3600 * NANOSECONDS
     readings = {time.CLOCK_MONOTONIC: hour, time.CLOCK_BOOTTIME: 2 * hour}
     monkeypatch.setattr(time, "clock_gettime_ns", readings.__getitem__)
@@ -53,7 +53,7 @@ def test_the_clock_counts_suspend(monkeypatch):
 
 @LINUX
 def test_the_boot_is_the_kernels():
-    """Every program of this boot sees the same one."""
+    """Every program of this boot reads the same id from the kernel."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
 
     assert boot_id.strip().replace("-", "") == BootClock().now().boot
@@ -61,7 +61,7 @@ def test_the_boot_is_the_kernels():
 
 @LINUX
 def test_a_boot_that_cannot_be_told_is_refused(monkeypatch):
-    """Without /proc no session could be tied to its boot, so none is used."""
+    """Without /proc there is no boot id, so no session is used."""
 
     def refuse(*_args, **_more):
         raise FileNotFoundError(2, "No such file or directory")
@@ -74,13 +74,13 @@ def test_a_boot_that_cannot_be_told_is_refused(monkeypatch):
 
 
 def test_a_reading_does_not_change():
-    """One reading decides a whole request."""
+    """A reading never changes, so it can decide a whole request."""
     with pytest.raises(AttributeError):
         Moment(1, 2, "00").wall_ns = 3
 
 
 def test_a_deadline_runs_down_to_zero_and_stays_there(monkeypatch):
-    """Who waits is told how long is left, never a negative time."""
+    """The remaining time of a deadline reaches zero and is never negative."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     deadline = Deadline(2)

@@ -1,4 +1,4 @@
-"""Where state lives, judged by platformdirs and by the XDG Base Directory Specification."""
+"""State is where platformdirs and the XDG Base Directory Specification say."""
 
 import os
 import subprocess
@@ -21,20 +21,20 @@ QUESTIONS = {
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    """Start without the variables that the developer may have set."""
+    """Start without the developer's variables."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
 
 
 def asked_of_platformdirs(which):
-    """Return the oracle's answer."""
+    """Return the path from platformdirs."""
     ask = {"state": platformdirs.user_state_dir, "config": platformdirs.user_config_dir}[which]
     return ask("keylease", appauthor=False)
 
 
 @pytest.mark.parametrize("which", QUESTIONS)
 def test_place_is_the_platforms_own(which):
-    """Backup rules and clean-up tools find keylease where every other program is."""
+    """The path is the platform's own, so backup rules and clean-up tools apply."""
     assert asked_of_platformdirs(which) == QUESTIONS[which][0]()
 
 
@@ -43,7 +43,7 @@ def test_place_is_the_platforms_own(which):
 @pytest.mark.parametrize("home", ["/home/ada", "/home/ada/", "/", None])
 @pytest.mark.parametrize("base", [None, "", "/somewhere", "/somewhere/", "relative", "./x", "~/x"])
 def test_linux_rule_is_that_of_platformdirs(which, home, base, monkeypatch):
-    """Whatever the variables say, the rule written out here and the library agree."""
+    """Our own rule for Linux agrees with platformdirs for all variables."""
     question, variable, _ = QUESTIONS[which]
     if home is None:
         monkeypatch.delenv("HOME", raising=False)
@@ -59,7 +59,7 @@ def test_linux_rule_is_that_of_platformdirs(which, home, base, monkeypatch):
 @pytest.mark.parametrize("which", QUESTIONS)
 @pytest.mark.parametrize("base", [None, "", "relative"])
 def test_default_is_below_home(which, base, monkeypatch):
-    """The specification's own default, written out, should the oracle change its mind."""
+    """The default is the specification's own, independent of platformdirs."""
     question, variable, default = QUESTIONS[which]
     monkeypatch.setenv("HOME", "/home/ada")
     if base is not None:
@@ -71,7 +71,7 @@ def test_default_is_below_home(which, base, monkeypatch):
 @LINUX
 @pytest.mark.parametrize("home", [None, "", "relative"])
 def test_home_is_looked_up_where_the_environment_has_none(home, monkeypatch):
-    """A helper that a service starts finds the same sessions as the user's shell."""
+    """Without HOME, a helper that a service starts finds the user's sessions."""
     pwd = pytest.importorskip("pwd")
     if home is None:
         monkeypatch.delenv("HOME", raising=False)
@@ -84,7 +84,7 @@ def test_home_is_looked_up_where_the_environment_has_none(home, monkeypatch):
 
 @LINUX
 def test_user_without_a_home_is_told(monkeypatch, mocker):
-    """A container that runs under a bare number gets an answer that says what to set."""
+    """A container that runs under a bare user number learns which variable to set."""
     monkeypatch.delenv("HOME", raising=False)
     mocker.patch("os.geteuid", return_value=4_000_000_123)
 
@@ -95,7 +95,7 @@ def test_user_without_a_home_is_told(monkeypatch, mocker):
 
 
 def test_state_directory_can_be_named(monkeypatch, tmp_path):
-    """A demo or a test keeps its sessions apart from the user's."""
+    """KEYLEASE_STATE_DIR keeps a test's sessions apart from the user's."""
     monkeypatch.setenv("KEYLEASE_STATE_DIR", str(tmp_path))
 
     assert str(tmp_path) == paths.state_directory()
@@ -103,7 +103,7 @@ def test_state_directory_can_be_named(monkeypatch, tmp_path):
 
 
 def test_empty_name_counts_as_none(monkeypatch):
-    """`KEYLEASE_STATE_DIR= keylease ...` is how a shell unsets it for one command."""
+    """An empty KEYLEASE_STATE_DIR counts as unset."""
     monkeypatch.setenv("KEYLEASE_STATE_DIR", "")
 
     assert asked_of_platformdirs("state") == paths.state_directory()
@@ -111,7 +111,7 @@ def test_empty_name_counts_as_none(monkeypatch):
 
 @pytest.mark.parametrize("name", ["keylease", "./keylease", "../keylease", "~/keylease"])
 def test_relative_name_is_refused(name, monkeypatch):
-    """A slip does not send a trial's sessions into the user's own state."""
+    """A relative path is refused, so test sessions do not reach the user's state."""
     monkeypatch.setenv("KEYLEASE_STATE_DIR", name)
 
     with pytest.raises(UsageError, match="KEYLEASE_STATE_DIR is not an absolute path"):
@@ -120,7 +120,7 @@ def test_relative_name_is_refused(name, monkeypatch):
 
 @LINUX
 def test_linux_does_without_platformdirs():
-    """The helper does not pay for an import that it does not need."""
+    """On Linux the helper does not import platformdirs."""
     program = (
         "import sys; from keylease.system import paths;"
         "paths.state_directory(); paths.config_directory();"

@@ -1,4 +1,4 @@
-"""Renames that Python does not have, on the real system."""
+"""Renames that Python lacks, on the real system."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def directory(tmp_path):
 
 
 def content(place):
-    """Return what is in each file."""
+    """Return the content of each file."""
     return {file.name: file.read_text() for file in place.iterdir()}
 
 
 @POSIX
 def test_a_file_that_is_there_is_never_overwritten(tmp_path, directory):
-    """The system itself refuses, so no other program can come between."""
+    """The system itself refuses to overwrite, so no other program can interfere."""
     with pytest.raises(FileExistsError):
         rename.without_overwriting("one", "other", directory)
     assert {"one": "first", "other": "second"} == content(tmp_path)
@@ -40,7 +40,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path, directory):
 
 @POSIX
 def test_two_files_are_exchanged(tmp_path, directory):
-    """Both names stand for a whole file all the time."""
+    """Exchanging two files leaves both names valid at every moment."""
     del directory
     assert rename.exchange(str(tmp_path / "one"), str(tmp_path / "other"))
     assert {"one": "second", "other": "first"} == content(tmp_path)
@@ -48,7 +48,7 @@ def test_two_files_are_exchanged(tmp_path, directory):
 
 @POSIX
 def test_a_refusal_is_no_missing_call(tmp_path, directory):
-    """What the system refuses must not be tried in a weaker way."""
+    """A refusal by the system is not taken for a missing call."""
     with pytest.raises(FileNotFoundError):
         rename.without_overwriting("none", "new", directory)
     with pytest.raises(FileNotFoundError):
@@ -56,7 +56,7 @@ def test_a_refusal_is_no_missing_call(tmp_path, directory):
 
 
 def test_where_there_is_no_such_call_nothing_is_touched(tmp_path, monkeypatch):
-    """Old systems and Windows: the caller is told, and does the next best."""
+    """Without the call nothing changes, and the caller can choose another way."""
     monkeypatch.setattr(rename, "_NAME", "no_such_call")
     (tmp_path / "one").write_text("first")
 

@@ -1,4 +1,4 @@
-"""A helper's streams: every byte of a message and of an answer, and of nothing else."""
+"""A helper reads every byte of a message and writes only the answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from keylease.system.streams import PeerGoneError, read, tell, undisturbed, writ
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="directories and pipes are of POSIX")
-MESSAGE = b"password=hunter2\n" * 1000  # more than there is room for at first
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs directories and pipes of POSIX")
+MESSAGE = b"password=hunter2\n" * 1000  # does not fit into the first buffer
 
 
 @pytest.fixture
 def stdin() -> Iterator[int]:
-    """Return the other end of a pipe that is stdin meanwhile."""
+    """Put a pipe in place of stdin and return its other end."""
     before = os.dup(0)
     out, into = os.pipe()
     os.dup2(out, 0)
@@ -38,12 +38,12 @@ def stdin() -> Iterator[int]:
 
 
 def never(_: memoryview) -> bool:
-    """Return that more is to come."""
+    """Return that the message is not complete."""
     return False
 
 
 def bring(stdin: int, message: bytes) -> None:
-    """Write a message from the peer's side and close its end."""
+    """Write a message as the peer and close the pipe."""
     with os.fdopen(stdin, "wb") as peer:
         peer.write(message)
 
@@ -51,7 +51,7 @@ def bring(stdin: int, message: bytes) -> None:
 def test_a_message_is_read_to_its_end_and_its_smaller_rooms_are_cleared(
     stdin: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A long message has one copy, however often more room was made for it."""
+    """A long message leaves one copy, and the buffers it outgrew are cleared."""
     rooms = []
 
     def spy(size: int) -> memoryview:
@@ -69,14 +69,14 @@ def test_a_message_is_read_to_its_end_and_its_smaller_rooms_are_cleared(
 
 
 def test_no_more_is_read_than_is_allowed(stdin: int) -> None:
-    """Memory is bounded, whatever a peer sends."""
+    """Reading stops at the limit, so memory is bounded."""
     bring(stdin, MESSAGE)
 
     assert read(5000, never) == MESSAGE[:5000]
 
 
 def test_a_message_that_is_complete_is_not_waited_for(stdin: int) -> None:
-    """A peer that keeps its end open is answered all the same."""
+    """A complete message is answered even if the peer keeps its end open."""
     os.write(stdin, b"get\n")
     try:
         assert read(100, lambda message: bytes(message[-1:]) == b"\n") == b"get\n"
@@ -86,7 +86,7 @@ def test_a_message_that_is_complete_is_not_waited_for(stdin: int) -> None:
 
 @POSIX
 def test_a_stdin_that_cannot_be_read_is_a_peer_that_is_gone(stdin: int) -> None:
-    """What was not understood is refused, and not taken for an empty question."""
+    """An unreadable stdin is refused, not taken for an empty request."""
     os.close(stdin)
     directory = os.open(os.curdir, os.O_RDONLY)
     os.dup2(directory, 0)
@@ -98,7 +98,7 @@ def test_a_stdin_that_cannot_be_read_is_a_peer_that_is_gone(stdin: int) -> None:
 
 @POSIX
 def test_an_answer_is_whole_though_the_pipe_takes_a_little_at_a_time() -> None:
-    """On a non-blocking pipe with a slow reader no byte is lost or said twice."""
+    """An answer is complete on a non-blocking pipe with a slow reader."""
     out, into = os.pipe()
     os.set_blocking(into, False)
     parts = [b"", memoryview(b"a" * 100_000), *[b"%d;" % each for each in range(3000)], b"end"]
@@ -118,7 +118,7 @@ def test_an_answer_is_whole_though_the_pipe_takes_a_little_at_a_time() -> None:
 
 
 def test_a_peer_that_went_away_is_told_of_by_one_error() -> None:
-    """A broken pipe is no traceback."""
+    """A broken pipe gives one error without a traceback."""
     out, into = os.pipe()
     os.close(out)
     try:
@@ -129,7 +129,7 @@ def test_a_peer_that_went_away_is_told_of_by_one_error() -> None:
 
 
 def test_only_the_answer_reaches_the_peer(capfd: pytest.CaptureFixture[str]) -> None:
-    """A library that prints meanwhile says nothing to git, and may print again afterwards."""
+    """A library's print does not reach git, and works again afterwards."""
     with undisturbed() as stdout:
         os.write(1, b"host=evil.example\n")
         os.write(2, b"a warning\n")
@@ -143,14 +143,14 @@ def test_only_the_answer_reaches_the_peer(capfd: pytest.CaptureFixture[str]) -> 
 def test_a_program_is_told_only_what_it_shows_to_people(
     capsys: pytest.CaptureFixture[str], said: str, *, always: bool
 ) -> None:
-    """git's own tests compare stderr, and other tools put it into their error."""
+    """Without a terminal stderr gets only what is always shown, as tools compare or show it."""
     tell(heard(Refusal(b"", "why\n", 1, always=always), Call((), {}, bytearray())))
 
     assert ("", said) == capsys.readouterr()
 
 
 def test_without_a_stderr_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A helper that was started without one answers by its exit code."""
+    """A helper without stderr answers by exit code alone."""
     monkeypatch.setattr(sys, "stderr", None)
 
     tell("why\n")

@@ -1,4 +1,4 @@
-"""The Elastic Common Schema: the words that fleets' log systems know."""
+"""Exported lines use the Elastic Common Schema, which log systems of fleets understand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.audit_records import HOST, record
 from keylease.audit.events import EVENTS
 from keylease.audit.export.ecs import document
 
-# ECS, "Expected event types for category ...", of the categories that occur here.
+# ECS, "Expected event types for category ...", for the categories used here.
 EXPECTED = {
     "authentication": {"start", "end", "info"},
     "session": {"start", "end", "info"},
@@ -22,7 +22,7 @@ DIGEST = "ab" * 32
 
 
 def test_release_in_the_words_of_the_schema():
-    """A dashboard that knows the schema needs to know nothing of keylease."""
+    """A release uses the schema's own fields, so dashboards need no keylease rules."""
     line = record(target=HOST | {"host": "git.example:8443", "path": "a/b"}, seq=7)
 
     assert {
@@ -65,7 +65,7 @@ def test_release_in_the_words_of_the_schema():
 
 
 def test_refusal_is_a_failure_with_its_reason():
-    """What alerts look for."""
+    """A refusal is exported as a failure with its reason, which alerts look for."""
     found = document(record("session.refused", outcome="refused", reason="policy"), DIGEST)
 
     assert ("failure", "policy") == (found["event"]["outcome"], found["event"]["reason"])
@@ -73,7 +73,7 @@ def test_refusal_is_a_failure_with_its_reason():
 
 
 def test_message_names_the_tool_of_a_session():
-    """A list that shows nothing else tells docker's session for a host from git's."""
+    """The message tells docker's session for a host from git's."""
     found = document(record(target={**HOST, "namespace": "docker"}), DIGEST)
 
     assert "session.released for docker https://git.example" == found["message"]
@@ -81,7 +81,7 @@ def test_message_names_the_tool_of_a_session():
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_every_event_has_categories_and_types_that_go_together(event):
-    """The schema's lists are closed, and each category has its own types."""
+    """Each event has only types that the schema allows for its category."""
     found = document(record(event), DIGEST)["event"]
 
     assert found["category"], "no event is without a category"
@@ -90,7 +90,7 @@ def test_every_event_has_categories_and_types_that_go_together(event):
 
 
 def test_event_of_a_later_version_has_no_category():
-    """The schema wants none rather than a wrong one."""
+    """An unknown event gets no category, since the schema prefers none to a wrong one."""
     assert "category" not in document(record("session.cloned"), DIGEST)["event"]
 
 
@@ -106,14 +106,14 @@ def test_event_of_a_later_version_has_no_category():
     ],
 )
 def test_host_and_port_are_taken_apart_where_there_is_a_port(host, domain, port):
-    """And left alone where there is none: a host is opaque."""
+    """The domain and the port are separate fields; a host without a port stays as it is."""
     url = document(record(host=host), DIGEST)["url"]
 
     assert (domain, port) == (url["domain"], url.get("port"))
 
 
 def test_bytes_that_are_no_text_do_not_cost_the_document():
-    """Vector's parser refuses a lone surrogate; an escape goes through."""
+    """A lone surrogate is escaped, because Vector's parser refuses it raw."""
     packed = json.dumps(document(record(host="git\udcff.example"), DIGEST))
 
     assert not re.search(r"(?<!\\)\\ud", packed)
@@ -121,7 +121,7 @@ def test_bytes_that_are_no_text_do_not_cost_the_document():
 
 
 def test_what_is_absent_is_left_out():
-    """A field without a value is no field."""
+    """A field without a value is left out."""
     found = document(record("audit.gap", target=None, username=None, extra={"lost": 3}), DIGEST)
 
     assert {"url", "user", "destination"} & set(found) == set()

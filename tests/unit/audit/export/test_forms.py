@@ -1,4 +1,4 @@
-"""The forms of an export."""
+"""Every export form keeps the facts of a line and is safe for the program that reads it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keylease.audit.read.reader import Line
 
 
 def line(**changes):
-    """Return a line as it stands in its file."""
+    """Return a line as it is in its file."""
     fields = record(**changes)._asdict()
     extra = fields.pop("extra")
     for name in ("key", "mac"):
@@ -26,20 +26,20 @@ def line(**changes):
 
 
 def cells(data):
-    """Return the one row of CSV by its columns."""
+    """Return the only row of CSV by its columns."""
     (row,) = csv.reader(io.StringIO(data.decode("utf-8")))
     return dict(zip(COLUMNS, row, strict=True))
 
 
 def test_jsonl_is_the_line_to_the_byte():
-    """So that it can be verified on another machine."""
+    """JSON lines are the log's lines byte for byte, so another machine can verify them."""
     assert line().data == jsonl(line())
 
 
 def test_csv_has_every_field_in_a_column_of_its_own():
-    """And the event's own fields in one, as JSON."""
-    nobody = dict.fromkeys(("session", "target", "username"))
-    gap = cells(csv_row(line(event="audit.gap", extra={"lost": 3}, **nobody)))
+    """CSV has a column for each field, and one with JSON for the event's own fields."""
+    unnamed = dict.fromkeys(("session", "target", "username"))
+    gap = cells(csv_row(line(event="audit.gap", extra={"lost": 3}, **unnamed)))
     found = cells(csv_row(line()))
 
     assert {"seq": "1", "event": "audit.gap", "reason": "", "extra": '{"lost":3}'} == {
@@ -49,25 +49,25 @@ def test_csv_has_every_field_in_a_column_of_its_own():
 
 
 def test_head_of_csv_names_the_columns():
-    """In the order of the rows."""
+    """The CSV header names the columns in the order of the rows."""
     assert ",".join(f'"{name}"' for name in COLUMNS) + "\n" == csv_head().decode()
 
 
-# OWASP, "CSV Injection", and what NFKC makes one of these of.
+# OWASP, "CSV Injection", and characters that NFKC turns into one of these.
 SIGNS = (
     "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212\u207a\u207b\u207c\u208a\u208b\u208c"
 )
 
 
 def split(data, delimiter, *, quoted):
-    """Return every cell of a row as a reader with that delimiter has it."""
+    """Return every cell of a row as a reader with that delimiter splits it."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     text = io.StringIO(data.decode("utf-8"))
     return [cell for row in csv.reader(text, delimiter=delimiter, quoting=quoting) for cell in row]
 
 
 def runs(cell):
-    """Return whether a spreadsheet might run a cell: blanks and quotation marks do not count."""
+    """Return whether a spreadsheet might run a cell; blanks and quotation marks are skipped."""
     return cell.lstrip(' \t\r\n"').startswith(tuple(SIGNS))
 
 
@@ -77,7 +77,7 @@ def runs(cell):
     ["", " ", '"', "x;", "x,", "x|", "x\t", "x ", "x; ", 'x;"', 'x;""', 'x","', "x;;", "\n"],
 )
 def test_spreadsheet_runs_no_name(before, delimiter):
-    """A host that is called like a formula is text, wherever a reader of the row begins a cell."""
+    """A host named like a formula is text in any spreadsheet, whatever its delimiter."""
     for sign in SIGNS:
         name = f'{before}{sign}HYPERLINK("https://evil.example")'
         found = line(
@@ -86,8 +86,8 @@ def test_spreadsheet_runs_no_name(before, delimiter):
             caller=CALLER | {"executable": name},
         )
         extra = {"configuration": "0" * 16, "files": [name]}
-        nobody = dict.fromkeys(("session", "target", "username"))
-        changed = line(event="config.changed", extra=extra, **nobody)
+        unnamed = dict.fromkeys(("session", "target", "username"))
+        changed = line(event="config.changed", extra=extra, **unnamed)
         for data in (csv_row(found), csv_row(changed)):
             for quoted in (True, False):
                 each = split(data, delimiter, quoted=quoted)
@@ -97,24 +97,24 @@ def test_spreadsheet_runs_no_name(before, delimiter):
 
 
 def test_extra_is_json_whatever_is_in_it():
-    """A program that reads the column can parse it, though a string in it looks like a formula."""
+    """The column with the event's own fields is JSON even if a value looks like a formula."""
     extra = {"configuration": "0" * 16, "files": ["=1", "a;=1", '"=1', "/a"]}
-    nobody = dict.fromkeys(("session", "target", "username"))
+    unnamed = dict.fromkeys(("session", "target", "username"))
 
-    found = cells(csv_row(line(event="config.changed", extra=extra, **nobody)))["extra"]
+    found = cells(csv_row(line(event="config.changed", extra=extra, **unnamed)))["extra"]
 
     assert ["'=1", "a;'=1", "'\"=1", "/a"] == json.loads(found)["files"]
 
 
 def test_names_that_are_no_formula_are_as_they_were():
-    """An apostrophe stands only where a cell could begin with a sign."""
+    """Names that cannot start a formula get no apostrophe."""
     name = "a=b+c-d@e.example:443"
 
     assert name == cells(csv_row(line(target=HOST | {"host": name})))["host"]
 
 
 def test_csv_holds_no_control_characters():
-    """A row is a row, whatever a program is called."""
+    """A program's name with control characters cannot break a row."""
     caller = CALLER | {"executable": 'a\n"b",\x1b[2J\u202e'}
 
     data = csv_row(line(caller=caller))
@@ -125,7 +125,7 @@ def test_csv_holds_no_control_characters():
 
 
 def test_ecs_is_one_line_of_ascii_with_the_digest():
-    """What a shipper splits at line ends."""
+    """A document is one line of ASCII with the line's digest, as shippers split at line ends."""
     found = ecs_document(line(target=HOST | {"host": "\u2028\x7f.example"}))
 
     assert found.isascii()
@@ -136,7 +136,7 @@ def test_ecs_is_one_line_of_ascii_with_the_digest():
 
 
 def test_rubbish_in_the_log_is_passed_on_as_such():
-    """Whoever changed a line does not make it vanish from the fleet's log."""
+    """A line that was tampered with still reaches the fleet's log."""
     found = json.loads(ecs_document(Line("2026-11-22.jsonl", 0, b'{"seq":1}\xff\n')))
 
     assert "pipeline_error" == found["event"]["kind"]
@@ -144,11 +144,11 @@ def test_rubbish_in_the_log_is_passed_on_as_such():
 
 
 def test_rubbish_is_no_row():
-    """The caller says that something was left out."""
+    """Rubbish gives no row, so the caller can say that it left something out."""
     with pytest.raises(LineError):
         csv_row(Line("2026-11-22.jsonl", 0, b"rubbish\n"))
 
 
 def test_every_form_has_a_function():
-    """The command line offers these, and no other."""
+    """Every form that the command line offers has a function, and no other form has."""
     assert ["jsonl", "csv", "ecs"] == list(FORMS)

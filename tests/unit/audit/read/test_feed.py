@@ -1,4 +1,4 @@
-"""Taking lines: all of them, in order, from the place where the last consumer stopped."""
+"""The feed gives every line in order, starting where the last consumer stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rig(tmp_path):
 
 
 def lines(rig, *arguments):
-    """Return what yields lines."""
+    """Return a feed of lines."""
     return Lines(str(rig.path / "audit"), *arguments)
 
 
@@ -36,7 +36,7 @@ def numbers(found):
 
 
 def test_lines_come_in_the_order_of_the_chain(rig):
-    """Although a clock that was set back has left some in an older file."""
+    """Lines come in chain order, although a clock set back left some in an older file."""
     count = len(rig.lines())
 
     assert [*range(1, count + 1)] == numbers(lines(rig).there())
@@ -44,7 +44,7 @@ def test_lines_come_in_the_order_of_the_chain(rig):
 
 @pytest.mark.parametrize("seq", range(1, 6))
 def test_a_consumer_goes_on_after_its_place(rig, seq):
-    """Nothing twice, and nothing left out."""
+    """A consumer that resumes at its place gets each line once."""
     everything = list(lines(rig).there())
     place = position_of(everything[seq - 1])
 
@@ -52,7 +52,7 @@ def test_a_consumer_goes_on_after_its_place(rig, seq):
 
 
 def test_place_survives_being_written_down(rig):
-    """What a cursor file says is what was put into it."""
+    """A place read from a cursor file is the place that was written."""
     place = position_of(next(lines(rig).there()))
 
     assert place == read_position(place.pack())
@@ -60,13 +60,13 @@ def test_place_survives_being_written_down(rig):
 
 @pytest.mark.parametrize("data", [b"", b"7", b"7 \n", b"0 " + b"a" * 64 + b"\n", b"\xff" * 128])
 def test_anything_else_is_no_place(data):
-    """A file that was named by mistake is refused, and stays as it is."""
+    """A file that is no cursor is refused and not overwritten."""
     with pytest.raises(StateError, match="cursor file is not valid"):
         read_position(data)
 
 
 def test_a_line_that_was_exchanged_is_noticed(rig):
-    """A log that was taken back to an older copy does not go on as if nothing was."""
+    """A consumer notices when its last line was replaced, as in an older copy of the log."""
     place = Position(2, "0" * 64)
 
     with pytest.raises(StateError, match="line 2 is not the one that was exported"):
@@ -74,13 +74,13 @@ def test_a_line_that_was_exchanged_is_noticed(rig):
 
 
 def test_a_log_that_ends_before_the_place_is_noticed(rig):
-    """Waiting for the number to come again would lose what stands there now."""
+    """A log shorter than the consumer's place is reported, so no new line is missed."""
     with pytest.raises(StateError, match="ends before line 99"):
         list(lines(rig, Position(99)).there())
 
 
 def test_lines_that_were_removed_meanwhile_are_counted(rig):
-    """A shipper that was off for a hundred days says how much it missed."""
+    """A shipper that was off for a hundred days learns how many lines it missed."""
     first, *_, last = sorted((rig.path / "audit").glob("*.jsonl"))
     first.unlink()
     taken = lines(rig, Position(1))
@@ -92,7 +92,7 @@ def test_lines_that_were_removed_meanwhile_are_counted(rig):
 
 
 def test_only_the_time_that_is_asked_for(rig):
-    """From the beginning of a day to before the end of it."""
+    """Only lines from the start of a day until before its end are given."""
     start = rig.clock.now().wall_ns - 5 * NANOSECONDS - DAY * NANOSECONDS
 
     found = list(lines(rig, None, start, start + 60 * NANOSECONDS).there())
@@ -103,7 +103,7 @@ def test_only_the_time_that_is_asked_for(rig):
 
 
 def test_new_lines_follow_what_was_there(rig):
-    """And a line that is not finished waits for its end."""
+    """New lines follow the old ones, and an unfinished line waits until it is complete."""
     taken = lines(rig)
     before = numbers(taken.there())
     look = taken.follow()
@@ -117,7 +117,7 @@ def test_new_lines_follow_what_was_there(rig):
 
 
 def test_a_half_written_line_is_given_when_it_is_whole(rig):
-    """A writer that is stopped in the middle costs no line."""
+    """A half-written line is given once it is complete."""
     path = max((rig.path / "audit").glob("*.jsonl"))
     data = path.read_bytes()
     path.write_bytes(data[:-20])
@@ -132,7 +132,7 @@ def test_a_half_written_line_is_given_when_it_is_whole(rig):
 
 
 def test_records_leave_out_what_is_no_line_and_count_it(rig):
-    """Rubbish in a file is neither hidden nor fatal."""
+    """Rubbish in a file is counted and skipped without an error."""
     path = min((rig.path / "audit").glob("*.jsonl"))
     path.write_bytes(b"rubbish\n" + path.read_bytes())
     records = Records(lines(rig).there())
@@ -148,7 +148,7 @@ def rig_lines(rig):
 
 
 def test_digest_of_a_place_is_what_the_next_line_links_to(rig):
-    """So a consumer can check the chain from one batch to the next by itself."""
+    """A place's digest is what the next line links to, so consumers can check the chain."""
     first, second, *_ = lines(rig).there()
 
     assert digest(first.data) == position_of(first).digest

@@ -1,4 +1,4 @@
-"""Finding lines, and saying what they prove."""
+"""A search finds the requested lines and says what they prove."""
 
 import tracemalloc
 
@@ -21,13 +21,13 @@ ELSEWHERE = {
 
 
 def at(seconds):
-    """Return a moment of the log, as the wall clock was."""
+    """Return a moment of the log by the wall clock."""
     return int((START + seconds) * NANOSECONDS)
 
 
 @pytest.fixture
 def log(tmp_path):
-    """Return a log of three days with something of everything."""
+    """Return a log of three days with lines of every kind."""
     log = Log(tmp_path / "audit")
     log.add(10, "vault.created")
     log.add(20, "session.created", session="a" * 32)
@@ -46,7 +46,7 @@ def search(log, keys=(KEY,), *, reverse=False, limit=None, **wanted):
 
 
 def seqs(log, **wanted):
-    """Return the numbers of the lines that are found."""
+    """Return the numbers of the lines found."""
     return [record.seq for record in search(log, **wanted)]
 
 
@@ -94,12 +94,12 @@ def seqs(log, **wanted):
     ],
 )
 def test_what_fits_is_found(log, wanted, expected):
-    """A search finds the lines that were asked for, and no others."""
+    """A search finds exactly the lines that match."""
     assert expected == seqs(log, **wanted)
 
 
 def test_whole_log_verifies(log):
-    """What fits and is vouched for raises no doubt."""
+    """A whole log with its MACs verifies."""
     found = search(log)
     list(found)
 
@@ -107,7 +107,7 @@ def test_whole_log_verifies(log):
 
 
 def test_part_of_the_log_verifies(log):
-    """Days that nobody asked for are not missed."""
+    """A search in a part of the log does not miss the other days."""
     for wanted in ({"since_ns": at(DAY)}, {"reverse": True, "limit": 2}, {"limit": 3}):
         found = search(log, **wanted)
         list(found)
@@ -120,7 +120,7 @@ def test_part_of_the_log_verifies(log):
     [(b'"ada"', b'"eve"'), (b'"reason":"idle"', b'"reason":"cap"'), (b'"seq":6,', b'"seq":9,')],
 )
 def test_what_was_changed_is_told(log, reverse, old, new):
-    """Nobody is shown a forged line without a word."""
+    """A search that shows a forged line says so."""
     for path in log.directory.glob("*.jsonl"):
         path.write_bytes(path.read_bytes().replace(old, new))
     found = search(log, reverse=reverse)
@@ -131,7 +131,7 @@ def test_what_was_changed_is_told(log, reverse, old, new):
 
 @pytest.mark.parametrize("number", range(1, 6))
 def test_line_that_was_taken_out_is_told(log, number):
-    """A line that is missing in the midst of what was read shows."""
+    """A line missing between the lines read is reported."""
     for path in log.directory.glob("*.jsonl"):
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if b'"seq":%d,' % (number + 1) not in line]
@@ -143,7 +143,7 @@ def test_line_that_was_taken_out_is_told(log, number):
 
 
 def test_last_line_that_was_changed_is_told(log):
-    """The last line has none after it that knows it; it has its MAC."""
+    """A changed last line is found by its own MAC, as no later line links to it."""
     path = log.directory / log.file
     path.write_bytes(path.read_bytes().replace(b'"reason":"cap"', b'"reason":"idle"'))
     found = search(log)
@@ -153,7 +153,7 @@ def test_last_line_that_was_changed_is_told(log):
 
 
 def test_line_of_nobody_is_told_and_not_shown(log):
-    """What keylease never writes is no answer."""
+    """A line that keylease never writes is reported and not shown."""
     path = log.directory / "2026-11-21.jsonl"
     path.write_bytes(path.read_bytes() + b'{"event":"\x1b[2J"}\n')
     found = search(log)
@@ -163,7 +163,7 @@ def test_line_of_nobody_is_told_and_not_shown(log):
 
 
 def test_file_under_another_days_name_is_told(log):
-    """Lines that were moved out of a day would not be found in it."""
+    """A day file under another day's name is reported, since searches would miss its lines."""
     (log.directory / "2026-11-22.jsonl").rename(log.directory / "2026-11-19.jsonl")
     found = search(log)
     list(found)
@@ -173,7 +173,7 @@ def test_file_under_another_days_name_is_told(log):
 
 @pytest.mark.parametrize("keys", [(), (OTHER_KEY,)])
 def test_without_the_key_that_is_told(log, keys):
-    """A locked keychain does not hide the log, and nobody takes its lines for proven."""
+    """With the keychain locked, a search shows the lines and says that they are unproven."""
     found = search(log, keys)
 
     assert 7 == len(list(found))
@@ -182,7 +182,7 @@ def test_without_the_key_that_is_told(log, keys):
 
 
 def test_end_without_a_mac_is_told(log):
-    """Lines that were written while the keychain was locked are not vouched for yet."""
+    """A log's end that was written with the keychain locked is reported as unproven."""
     log.key = None
     log.add(2 * DAY + 9)
     found = search(log)
@@ -192,7 +192,7 @@ def test_end_without_a_mac_is_told(log):
 
 
 def test_clock_that_was_set_back_raises_no_doubt(log):
-    """Lines in the file of an older day are found, and nothing is missed."""
+    """Lines in an older day's file are found and raise no doubt."""
     log.add(DAY + 3600)
     log.add(2 * DAY + 3600)
     found = search(log)
@@ -203,7 +203,7 @@ def test_clock_that_was_set_back_raises_no_doubt(log):
 
 @pytest.mark.parametrize("wanted", [{}, {"events": ("login",)}, {"reverse": True}])
 def test_memory_does_not_grow_with_the_log(tmp_path, wanted):
-    """A search through years needs the memory of one through a day."""
+    """A search through years needs no more memory than one through a day."""
     peaks = []
     for lines in (300, 4000):
         log = Log(tmp_path / str(lines)).fill(days=3, lines=lines)
@@ -217,7 +217,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path, wanted):
 
 
 def test_last_lines_come_oldest_first(log):
-    """The end of a log is read like the log."""
+    """The last lines of a log are shown oldest first."""
     found, places = last(str(log.directory), 3)
 
     assert [5, 6, 7] == [each.record.seq for each in found]
@@ -225,7 +225,7 @@ def test_last_lines_come_oldest_first(log):
 
 
 def test_line_that_is_being_written_is_left_to_who_follows(log):
-    """Half a line is not shown, and its whole is not missed."""
+    """An unfinished line is neither shown nor reported as missing."""
     path = log.directory / log.file
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b'{"seq":8')
@@ -237,7 +237,7 @@ def test_line_that_is_being_written_is_left_to_who_follows(log):
 
 
 def test_clock_that_was_set_back_is_no_hole(tmp_path):
-    """Lines that are in the file of a day which was not asked for are not missed."""
+    """Lines that a set-back clock put into a day not asked for are no gap."""
     place = Place(tmp_path / "keylease")
     now = place.clock.now().wall_ns // NANOSECONDS
     for wall in (now, now - DAY, now - DAY, now):

@@ -1,4 +1,4 @@
-"""Reading day files: which, in what order, how much at once."""
+"""Which day files are read, in what order, and how much at once."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from keylease.errors import StateError, UnsafeStateError
 
 
 def numbered(*numbers):
-    """Return lines that begin as the log's do."""
+    """Return lines that begin as the log's lines do."""
     return b"".join(b'{"seq":%d,"time":"x"}\n' % number for number in numbers)
 
 
@@ -34,7 +34,7 @@ def seqs(found):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Return the list of the files that were opened."""
+    """Return a list that collects the files opened."""
     names, original = [], os.open
 
     def count(path, *rest, **named):
@@ -46,7 +46,7 @@ def opened(monkeypatch):
 
 
 def test_only_the_days_of_the_range_are_opened(tmp_path, opened):
-    """A question about an hour does not read three months."""
+    """A search in one hour opens one day file, not three months of them."""
     place = write(tmp_path, _20=numbered(1), _21=numbered(2), _22=numbered(3), _23=numbered(4))
 
     since, until = (parse_time(f"2026-11-{day}T12:00Z", 0) for day in (21, 22))
@@ -57,7 +57,7 @@ def test_only_the_days_of_the_range_are_opened(tmp_path, opened):
 
 
 def test_backwards_stops_where_nobody_asks_on(tmp_path, opened):
-    """The last lines of a long log cost as much as those of a short one."""
+    """Reading the last lines of a long log opens only the newest file."""
     place = write(tmp_path, _20=numbered(1), _21=numbered(*range(2, 50_000)))
 
     found = reader.lines(place, reverse=True)
@@ -67,7 +67,7 @@ def test_backwards_stops_where_nobody_asks_on(tmp_path, opened):
 
 
 def test_other_files_are_not_read(tmp_path):
-    """What a crash left, and what somebody put there, is no part of the log."""
+    """Leftovers of a crash and foreign files in the directory are not read as the log."""
     place = write(tmp_path, _20=numbered(1))
     for name in ("2026-11-20.jsonl.torn-5-abc", "lock", "head", "notes.jsonl", "2026-11-1.jsonl"):
         (tmp_path / name).write_bytes(numbered(9))
@@ -76,12 +76,12 @@ def test_other_files_are_not_read(tmp_path):
 
 
 def test_directory_that_is_not_there_has_no_lines(tmp_path):
-    """Before the first decision there is no log, and that is no error."""
+    """A missing directory is an empty log, not an error."""
     assert [] == list(reader.lines(str(tmp_path / "audit")))
 
 
 def test_torn_tail_is_given_and_says_so(tmp_path):
-    """What a crash cut off is seen in either direction, and not taken for a line."""
+    """A torn last line is marked as torn in both directions, not taken for a line."""
     place = write(tmp_path, _20=numbered(1, 2) + b'{"seq":3,"ti')
 
     for reverse in (False, True):
@@ -96,7 +96,7 @@ def test_torn_tail_is_given_and_says_so(tmp_path):
 )
 @settings(deadline=None)
 def test_both_directions_give_the_same_lines(tmp_path_factory, whole, torn, block):
-    """However lines fall on the edges of blocks, none is lost, doubled or moved."""
+    """Both directions give the same lines, wherever lines fall on block edges."""
     path = tmp_path_factory.mktemp("audit")
     data = b"".join(each + b"\n" for each in whole) + torn
     place = write(path, _20=data)
@@ -114,7 +114,7 @@ def test_both_directions_give_the_same_lines(tmp_path_factory, whole, torn, bloc
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_endless_line_takes_no_memory(tmp_path, reverse):
-    """A file that somebody filled with one line of 64 MiB does not fill the memory."""
+    """One line of 64 MiB does not fill the memory."""
     path = tmp_path / "2026-11-20.jsonl"
     path.write_bytes(numbered(1) + b"x" * LONGEST_LINE + b"\n" + numbered(2))
     with path.open("r+b") as file:
@@ -131,7 +131,7 @@ def test_endless_line_takes_no_memory(tmp_path, reverse):
 
 
 def test_line_that_is_too_long_is_given_once(tmp_path):
-    """Of a line that nobody can have written there is one, to be complained of."""
+    """A line too long to be ours is reported exactly once."""
     place = write(tmp_path, _20=numbered(1) + b"x" * (4 * reader.BLOCK) + b"\n" + numbered(2))
 
     found = list(reader.lines(place))
@@ -142,7 +142,7 @@ def test_line_that_is_too_long_is_given_once(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO with a name is POSIX's")
 def test_fifo_in_the_place_of_a_day_is_refused(tmp_path):
-    """What never ends or never answers is not waited for."""
+    """A FIFO in place of a day file is refused at once instead of waited for."""
     os.mkfifo(tmp_path / "2026-11-20.jsonl")
 
     with pytest.raises(UnsafeStateError, match="is not a regular file"):
@@ -151,7 +151,7 @@ def test_fifo_in_the_place_of_a_day_is_refused(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right on Windows")
 def test_link_in_the_place_of_a_day_is_refused(tmp_path):
-    """A link does not let the reader read what is not the log."""
+    """A link in place of a day file is refused, so the reader reads only the log."""
     (tmp_path / "else").write_bytes(numbered(1))
     (tmp_path / "2026-11-20.jsonl").symlink_to("else")
 
@@ -160,7 +160,7 @@ def test_link_in_the_place_of_a_day_is_refused(tmp_path):
 
 
 def test_order_of_the_chain_is_that_of_the_numbers(tmp_path):
-    """Where the wall clock was set back for a while, the older day has the newer lines."""
+    """Lines are ordered by number, so a set-back clock does not reorder the chain."""
     place = write(tmp_path, _21=numbered(1, 2, 5, 6), _22=numbered(3, 4, 7), _20=numbered(8))
 
     found = list(reader.in_sequence(place, reader.sizes(place)))
@@ -170,14 +170,14 @@ def test_order_of_the_chain_is_that_of_the_numbers(tmp_path):
 
 
 def test_moved_line_is_found_where_it_was_put(tmp_path):
-    """Putting lines into order would hide that somebody moved one."""
+    """A line moved within its file stays where it is, so that the move is visible."""
     place = write(tmp_path, _21=numbered(1, 3, 2), _22=numbered(4))
 
     assert [1, 3, 2, 4] == [line.seq for _, line in reader.in_sequence(place, reader.sizes(place))]
 
 
 def test_only_what_was_there_is_read(tmp_path):
-    """What is appended while somebody reads is the next reader's."""
+    """Lines appended during a read are left to the next read."""
     place = write(tmp_path, _21=numbered(1, 2))
     found = reader.sizes(place)
     write(tmp_path, _21=numbered(1, 2, 3))
@@ -186,7 +186,7 @@ def test_only_what_was_there_is_read(tmp_path):
 
 
 def test_follower_gives_what_is_new_and_whole(tmp_path):
-    """Each line comes once, when it is finished, over midnight and back."""
+    """A follower gives each complete line once, also over midnight and back."""
     place = write(tmp_path, _21=numbered(1))
     follower = reader.Follower(place, reader.sizes(place))
 
@@ -195,14 +195,14 @@ def test_follower_gives_what_is_new_and_whole(tmp_path):
     assert [2] == seqs(follower.look())
     write(tmp_path, _21=numbered(1, 2, 3), _22=numbered(4))
     assert [3, 4] == seqs(follower.look())
-    # The clock is set back over midnight: the older file goes on.
+    # The clock is set back over midnight, so the older file grows.
     write(tmp_path, _21=numbered(1, 2, 3, 5), _22=numbered(4, 6), _20=numbered(7))
     assert [5, 6, 7] == sorted(seqs(follower.look()))
     assert [] == seqs(follower.look())
 
 
 def test_follower_gets_over_files_that_go_or_shrink(tmp_path):
-    """Rotation removes old days, and a torn tail is set aside: neither stops or repeats a line."""
+    """Rotation and a removed torn tail neither stop a follower nor repeat a line."""
     place = write(tmp_path, _20=numbered(1), _21=numbered(2) + b'{"seq":3')
     follower = reader.Follower(place, reader.sizes(place))
 

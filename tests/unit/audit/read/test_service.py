@@ -1,4 +1,4 @@
-"""The audit log as a program has it."""
+"""The audit log as a program uses it."""
 
 import pytest
 from support.audit_files import Log
@@ -28,7 +28,7 @@ def service(console):
 
 
 def test_line_that_is_logged_is_found(service):
-    """A program writes one line and reads it back, with its names as they were."""
+    """A program that logs a line can search for it and gets its names back."""
     service.log("session.validated", target=TARGET, username="ada")
 
     (record,) = service.query(events=["session.validated"])
@@ -37,7 +37,7 @@ def test_line_that_is_logged_is_found(service):
 
 
 def test_line_of_no_list_is_refused(service):
-    """A program that invents an event is told, and nothing is written."""
+    """An unknown event is refused and not written."""
     with pytest.raises(ValueError, match="not in the audit log's lists"):
         service.log("coffee.made")
 
@@ -45,7 +45,7 @@ def test_line_of_no_list_is_refused(service):
 
 
 def test_line_without_a_key_is_refused(console, service):
-    """A line that nobody vouches for would not be worth acting upon."""
+    """A line without a key to vouch for it is refused."""
     for item in console.keystore.items:
         console.keystore.delete(item)
 
@@ -55,12 +55,12 @@ def test_line_without_a_key_is_refused(console, service):
 
 @pytest.mark.parametrize("target", ["https://git.example/", "git.example/", "https://git.exam*/"])
 def test_target_is_found_with_a_slash_at_its_end(service, target):
-    """An address that was copied from a browser is that of the session."""
+    """A target matches its address with a slash at the end, as browsers copy it."""
     assert ["session.created", "login"] == [each.event for each in service.query(target=target)]
 
 
 def test_search_says_what_it_proves(service):
-    """A program learns whether to believe what it found."""
+    """A search result says whether its lines can be believed."""
     search = service.query(since="1d", until=10**19)
 
     assert ["vault.created", "session.created", "login"] == [record.event for record in search]
@@ -68,13 +68,13 @@ def test_search_says_what_it_proves(service):
 
 
 def test_time_that_makes_no_sense_is_refused(service):
-    """A slip does not select the whole log."""
+    """A mistyped time is refused instead of selecting the whole log."""
     with pytest.raises(UsageError):
         service.query(since="hunter2")
 
 
 def test_end_of_the_log_is_followed(service):
-    """What is appended comes, and between two looks the program sleeps."""
+    """A follower gets appended lines and sleeps between two looks."""
     pauses = []
 
     def pause():
@@ -90,7 +90,7 @@ def test_end_of_the_log_is_followed(service):
 
 
 def test_day_that_is_removed_meanwhile_is_looked_for_again(service, monkeypatch):
-    """Retention at the same moment is no damage."""
+    """A day that retention removes during a check is not reported as damage."""
     original, calls = module.judge.verify, []
 
     def verify(*args, **named):
@@ -107,7 +107,7 @@ def test_day_that_is_removed_meanwhile_is_looked_for_again(service, monkeypatch)
 
 
 def test_reading_makes_nothing(console):
-    """A program that only looks leaves no directory behind."""
+    """Reading the log creates no directory."""
     service = audit_service()
 
     assert [] == list(service.query())
@@ -117,7 +117,7 @@ def test_reading_makes_nothing(console):
 
 
 def test_first_hole_is_told(tmp_path):
-    """Of many holes the first is where somebody begins to look."""
+    """Of several holes, the first is reported, since a search for the cause begins there."""
     log = Log(tmp_path / "audit")
     links = Links({})
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Counting: every line once, in bounded memory."""
+"""Statistics count every line once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keylease.audit.read.stats import MOST_NAMES, count, name_of
 
 
 def test_lines_releases_and_refusals_are_counted():
-    """The three numbers that everybody asks for."""
+    """The totals of lines, releases and refusals are right."""
     stats = count(
         [
             record("session.created"),
@@ -22,7 +22,7 @@ def test_lines_releases_and_refusals_are_counted():
 
 
 def test_each_line_counts_for_its_day_target_and_event():
-    """What is in the total is in every table, once."""
+    """Each line counts once in the table of days, of targets and of events."""
     stats = count(
         [
             record(time=at("23:59:59", "2026-11-21")),
@@ -39,14 +39,14 @@ def test_each_line_counts_for_its_day_target_and_event():
 
 
 def test_first_and_last_are_by_the_clock():
-    """A clock that was set back does not make the log end before it began."""
+    """First and last go by the clock, so a set-back clock does not reverse them."""
     stats = count([record(time=at(time)) for time in ("10:00:00", "09:00:00", "09:30:00")])
 
     assert (at("09:00:00"), at("10:00:00")) == (stats.first, stats.last)
 
 
 def test_an_empty_log_has_no_first_line():
-    """Nothing is counted, and nothing breaks."""
+    """An empty log has no first line and gives no error."""
     stats = count([])
 
     assert (None, None) == (stats.first, stats.last)
@@ -54,7 +54,7 @@ def test_an_empty_log_has_no_first_line():
 
 
 def test_names_beyond_the_bound_are_counted_together():
-    """A tool that asks for a million hosts does not fill the memory, and no line is lost."""
+    """A tool that asks for a million hosts fills no memory; the rest is counted together."""
     stats = count(record(host=f"h{number}.example") for number in range(MOST_NAMES + 10))
 
     assert MOST_NAMES == len(stats.targets.values)
@@ -63,7 +63,7 @@ def test_names_beyond_the_bound_are_counted_together():
 
 
 def test_the_most_frequent_come_first_and_equals_by_name():
-    """The order is the same in every run."""
+    """Rows are sorted by count, then by name, so every run prints the same."""
     hosts = ["b.example", "c.example", "a.example", "c.example"]
 
     targets = count(record(host=host) for host in hosts).to_json()["targets"]
@@ -74,19 +74,19 @@ def test_the_most_frequent_come_first_and_equals_by_name():
 
 
 def test_a_target_of_another_family_is_told_apart():
-    """docker's session for a host is not git's."""
+    """docker's session for a host is counted apart from git's."""
     docker = record(target=HOST | {"namespace": "docker", "path": "v2/"})
 
     assert "docker https://git.example/v2/" == name_of(docker)
 
 
 def test_a_line_that_was_edited_is_counted_all_the_same():
-    """Whoever changed a line cannot keep the rest from being counted."""
+    """An edited line is counted, so it does not hide the rest."""
     odd = record(target=dict.fromkeys(HOST, 7), reason=None, event="session.ended")
 
     assert {"none": 1} == numbers(count([odd]).ends)
 
 
 def numbers(tally):
-    """Return how many lines each key has."""
+    """Return the count of each key."""
     return {key: each.lines for key, each in tally.values.items()}

@@ -1,4 +1,4 @@
-"""Times as people type them."""
+"""Times as people type them are understood or refused."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ DAY = 86_400 * NANOSECONDS
 
 
 def test_now_is_what_the_other_tests_take_it_for():
-    """The times below are counted from a known one."""
+    """The fixed time of these tests is the one that they state."""
     assert "2026-11-22T11:26:21.000000Z" == format_time(NOW)
 
 
@@ -43,7 +43,7 @@ def test_now_is_what_the_other_tests_take_it_for():
     ],
 )
 def test_time_is_understood(text, expected):
-    """What people type is the moment that they mean."""
+    """A time as people type it is the moment that they mean."""
     assert expected == parse_time(text, NOW)
 
 
@@ -73,13 +73,13 @@ def test_time_is_understood(text, expected):
     ],
 )
 def test_what_is_no_time_is_refused(text):
-    """A slip in a time never selects other lines than were meant."""
+    """A mistyped time is refused, so it never selects other lines than were meant."""
     with pytest.raises(UsageError, match="that is not a time"):
         parse_time(text, NOW)
 
 
 def test_refusal_does_not_repeat_the_word():
-    """A password that got into the wrong place is not printed."""
+    """The refusal does not repeat the word, which may be a misplaced password."""
     with pytest.raises(UsageError) as refused:
         parse_time("hunter2", NOW)
 
@@ -88,5 +88,5 @@ def test_refusal_does_not_repeat_the_word():
 
 @given(st.integers(min_value=0, max_value=4_000_000_000_000_000))
 def test_time_of_the_log_is_read_back(micros):
-    """A time that was copied from a line selects that line."""
+    """A time copied from a line selects that line."""
     assert micros * 1000 == parse_time(format_time(micros * 1000), NOW)

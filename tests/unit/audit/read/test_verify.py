@@ -1,4 +1,4 @@
-"""The verdict on a log: what each kind of damage, and each thing that is missing, comes to."""
+"""The verdict on a log, for every kind of damage and every missing piece."""
 
 import tracemalloc
 
@@ -24,12 +24,12 @@ def judge(log, pin, keys=(KEY,), **named):
 
 
 def result(log, pin, keys=(KEY,), **named):
-    """Return what the verdict is, in a word."""
+    """Return the verdict in one word."""
     return judge(log, pin, keys, **named).result
 
 
 def test_log_that_is_whole_is_ok(log):
-    """A log that nobody touched has nothing to complain of."""
+    """An intact log gets the verdict ok."""
     verdict = judge(log, log.seal())
 
     assert ("ok", 0, (), 24, 4) == (
@@ -43,7 +43,7 @@ def test_log_that_is_whole_is_ok(log):
 
 
 def test_worse_verdict_has_the_higher_exit_code():
-    """A script that looks for the worst can compare numbers."""
+    """A worse verdict has a higher exit code, so scripts can compare numbers."""
     assert list(EXIT_CODES.values()) == sorted(EXIT_CODES.values())
     assert [0, 20, 21, 22, 23, 24, 25] == list(EXIT_CODES.values())
 
@@ -53,7 +53,7 @@ def test_worse_verdict_has_the_higher_exit_code():
 
 @pytest.mark.parametrize("behind", ["head", "pin", "both"])
 def test_one_line_ahead_is_what_a_crash_leaves(log, behind):
-    """A line was written, and then the machine stopped before either record of it."""
+    """One line that the head or the pin lacks is what a crash leaves, not damage."""
     before = log.seal()
     log.add(4 * DAY)
     if behind == "pin":
@@ -64,7 +64,7 @@ def test_one_line_ahead_is_what_a_crash_leaves(log, behind):
 
 @pytest.mark.parametrize("lines", [2, 3, 20])
 def test_more_than_one_line_ahead_is_not_what_a_crash_leaves(log, lines):
-    """An old record put back does not vouch for what came after it."""
+    """More lines than that are no crash: an older head or pin was put back."""
     before = log.seal()
     for number in range(lines):
         log.add(4 * DAY + number)
@@ -77,7 +77,7 @@ def test_more_than_one_line_ahead_is_not_what_a_crash_leaves(log, lines):
 
 
 def test_without_a_pin_the_end_is_not_known(log):
-    """After a restart nothing outside the directory says where the log ends."""
+    """Without a pin, as after a restart, the log's end is unproven."""
     log.seal()
 
     assert "pin-missing" == result(log, None)
@@ -85,17 +85,17 @@ def test_without_a_pin_the_end_is_not_known(log):
 
 
 def test_without_a_head_the_log_is_not_ok(log):
-    """Somebody has removed a part of the log, even if the pin knows the end."""
+    """A log without its head is not ok, even if the pin knows the end."""
     assert "pin-missing" == result(log, log.head())
 
 
 def test_nothing_at_all_is_not_ok(tmp_path):
-    """A log of which nothing is left looks like one that never was."""
+    """A missing log is not ok, since a removed log looks like one that never existed."""
     assert "pin-missing" == verify(str(tmp_path / "none"), [Secret(KEY)], None).result
 
 
 def test_first_line_alone_is_not_excused(tmp_path):
-    """All but the first line removed, and both records: that must not pass for a crash."""
+    """A log cut to its first line, without head and pin, does not pass for a crash."""
     log = Log(tmp_path / "audit")
     log.add(0)
 
@@ -103,7 +103,7 @@ def test_first_line_alone_is_not_excused(tmp_path):
 
 
 def test_lines_that_a_power_cut_took_are_told_from_lines_that_were_taken(log):
-    """What was never on the disk is no attack; what was is."""
+    """Unsynced lines lost in a reboot do not count as removed; without a reboot they do."""
     log.synced = log.seq
     log.add(4 * DAY)
     log.add(4 * DAY + 1)
@@ -119,7 +119,7 @@ def test_lines_that_a_power_cut_took_are_told_from_lines_that_were_taken(log):
 
 
 def test_without_a_key_it_is_never_ok(log):
-    """Who cannot check a MAC cannot say that all is well."""
+    """A log whose MACs cannot be checked is never ok."""
     pin = log.seal()
 
     assert "key-missing" == result(log, pin, ())
@@ -128,14 +128,14 @@ def test_without_a_key_it_is_never_ok(log):
 
 
 def test_log_under_a_forgers_key_is_not_ok(tmp_path):
-    """Who writes a whole log anew, head and pin too, has not the key."""
+    """A log rewritten under another key, with head and pin, is not ok."""
     log = Log(tmp_path / "audit", OTHER_KEY).fill()
 
     assert "key-missing" == result(log, log.seal())
 
 
 def test_log_under_two_keys_needs_both(log):
-    """An audit key that was made anew leaves the older lines under the older key."""
+    """A log with a renewed audit key verifies only with both keys."""
     log.key = OTHER_KEY
     log.add(4 * DAY)
     pin = log.seal()
@@ -146,7 +146,7 @@ def test_log_under_two_keys_needs_both(log):
 
 
 def test_line_without_a_mac_is_vouched_for_by_the_next(log):
-    """An end that was written while the keychain was locked is covered by what follows."""
+    """A line written with the keychain locked is vouched for by the next line."""
     log.key = None
     log.add(4 * DAY)
     assert "key-missing" == result(log, log.seal())
@@ -159,7 +159,7 @@ def test_line_without_a_mac_is_vouched_for_by_the_next(log):
 
 
 def test_edited_line_without_a_mac_is_found(log):
-    """The line after it knows what it was."""
+    """An edited line without a MAC is found by the link of the next line."""
     log.key = None
     line = log.add(4 * DAY)
     log.key = KEY
@@ -174,7 +174,7 @@ def test_edited_line_without_a_mac_is_found(log):
 
 
 def test_record_that_was_changed_is_found(log):
-    """A head or a pin that somebody wrote is not believed."""
+    """A forged head or pin is not believed."""
     pin = log.seal()
     wrong = pin.replace(b"c" * 16, b"d" * 16)
 
@@ -184,7 +184,7 @@ def test_record_that_was_changed_is_found(log):
 
 
 def test_record_of_another_log_is_found(log, tmp_path):
-    """A genuine record of other lines does not fit these."""
+    """A genuine head or pin of another log does not fit this one."""
     pin = log.seal()
     other = Log(tmp_path / "other").fill(days=2)
     other.add(3 * DAY, username="eve")
@@ -195,7 +195,7 @@ def test_record_of_another_log_is_found(log, tmp_path):
 
 
 def test_record_of_another_key_is_found(log):
-    """A record whose key is not at hand vouches for nothing."""
+    """A head or pin under an unavailable key vouches for nothing."""
     pin = log.seal()
     log.key = OTHER_KEY
 
@@ -205,7 +205,7 @@ def test_record_of_another_key_is_found(log):
 
 
 def test_record_without_a_mac_vouches_for_nothing(log):
-    """Anybody could have written it."""
+    """A head or pin without a MAC vouches for nothing, since any program could write it."""
     pin = log.seal()
     log.key = None
 
@@ -218,14 +218,14 @@ def test_record_without_a_mac_vouches_for_nothing(log):
 
 
 def rotated(log, name, through, last):
-    """Remove a day as retention does, and append the line that tells."""
+    """Remove a day as retention does, and append the line that records it."""
     removed = {"files": [name], "through": through, "digest": last}
     log.add(5 * DAY, "audit.rotated", removed=removed)
     (log.directory / name).unlink()
 
 
 def test_cut_by_retention_is_vouched_for(log):
-    """Whole days that were removed, and told of, leave the log ok."""
+    """Days that retention removed and recorded leave the log ok."""
     lines = (log.directory / "2026-11-20.jsonl").read_bytes().splitlines(keepends=True)
     rotated(log, "2026-11-20.jsonl", 6, digest(lines[-1]))
 
@@ -235,7 +235,7 @@ def test_cut_by_retention_is_vouched_for(log):
 
 
 def test_interrupted_removal_is_vouched_for(log):
-    """A crash between the line and the removal, or in the midst of it, leaves the log ok."""
+    """A crash before or during a recorded removal leaves the log ok."""
     lines = (log.directory / "2026-11-21.jsonl").read_bytes().splitlines(keepends=True)
     rotated(log, "2026-11-20.jsonl", 12, digest(lines[-1]))
 
@@ -243,7 +243,7 @@ def test_interrupted_removal_is_vouched_for(log):
 
 
 def test_more_removed_than_told_is_a_gap(log):
-    """A day that retention never removed is missed."""
+    """A missing day that retention did not record is a gap."""
     lines = (log.directory / "2026-11-20.jsonl").read_bytes().splitlines(keepends=True)
     rotated(log, "2026-11-20.jsonl", 6, digest(lines[-1]))
     pin = log.seal()
@@ -256,7 +256,7 @@ def test_more_removed_than_told_is_a_gap(log):
 
 
 def test_days_removed_without_a_word_are_a_gap(log):
-    """The start of the log is missed like any other part."""
+    """Missing first days without a record are a gap."""
     pin = log.seal()
     (log.directory / "2026-11-20.jsonl").unlink()
 
@@ -264,7 +264,7 @@ def test_days_removed_without_a_word_are_a_gap(log):
 
 
 def test_loss_that_was_noticed_stays_visible(log):
-    """Going on after a loss does not make it good."""
+    """A recorded loss stays in the verdict after the log goes on."""
     log.add(4 * DAY, "audit.truncated", seq=log.seq + 4, lost=3)
 
     verdict = judge(log, log.seal())
@@ -278,14 +278,14 @@ def test_loss_that_was_noticed_stays_visible(log):
 
 
 def test_loss_that_is_greater_than_told_is_a_gap(log):
-    """A hole is explained by its own number only."""
+    """A record of a smaller loss does not explain a larger one."""
     log.add(4 * DAY, "audit.truncated", seq=log.seq + 5, lost=3)
 
     assert "gap" == result(log, log.seal())
 
 
 def test_lines_about_lines_are_counted(log):
-    """Whoever reads the verdict learns what the log says of itself."""
+    """The verdict counts the lines in which the log records its own faults."""
     log.add(4 * DAY, "audit.gap", lost=2)
     log.add(4 * DAY, "audit.recovered", lost=0)
 
@@ -296,7 +296,7 @@ def test_lines_about_lines_are_counted(log):
 
 
 def test_torn_tail_is_told_and_no_fault(log):
-    """What a crash cut off was never acted on."""
+    """A torn last line is reported but is no fault, since no release depended on it."""
     pin = log.seal()
     with (log.directory / log.file).open("ab") as file:
         file.write(b'{"seq":25,"ti')
@@ -305,7 +305,7 @@ def test_torn_tail_is_told_and_no_fault(log):
 
 
 def test_clock_that_was_set_back_is_no_fault(log):
-    """Lines in an older file are in their place if their numbers say so."""
+    """Lines in an older file are no fault if their numbers are in order."""
     log.add(DAY + 3600)
     log.add(2 * DAY + 3600)
     log.add(DAY + 7200)
@@ -319,7 +319,7 @@ def test_clock_that_was_set_back_is_no_fault(log):
 
 
 def test_file_under_another_days_name_is_found(log):
-    """Who looks for a day by its file would miss what was moved out of it."""
+    """A day file under another day's name is found, since searches would miss its lines."""
     pin = log.seal()
     (log.directory / "2026-11-21.jsonl").rename(log.directory / "2026-11-19.jsonl")
 
@@ -327,7 +327,7 @@ def test_file_under_another_days_name_is_found(log):
 
 
 def test_only_what_was_there_at_the_start_counts(log):
-    """Lines that are appended while it is verified are neither missing nor too many."""
+    """Lines appended during the check are neither missing nor unexpected."""
     pin = log.seal()
     seen = extent(str(log.directory))
     log.add(4 * DAY)
@@ -341,7 +341,7 @@ def test_only_what_was_there_at_the_start_counts(log):
 
 
 def test_since_looks_at_the_days_from_there_on(log):
-    """A part is verified faster, and it is said that it was a part."""
+    """A check of part of the log reads only its days and says that it was a part."""
     pin = log.seal()
     (log.directory / "2026-11-20.jsonl").write_bytes(b"changed\n")
 
@@ -357,7 +357,7 @@ def test_since_looks_at_the_days_from_there_on(log):
 
 
 def test_since_a_day_without_lines_looks_at_the_last_one(log):
-    """That nothing happened since does not mean that lines were taken."""
+    """A check since a day without lines reads the last day and still finds removed lines."""
     pin = log.seal()
     verdict = judge(log, pin, since="2027-01-01")
 
@@ -370,14 +370,14 @@ def test_since_a_day_without_lines_looks_at_the_last_one(log):
 
 
 def told(log, *, key=KEY):
-    """Return what the system log has about the present end."""
+    """Return the system log's record of the log's present end."""
     with Secret(key) as secret:
         text = checkpoint(log.seq, log.prev, secret, key_id(secret)).text()
     return f"Nov 22 11:26:21 machine keylease[7]: {text}\n"
 
 
 def test_witness_vouches_for_the_end(log):
-    """Where there is no pin, the system log will do."""
+    """The system log vouches for the end if there is no pin."""
     log.seal()
 
     assert "ok" == result(log, None, witness=["something else\n", told(log)])
@@ -385,7 +385,7 @@ def test_witness_vouches_for_the_end(log):
 
 
 def test_witness_finds_what_head_and_pin_were_made_to_forget(log):
-    """Who puts a whole older state back cannot reach the system log."""
+    """The system log shows that a whole older state was put back."""
     pin = log.seal()
     log.add(4 * DAY)
     log.add(4 * DAY + 1)
@@ -396,7 +396,7 @@ def test_witness_finds_what_head_and_pin_were_made_to_forget(log):
 
 
 def test_witness_finds_another_line_in_the_place_of_one(tmp_path):
-    """A log that was written anew with the key itself differs from what the system log heard."""
+    """The system log shows a log that was rewritten with the audit key itself."""
     log = Log(tmp_path / "audit").fill()
     heard = told(log)
     other = Log(tmp_path / "other").fill(days=3)
@@ -407,7 +407,7 @@ def test_witness_finds_another_line_in_the_place_of_one(tmp_path):
 
 
 def test_forged_checkpoint_is_no_witness(log):
-    """Any user can write into the system log."""
+    """A forged checkpoint in the system log, which any user can write, is not believed."""
     pin = log.seal()
     for number in range(3):
         log.add(4 * DAY + number)

@@ -1,4 +1,4 @@
-"""The page: everything escaped, nothing asked of anybody, and what matters first."""
+"""The report page escapes everything, loads nothing, and starts with what matters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOID = {"meta", "wbr", "br"}
 
 
 class Page(HTMLParser):
-    """The elements of a page, in order, and the text in them."""
+    """The elements of a page, in order, and their text."""
 
     def __init__(self, text):
         super().__init__()
@@ -36,11 +36,11 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        """An element ends where it should."""
+        """Check that the element ends where it should."""
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        """Note text that a person sees."""
+        """Note the visible text."""
         if self.open and self.open[-1] not in {"style", "title"}:
             self.texts.append(data)
 
@@ -50,17 +50,17 @@ class Page(HTMLParser):
 
     @property
     def text(self):
-        """All text in one line."""
+        """Return all text in one line."""
         return " ".join(" ".join(self.texts).split())
 
 
 def page(*records, verification=FITS, period=WHOLE):
-    """Return the page about some records."""
+    """Return the page about these records."""
     return render(compile_report(records), verification, period, ORIGIN)
 
 
 def test_page_is_one_file_that_asks_nobody_for_anything():
-    """No script, no link, no image, no font: it can be read on a machine without a network."""
+    """The page needs no script, link, image or font, so it works without a network."""
     found = Page(page(record(), record("session.ended", reason="idle")))
 
     names = {tag for tag, _ in found.elements}
@@ -72,7 +72,7 @@ def test_page_is_one_file_that_asks_nobody_for_anything():
 
 
 def test_policy_lets_nothing_in_but_the_one_style_sheet():
-    """Even what an escaping error let through would load nothing and run nothing."""
+    """The page's policy blocks everything but its style sheet, even after an escaping error."""
     text = page(record())
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -103,7 +103,7 @@ def test_policy_lets_nothing_in_but_the_one_style_sheet():
     ],
 )
 def test_names_are_never_markup(field, hostile):
-    """Whatever a server, a repository or a program is called, the page has the same elements."""
+    """A name with markup adds no element to the page."""
     calm, wild = (Page(page(*_lines(field, name))) for name in ("plain", hostile))
 
     assert [tag for tag, _ in calm.elements] == [tag for tag, _ in wild.elements]
@@ -134,7 +134,7 @@ def _lines(field, value):
     ],
 )
 def test_characters_that_cannot_be_seen_are_made_visible(character, shown):
-    """A name that is written backwards, or in bytes that are no text, is shown as what it is."""
+    """Invisible and direction-changing characters in a name are shown as escapes."""
     text = page(record(host=f"git{character}.example"))
 
     assert character not in text.replace("\n", "" if character == "\n" else "\n")
@@ -143,7 +143,7 @@ def test_characters_that_cannot_be_seen_are_made_visible(character, shown):
 
 
 def test_a_long_name_keeps_its_end():
-    """Two hosts of a thousand letters that differ in the last are told apart."""
+    """A long name keeps its end, so names that differ there can be told apart."""
     text = page(record(host="a" * 1000 + ".one.example"))
 
     assert "a" * 100 not in text
@@ -165,7 +165,7 @@ def test_a_long_name_keeps_its_end():
     ],
 )
 def test_verdict_stands_first_and_in_words(verdict, kind):
-    """First comes whether the rest can be believed, and never by colour alone."""
+    """The verdict comes first and in words, not by colour alone."""
     text = page(record(), verification=Verification(verdict, "What it means."))
 
     found = Page(text)
@@ -176,7 +176,7 @@ def test_verdict_stands_first_and_in_words(verdict, kind):
 
 
 def test_headings_tables_and_captions_make_sense_to_who_listens():
-    """One main heading, no level left out, a caption and column heads for every table."""
+    """A screen reader finds one main heading, no skipped level, and labelled tables."""
     found = Page(page(record(), record("session.refused", outcome="refused", reason="idle")))
 
     levels = [tag for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
@@ -190,7 +190,7 @@ def test_headings_tables_and_captions_make_sense_to_who_listens():
 
 
 def test_an_empty_log_gives_a_page_that_says_so():
-    """No empty tables, and no error."""
+    """An empty log gives a page that says so, without empty tables."""
     found = Page(page())
 
     assert "no line in this period" in found.text
@@ -200,7 +200,7 @@ def test_an_empty_log_gives_a_page_that_says_so():
 
 
 def test_what_was_asked_for_is_said():
-    """Who gets the page knows what it covers."""
+    """The page says which period it covers and where the log is."""
     text = Page(page(record(), period=Period(at("00:00:00"), at("12:00:00")))).text
 
     assert "Asked for: since 2026-11-22 00:00:00, until 2026-11-22 12:00:00 UTC." in text
@@ -208,7 +208,7 @@ def test_what_was_asked_for_is_said():
 
 
 def test_page_of_a_long_log_stays_small():
-    """Half a megabyte is enough, however much there was and however long its names are."""
+    """The page stays below half a megabyte however long the log and its names are."""
     records = []
     for number in range(2000):
         name = {"host": "\u202e" * 1000 + f"{number}", "session": f"{number:032x}"}
@@ -226,7 +226,7 @@ def test_page_of_a_long_log_stays_small():
 
 
 def test_times_of_an_edited_line_break_nothing():
-    """The page about a log that somebody changed is the one that is needed."""
+    """An edited line with broken times does not break the page."""
     odd = "2026-99-99T99:99:99.000000Z"
 
     found = Page(page(record("session.created", time=odd), record("session.ended", time=odd)))

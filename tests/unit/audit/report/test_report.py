@@ -1,4 +1,4 @@
-"""What a report shows: each session with its end, refusals first, and bounded at any length."""
+"""A report shows each session with its end and refusals first, in bounded size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keylease.audit.report.report import MOST_ROWS, MOST_SESSIONS, compile_repor
 
 
 def test_a_session_has_its_beginning_its_uses_and_its_end():
-    """One bar of the timeline is one life."""
+    """One bar of the timeline shows a session's start, uses and end."""
     report = compile_report(
         [
             record("session.created", time=at("09:00:00")),
@@ -27,7 +27,7 @@ def test_a_session_has_its_beginning_its_uses_and_its_end():
 
 
 def test_an_end_that_knows_no_target_has_the_one_of_the_beginning():
-    """A session whose file could not be opened is still called by its name."""
+    """An end without a target gets the target of the session's start."""
     report = compile_report(
         [
             record("session.created"),
@@ -40,21 +40,21 @@ def test_an_end_that_knows_no_target_has_the_one_of_the_beginning():
 
 
 def test_a_session_from_before_the_period_has_no_beginning():
-    """The report does not claim to know what it did not read."""
+    """A session from before the period has no start in the report."""
     (span,) = compile_report([record("session.released")]).sessions
 
     assert None is span.began
 
 
 def test_a_refusal_makes_no_session():
-    """A tool that names a session which never was does not put it into the timeline."""
+    """A refusal for an unknown session adds nothing to the timeline."""
     report = compile_report([record("session.refused", outcome="refused", reason="tampered")])
 
     assert [] == report.sessions
 
 
 def test_grave_refusals_stand_before_those_of_everyday_life():
-    """What deserves a look is not buried below a hundred misses."""
+    """Serious refusals come before routine ones, so a hundred misses do not bury them."""
     refused = [
         record("session.refused", time=at(f"10:00:{second:02}"), outcome="refused", reason=reason)
         for second, reason in enumerate(["policy", "not_found", "tampered", "not_found", "idle"])
@@ -66,7 +66,7 @@ def test_grave_refusals_stand_before_those_of_everyday_life():
 
 
 def test_a_refusal_that_comes_again_is_one_row():
-    """With when it came first and last, and who asked last."""
+    """Repeated refusals are one row with the first time, the last time and the last caller."""
     caller = CALLER | {"executable": "/opt/tool"}
     (key, refusal), *_ = compile_report(
         [
@@ -87,7 +87,7 @@ def test_a_refusal_that_comes_again_is_one_row():
 
 
 def test_releases_are_counted_by_target_and_hour():
-    """When each target is used, over all days."""
+    """Releases are counted by target and hour over all days."""
     report = compile_report(
         [
             record(time=at("09:00:00")),
@@ -103,7 +103,7 @@ def test_releases_are_counted_by_target_and_hour():
 
 
 def test_callers_are_counted_with_who_started_them():
-    """Lines, releases and refusals."""
+    """Callers are counted with their parents: lines, releases and refusals."""
     report = compile_report(
         [
             record("session.created"),
@@ -116,7 +116,7 @@ def test_callers_are_counted_with_who_started_them():
 
 
 def test_what_happened_to_the_log_is_told_with_its_fields():
-    """An admin reads what went at a rotation, and how much is missing."""
+    """Rotations and losses are shown with how much was removed or is missing."""
     removed = {"files": ["2026-08-01.jsonl"], "through": 40, "digest": "ab"}
     report = compile_report(
         [
@@ -133,7 +133,7 @@ def test_what_happened_to_the_log_is_told_with_its_fields():
 
 
 def test_a_long_log_gives_a_short_report_that_says_what_it_leaves_out():
-    """Ten thousand of everything: the latest are shown, and the rest is counted."""
+    """A long log gives a short report with the latest rows and a count of the rest."""
     many = 10_000
     records = []
     for number in range(many):
@@ -157,7 +157,7 @@ def test_a_long_log_gives_a_short_report_that_says_what_it_leaves_out():
 
 
 def test_lines_that_were_edited_break_nothing():
-    """The report of a log that does not verify is the one that is needed most."""
+    """Edited lines do not break the report."""
     odd = dict.fromkeys(CALLER, 9)
 
     report = compile_report(

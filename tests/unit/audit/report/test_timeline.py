@@ -1,4 +1,4 @@
-"""Bars in their places: what is drawn is what the lines tell."""
+"""The timeline draws exactly what the lines say."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def whole_life(reason="idle", ended=EVENING, session="a"):
 
 
 def rectangles(picture):
-    """Return class, place and width of each rectangle."""
+    """Return class, position and width of each rectangle."""
     found = re.findall(r'<rect x="([\d.]+)%" width="([\d.]+)%" [^>]*class="(\w+)"', picture)
     return {kind: (float(x), float(width)) for x, width, kind in found}
 
 
 def bar(span, along):
-    """Return one session as it is drawn."""
+    """Return a session as it is drawn."""
     return DRAWING.bar(timeline.bar(span, along), along)
 
 
 def end(span):
-    """Return the end of a session as it is written."""
+    """Return the end of a session as it is labelled."""
     return DRAWING.end(timeline.end(span))
 
 
 def all_day(span):
-    """Return the axis of a whole day, as there is one where there are several days."""
+    """Return the 24-hour axis that is used for several days."""
     other = record(time=at("10:00:00", "2026-11-24"), session="other")
     (day, _, along), _ = timeline.by_day([span, *spans(other)])
     assert "2026-11-22" == day
@@ -55,7 +55,7 @@ def all_day(span):
 
 
 def test_bar_goes_from_start_to_last_use_and_thinner_to_its_end():
-    """A quarter of the day in use, a quarter until somebody noticed."""
+    """The bar runs from start to last use, and a thinner one to the recorded end."""
     (span,) = spans(*whole_life())
 
     found = rectangles(bar(span, all_day(span)))
@@ -64,7 +64,7 @@ def test_bar_goes_from_start_to_last_use_and_thinner_to_its_end():
 
 
 def test_session_without_an_end_is_open():
-    """Nobody reads an end that is not in the log."""
+    """A session without a recorded end is drawn as open."""
     (span,) = spans(*whole_life()[:2])
 
     picture = bar(span, all_day(span))
@@ -79,7 +79,7 @@ def test_session_without_an_end_is_open():
     ("reason", "kind"), [("idle", "end"), ("logout", "end"), ("tampered", "end-bad")]
 )
 def test_grave_end_looks_and_reads_differently(reason, kind):
-    """The colour says it, the weight says it, and the word says it."""
+    """A serious end differs in colour, weight and word."""
     (span,) = spans(*whole_life(reason))
 
     assert f'class="{kind}"' in bar(span, all_day(span))
@@ -88,7 +88,7 @@ def test_grave_end_looks_and_reads_differently(reason, kind):
 
 
 def test_end_on_another_day_is_named_with_its_day():
-    """A session whose end was noticed on Monday does not seem to have ended on Friday."""
+    """An end on another day is labelled with that day."""
     (span,) = spans(*whole_life(ended=at("08:00:00", "2026-11-24")))
 
     assert "2026-11-24 08:00:00" in end(span)
@@ -96,7 +96,7 @@ def test_end_on_another_day_is_named_with_its_day():
 
 
 def test_one_day_has_an_axis_from_its_first_session_to_its_last():
-    """A morning's work fills the width."""
+    """For one day the axis runs from the first session to the last."""
     ((day, found, along),) = timeline.by_day(spans(*whole_life()))
 
     assert ("2026-11-22", 1) == (day, len(found))
@@ -105,7 +105,7 @@ def test_one_day_has_an_axis_from_its_first_session_to_its_last():
 
 
 def test_several_days_have_an_axis_of_24_hours_each():
-    """So that one day can be compared with the next."""
+    """For several days every axis has 24 hours, so days can be compared."""
     found = list(
         timeline.by_day(
             spans(record(session="a"), record(session="b", time=at("09:00:00", "2026-11-23")))
@@ -118,7 +118,7 @@ def test_several_days_have_an_axis_of_24_hours_each():
 
 
 def test_a_single_moment_has_an_axis_too():
-    """A session that was only made is seen."""
+    """A session of a single moment is visible."""
     ((_, (span,), along),) = timeline.by_day(spans(record("session.created")))
 
     assert along.end > along.start
@@ -126,7 +126,7 @@ def test_a_single_moment_has_an_axis_too():
 
 
 def test_columns_are_as_high_as_the_numbers_are_great():
-    """Releases up, refusals down, on one scale."""
+    """Column heights match the numbers, with releases up and refusals down on one scale."""
     picture = DRAWING.columns([("2026-11-21", 10, 0), ("2026-11-22", 5, 2)])
 
     heights = re.findall(r'height="([\d.]+)" class="(\w+)"', picture)
@@ -136,10 +136,10 @@ def test_columns_are_as_high_as_the_numbers_are_great():
 
 
 def test_share_of_nothing_is_nothing_to_divide_by():
-    """An empty table draws no error."""
+    """An empty table is drawn without a division by zero."""
     assert "<rect" in DRAWING.share(0, 0)
 
 
 def words(along):
-    """Return what stands at the marks."""
+    """Return the labels at the marks."""
     return re.findall(r">(\d\d:\d\d)<", DRAWING.ruler(along))
