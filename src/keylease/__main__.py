@@ -12,7 +12,8 @@ def main() -> int:
         from keylease.helper import main as helper
 
         helper("git", argv)
-    # A password is typed here, or handed on. A program that embeds keylease decides for itself.
+    # Commands handle passwords, so restrict this process. A program that embeds keylease decides
+    # for itself.
     from keylease.secrets.hardening import restrict_process
 
     restrict_process()
@@ -22,7 +23,7 @@ def main() -> int:
 
 
 def askpass() -> int:
-    """Be `keylease-askpass`: git, ssh and sudo start it with nothing but their question."""
+    """Run as `keylease-askpass`: git, ssh and sudo start it with only their question."""
     from keylease.secrets.hardening import restrict_process
 
     restrict_process()
@@ -32,9 +33,9 @@ def askpass() -> int:
 
 
 def names_operation(argv: list[str]) -> bool:
-    """Return whether this is a helper's command line: options, then one operation, as git calls it.
+    """Return whether this is git's command line for a helper: options, then one operation.
 
-    It goes to `keylease.helper` without click, which would cost more than the whole answer.
+    `keylease.helper` answers it without click, whose import takes longer than the whole answer.
     """
     rest = list(argv)
     while rest and rest[0].startswith("--"):

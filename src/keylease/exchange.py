@@ -1,8 +1,8 @@
-"""Exchange: one message of a tool, one answer; the same for the helper and other entrances.
+"""Exchange: one message of a tool, one answer; the same for every entrance.
 
-What a request depends on is in its `Call`. Nothing here, or below, reads a descriptor, the
-environment, the command line or the parent of this process: an entrance reads, calls `serve`,
-writes, tells and wipes.
+A request depends only on its `Call`. This module, and everything below it, reads no descriptor,
+environment, command line or parent of this process. The entrance reads the message, calls `serve`,
+writes the answer, reports to stderr, and wipes.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 
 
 class Operations(Interface):
-    """Where operations begin: `keylease.wiring`, or what a test puts in its place."""
+    """Begins operations: `keylease.wiring`, or a test's replacement."""
 
     def begin(self, caller: Caller, options: Options, environment: Mapping[str, str]) -> Operation:
-        """Return what one operation works with. Its time runs from now."""
+        """Return a new operation. Its deadline starts now."""
 
 
 class Answered(NamedTuple):
-    """The answer to one message. Whoever writes it wipes it afterwards."""
+    """The answer to one message. The writer wipes it afterwards."""
 
     parts: Sequence[bytes | memoryview]
-    """What the peer is told, in its own form: secrets lie in it."""
+    """The answer in the peer's form; it may contain secrets."""
     told: str = ""
-    """What stderr is told."""
+    """The text for stderr."""
     exit_code: int = 0
     goes_on: bool = False
-    """Whether there may be another message."""
+    """Whether another message may follow."""
     reply: Reply | None = None
-    """What was released."""
+    """The released credential, if any."""
     refuse: Callable[[BaseException], Answered] | None = None
-    """Returns what is answered in its place where it cannot be written."""
+    """Returns the answer to write instead if this one cannot be written."""
 
     @property
     def gate(self) -> Gate:
-        """What whoever writes the parts enters for the write itself."""
+        """The gate to enter for the write."""
         return OPEN_GATE if self.reply is None else self.reply.gate
 
     def wipe(self) -> None:
-        """Wipe every secret of the answer. Nothing is let out any more."""
+        """Wipe every secret of the answer, and close its gate."""
         for part in self.parts:
             if isinstance(part, memoryview) and not part.readonly:
                 secure_clear(part)
@@ -62,14 +62,14 @@ class Answered(NamedTuple):
 
 
 def serve(protocol: Protocol, call: Call, wiring: Operations) -> Answered:
-    """Answer one message: parse it, decide, render, or refuse. Nothing is written here.
+    """Answer one message: parse it, decide, and render the answer or a refusal.
 
     Args:
-        protocol: The peer's language.
-        call: What the peer brings. Its message stays the caller's, who clears it.
-        wiring: Makes what the operation works with.
+        protocol: The peer's protocol.
+        call: The peer's call. The caller clears its message.
+        wiring: Begins the operation.
     """
-    # Of a message that is too long the rest is still to come, and that is no question.
+    # After a message that is too long, the conversation ends: its rest is not a new message.
     goes_on = bool(protocol.GREETING) and len(call.message) <= protocol.MAX_REQUEST
     if protocol.GREETING and not (call.message or complete(protocol, call)):
         return Answered(())
@@ -89,49 +89,49 @@ def serve(protocol: Protocol, call: Call, wiring: Operations) -> Answered:
                 request.wipe()
     except INTERRUPTS:
         raise
-    except BaseException as error:  # noqa: BLE001 - it is on record by now
+    except BaseException as error:  # noqa: BLE001 - it is in the audit log by now
         return refuse(error)
 
 
 def refused(
     protocol: Protocol, call: Call, error: BaseException, request: Request | None = None
 ) -> Answered:
-    """Return how the peer is told no.
+    """Return the answer for an error.
 
     Args:
-        protocol: The peer's language.
-        call: What the peer brings.
-        error: Why.
-        request: What was asked, if that much was understood.
+        protocol: The peer's protocol.
+        call: The peer's call.
+        error: The error.
+        request: The request, if it was understood.
     """
     refusal = protocol.refuse(as_refusal(error), request)
     return Answered((refusal.reply,), heard(refusal, call), refusal.exit_code)
 
 
 def heard(refusal: Refusal, call: Call) -> str:
-    """Return what stderr is told: other programs hear nothing, for git's t0303 compares it too."""
+    """Return the text for stderr; empty for programs, because git's t0303 compares stderr too."""
     return refusal.message if refusal.always or call.terminal else ""
 
 
 def complete(protocol: Protocol, call: Call) -> bool:
-    """Return whether the message needs no further bytes, though the peer's end is still open."""
+    """Return whether the message is complete, although the peer has not closed its end."""
     try:
         return protocol.complete(_opened(protocol, call)[1])
     except UsageError:
-        return True  # `serve` says what is wrong with the command line
+        return True  # `serve` reports the error
 
 
 def question(protocol: Protocol, call: Call) -> str:
-    """Return what a person has to be asked before this call can be served; mostly nothing."""
+    """Return the question to ask a person before this call is served; usually empty."""
     ask = getattr(protocol, "question", None)
     return "" if ask is None else str(ask(call))
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:
-    """Return the options, which are those of `git credential-cache`, and what comes after them.
+    """Return the options, named as in `git credential-cache`, and the remaining arguments.
 
     Raises:
-        UsageError: an unknown option, or a value that makes no sense.
+        UsageError: an option is unknown, or its value is not valid.
     """
     rest = list(argv)
     timeout, keychain = None, None
@@ -166,7 +166,7 @@ def _answered(
     operation: Operation,
     refuse: Callable[[BaseException], Answered],
 ) -> Answered:
-    """Decide and render."""
+    """Return the rendered answer."""
     from keylease.session.service import SessionService
 
     answer = _decided(protocol, request, operation, SessionService(lambda: operation))
@@ -189,7 +189,7 @@ def _answered(
 def _decided(
     protocol: Protocol, request: Request, operation: Operation, session: SessionService
 ) -> Answer:
-    """Decide. Where a tool reads lists, its reading of an entry is no use of the session."""
+    """Return the answer. A tool that reads every entry of a list does not use the sessions."""
     if request.action not in {"get", "list"} or not getattr(protocol, "READS_LISTS", False):
         return session.handle(request)
     from keylease.audit.events import Entry
@@ -211,7 +211,7 @@ def _decided(
 
 @contextmanager
 def _recorded(operation: Operation) -> Iterator[None]:
-    """See to it that a message which makes no sense is on record, and a fault that none foresaw."""
+    """Record a malformed message or an unforeseen fault in the audit log."""
     try:
         yield
     except RequestError:

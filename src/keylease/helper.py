@@ -1,11 +1,10 @@
 """The lean entrance: arguments and stdin in, stdout and an exit code out.
 
-The table of `keylease.tools` says which peer each program answers. This module owns the
-descriptors: it reads a message, has `keylease.exchange` answer it, writes the answer and wipes it.
-It decides nothing. It never imports click, and nothing of it prints but the answer on stdout and,
-if a person looks at stderr, one refusal.
+The table in `keylease.tools` maps programs to peers. This module owns the descriptors: it reads a
+message, calls `keylease.exchange`, writes the answer and wipes it. It decides nothing and never
+imports click. It prints only the answer on stdout and, if a person reads stderr, one refusal.
 
-What a refusal looks like, and the exit code, are in each protocol's `refuse`.
+Each protocol's `refuse` defines the form of a refusal and its exit code.
 """
 
 from __future__ import annotations
@@ -42,18 +41,15 @@ if TYPE_CHECKING:
 
 
 def main(name: str, argv: Sequence[str]) -> NoReturn:
-    """Be a program that answers the peer called `name`: a process of its own, shut, and then gone.
-
-    An interrupt just ends it: a traceback is noise to who pressed Ctrl-C.
-    """
-    # Before anything heavy is imported, and before there is a secret.
+    """Run as the program that answers the peer called `name`: harden the process, answer, exit."""
+    # Harden before heavy imports, and before there is a secret.
     harden()
     try:
         code = run(name, argv)
     except INTERRUPTS:
         raise
-    except BaseException as error:  # noqa: BLE001 - a traceback is noise to the peer, and may tell
-        # It came before or after an answer: those of an answer are told in `_answer`.
+    except BaseException as error:  # noqa: BLE001 - a traceback may reveal a secret
+        # It came before or after an answer: `_answer` reports errors during one.
         code = KeyleaseError.exit_code
         if is_read_by_a_person():
             tell(f"keylease: error: {printable(str(as_refusal(error)))}\n")
@@ -71,7 +67,7 @@ def run(name: str, argv: Sequence[str]) -> int:
     """
     protocol, caller = load(name), caller_of(os.getppid())
     call = Call(tuple(argv), os.environ, allocate(0), caller, terminal=is_read_by_a_person())
-    # Nobody is greeted who can be told at once that the command line makes no sense.
+    # Reject a bad command line before sending the greeting.
     if not protocol.GREETING or complete(protocol, call):
         return _answer(protocol, call).exit_code
     try:
@@ -86,7 +82,7 @@ def run(name: str, argv: Sequence[str]) -> int:
 
 
 def _answer(protocol: Protocol, call: Call) -> Answered:
-    """Answer one message; of a conversation it may be the last."""
+    """Read one message, answer it, and report to stderr."""
     answered = None
     try:
         with undisturbed() as stdout:
@@ -110,7 +106,7 @@ def _answer(protocol: Protocol, call: Call) -> Answered:
 
 
 def _read(protocol: Protocol, call: Call) -> memoryview:
-    """Return the peer's message, one byte more than is allowed at most. The caller clears it."""
+    """Return the peer's message, up to one byte more than allowed. The caller clears it."""
 
     def enough(message: memoryview) -> bool:
         return complete(protocol, call._replace(message=message))
@@ -119,7 +115,7 @@ def _read(protocol: Protocol, call: Call) -> memoryview:
 
 
 def _served(protocol: Protocol, call: Call) -> tuple[Call, Answered]:
-    """Ask a person if the peer leaves that to us, and have the message answered."""
+    """Ask the person if the protocol requires it, then serve the message."""
     request = None
     try:
         asked = question(protocol, call)
@@ -131,16 +127,16 @@ def _served(protocol: Protocol, call: Call) -> tuple[Call, Answered]:
         return call, serve(protocol, call, Wiring())
     except INTERRUPTS:
         raise
-    except BaseException as error:  # noqa: BLE001 - the peer is told, whatever it was
+    except BaseException as error:  # noqa: BLE001 - every error becomes an answer
         answered = refused(protocol, call, error, request)
         return call, answered._replace(goes_on=bool(protocol.GREETING))
 
 
 def _typed(asked: str) -> Secret:
-    """Return what a person types: this peer leaves the question to its helper.
+    """Return the secret that a person types on the terminal.
 
     Raises:
-        UsageError: there is no terminal, or no answer.
+        UsageError: there is no terminal, or the answer is empty.
     """
     from keylease.system.terminal import ask_secret
 
@@ -152,7 +148,7 @@ def _typed(asked: str) -> Secret:
 
 
 def _written(answered: Answered, stdout: int) -> Answered:
-    """Write out of the credential itself, and return what the peer was answered in the end."""
+    """Write the answer, or a refusal if that fails. Return what was written."""
     try:
         await_reader(stdout, answered.gate.remaining())
         with answered.gate:
@@ -163,7 +159,7 @@ def _written(answered: Answered, stdout: int) -> Answered:
         answered.wipe()
         if answered.refuse is None or isinstance(error, PeerGoneError):
             raise
-        # The gate did not let it out, or a fault came in between.
+        # The gate refused, or a fault came in between.
         answered = answered.refuse(error)
         write(answered.parts, stdout)
     return answered

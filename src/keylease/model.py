@@ -1,7 +1,7 @@
-"""The values that travel between the layers. They are immutable and know no rules.
+"""The immutable values that the layers exchange. They contain no rules.
 
-Names (protocol, host, path, username) are opaque: bytes that are not UTF-8 are carried as lone
-surrogates (`surrogateescape`), so two names are equal exactly when their bytes are.
+Names (protocol, host, path, username) are opaque. Bytes that are not UTF-8 become lone surrogates
+(`surrogateescape`), so two names are equal exactly if their bytes are.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 NANOSECONDS: Final = 1_000_000_000
 """Nanoseconds in a second."""
 IDLE_SECONDS: Final = 900
-"""Idle timeout of a session if nobody says otherwise."""
+"""The default idle timeout of a session."""
 CAP_SECONDS: Final = 8 * 3600
-"""Absolute cap of a session if nobody says otherwise."""
+"""The default absolute cap of a session."""
 MAX_CAP_SECONDS: Final = 12 * 3600
-"""The longest absolute cap that can be configured, and so the longest idle timeout too."""
+"""The longest absolute cap, and so the longest idle timeout, that can be configured."""
 
 Reason = Literal[
     "idle",
@@ -41,11 +41,11 @@ Reason = Literal[
     "tampered",
     "replaced",
 ]
-"""Why a session ended. The list is closed: an audit line has no other."""
+"""Why a session ended. Audit lines have no other reason."""
 
 
 def rfc3339(wall_ns: int) -> str:
-    """Return a time of the wall clock as RFC 3339 has it: in UTC, to the second."""
+    """Return a wall-clock time in the format of RFC 3339: in UTC, to the second."""
     return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(wall_ns // NANOSECONDS))
 
 
@@ -55,13 +55,13 @@ class Moment(NamedTuple):
     wall_ns: int
     """Nanoseconds since the Unix epoch. A user can set this clock."""
     boot_ns: int
-    """Nanoseconds since boot, suspend included. A user cannot set this one."""
+    """Nanoseconds since boot, including suspend. A user cannot set this clock."""
     boot: str
-    """Which boot it was read in; readings of different boots cannot be compared."""
+    """The id of the boot. `boot_ns` of different boots cannot be compared."""
 
 
 class Limits(NamedTuple):
-    """How long new sessions live.
+    """The lifetimes of new sessions.
 
     New in version 0.1.0.
     """
@@ -70,7 +70,7 @@ class Limits(NamedTuple):
     cap_seconds: int = CAP_SECONDS
 
     def check(self) -> Limits:
-        """Return the limits if they make sense.
+        """Return the limits if they are in range.
 
         Raises:
             UsageError: a limit is out of range.
@@ -89,82 +89,82 @@ Store = Literal["never", "update", "create"]
 
 
 class Terms(NamedTuple):
-    """What a session may be at the most, whoever asked for more."""
+    """The limits that a session cannot exceed."""
 
     idle_seconds: int = MAX_CAP_SECONDS
     cap_seconds: int = MAX_CAP_SECONDS
     store: Store = "create"
     revoked: bool = False
-    """Whether there may be no session at all."""
+    """Whether sessions are forbidden."""
 
 
 class Caller(NamedTuple):
-    """Who asks: a process, and the one that started it. Advisory: it decides nothing.
+    """The calling process and its parent. It is advisory and decides nothing.
 
-    The entrances find it out (`keylease.audit.caller`), and everything below is told.
+    The entrances read it (`keylease.audit.caller`) and pass it down.
     """
 
     pid: int
     executable: str | None
     parent: str | None
     terminal: str | None
-    """The terminal that the process can be reached at."""
+    """The process's terminal."""
     began: str = ""
-    """When it began, as far as the system tells: process ids are used again."""
+    """The start time of the process, if known, because process ids are used again."""
 
     @property
     def process(self) -> str:
-        """What names the process and no later one with the same id."""
+        """An identifier of the process that stays unique if its id is used again."""
         return f"{self.pid}:{self.began}"
 
 
 class Target(NamedTuple):
-    """What a credential is for. All four must fit before a secret is released.
+    """What a credential is for. All four fields must fit before a secret is released.
 
     New in version 0.1.0.
     """
 
     namespace: str
-    """The family of tools: `web` for git and everything else that speaks HTTP to that host."""
+    """The family of tools: `web` for git and other HTTP tools."""
     protocol: str
     host: str
     """Opaque, with the port if there is one: `example.com:8443` is not `example.com`."""
     path: str | None = None
-    """Absent is not empty. A request without a path is answered by any path of that host."""
+    """`None` is not empty: a request without a path is answered by any path of the host."""
 
     @property
     def url(self) -> str:
-        """The target as people write it."""
+        """The target as a URL."""
         path = "" if self.path is None else f"/{self.path}"
         return f"{self.protocol}://{self.host}{path}"
 
 
 class Settings(NamedTuple):
-    """What the configuration says about sessions, once everything in it is weighed."""
+    """The terms of sessions, from all sources of the configuration."""
 
     limits: Limits = Limits()
-    """How long new sessions live, where nothing stricter holds."""
+    """The lifetimes of new sessions, unless terms are stricter."""
     general: Terms = Terms()
-    """What holds for every target."""
+    """The terms of every target."""
     targets: Mapping[str, Terms] = MappingProxyType({})
-    """What holds for one, too; by the name that `keylease.origin.origin` gives it."""
+    """Additional terms of single targets, by the name that `keylease.origin.origin` returns."""
     refusal: KeyleaseError | None = None
-    """Why nothing may be released at all: the configuration cannot be relied on."""
+    """The error of a broken configuration; then nothing may be released."""
 
 
 class Credential(NamedTuple):
-    """What a session holds for its target.
+    """The content of a session.
 
     New in version 0.1.0.
     """
 
     username: str | None
-    """Absent is not empty: an empty username is legal (single sign-on)."""
+    """`None` is not empty: an empty username is legal (single sign-on)."""
     secret: Secret
     """The password, or the pre-encoded value of the Authorization header if `authtype` is set."""
     authtype: str | None = None
     expires: int | None = None
-    """When the credential itself ends, in Unix seconds."""
+    """When the credential itself expires, in Unix seconds."""
     fields: tuple[tuple[str, Secret], ...] = ()
     """Named extra secrets, such as `oauth_refresh_token`."""
 
@@ -180,36 +180,36 @@ class Credential(NamedTuple):
 
 
 class Session(NamedTuple):
-    """A session without its secret: what `status` shows and the rules judge.
+    """A session without its secret, as `status` shows it and the rules judge it.
 
     New in version 0.1.0.
     """
 
     id: str
-    """32 lower-case hexadecimal digits, random, in no way derived from the secret."""
+    """32 random lower-case hexadecimal digits; not derived from the secret."""
     target: Target
     username: str | None
     authtype: str | None
     expires: int | None
-    """When the credential itself ends, in Unix seconds."""
+    """When the credential itself expires, in Unix seconds."""
     generation: int
-    """The generation of the vault key that it is sealed under."""
+    """The generation of the vault key that seals it."""
     created: Moment
     used: Moment
     """The last successful `get` or `extend`; `created` if there was none."""
     released: Moment | None
-    """The last time that the secret was handed out."""
+    """The last release of the secret."""
     idle_seconds: int
     cap_seconds: int
     erased: bool = False
-    """Whether the platform itself destroys what opens the session when it ends; else the end is a
-    check that this program makes."""
+    """Whether the platform itself destroys its share when it ends. If not, keylease checks the
+    end."""
     weakened: str | None = None
-    """Of a new session: why its share could not be kept in the best store of this platform."""
+    """For a new session: why its share is not in the best store of this platform."""
 
 
 class Options(NamedTuple):
-    """What a caller's command line says of sessions, before the peer's own words."""
+    """keylease's own options, which precede the peer's arguments."""
 
     timeout: int | None = None
     """The idle timeout of new sessions in seconds."""
@@ -218,33 +218,34 @@ class Options(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One question of a peer, in no peer's own words."""
+    """One request of a peer, independent of its protocol."""
 
     action: Literal["get", "store", "erase", "list", "describe", "ignore"]
     target: Target | None = None
     username: str | None = None
     credential: Credential | None = None
-    """What a `store` brings or an `erase` compares with. Its username is `username`."""
+    """The credential that a `store` brings or an `erase` compares with."""
     capabilities: frozenset[str] = frozenset()
-    """What the peer announced that it understands, of what this side does."""
+    """The supported capabilities that the peer announced."""
     echoes: tuple[str, ...] = ()
-    """Session ids that the peer was given with an earlier answer and sends back."""
+    """Session ids that the peer received with an earlier answer and sends back."""
     ephemeral: bool = False
-    """The peer asks that the credential is not kept."""
+    """Whether the peer asks not to store the credential."""
     closest: bool = False
-    """Of a `get`: the target's path is that of what is fetched. A session answers for its own path
-    and what lies below, the closest first."""
+    """For a `get`: the target's path names the resource to fetch. A session answers for its own
+    path and every path below it; the closest one wins."""
     namespace: str = ""
-    """Of a `list`: whose sessions. It has no target."""
+    """For a `list`, which has no target: the namespace of the sessions."""
     replace_other_users: bool = False
-    """Of a `store`: the peer keeps one credential for each target, whoever's it is."""
+    """For a `store`: whether the peer keeps one credential for each target, of any user."""
     is_login: bool = False
-    """Of a `store`: the peer sends nothing back by itself, so what an ended session held is a new
-    login. What a live one holds still changes nothing: a cap must not move."""
+    """For a `store`: whether the peer never sends back what it received. Then the secret of an
+    ended session is a new login. The secret of a live one still starts nothing, because its cap
+    must not move."""
 
     @property
     def place(self) -> Target | None:
-        """The target; where the closest path answers, it is the whole host."""
+        """The target to look up: with `closest`, the whole host."""
         return self.target._replace(path=None) if self.target and self.closest else self.target
 
     def wipe(self) -> None:
@@ -254,17 +255,17 @@ class Request(NamedTuple):
 
 
 class Gate:
-    """What a released secret passes last: entered for the write itself, and left after it.
+    """A context manager around the write of a secret. This one always allows it.
 
-    This one lets everything out. The gate of a release refuses if the session has ended meanwhile.
+    The gate of a release refuses if the session has ended in the meantime.
     """
 
     def remaining(self) -> float | None:
-        """Return the seconds that are left for the write; `None` for as many as it takes."""
+        """Return how many seconds the write may take; `None` for no limit."""
         return None
 
     def __enter__(self) -> Self:
-        """Let the secret out, or raise why not."""
+        """Allow the write, or raise the reason why not."""
         return self
 
     def __exit__(
@@ -273,18 +274,18 @@ class Gate:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let those go on who end the session."""
+        """Close the gate; a waiting end of the session continues."""
 
     def close(self) -> None:
-        """Let nothing out any more. Doing it twice does no harm."""
+        """Close the gate: it allows no write any more. A second call has no effect."""
 
 
 OPEN_GATE: Final = Gate()
-"""For what is handed out already, or was never released."""
+"""The gate of a secret that the caller already has."""
 
 
 class Reply(NamedTuple):
-    """The answer to a `get`, in no peer's own words.
+    """The answer to a `get`, independent of the peer's protocol.
 
     New in version 0.1.0.
     """
@@ -294,58 +295,58 @@ class Reply(NamedTuple):
     ends: int
     """When the session ends if it is not used again, in Unix seconds."""
     gate: Gate = OPEN_GATE
-    """What whoever writes the credential enters for the write itself."""
+    """The gate to enter while the credential is written."""
 
     def wipe(self) -> None:
-        """Wipe the credential. Nothing is let out any more."""
+        """Wipe the credential and close the gate."""
         self.credential.wipe()
         self.gate.close()
 
     @property
     def halfway(self) -> int:
-        """When a peer that keeps the answer has to ask again, in Unix seconds.
+        """When a peer that caches the answer has to ask again, in Unix seconds.
 
-        Whoever is told the very end asks after it, and an active user's session would be over.
+        A peer that asked only at the end would let the session of an active user end.
         """
         used = self.session.used.wall_ns // NANOSECONDS
         return used + (self.ends - used) // 2
 
     @property
     def last(self) -> int:
-        """When the session ends however much it is used, in Unix seconds."""
+        """The latest possible end of the session, in Unix seconds."""
         session = self.session
         cap = session.created.wall_ns // NANOSECONDS + session.cap_seconds
         return cap if session.expires is None else min(cap, session.expires)
 
 
 class Listing(NamedTuple):
-    """The answer to a `list`: what there is, without its secrets.
+    """The answer to a `list`.
 
     New in version 0.1.0.
     """
 
     sessions: tuple[Session, ...]
-    """Live ones of the namespace, oldest first."""
+    """The live sessions of the namespace, oldest first."""
 
 
 Answer = Reply | Listing | None
-"""What a request is answered with; `None` where there is nothing to say."""
+"""The answer to a request; `None` if it is empty."""
 
 
 class Refusal(NamedTuple):
-    """How a peer is told no."""
+    """A refusal in the peer's form."""
 
     reply: bytes
-    """For stdout, in the peer's own form. git has none: silence is the answer."""
+    """For stdout. It is empty for git."""
     message: str
     """For stderr if a person reads it."""
     exit_code: int
     always: bool = False
-    """Whether stderr is told whoever reads it: the peer shows it to its user."""
+    """Whether to write the message even if no person reads stderr: the peer shows it."""
 
 
 def name_bytes(name: str) -> bytes:
-    """Return a name's own bytes.
+    """Return a name's bytes.
 
     Raises:
         UsageError: it has half a character, as an environment of Windows can.
@@ -353,5 +354,5 @@ def name_bytes(name: str) -> bytes:
     try:
         return name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        msg = "a name has half a character (a lone surrogate), and so no bytes"
-        raise UsageError(msg, "look at the variable or the word that it comes from") from None
+        msg = "a name has half a character (a lone surrogate), which has no bytes"
+        raise UsageError(msg, "check the variable or the argument that it comes from") from None

@@ -1,7 +1,6 @@
-"""The one module that names concrete classes.
+"""Wiring: choose the concrete state directory, keychain, clock and other collaborators.
 
-It puts the layers together: which state directory, which keychain, which clock. Nothing is opened
-or made before it is used.
+No other module names concrete classes. Nothing is opened or made before its first use.
 """
 
 from __future__ import annotations
@@ -45,20 +44,20 @@ if TYPE_CHECKING:
     from keylease.vault.rotation import KeyCustody
 
 ANSWER_SECONDS: Final = 1.8
-"""What keychains and locks may take together. The helper answers within 2 s, its start included."""
+"""The time for keychains and locks together. The helper answers within 2 s, including its start."""
 
 
 class Wiring:
-    """What a process answers with. It is made once; each operation begins with `begin`.
+    """Begins the operations of one process.
 
-    Nothing here is changed by an operation, and threads may share it. The configuration, the clocks
-    and everything that opens a file or a keychain are an operation's own.
+    Operations do not change it, so threads may share it. Each operation has its own configuration,
+    clocks, files and keychain.
 
     Args:
-        keychain: The name of the keychain, if the command line has one.
-        timeout: The idle timeout of new sessions in seconds, if the command line has one.
-        seconds: How long keychains and locks may take, in each operation.
-        policy: Where the policy of the machine is, for tests; no variable and no option says so.
+        keychain: The keychain's name from the command line, if given.
+        timeout: The idle timeout of new sessions in seconds from the command line, if given.
+        seconds: How long keychains and locks may take in each operation.
+        policy: The place of the machine's policy, for tests. No variable or option can set it.
     """
 
     def __init__(
@@ -80,12 +79,12 @@ class Wiring:
         options: Options | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Operation:
-        """Return what one operation works with. Its time runs from now.
+        """Return a new operation. Its deadline starts now.
 
         Args:
-            caller: Who asks; the parent of this process if not given.
-            options: What the caller's command line says; what the constructor was given otherwise.
-            environment: The caller's variables; those of this process if not given.
+            caller: The caller; the parent of this process if not given.
+            options: The caller's options; the constructor's if not given.
+            environment: The caller's environment; that of this process if not given.
         """
         deadline = Deadline(self._seconds)
         options = self._options if options is None else options
@@ -112,20 +111,20 @@ class Wiring:
         )
 
     def choose_keystore(self) -> KeyStore:
-        """Return the keychain for a new vault, into which a key can be put now.
+        """Return the keychain for a new vault. It can take a key now.
 
         Raises:
-            UsageError: the one that is named does not exist.
+            UsageError: there is no keychain of the given name.
             KeychainUnavailableError: it cannot be used, or there is none.
         """
         return self.vault.choose_keystore()
 
     def asker(self, question: str, meaning: str) -> Asker:
-        """Return the program that asks. No helper needs it, so none imports it.
+        """Return the process that asks. Helpers do not import it.
 
         Args:
-            question: Its question, word for word.
-            meaning: What tells the question from others of the same program.
+            question: The exact text of its question.
+            meaning: Identifies the question among others of the same program.
         """
         from keylease.store.askers import Asker, asking
 
@@ -133,7 +132,7 @@ class Wiring:
 
     @property
     def session(self) -> SessionService:
-        """What can be done with sessions."""
+        """The session service."""
         from keylease.session.service import SessionService
 
         return SessionService(self.begin)
@@ -160,7 +159,7 @@ class Wiring:
 
     @property
     def custody(self) -> KeyCustody:
-        """What can be done with the vault key. No helper asks for it, so none imports it."""
+        """Rotation and revocation of the vault key. Helpers do not import it."""
         from keylease.vault.rotation import KeyCustody
 
         operation = self.begin()
@@ -168,20 +167,20 @@ class Wiring:
 
     @property
     def audit_service(self) -> AuditService:
-        """What people do with the audit log. No helper asks for it, so none imports it."""
+        """The audit service. Helpers do not import it."""
         from keylease.audit.read.service import AuditService
 
         return AuditService(self._reading)
 
     @property
     def auth(self) -> AuthenticationService:
-        """Login and logout. No helper asks for it, so none imports it."""
+        """Login and logout. Helpers do not import it."""
         from keylease.session.auth import AuthenticationService
 
         return AuthenticationService(self.begin)
 
     def _reading(self) -> Reading:
-        """Return what one operation on the audit log works with."""
+        """Return the collaborators of one operation on the audit log."""
         from keylease.audit.read.service import Reading
 
         operation = self.begin()
@@ -201,17 +200,17 @@ class Wiring:
 
 
 def parent_process() -> Caller:
-    """Return who has started this process: the caller, where nobody else is."""
+    """Return the parent of this process, which is the default caller."""
     return caller_of(os.getppid())
 
 
 def open_state() -> Directory:
-    """Open the state directory, made if need be."""
+    """Open the state directory; make it if necessary."""
     return Directory.open(state_directory(), create=True)
 
 
 def audit_directory() -> str:
-    """Return the absolute path of the audit log, which need not be there."""
+    """Return the absolute path of the audit log, which may not exist."""
     return os.path.join(state_directory(), "audit")
 
 
@@ -226,7 +225,7 @@ def _choose_keystore(wanted: str | None, deadline: Deadline) -> KeyStore:
 def _configured(
     options: Options, environment: Mapping[str, str], policy: config.Place | None
 ) -> tuple[config.Configuration | None, Settings]:
-    """Return what is configured, if that can be told, and how sessions live."""
+    """Return the configuration, `None` if it is broken, and the settings of sessions."""
     try:
         with border(_unreadable):
             found = config.load(
@@ -236,8 +235,8 @@ def _configured(
                 environment=environment,
             )
     except ConfigError as error:
-        # Not swallowed: whatever releases anything refuses with it. What ends sessions goes on,
-        # or a slip in a file would keep alive what its user wants to end.
+        # Not swallowed: every release raises it. Ending goes on, because a typo in a file must not
+        # keep a session alive that its user wants to end.
         return None, Settings(refusal=error)
     return found, found.settings
 
@@ -250,9 +249,9 @@ def _unreadable(fault: BaseException) -> ConfigError:
 def _audited(
     configuration: config.Configuration | None, pin: PinStore
 ) -> tuple[Surroundings, Configured | None]:
-    """Return what the audit log is told of the configuration."""
+    """Return the audit log's arguments from the configuration."""
     if configuration is None:
-        # How long days are kept is not known, so all of them are.
+        # The retention is unknown, so keep every day.
         return Surroundings(pin, Nobody(), None), None
     witness: Witness = SystemLog() if configuration.witness == "syslog" else Nobody()
     around = Surroundings(pin, witness, configuration.retention_days)
@@ -260,11 +259,11 @@ def _audited(
 
 
 def open_pin() -> PinStore:
-    """Return where the pin of this state directory's audit log is."""
+    """Return the pin store of this state directory's audit log."""
     try:
         name = state_name()
     except StateError:
-        return Nowhere()  # nor is there a log; whoever opens it is told why
+        return Nowhere()  # opening the log raises the same error
     if sys.platform == "linux":
         from keylease.audit.pin import KernelPin, RuntimeDirPin
         from keylease.system.keyctl import Calls
@@ -281,7 +280,7 @@ def open_pin() -> PinStore:
 if sys.platform == "linux":
 
     def remove_pin() -> None:
-        """Take the pin of this state directory's audit log out of the kernel."""
+        """Remove the pin of this state directory's audit log from the kernel."""
         from keylease.audit.pin import KernelPin
         from keylease.system.keyctl import Calls
 
@@ -289,12 +288,12 @@ if sys.platform == "linux":
 
 
 def state_name() -> str:
-    """Return 16 hexadecimal digits that tell one state directory from another."""
+    """Return 16 hexadecimal digits that identify the state directory."""
     return hashlib.sha256(os.fsencode(state_directory())).hexdigest()[:16]
 
 
 def _shares() -> tuple[ShareStore, ...]:
-    """Return where volatile shares can live on this platform, best first."""
+    """Return the share stores of this platform, best first."""
     if sys.platform == "linux":
         from keylease.shares.kernel import KernelShares
         from keylease.shares.runtimedir import RuntimeDirShares
@@ -315,6 +314,6 @@ if sys.platform == "linux":
     from keylease.system.paths import runtime_directory
 
     def _open_runtime(*, create: bool = False) -> Directory:
-        # One directory for each state directory, so that none sweeps the shares of another.
+        # Each state directory has its own, so that a sweep cannot remove the shares of another.
         path = os.path.join(runtime_directory(), f"keylease-{state_name()}")
         return Directory.open(path, create=create)

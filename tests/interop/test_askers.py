@@ -129,7 +129,7 @@ def test_git_lfs_gets_a_wrong_password_once(kernel_home: Throwaway) -> None:
     assert done.returncode != 0
     assert 1 == len(tries)
     assert 1 == count(kernel_home, "session.released")
-    assert "the same process was given the secret for " in done.stderr
+    assert "this process received the secret for " in done.stderr
 
 
 def test_sudo_gets_a_wrong_password_once(kernel_home: Throwaway) -> None:

@@ -178,7 +178,7 @@ def test_a_logout_is_the_end(rig: Rig) -> None:
 def test_what_is_no_miss_stops_the_build_with_its_reason(rig: Rig) -> None:
     """Bazel's own error tells of an unreachable keychain, and of a URI without TLS."""
     rig.login()
-    with pytest.raises(HelperError, match="by https alone"):
+    with pytest.raises(HelperError, match="only by https"):
         ask(rig.home, "http://127.0.0.1/", "keylease-bazel", "get")
     rig.home.environment["KEYLEASE_KEYCHAIN"] = "secret-service"
 

@@ -1,8 +1,7 @@
-"""Who called: a process and its parent, as far as the system tells.
+"""The calling process and its parent, as far as the system reports them.
 
-Advisory, and said to be so: a process can choose its own parent and name. It helps a person who
-reads the log, and decides nothing. The entrances ask once for each call; which process called them
-is theirs to know.
+This is advisory, because a process can choose its own parent and name. It helps a reader of the
+audit log and decides nothing. The entrances read it once for each call.
 """
 
 from __future__ import annotations
@@ -14,47 +13,47 @@ from typing import Final
 from keylease.model import Caller
 
 if sys.platform == "linux":
-    # Documentation/admin-guide/devices.txt of the kernel: 4 are the consoles and, from 64 on,
-    # the serial lines; 136 to 143 the pseudo terminals, 256 of them each.
+    # The kernel's Documentation/admin-guide/devices.txt: major 4 has the consoles and, from minor
+    # 64 on, the serial lines; 136 to 143 have 256 pseudo terminals each.
     _CONSOLE: Final = 4
     _SERIAL: Final = 64
     _PSEUDO: Final = range(136, 144)
 
     def caller_of(pid: int) -> Caller:
-        """Return what the system tells of a process that calls."""
+        """Return a calling process."""
         numbers = stat_numbers(pid)
         parent, terminal = _origin(numbers)
         executables = _executable(pid), _executable(parent)
         return Caller(pid, *executables, terminal, _began(numbers))
 
     def process_name(pid: int) -> str:
-        """Return what names a process: its id and, as ids come again, when it began."""
+        """Return a unique identifier: the process id and, because ids repeat, the start time."""
         return f"{pid}:{_began(stat_numbers(pid))}"
 
     def _origin(numbers: list[int]) -> tuple[int | None, str | None]:
-        """Return the process's parent and terminal, the fourth and the seventh field."""
+        """Return the parent and the terminal from the fourth and the seventh field."""
         match numbers:
             case [parent, _, _, device, *_]:
                 return parent, _terminal(device)
         return None, None
 
     def _began(numbers: list[int]) -> str:
-        # Where /proc is not mounted, or the process is gone, its id is all that is known.
+        # Empty if /proc is not mounted or the process has ended.
         return "".join(map(str, numbers[18:]))
 
     def _executable(pid: int | None) -> str | None:
-        # proc(5): /proc/PID/exe is not readable across users, nor for what already ended.
+        # proc(5): /proc/PID/exe is not readable for other users' processes or ended ones.
         try:
             return None if pid is None else os.readlink(f"/proc/{pid}/exe")
         except OSError:
             return None
 
     def stat_numbers(pid: int) -> list[int]:
-        """Return the fields 4 to 22 of /proc/PID/stat; none if the process does not tell them.
+        """Return fields 4 to 22 of /proc/PID/stat; an empty list if it cannot be read.
 
-        proc_pid_stat(5): the fourth is the parent, the seventh the terminal, the 22nd when the
-        process began, in ticks since boot. The second, the name, may hold anything but ends at the
-        last parenthesis.
+        proc_pid_stat(5): the fourth is the parent, the seventh the terminal, the 22nd the start
+        time in ticks since boot. The second, the name, may contain anything; it ends at the last
+        parenthesis.
         """
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
@@ -76,5 +75,5 @@ if sys.platform == "linux":
 else:
 
     def caller_of(pid: int) -> Caller:
-        """Return the caller; this platform tells no more than its id."""
+        """Return the caller; this platform reports only its id."""
         return Caller(pid, None, None, None)

@@ -1,9 +1,8 @@
-"""The chain on the disk: where it ends, and one line more. The audit lock is held by the caller.
+"""The chain on the disk: find its end and append a line. The caller holds the audit lock.
 
-The head tells where the chain ends without a look into any day file, if it can be believed: its MAC
-fits, it is of this boot, and the file it names is today's and as long as it says. Else every day
-file's last line is read. Head and pin also tell what the files do not: that lines were there which
-are gone.
+A valid head gives the end without reading a day file. It is valid if its MAC fits, it is of this
+boot, and it names today's file with its current size. Otherwise read the last line of every day
+file. Head and pin also prove that lines are missing.
 """
 
 from __future__ import annotations
@@ -36,33 +35,33 @@ if TYPE_CHECKING:
 
 HEAD: Final = "head"
 NO_CONFIGURATION: Final = "0" * 16
-"""What a head has where the configuration is not known."""
+"""The configuration in a head if it is unknown."""
 _ORPHAN_SECONDS: Final = 60.0
 _MARK: Final = b"-"
 
 
 class Surroundings(NamedTuple):
-    """What a chain is told of that is not in its directory."""
+    """The parts of a chain outside its directory."""
 
     pin: PinStore
     witness: Witness
     retention_days: int | None
-    """`None` if it is not known: then nothing is removed."""
+    """`None` if unknown: then no day is removed."""
 
 
 class Chain:
-    """The chain of one audit directory, for the time of one entry and what comes before it.
+    """The chain of one audit directory, for one entry and the lines that must precede it.
 
     Args:
-        directory: The audit directory, its lock held.
+        directory: The audit directory, with its lock held.
         at: The clock reading of the entry.
-        key: The audit key, if it is at hand.
-        around: Where the pin is, who is a witness, and how long days are kept.
-        deadline: How long the files may be looked at.
+        key: The audit key, if available.
+        around: The pin, the witness and the retention.
+        deadline: How long reading the files may take.
 
     Raises:
-        StateError: a day file cannot be read, or ends with what keylease did not write; or there is
-            too much to look at.
+        StateError: a day file cannot be read, or its end was not written by keylease; or reading
+            takes too long.
     """
 
     def __init__(
@@ -85,26 +84,26 @@ class Chain:
         self._claimed = parse_head(self._left)
         head, pin = self._believed(self._left), self._believed(around.pin.read())
         self._end = later(head, pin)
-        """The last line that head or pin vouch for, if either does."""
+        """The last line that head or pin prove, if either is valid."""
         self.configuration = self._end.configuration if self._end else NO_CONFIGURATION
-        """What the configuration was at the last line, as far as that is known."""
+        """The digest of the configuration at the last line, if known."""
         self._synced = self._end.synced if self._end else 0
         self._days: dict[str, LastLine] = {}
         self._tail, self._size = LastLine(0, NO_LINE), 0
         self.notes: list[tuple[Event, dict[str, Any]]] = []
-        """What is to be told before the next line: events, and the fields of their own."""
+        """Events to append before the next line, with their extra fields."""
         if is_marked or not (head and head is self._end and self._is_whole(head)):
             self._look()
 
     def append(self, fields: dict[str, Any], *, sync: bool) -> None:
-        """Append one record, numbered, dated and chained.
+        """Append one record with its number, time and links.
 
         Args:
-            fields: What it says. Names in it are no longer than a line has room for.
-            sync: Return only when it is on the disk.
+            fields: The other fields. Names in them are already cut.
+            sync: Return only when the line is on the disk.
 
         Raises:
-            StateError: it is not there.
+            StateError: the line could not be written.
         """
         seq = self._tail.seq + 1
         line = {
@@ -114,13 +113,13 @@ class Chain:
             **fields,
             "prev": self._tail.digest,
         }
-        # The digest of the line before is in `prev`, and that line's own mac is in its digest: so
-        # each mac vouches for all that came before it.
+        # `prev` is the digest of the line before, including its mac, so each mac covers all earlier
+        # lines.
         packed = pack(line, self._key, self._key_id)
         is_first = self._size == 0
         is_due = self._around.witness.wants(str(fields["event"]), seq, is_first=is_first)
-        # A file's name reaches the disk with its first line. A later line that is synced brings
-        # only its bytes there, and a power cut could take the whole file.
+        # Sync the first line of a file, which also syncs the file's name. Later syncs cover only
+        # the bytes, and a power cut could lose the whole file.
         sync = sync or is_first or is_due
         self._directory.append(self._file, packed, sync=sync)
         self._tail = LastLine(seq, digest(packed))
@@ -133,9 +132,9 @@ class Chain:
             self._around.witness.tell(told)
 
     def expired(self) -> dict[str, Any] | None:
-        """Return which days may go, if this line opens a day and some may."""
+        """Return the days to remove, if this line opens a new day."""
         days = self._around.retention_days
-        # Only a line with a mac can vouch for what follows what was removed.
+        # Only a line with a mac can prove the chain after removed days.
         if self._size or days is None or self._key is None:
             return None
         old = retention.expired(self._days, self._file, days)
@@ -153,35 +152,35 @@ class Chain:
         return {"files": files, "through": last.last, "digest": last.digest}
 
     def remove(self, files: list[str]) -> None:
-        """Remove day files, and what was set aside of them, as far as the time allows."""
+        """Remove day files and their set-aside parts, until the deadline."""
         try:
             going = set(files)
             aside = [name for name in self._directory.names() if name.partition(TORN)[0] in going]
-            # The day files last, for a rotation goes by those that are there.
+            # Remove the day files last: the next rotation finds them again if this one stops.
             for name in sorted(going.union(aside), key=going.__contains__):
                 self._in_time()
                 self._directory.remove(name)
             self._directory.sweep(_ORPHAN_SECONDS)
         except StateError:
-            # They are on record as removed, and the next rotation removes what is left of them. A
-            # release is not refused because old lines are still there.
+            # The removal is recorded, and the next rotation removes the rest. Old files must not
+            # stop a release.
             return
 
     def _in_time(self) -> None:
-        """Raise if the answer is late. Files can be of any size, and of any number."""
+        """Raise if the answer is late. The files can have any size and number."""
         if not self._deadline.remaining():
-            msg = "the audit directory has more in it than can be looked through in time"
-            hint = "try again; if that does not help, move what is large or foreign out of audit"
+            msg = "the audit directory has too many or too large files to read in time"
+            hint = "try again; if that does not help, move large or foreign files out of audit"
             raise StateError(msg, hint)
 
     def _believed(self, data: bytes | None) -> Head | None:
-        """Return a head for which the key vouches. Without the key none is believed."""
+        """Return the head if its MAC fits. Without the key, no head is valid."""
         if data is None or self._key is None or not verify_head(data, self._key):
             return None
         return parse_head(data)
 
     def _is_whole(self, head: Head) -> bool:
-        """Return whether the head's line is the last one there is, and where the next one goes."""
+        """Return whether the head's line is the last of today's file; if so, use it as the end."""
         if head.boot != self._at.boot or head.file != self._file:
             return False
         if self._directory.size(head.file) != head.size:
@@ -190,10 +189,10 @@ class Chain:
         return True
 
     def _look(self) -> None:
-        """Find the end of the chain in the files, and what is missing of it."""
+        """Find the end of the chain in the files, and missing lines."""
         torn = 0
-        # The number decides, not the file's name: a wall clock that was set back for a while has
-        # left its lines in an older file. Looking at 90 files takes 2 to 3 ms.
+        # The number decides, not the file's name: if the wall clock was set back, later lines are
+        # in an older file. Reading 90 files takes 2 to 3 ms.
         for name in retention.day_files(self._directory.names()):
             self._in_time()
             last_line, cut = dayfile.mend(self._directory, name, self._in_time)
@@ -210,13 +209,13 @@ class Chain:
             self._leave(last)
 
     def _compare(self) -> None:
-        """Hold the end that was found against the one that head or pin vouch for."""
+        """Compare the end in the files with the one that head or pin prove."""
         end, found, key = self._end, self._tail, self._key
         evidence = Evidence(self._directory, self._days, self._in_time)
         if end is None:
             if key and evidence.has_mac():
-                # Whoever takes lines takes the head and the pin along. Their absence is on record
-                # before the next head vouches for what is left.
+                # An attacker who removes lines also removes head and pin. Record their absence
+                # before the next head covers the rest.
                 self.notes.append(("audit.unvouched", {}))
             return
         if (end.seq, end.digest) == found:
@@ -229,22 +228,22 @@ class Chain:
         up_since = (self._at.wall_ns - self._at.boot_ns) // NANOSECONDS
         began = strftime("%Y-%m-%dT%H:%M:%S", gmtime(up_since)).encode("ascii")
         if key and is_reboot and evidence.has_synced(end, key, began):
-            # A power cut took lines that were never on the disk. What was released is not among
-            # them, for a release waits; and their numbers are free.
+            # A power cut lost lines that were never on the disk. None is of a release, which waits
+            # for its line. Their numbers are used again.
             self.notes.append(("audit.recovered", {"lost": lost}))
             return
-        # They were on the disk, or in the memory of a machine that still runs: somebody took them,
-        # or put others in their place. The chain goes on from where it was.
+        # The lines were on the disk, or in the memory of this boot: they were removed or replaced.
+        # Continue the chain after the proved end.
         self.notes.append(("audit.truncated", {"lost": lost}))
         self._tail = LastLine(max(end.seq, found.seq), end.digest)
 
     def _leave(self, last: str) -> None:
-        """Prepare for a line in another file than the last one."""
-        # `synced` speaks of all lines up to its own, so of those in the file that is left, too.
+        """Prepare for a line in another file."""
+        # `synced` covers all lines up to its own, so sync those in the former file.
         self._directory.append(last, b"", sync=True)
         if self._end and self._key and self._claimed:
-            # If this process dies after the line and before the head, and the clock is set back
-            # to the old file's day, nobody must find that the old head fits.
+            # Invalidate the old head now. Otherwise it would fit again if this process died before
+            # it writes the new head, and the clock was set back to the old file's day.
             self._write_head(self._end._replace(file=self._file, size=0))
 
     def _keep_head(self) -> None:
@@ -261,9 +260,8 @@ class Chain:
         if self._key:
             self._around.pin.write(self._write_head(head))
         elif self._claimed and self._claimed.file != self._file:
-            # Without the key the head that vouches for more is left as it is, which does not fit
-            # the file's size any more; except where it would fit that of an older file for ever.
-            # A byte behind it tells that it is not to go by.
+            # Without the key there is no new head. The old one does not fit the size of its file
+            # any more, unless that file gets no more lines. So mark it as outdated with a byte.
             self._rewrite_head(self._left + _MARK)
 
     def _write_head(self, head: Head) -> bytes:
@@ -272,8 +270,7 @@ class Chain:
         return data
 
     def _rewrite_head(self, data: bytes) -> None:
-        # If it cannot be written the line is on record all the same, and that is what counts. The
-        # head that is left does not fit the file, so the next process looks for itself; `audit
-        # verify` says what it lacks.
+        # A failure is harmless: the line is written. The old head does not fit the file, so the
+        # next process reads the files; `audit verify` reports it.
         with suppress(StateError):
             self._directory.rewrite(HEAD, data)

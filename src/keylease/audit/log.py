@@ -1,9 +1,9 @@
 """Write the audit log: one JSON object a line, one file a UTC day, appended and never rewritten.
 
-A line is there before what it tells takes effect. What releases a secret fails if the line cannot
-be written; what ends a session goes on, and the gap is told once the log is back
-(docs/decisions/0002-audit-fails-closed-for-release.md). No line holds a secret, its length or its
-digest.
+The line of a release is written before the release. If it cannot be written, the release fails. The
+end of a session goes on without its line; an `audit.gap` line follows when the log works again
+(docs/decisions/0002-audit-fails-closed-for-release.md). No line contains a secret, its length or
+its digest.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ if TYPE_CHECKING:
     from keylease.statefile import Directory
 
 LONGEST_NAME: Final = 1024
-"""Characters of a name that are kept; a longer one is cut and marked."""
+"""The longest name in characters; a longer one is cut and marked."""
 _LOCK: Final = "lock"
 _GAP: Final = "audit.gap"
 _GAP_LOCK: Final = "audit.gap.lock"
 _ENDING_SECONDS: Final = 0.5
-"""How long a line about an end may wait for its turn: the end waits with it."""
+"""How long a line about an end may wait for the lock, because the end waits with it."""
 _GAP_SECONDS: Final = 0.1
-"""How long counting a lost line may wait, when everything else has used its time up."""
+"""How long the count of a lost line may wait for its lock, even after the deadline."""
 _GAP_DIGITS: Final = 20
 _NO_GAP: Final = b"0" * _GAP_DIGITS
 _CALLER: Final = ("pid", "executable", "parent", "terminal")
-"""What a line tells of the caller."""
+"""The fields of the caller in a line."""
 
 
 ALONE: Final = Surroundings(Nowhere(), Nobody(), retention.DAYS)
-"""No pin, no witness, and as many days as if nobody says otherwise."""
+"""No pin, no witness, and the default retention."""
 
 
 class Configured(NamedTuple):
-    """What the configuration was read from."""
+    """The files of the configuration."""
 
     digest: str
     """16 hexadecimal digits that change with every byte of the files."""
     files: tuple[str, ...]
-    """The files that are there."""
+    """The existing files."""
 
 
 class AuditLog:
     """The audit log of one state directory, for one operation.
 
-    What it learns is for the length of that operation: the key, and that a line could not be
-    written, so that the next one waits for nothing.
+    For that operation it holds the key, and remembers a failed write so that later lines do not
+    wait again.
 
     Args:
-        state: Opens the state directory; called at each line.
-        deadline: How long the operation may take, and the log may wait for its lock.
-        caller: Who asks, as each line has it.
-        around: Where the pin is, who is a witness, and how long days are kept.
-        configured: What the configuration was read from; `None` if it could not be read.
+        state: Opens the state directory; called for each line.
+        deadline: The deadline of the operation, also for the wait for the lock.
+        caller: The caller in each line.
+        around: The pin, the witness and the retention.
+        configured: The files of the configuration; `None` if they could not be read.
     """
 
     def __init__(
@@ -85,36 +85,36 @@ class AuditLog:
         self._patience = _ENDING_SECONDS
         self._told: BaseException | None = None
         self.key: Secret | None = None
-        """The audit key, once the keychain gave it. A line written without it has no `mac`; the
-        next line that has one vouches for it through `prev`."""
+        """The audit key, once the keychain was read. A line without it has no `mac`; the next line
+        with a `mac` covers it through `prev`."""
 
     def forget(self) -> None:
-        """Wipe the key: the operation is over."""
+        """Wipe the key at the end of the operation."""
         key, self.key = self.key, None
         if key is not None:
             key.wipe()
 
     def log(self, entry: Entry, at: Moment) -> None:
-        """Append one line about a release. It is on the disk on return, chained with the key.
+        """Append one line about a release. On return it is on the disk, with a MAC.
 
         Args:
-            entry: What is about to happen.
+            entry: The entry.
             at: The clock reading that decided it.
 
         Raises:
-            AuditError: the line is not in the log, or there is no key to vouch for it.
-            ValueError: an event, outcome or reason that is not in the fixed lists.
+            AuditError: the line could not be written, or there is no audit key.
+            ValueError: the event, outcome or reason is not in the fixed lists.
         """
         if self.key is None:
-            msg = "the audit key was deleted from the keychain, so no line can be vouched for"
+            msg = "the audit key was deleted from the keychain, so no line can have a MAC"
             raise AuditError(msg, "make a new one with: keylease login URL")
         self._write(entry, at, sync=True, deadline=self._deadline)
 
     def log_or_gap(self, entry: Entry, at: Moment) -> None:
-        """Append one line about an end or a refusal, which nothing may hold up.
+        """Append one line about an end or a refusal. A failure must not delay the end.
 
-        If that cannot be done the lost lines are counted, and the next line that can be written
-        is preceded by an `audit.gap` line with their number.
+        Count the lines that cannot be written. The next line that can be written is preceded by an
+        `audit.gap` line with their number.
         """
         entry.check()
         with Steps() as steps:
@@ -122,19 +122,19 @@ class AuditLog:
                 deadline = Deadline(min(self._patience, self._deadline.remaining()))
                 self._write(entry, at, sync=False, deadline=deadline)
             if steps.failures:
-                # Who could not write one line will not wait for the next.
+                # After a failed write, do not wait for the lock again.
                 self._patience = 0.0
                 with steps.step():
                     self._count_lost()
 
     def log_ended(self, sessions: Iterable[str], reason: Reason, at: Moment, steps: Steps) -> None:
-        """Append a line for each session that has ended, whatever becomes of the one before it.
+        """Append a line for each ended session. A failure does not stop the next line.
 
         Args:
-            sessions: Their ids.
-            reason: Why they have ended.
+            sessions: The ids.
+            reason: Why they ended.
             at: The clock reading that decided it.
-            steps: Holds an interrupt back until the last line.
+            steps: Delays an interrupt until the last line.
         """
         for session in sessions:
             with steps.step():
@@ -147,7 +147,7 @@ class AuditLog:
         target: Target | None = None,
         username: str | None = None,
     ) -> None:
-        """Write down, once, that something was not done because of a fault (`keylease.faults`)."""
+        """Record a refusal because of a fault (`keylease.faults`), once for each fault."""
         if error is not self._told:
             self._told = error
             entry = Entry("session.refused", "refused", "internal", None, target, username)
@@ -170,12 +170,12 @@ class AuditLog:
                 chain.append(self._fields(entry), sync=sync)
         except StateError as error:
             msg = f"the audit log cannot be written: {error}"
-            # What refuses knows best what helps, where it says so.
+            # Keep the original hint, which is more specific.
             raise AuditError(msg, error.hint or AuditError.hint) from error
 
     def _tell_configuration(self, chain: Chain) -> None:
-        """Append that the configuration is another one than at the last line, if it is."""
-        # Once in an operation, which goes by the files as they were when it began.
+        """Append a `config.changed` line if the configuration changed since the last line."""
+        # Check once: the operation uses the files as they were when it began.
         configured, before = self._configured, chain.configuration
         if configured is None or self.key is None:
             return
@@ -191,17 +191,17 @@ class AuditLog:
     def _count_lost(self) -> None:
         try:
             with self._state() as state, state.lock(_GAP_LOCK, Deadline(_GAP_SECONDS)):
-                # The count is rewritten in place in a file that is there from the first line on:
-                # on a full disk there is no room for a new one.
+                # Rewrite the count in place: a full disk has no room for a new file. The first line
+                # makes this file.
                 lost = int(state.read(_GAP, _GAP_DIGITS) or b"0") + 1
                 state.rewrite(_GAP, b"%0*d" % (_GAP_DIGITS, lost))
         except (StateError, ValueError):
-            # The whole state directory is out of reach, so there is no place for the count either.
-            # Holding up the end of a session for it would be the worse of the two.
+            # Without the state directory the line cannot even be counted. An uncounted line is
+            # better than a session that does not end.
             return
 
     def _rotate(self, chain: Chain) -> None:
-        """Remove what is old, if this entry opens a day, after a line that says so."""
+        """If this entry opens a new day, record the removal of old days, then remove them."""
         removed = chain.expired()
         if removed:
             chain.append(
@@ -210,7 +210,7 @@ class AuditLog:
             chain.remove(removed["files"])
 
     def _tell_gap(self, chain: Chain, state: Directory, deadline: Deadline) -> None:
-        """Append how many lines were lost since the last one, if any were."""
+        """Append an `audit.gap` line if lines were lost since the last one."""
         if state.read(_GAP, _GAP_DIGITS) == _NO_GAP:
             return
         with state.lock(_GAP_LOCK, deadline):
@@ -221,7 +221,7 @@ class AuditLog:
             state.rewrite(_GAP, _NO_GAP)
 
     def _fields(self, entry: Entry) -> dict[str, Any]:
-        """Return an entry as the fields of a line."""
+        """Return the fields of an entry's line."""
         entry.check()
         fields = entry._asdict()
         extra = fields.pop("extra")
@@ -236,7 +236,7 @@ class AuditLog:
 
 
 def _cut(value: object) -> object:
-    """Return a name of any length as one that a line has room for."""
+    """Return a name, cut to the longest length that a line may have."""
     if not isinstance(value, str) or len(value) <= LONGEST_NAME:
         return value
     return f"{value[:LONGEST_NAME]}[cut, {len(value)} characters]"

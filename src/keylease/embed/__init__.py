@@ -1,1 +1,1 @@
-"""Entrances for other people's programs: the Python API and the keyring backend."""
+"""Entrances for other programs: the Python API and the keyring backend."""

@@ -1,15 +1,15 @@
 """A backend of the `keyring` library: `import keyring` finds the sessions of keylease.
 
-pip, uv, twine, poetry and hatch ask that library, and whatever else does `import keyring`. What no
-session holds is asked of the platform's own keychain, as if this backend were not there. The entry
-point `keyring.backends` in pyproject.toml announces it; there is no executable called `keyring`.
+pip, uv, twine, poetry, hatch and other programs use that library. A password that no session holds
+is read from the platform's own keychain, as without this backend. The entry point
+`keyring.backends` in pyproject.toml announces it; there is no executable called `keyring`.
 
-Every program that imports keyring imports this module, so it imports nothing but what is imported
-by then. Until there is a session on the disk it costs a look into a directory.
+Every program that imports keyring imports this module, so it adds no heavy imports. Without a
+session on the disk, it only lists a directory.
 
-NOTE: the key of the vault is in a keychain, too, and this backend is no way to it. What holds keys
-names its backend itself (`keylease.keystores.library`, which refuses this one), and names that
-begin with `keylease:` go past the sessions.
+NOTE: the vault key is in a keychain too, but this backend never returns it.
+`keylease.keystores.library` chooses its backend by name and refuses this one, and names that begin
+with `keylease:` skip the sessions.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 _OWN: Final = "keylease:"
 _SEALED: Final = ".sealed"
-# To a program these are one: it holds no password, and may be found elsewhere.
+# With each of these there is no session, and another backend may have the password.
 _MISSES: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
 
 
 class Keyring(backend.KeyringBackend):
-    """The sessions of keylease, before the keychain of the platform."""
+    """The sessions of keylease first, then the platform's keychain."""
 
-    # keyring.backend: "a priority of one or greater is recommended", and the platforms' own have 5.
-    # As soon as two backends work the library prefers its chainer, with 10, that asks each of them
-    # in turn: it would ask the platform once by itself and once through this one. So this stands
-    # above it, and does what the chainer would do for the others.
+    # keyring.backend: "a priority of one or greater is recommended"; the platforms' own have 5.
+    # With two backends the library prefers its chainer, with 10, which asks each in turn. It would
+    # ask the platform twice: directly, and through this backend. So this one has a higher priority,
+    # and asks the other backends as the chainer would.
     priority = 15.0
     name = "keylease"
 
@@ -95,7 +95,8 @@ class Keyring(backend.KeyringBackend):
         """Start a session if the service is a server, else leave it to the platform's keychain.
 
         Raises:
-            PasswordSetError: there is no session: the configuration forbids it, for example.
+            PasswordSetError: no session was started, for example because the configuration forbids
+                it.
             KeyringLocked: the keychain is locked.
         """
         if not service.startswith(_OWN):
@@ -112,7 +113,7 @@ class Keyring(backend.KeyringBackend):
             except NotImplementedError:
                 continue
             return
-        msg = "there is no keychain of the platform here, and keylease only keeps what has a URL"
+        msg = "the platform has no keychain here, and keylease keeps only passwords for URLs"
         raise errors.NoKeyringError(msg)
 
     def delete_password(self, service: str, username: str) -> None:
@@ -138,7 +139,7 @@ class Keyring(backend.KeyringBackend):
 
     @staticmethod
     def _session(service: str, username: str | None) -> credentials.SimpleCredential | None:
-        """Return what a session holds for the service; `None` if it is to be sought elsewhere."""
+        """Return a session's credential for the service; `None` to ask the other backends."""
         if service.startswith(_OWN) or not _has_sessions():
             return None
         from keylease.embed import keyring_lookup
@@ -154,14 +155,14 @@ class Keyring(backend.KeyringBackend):
         except _MISSES:
             return None
         except KeyleaseError as error:
-            # A dotted word may be another program's own name: what is wrong here is not its affair.
+            # A dotted word may be a program's own name, so do not report our error to it.
             if not keyring_lookup.is_server(service):
                 return None
             raise _words(error, errors.KeyringError) from None
 
 
 def _release(wiring: Wiring, found: Session) -> credentials.SimpleCredential:
-    """Use the session, and return what it holds in the form that programs take: as a `str`."""
+    """Use the session, and return its credential as the `str` that programs expect."""
     credential = wiring.session.get(found.target, found.username, like=found).credential
     try:
         password = str(credential.secret.reveal(), "utf-8", "surrogateescape")
@@ -171,13 +172,13 @@ def _release(wiring: Wiring, found: Session) -> credentials.SimpleCredential:
 
 
 def _store(target: Target, username: str, password: str) -> None:
-    """Start a session as any tool does: `store` of the configuration holds.
+    """Start a session as a tool does, under the setting `store`.
 
-    A program that imports the library may set what it got a moment ago, when its session has ended
-    since. The library's own command, `keyring set`, sets what a person types.
+    A program that imports the library may send back a password that it received, which is an echo.
+    The library's own command, `keyring set`, sends what a person types.
 
     Raises:
-        KeyleaseError: none was started, and none that is live holds this very password.
+        KeyleaseError: no session was started, and no live one holds this password.
     """
     from keylease.model import Credential, Request
     from keylease.secrets.memory import secure_clear
@@ -195,7 +196,7 @@ def _store(target: Target, username: str, password: str) -> None:
         raise UsageError(msg)
     with secret:
         wiring = _wiring()
-        # What a person types is no echo, though it be what a tool was given a moment ago.
+        # A password that a person types is no echo, even if a tool has just received the same one.
         is_login = "keyring.cli" in sys.modules
         brought = Credential(username, secret)
         request = Request("store", target, username, brought, is_login=is_login)
@@ -204,17 +205,17 @@ def _store(target: Target, username: str, password: str) -> None:
 
             msg = f"no session was started for {target.url}"
             hint = (
-                "the configuration lets no tool do that, or it came from a session that has ended;"
+                "the configuration forbids it, or the password is that of an ended session;"
                 f" log in with: {login_command(Address(target, username))}"
             )
             raise PolicyError(msg, hint)
 
 
 def _end(service: str, username: str) -> bool:
-    """End the sessions that the service names, and return whether there were any.
+    """End the sessions of the service, and return whether there were any.
 
     Raises:
-        KeyringError: that cannot be known.
+        KeyringError: the sessions cannot be read.
     """
     from keylease.embed import keyring_lookup
 
@@ -237,12 +238,12 @@ def _end(service: str, username: str) -> bool:
 
 
 def _others() -> list[backend.KeyringBackend]:
-    """Return the backends that there would be without this one, the preferred one first.
+    """Return the other usable backends, preferred one first.
 
-    What is of keylease is left out, for it would ask itself; so is the library's chainer, of which
-    this is the other half: it asks every backend, this one too.
+    Leave out keylease's own, to avoid a recursion, and the library's chainer, which would ask this
+    backend again.
     """
-    # A program can rule out backends that are not safe enough for it (keyring.core.init_backend).
+    # A program can exclude backends (keyring.core.init_backend).
     allowed = getattr(backend, "_limit", None) or bool
     found = [
         each
@@ -256,7 +257,7 @@ def _others() -> list[backend.KeyringBackend]:
 
 
 def _has_sessions() -> bool:
-    """Return whether a sealed session is on the disk, without opening or making anything."""
+    """Return whether there is a sealed file, without opening or making anything."""
     from keylease.system.paths import state_directory
 
     try:
@@ -275,7 +276,7 @@ def _wiring() -> Wiring:
 
 
 def _live(wiring: Wiring) -> list[Session]:
-    # One session of which nothing is known does not hide the others.
+    # Ignore sessions whose state is unknown; they must not hide the others.
     return [session for session, _ in wiring.session.sessions([])]
 
 
@@ -291,7 +292,7 @@ def _translated(kind: type[errors.KeyringError]) -> Iterator[None]:
 
 
 def _words(error: KeyleaseError, kind: type[errors.KeyringError]) -> errors.KeyringError:
-    """Return our refusal in the library's form."""
+    """Return the error as one of the library's."""
     hint = f" ({error.hint})" if error.hint else ""
     if isinstance(error, KeychainUnavailableError):
         kind = errors.KeyringLocked

@@ -1,11 +1,11 @@
-"""Which session answers a service of the `keyring` library, and which service becomes a session.
+"""Match services of the `keyring` library with sessions.
 
-A service is whatever a program calls the place of its password: the URL of a package index, the
-`host:port` of it, a host, or any word. pip asks for the whole URL and then for the host; uv and
-poetry ask for more than one URL of the same index. So here, unlike in git's question, a session
-answers for what lies below its path too, and a host stands for every path of it.
+A service is a program's name for the place of its password: the URL of a package index, its
+`host:port`, a host, or any word. pip asks for the whole URL and then for the host; uv and poetry
+ask for several URLs of the same index. So, unlike in git's protocol, a session also answers for
+paths below its own, and a host stands for all of its paths.
 
-Nothing is opened here: names in, names out.
+This module only compares names and opens nothing.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from keylease.protocols.address import Address
 
 NAMESPACE: Final = "web"
-"""Whose sessions these are. No other tool's token comes out of the `keyring` library."""
+"""The namespace of these sessions. The `keyring` library never gets the token of another one."""
 
 _HTTP: Final = frozenset({"http", "https"})
-# RFC 3986, 3.2.2 and 3.2.3. Without a dot or a port a word is the name of some program, not a host.
+# RFC 3986, 3.2.2 and 3.2.3. A word without a dot or a port is a program's name, not a host.
 _PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+|localhost|\[[0-9A-Fa-f:.]+\]")
 
-# RFC 3986, 3.2. git's reader takes whatever stands before the first slash for user and host, so to
-# it https://evil.example?@good.example is a URL of good.example; to the program that asks it is one
-# of evil.example. What two readers could understand in two ways is no name of a session.
+# RFC 3986, 3.2. git reads everything before the first slash as user and host: for git,
+# https://evil.example?@good.example is a URL of good.example; for the program that asks, it is one
+# of evil.example. So an ambiguous URL never names a session.
 _URL: Final = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@\\\s]*@)?"
     r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[^\\\s]*)?"
@@ -42,23 +42,23 @@ _URL: Final = re.compile(
 
 
 def is_server(service: str) -> bool:
-    """Return whether the service can mean nothing but a server: a URL, or a host with its port."""
+    """Return whether the service is certainly a server: a URL, or a host with its port."""
     return "://" in service or _PORT.fullmatch(service) is not None
 
 
 def may_be_server(service: str) -> bool:
-    """Return whether a session could answer: a host without a port may be a program's name, too."""
+    """Return whether a session may answer: a host without a port may also be a program's name."""
     return is_server(service) or _HOST.fullmatch(service) is not None
 
 
 def kept(service: str, username: str) -> Address | None:
-    """Return what a password that is set for the service would be a session for.
+    """Return the address of the session that stores a password for the service.
 
-    `None` is for whatever is not surely a server's: an application that keeps the only copy of a
+    `None` if the service is not certainly a server: an application that stores the only copy of a
     key under its own name must find it again tomorrow.
 
-    NOTE: `host:port` is kept as https. pip saves under it what it asked its user for, and asks for
-    the host again later; a server without encryption is asked for by its URL and not answered.
+    NOTE: `host:port` is stored as https. pip saves its user's password under that name, and asks
+    for the host later. For a server without encryption it asks by URL, and gets no answer.
     """
     if not is_server(service):
         return None
@@ -67,12 +67,12 @@ def kept(service: str, username: str) -> Address | None:
 
 
 def answering(sessions: Iterable[Session], service: str, username: str | None) -> Session | None:
-    """Return the session that answers best: the longest path that fits, then the newest.
+    """Return the session with the longest path that fits; of several, the newest.
 
     Args:
-        sessions: Live ones, oldest first.
-        service: What the program asks for.
-        username: Whose password; the one whom the URL names, or anybody's, if not given.
+        sessions: The live sessions, oldest first.
+        service: The service.
+        username: The user; the one in the URL, or any user, if not given.
     """
     asked = _asked(service)
     if asked is None:
@@ -89,10 +89,10 @@ def answering(sessions: Iterable[Session], service: str, username: str | None) -
 
 
 def meant(sessions: Iterable[Session], service: str, username: str) -> list[Session]:
-    """Return the sessions that are ended when the password of a service is deleted.
+    """Return the sessions to end when the password of a service is deleted.
 
-    A deletion names its place: it ends what lies there and, without a path, on the whole host, but
-    never what answers from above.
+    These are the sessions for exactly that path or, without a path, for the whole host; never one
+    that answers from a path above.
     """
     asked = _asked(service)
     if asked is None:
@@ -108,7 +108,7 @@ def meant(sessions: Iterable[Session], service: str, username: str) -> list[Sess
 
 
 def _asked(service: str) -> tuple[Target, str | None] | None:
-    """Return what is asked for; the protocol is empty where the service does not say it."""
+    """Return the target and the user of a service; without a scheme, the protocol is empty."""
     if not may_be_server(service):
         return None
     if "://" not in service:
@@ -125,12 +125,12 @@ def _parsed(url: str, username: str | None = None) -> Address | None:
     try:
         return parse_url(url, username)
     except (UsageError, UnicodeEncodeError):
-        # It names two users, has a password in it, or half a character: a name like any other.
+        # With two users, a password or half a character, it is not a URL but some other name.
         return None
 
 
 def _fit(session: Session, asked: Target) -> int:
-    """Return how much of the path fits, or -1 if the session is not for that."""
+    """Return the length of the path that fits; -1 if the session does not fit."""
     held = session.target
     same = (held.namespace, held.host) == (asked.namespace, asked.host)
     if not same or asked.protocol not in {"", held.protocol} or session.authtype is not None:

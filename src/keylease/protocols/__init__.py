@@ -1,6 +1,6 @@
 """Helper protocols: one module each, chosen by name from the table of `keylease.tools`.
 
-Only the one that is asked for is imported: a helper starts twice for every git command.
+Only the chosen module is imported, because a helper starts twice for every git command.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ PROTOCOLS: Final = {
     for tool in sorted(TOOLS, key=lambda tool: tool.name)
     if tool.protocol
 }
-"""Every protocol by the name of the peer. mypy holds each against `Protocol` in
-tests/test_static_checks.py."""
+"""Every protocol by the name of the peer. tests/test_static_checks.py type-checks each one against
+`Protocol`."""
 
 
 def load(name: str) -> Protocol:
     """Return the protocol called `name`.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no such protocol.
     """
     module = PROTOCOLS.get(name)
     if module is None:
-        msg = f"no protocol is called {name!a}: expected one of {', '.join(PROTOCOLS)}"
+        msg = f"unknown protocol {name!a}: expected one of {', '.join(PROTOCOLS)}"
         raise UsageError(msg)
     return cast("Protocol", import_module(module))

@@ -1,7 +1,7 @@
-"""From what a person types to what a tool asks for: a URL and a user name.
+"""Addresses: turn a URL and a user name that a person types into a target.
 
-A URL is taken apart by the very code that reads git's messages, so a session is made, found and
-ended under exactly the names that git will ask with.
+The URL is parsed by the code that reads git's messages, so a session is made, found and ended under
+exactly the names that git uses.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ _EXAMPLE: Final = "write it as git takes it: https://git.example"
 
 
 class Address(NamedTuple):
-    """What a session is for, and whose it is.
+    """The target and the user of a session.
 
-    It is the arguments that most operations begin with: `sessions.get(*address)`.
+    Most operations begin with these two arguments: `sessions.get(*address)`.
 
     New in version 0.1.0.
     """
 
     target: Target
     username: str | None
-    """`None` if none is named. Empty is a name too."""
+    """`None` if no user is named. An empty name is a name."""
 
     def __str__(self) -> str:
-        """Return it as people say it. The names in it are as they came, not escaped."""
+        """Return the address in words. The names are not escaped."""
         return describe(self.target, self.username)
 
 
 def describe(target: Target, username: str | None) -> str:
-    """Return what a session is for and whose it is, as people say it."""
+    """Return the target and the user of a session in words."""
     if username is None:
         return target.url
     return f"{target.url} as {username or 'the empty user name'}"
 
 
 def login_command(wanted: Address, url: str | None = None, tool: str | None = None) -> str:
-    """Return what to type into a shell to start such a session.
+    """Return the shell command that starts such a session.
 
     Args:
-        wanted: What the session is for.
-        url: What the tool knows the session by; that of the target if not given.
-        tool: Whose session it is, where it is not git's.
+        wanted: The address of the session.
+        url: The name that `tool` has for the session; the target's URL if not given.
+        tool: The tool of the session; git if not given.
     """
     from shlex import quote
 
@@ -62,32 +62,32 @@ def login_command(wanted: Address, url: str | None = None, tool: str | None = No
 
 
 def parse_url(url: str, username: str | None = None) -> Address:
-    """Return what a URL names, exactly as git would ask for it.
+    """Return the address of a URL, exactly as git would ask for it.
 
     Args:
-        url: As git would be given it. A user in it is taken, a password is refused.
-        username: Whose session, where the URL names nobody; anybody's if not given.
+        url: A URL for git. It may contain a user name, but no password.
+        username: The user, if the URL contains none; any user if not given.
 
     Raises:
-        UsageError: the URL or the name makes no sense. The message never repeats the URL, for it
-            may have a password in it.
+        UsageError: the URL or the name is not valid. The message never repeats the URL, because it
+            may contain a password.
 
     New in version 0.1.0.
     """
     message = bytearray(b"url=" + _checked("URL", url) + b"\n\n")
     try:
-        # Of the three operations, `erase` is the one that tells of a password in the URL whatever
-        # else is there, and takes it for nothing but a value to compare with.
+        # Parse it as an `erase`: of the three operations, only `erase` always reports a password,
+        # and it only compares with it.
         request = git.parse(Call(("erase",), {}, message))
     except RequestError as error:
-        msg = f"git could not ask for such a URL: {error}"
+        msg = f"git cannot use this URL: {error}"
         raise UsageError(msg, _EXAMPLE) from None
     finally:
         secure_clear(message)
     if request.credential is not None or request.target is None:
         request.wipe()
-        msg = "the URL has a password in it"
-        hint = "leave it out, others can see it on a command line; login asks for it"
+        msg = "the URL contains a password"
+        hint = "leave it out, because other users can see a command line; login asks for it"
         raise UsageError(msg, hint)
     if username is None:
         return Address(request.target, request.username)
@@ -99,19 +99,19 @@ def parse_url(url: str, username: str | None = None) -> Address:
 
 
 def name(username: str) -> str:
-    """Return the user name as it is stored: its bytes, whatever the locale made of them.
+    """Return the user name as it is stored: the typed bytes, independent of the locale.
 
     Raises:
-        UsageError: it has a control character.
+        UsageError: it contains a control character.
     """
     return str(_checked("user name", username), "utf-8", "surrogateescape")
 
 
 def _checked(what: str, text: str) -> bytes:
-    """Return the bytes that were typed, if none of them is a control character."""
+    """Return the typed bytes. Refuse control characters."""
     packed = os.fsencode(text)
     if not git.CONTROL.isdisjoint(packed):
-        # An LF would be read as the end of a line of git's, and what follows as an attribute.
+        # An LF would end the line of git's message and start another attribute.
         msg = f"the {what} has a control character"
         raise UsageError(msg, "type it by hand")
     return packed

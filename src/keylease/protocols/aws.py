@@ -1,11 +1,11 @@
-"""What AWS programs ask of their `credential_process`: botocore, the AWS CLI and the SDKs.
+"""The `credential_process` of AWS programs: botocore, the AWS CLI and the SDKs.
 
 The rules are those of "Sourcing credentials with an external process" in the AWS SDKs and Tools
-Reference Guide, and of `ProcessProvider` in botocore 1.44.5. Nothing is read but one argument.
+Reference Guide, and of `ProcessProvider` in botocore 1.44.5. The only input is one argument.
 
-A session's user name is the access key id, its secret the secret access key, and a session token
-that belongs to them is a field. There is no miss in this protocol: whatever is no credential is a
-failure, and its reason on stderr becomes part of the program's own error.
+A session's user name is the access key id, its secret is the secret access key, and the session
+token is an extra field. This protocol has no miss: an answer without a credential is a failure, and
+the program puts our stderr into its own error.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ GREETING = b""
 USAGE = "usage: keylease-aws NAME"
 
 SESSION_TOKEN: Final = "session_token"  # noqa: S105 - the name of the field, not a token
-"""The one field that a session may have beside the two halves of its key."""
+"""The field of a session with temporary credentials."""
 
-# The line in ~/.aws/config is split as a shell would, and then run by none: no name needs more.
+# These characters need no quoting in ~/.aws/config, whose line is split like a shell's.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@:+=,/-]{1,256}")
 
 
-def complete(call: Call) -> bool:  # noqa: ARG001 - whatever the call is, stdin is not ours
-    """Return true: nothing is read."""
+def complete(call: Call) -> bool:  # noqa: ARG001 - no call has input on stdin
+    """Return true: stdin is not read."""
     return True
 
 
 def parse(call: Call) -> Request:
-    """Return the question for the session of the name that the configuration gives.
+    """Return the request for the session with the configured name.
 
     Raises:
-        UsageError: it gives no name, or none that a session has.
+        UsageError: there is no valid name.
     """
     if len(call.arguments) != 1:
         msg = f"expected one name, found {len(call.arguments)}"
@@ -54,17 +54,17 @@ def parse(call: Call) -> Request:
 
 
 def render(
-    request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
+    request: Request,  # noqa: ARG001 - every request is a `get`
     answer: Answer,
 ) -> list[bytes | memoryview]:
     """Return the credential as JSON.
 
-    The expiry is the last moment of the session, not its idle end: botocore asks again as soon as
-    less than 15 minutes are left, and would do so for each request that it signs. Without any
-    expiry it would keep the answer for as long as its process lives.
+    The expiry is the latest possible end of the session, not its idle end. With less than 15
+    minutes left, botocore asks again for each request that it signs. Without an expiry, it keeps
+    the answer until its process ends.
 
     Raises:
-        RequestError: the session has no access key id, or a value that is no text.
+        RequestError: the session has no access key id, or a value that is not text.
     """
     if not isinstance(answer, Reply):
         return []
@@ -86,7 +86,7 @@ def render(
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return the reason on stderr, which these programs put into their own error."""
+    """Return the reason for stderr, which these programs put into their own error."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     asked = request.target if request else None
@@ -95,13 +95,13 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
 
 
 def target(name: str) -> Target:
-    """Return the target of a name, which is the profile's if nothing speaks against it.
+    """Return the target of a name, usually the profile's.
 
     Raises:
-        UsageError: no session can be called so.
+        UsageError: the name has characters that are not allowed.
     """
     name = name.removeprefix(f"{NAMESPACE}://")
     if _NAME.fullmatch(name) is None or name.startswith("-"):
-        msg = f"no session for AWS is called {name[:64]!a}"
+        msg = f"{name[:64]!a} is not a valid name of an AWS session"
         raise UsageError(msg, "expected letters, digits and _ . @ : + = , / -, without blanks")
     return Target(NAMESPACE, NAMESPACE, name)

@@ -1,9 +1,9 @@
-"""What every helper protocol must do: a peer's call to a `Request`, the answer to the peer's bytes.
+"""The interface of the helper protocols: parse a peer's call, render the answer to its bytes.
 
-A protocol knows no clock, no store and no files. Its one invariant: any arguments, any environment
-and any bytes give a `Request`, a `RequestError` or a `UsageError`, nothing else.
+A protocol uses no clock, no store and no files. Its one invariant: any arguments, environment and
+bytes give a `Request`, a `RequestError` or a `UsageError`, and nothing else.
 
-What the protocols share stands here, because none of them imports another.
+This module also holds what the protocols share, because they do not import each other.
 """
 
 from __future__ import annotations
@@ -30,122 +30,120 @@ if TYPE_CHECKING:
     from keylease.secrets.secret import Secret
 
 ENDED: Final = (SessionNotFoundError, VaultRevokedError, PolicyError)
-"""What a person hears of as an end. To a peer that knows a miss it is one: it goes on as it would
-without a helper."""
+"""The errors for an absent or ended session. For a peer whose protocol has a miss, each is a miss:
+the peer continues as without a helper."""
 UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\x9f]|\s")
-"""What stands in no URL: blanks and control characters, those beyond ASCII too."""
+"""Characters that no URL contains: blanks and control characters, also those beyond ASCII."""
 AFRESH: Final = "run: keylease init; then log in again"
-"""The hint after a revocation. No login by a tool makes a new vault key, so a person has to."""
+"""The hint after a revocation. A login by a tool makes no new vault key; only a person can."""
 USAGE_EXIT: Final = 2
-"""What a wrong command line exits with, where the peer's own programs have no other number."""
+"""The exit code for a wrong command line, unless the peer's own programs use another."""
 
 _PORTS: Final = {"https": ":443", "http": ":80"}
 
 
 NOBODY: Final = Caller(0, None, None, None)
-"""The caller of a call that is only read, and asks for nothing."""
+"""The caller of a call that is only parsed."""
 
 
 class Call(NamedTuple):
-    """What a peer brings: one start of the program, or one message of a conversation.
+    """The input of a peer: one start of the program, or one message of a conversation.
 
-    It is all that an answer depends on: no protocol looks for more in its own process.
+    An answer depends on nothing else: a protocol reads nothing of its own process.
     """
 
     arguments: tuple[str, ...]
-    """The command line without the program's name. A protocol sees it without the options of
-    keylease's own."""
+    """The command line without the program's name. A protocol gets it without keylease's own
+    options."""
     environment: Mapping[str, str]
     message: bytearray | memoryview
-    """What was read of stdin, up to `MAX_REQUEST` + 1 bytes. The caller clears it afterwards."""
+    """The bytes of stdin, at most `MAX_REQUEST` + 1. The caller clears them afterwards."""
     caller: Caller = NOBODY
-    """Who asks."""
     terminal: bool = False
     """Whether a person reads stderr."""
     typed: Secret | None = None
-    """What a person has answered to the protocol's `question`. The caller wipes it afterwards."""
+    """A person's answer to the protocol's `question`. The caller wipes it afterwards."""
 
 
 class Protocol(Interface):
-    """One peer's language. Each module of this package is one."""
+    """The protocol of one peer. Each module of this package implements it."""
 
     NAMESPACE: str
-    """The family of tools whose sessions it sees."""
+    """The namespace of its sessions."""
     MAX_REQUEST: int
-    """The longest message in bytes; one byte more is refused."""
+    """The longest allowed message in bytes."""
     OPTIONS: bool
-    """Whether `--timeout` and `--keychain` may stand before the peer's own arguments."""
+    """Whether `--timeout` and `--keychain` may precede the peer's own arguments."""
     GREETING: bytes
-    """What is said before anything is read. With a greeting the call is a conversation: one answer
-    to each message, until the peer closes its end; the exit code is then 0, for each refusal was
-    an answer. A peer waits for its answer: what comes after a message in one piece is of it."""
+    """Written before anything is read. With a greeting, the call is a conversation: one answer to
+    each message until the peer closes its end. Its exit code is 0, because each refusal is an
+    answer. A peer waits for its answer, so bytes that arrive together are one message."""
     USAGE: str
-    """One line: how the program is called."""
+    """One line that shows the command line."""
 
     def complete(self, call: Call) -> bool:
-        """Return whether the message needs no further bytes, though the peer's end is still open.
+        """Return whether the message is complete, although the peer has not closed its end.
 
-        It is asked before anything is read, too: where it is true then, stdin is left alone.
+        If it is true before anything is read, stdin is not read at all.
         """
 
     def parse(self, call: Call) -> Request:
-        """Return what the peer asks.
+        """Return the peer's request.
 
         Raises:
-            UsageError: the arguments make no sense.
+            UsageError: the arguments are not valid.
             RequestError: the message breaks the peer's protocol.
         """
 
     def render(self, request: Request, answer: Answer) -> Sequence[bytes | memoryview]:
-        """Return the whole answer in its parts; `None` is a miss, or something done in silence.
+        """Return the whole answer in parts. An `answer` of `None` is a miss, or needs no reply.
 
-        Secrets in it are views of those in the reply, or of memory of their own where they have to
-        be written in another way. The caller writes all parts at once, and then clears every view
-        that can be written to.
+        Secrets in the parts are views of the reply's, or have memory of their own if they are
+        encoded. The caller writes all parts at once, and then clears every writable view.
 
         Raises:
-            RequestError: the credential cannot be said in this protocol.
+            RequestError: this protocol cannot express the credential.
         """
 
     def refuse(self, error: KeyleaseError, request: Request | None = None) -> Refusal:
-        """Return how this peer is told no, or that nothing is known.
+        """Return the refusal or the miss in this peer's form.
 
         Args:
-            error: Why.
-            request: What was asked, if that much was understood. Its secrets may be wiped.
+            error: The reason.
+            request: The request, if it was understood. Its secrets may be wiped.
         """
 
 
 class Asking(Protocol, Interface):
-    """A protocol whose peer leaves a question to its helper, which then has to ask a person."""
+    """A protocol whose peer lets its helper ask a person."""
 
     def question(self, call: Call) -> str:
-        """Return what is asked on the terminal before the call is answered; empty for nothing."""
+        """Return the question for the terminal; empty if there is none."""
 
 
 class ReadingLists(Protocol, Interface):
-    """A protocol whose tool asks for a list, too, and then for each entry of it."""
+    """A protocol whose tool asks for a list and then for each entry."""
 
     READS_LISTS: bool
-    """Whether reading an entry of a list that was given a moment ago is no use of a session."""
+    """Whether a `get` just after a `list`, by the same process, is no use of a session."""
 
 
 class Nameable(Protocol, Interface):
     """A protocol whose sessions a person can start and end by hand: all but git's."""
 
     def target(self, name: str) -> Target:
-        """Return the target that the peer will ask for, from the name that a person knows it by.
+        """Return the target that the peer asks for, from the name that a person uses.
 
         Raises:
-            UsageError: there can be no such target.
+            UsageError: the name is not valid.
         """
 
 
 def operation(arguments: Sequence[str]) -> str:
-    """Return the one argument of a program that takes one.
+    """Return the only argument.
 
     Raises:
-        UsageError: there are more, or none.
+        UsageError: there is not exactly one.
     """
     if len(arguments) != 1:
         msg = f"expected one operation, found {len(arguments)}"
@@ -154,17 +152,17 @@ def operation(arguments: Sequence[str]) -> str:
 
 
 def misused(error: UsageError, usage: str) -> Refusal:
-    """Return what whoever starts a helper by hand, or sets it up wrongly, is told on stderr."""
+    """Return the refusal of a wrong command line, with the usage on stderr."""
     return Refusal(b"", f"{explained(error)}{usage}\n", USAGE_EXIT, always=True)
 
 
 def demand_bounded(
     message: bytearray | memoryview, limit: int, what: str = "the request is"
 ) -> None:
-    """Raise if a message is longer than a peer's ever are.
+    """Check the length of a message.
 
     Raises:
-        RequestError: it is.
+        RequestError: it is longer than `limit`.
     """
     if len(message) > limit:
         msg = f"{what} longer than {limit} bytes"
@@ -172,21 +170,21 @@ def demand_bounded(
 
 
 def one_spelling(scheme: str, host: str) -> str:
-    """Return a host of http or https in the one spelling of RFC 3986, 6.2.2.1 and 6.2.3.
+    """Return a host of http or https in the normal form of RFC 3986, 6.2.2.1 and 6.2.3.
 
-    Only the letters of ASCII have small ones here. Others stay, for some would turn into those: the
-    sign of the kelvin into a k.
+    Only ASCII letters become lower case. Some others would turn into ASCII letters: the kelvin sign
+    into a k.
     """
     packed = host.encode("utf-8", "surrogatepass").lower()
     return packed.decode("utf-8", "surrogatepass").removesuffix(_PORTS[scheme])
 
 
 def explained(error: KeyleaseError, login: str = "") -> str:
-    """Return what a person is told of a refusal, in whole lines that are safe on a terminal.
+    """Return an error and its hint as lines that are safe on a terminal.
 
     Args:
-        error: The refusal.
-        login: The command that starts such a session, where there is one for this very tool.
+        error: The error.
+        login: The command that starts such a session, if this tool has one.
     """
     over = isinstance(error, SessionNotFoundError | VaultRevokedError)
     hint = f"start one with: {login}" if login and over else error.hint

@@ -1,10 +1,10 @@
-"""The credential helper of Bazel, and of whatever else speaks EngFlow's protocol.
+"""The credential helper of Bazel, and of other programs with EngFlow's protocol.
 
 The rules are those of github.com/EngFlow/credential-helper-spec (7df9bef), and of CredentialHelper
-and GetCredentialsResponse in Bazel. Nothing is read or written but bytes.
+and GetCredentialsResponse in Bazel.
 
-No headers are the answer where nothing is known: the helper may be asked for servers that need no
-credential, too. Bazel keeps each answer until it expires, so it is told to ask again in time.
+A miss is an answer without headers, because Bazel also asks for servers that need no credential.
+Bazel keeps each answer until it expires, so the answer expires well before the session.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keylease.model import Answer
     from keylease.protocols.base import Call
 
-# The servers are those that git clones from, or others of the web.
+# A session for git also answers Bazel.
 NAMESPACE = WEB
 target = https_target
 MAX_REQUEST = 1 << 16
@@ -32,46 +32,46 @@ GREETING = b""
 USAGE = "usage: keylease-bazel get"
 
 NOTHING: Final = b'{"headers":{}}\n'
-"""The answer where nothing is known. It has no `expires`: some versions of Bazel take one that has
-passed for one that is as far ahead."""
+"""A miss. It has no `expires`: some versions of Bazel read a time in the past as one equally far in
+the future."""
 
 
 def complete(call: Call) -> bool:
-    """Return whether nothing more has to be read: the question is read to its end."""
+    """Return whether stdin needs no reading: a `get` is read to its end."""
     return call.arguments != ("get",)
 
 
 def parse(call: Call) -> Request:
-    """Return what the client asks.
+    """Return the client's request.
 
     Raises:
-        UsageError: there is not the one operation.
-        RequestError: the message names no server that may be sent a credential.
+        UsageError: the operation is not `get`.
+        RequestError: the message names no server that may receive a credential.
     """
     action = operation(call.arguments)
     if action != "get":
         msg = f"unknown operation {action!a}"
         raise UsageError(msg)
     demand_bounded(call.message, MAX_REQUEST)
-    # Other members may come with later versions of the protocol, and mean nothing here.
+    # Ignore other members, which later versions of the protocol may add.
     with jsontext.opened(call.message) as members:
         uri = jsontext.name(members, "uri")
     try:
         asked = target(uri or "")
     except UsageError as error:
-        msg = f"the uri cannot be answered: {error}"
+        msg = f"the uri is not valid: {error}"
         raise RequestError(msg) from None
     return Request("get", asked, capabilities=frozenset({"authtype"}), closest=True)
 
 
 def render(
-    request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
+    request: Request,  # noqa: ARG001 - every request is a `get`
     answer: Answer,
 ) -> list[bytes | memoryview]:
-    """Return the header, and when to ask again.
+    """Return the header, and the time to ask again.
 
     Raises:
-        RequestError: no header can say it.
+        RequestError: the credential does not fit into a header.
     """
     if not isinstance(answer, Reply):
         return []
@@ -85,7 +85,7 @@ def render(
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return no headers where nothing is known, and otherwise the reason, which Bazel shows."""
+    """Return no headers for a miss; else the reason, which Bazel shows."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     if isinstance(error, ENDED):

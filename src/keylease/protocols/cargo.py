@@ -3,8 +3,8 @@
 The rules are those of the Cargo Book ("Credential Provider Protocol") and, where it is silent, of
 github.com/rust-lang/cargo at af373f7 (src/cargo/util/credential/process.rs). Bytes only.
 
-It is a conversation: the provider greets first, and then answers one line with one line until
-cargo closes its end. Whatever goes wrong is an answer too, and the exit code stays 0.
+It is a conversation: the provider greets first, then answers each line with one line until cargo
+closes its end. A failure is an answer too, and the exit code stays 0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from keylease.secrets.jsontext import Value
 
 NAMESPACE = "cargo"
-# A line has a URL, a token, and the header lines that a registry sent with its refusal.
+# A line contains a URL, a token, and the header lines of a registry's refusal.
 MAX_REQUEST = 1 << 18
 OPTIONS = False
 GREETING = b'{"v":[1]}\n'
@@ -47,15 +47,15 @@ USAGE = "usage: cargo-credential-keylease --cargo-plugin"
 
 _VERSION: Final = 1
 CRATES_IO: Final = "https://github.com/rust-lang/crates.io-index"
-"""What cargo calls crates.io to its providers, whichever index it reads itself."""
+"""Cargo's name for crates.io in its requests, whichever index it reads itself."""
 _CRATES_IO_NAMES: Final = frozenset({"crates-io", "crates.io"})
 
-# An index is read from many files (`sparse+`) or with git; the server is the same one.
+# `sparse+` and `registry+` choose how cargo reads the index; the server is the same.
 _INDEX: Final = re.compile(
     r"(?:sparse\+|registry\+)?([A-Za-z][A-Za-z0-9.-]*)://([^/?#\\]+)((?:/.*)?)", re.DOTALL
 )
 _WEB: Final = frozenset({"https", "http"})
-_UNSUPPORTED: Final = "the registry is not one that a session can be for"
+_UNSUPPORTED: Final = "the URL of the registry's index is not supported"
 
 _LINE_END: Final = re.compile(rb"\n")
 _LOGIN: Final = re.compile(rb"login")
@@ -63,19 +63,19 @@ _ON_STDIN: Final = "give the token on stdin"
 
 
 def complete(call: Call) -> bool:
-    """Return whether a whole line is there, or the command line is not one that cargo has."""
+    """Return whether a whole line was read, or the command line is not cargo's."""
     return call.arguments != ("--cargo-plugin",) or _LINE_END.search(call.message) is not None
 
 
 def parse(call: Call) -> Request:
-    """Return what one line asks.
+    """Return the request of one line.
 
     Raises:
-        UsageError: cargo calls its providers in another way.
-        RequestError: the line is not one that cargo writes.
+        UsageError: the command line is not cargo's.
+        RequestError: the line is not valid.
     """
     if call.arguments != ("--cargo-plugin",):
-        msg = "expected to be run by cargo, with the one argument --cargo-plugin"
+        msg = "expected to be run by cargo, with the only argument --cargo-plugin"
         raise UsageError(msg, 'as with: credential-provider = "cargo-credential-keylease"')
     demand_bounded(call.message, MAX_REQUEST)
     with jsontext.opened(call.message) as members:
@@ -83,7 +83,7 @@ def parse(call: Call) -> Request:
 
 
 def question(call: Call) -> str:
-    """Return what a person is asked for: `cargo login` without a token leaves it to the provider.
+    """Return the question of `cargo login` without a token, which the provider has to ask.
 
     The provider's stdin and stdout are not the terminal.
     """
@@ -92,23 +92,23 @@ def question(call: Call) -> str:
     try:
         request = parse(call)
     except (RequestError, UsageError):
-        return ""  # there is nothing to ask for; the answer says why
+        return ""  # `serve` reports the error
     request.wipe()
     is_open = request.action == "store" and request.credential is None and request.target
     return f"Token for {request.target.url}: " if is_open and request.target else ""
 
 
 def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
-    """Return the line for what was done.
+    """Return the answer line.
 
-    A token is to be asked for again at the half of what its session has left: cargo keeps it until
-    then, and one that asks at the very end finds nothing.
+    A token expires halfway to the end of its session. Cargo keeps it until then; at the very end,
+    it would find no session.
 
     Raises:
-        RequestError: the token is no text, or `cargo login` had none.
+        RequestError: the token is not text, or `cargo login` sent none.
     """
     if request.action == "store" and request.credential is None:
-        msg = "there is no token, and nobody was asked for it"
+        msg = "cargo login sent no token"
         raise RequestError(msg, _ON_STDIN)
     if isinstance(answer, Reply):
         return [
@@ -123,10 +123,10 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return cargo's own words for a miss, or the reason, which cargo shows.
+    """Return cargo's own form of a miss; else the reason, which cargo shows.
 
-    stderr is the terminal of cargo's user. What has ended explains itself there, because cargo says
-    only that no token was found; a plain miss has nothing to explain.
+    stderr is the terminal of cargo's user. The end of a session is explained there, because cargo
+    only reports that it found no token. A plain miss needs no explanation.
     """
     if isinstance(error, UsageError) and request is None:
         return misused(error, USAGE)
@@ -136,11 +136,11 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
     if isinstance(error, VaultRevokedError):
         error, login = VaultRevokedError(str(error), AFRESH), ""
     if isinstance(error, ENDED) and request is not None and request.action != "store":
-        # Another provider may know such a registry: cargo asks the next one.
+        # This answer lets cargo ask the next provider.
         plain = type(error) is SessionNotFoundError
         why = "" if plain else explained(error, login)
         return Refusal(_error(b"not-found"), why, 0, always=True)
-    # The only arguments that cargo's user can have wrong: there is no terminal to ask on.
+    # With a valid request, a usage error means that there is no terminal to ask on.
     hint = _ON_STDIN if isinstance(error, UsageError) else error.hint
     reply = b'{"Err":{"kind":"other","message":%b,"caused-by":[%b]}}\n' % (
         bytes(jsontext.quoted(printable(f"keylease: {error}"))),
@@ -153,7 +153,7 @@ def target(name: str) -> Target:
     """Return the target of a registry: the URL of its index, or `crates-io`.
 
     Raises:
-        UsageError: it is no such URL.
+        UsageError: the URL is not supported.
     """
     try:
         return _named(CRATES_IO if name in _CRATES_IO_NAMES else name)
@@ -165,7 +165,7 @@ def target(name: str) -> Target:
 
 
 def _request(members: dict[str, Value], typed: Secret | None) -> Request:
-    """Return what an object asks. What it has beside that is for other providers."""
+    """Return the request of a JSON object. Ignore members for other providers."""
     version = members.get("v")
     if type(version) is not int or version != _VERSION:
         msg = f"the request is not of version {_VERSION} of the protocol"
@@ -200,11 +200,11 @@ def _named(index_url: str) -> Target:
     if protocol in _WEB:
         if "@" in host:
             raise RequestError(_UNSUPPORTED)
-        # cargo writes such URLs in this way, people do not always.
+        # Cargo normalises its URLs; people may not.
         host = one_spelling(protocol, host)
     elif ":" in host.rpartition("@")[0]:
         raise RequestError(_UNSUPPORTED)
-    # No path is a path too: the session of a host does not answer for all of its indexes.
+    # No path is an empty path: a session for the host does not answer for all of its indexes.
     return Target(NAMESPACE, protocol, host, path)
 
 

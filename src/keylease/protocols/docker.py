@@ -1,10 +1,10 @@
 """Docker's credential-helper protocol, which podman, skopeo, buildah and docker-py speak as well.
 
 The rules are those of github.com/docker/docker-credential-helpers (credentials/credentials.go,
-credentials/error.go and client/command.go at 594c023). Nothing is read or written but bytes.
+credentials/error.go and client/command.go at 594c023).
 
-Two things have to be exact. A miss is told by one sentence that clients compare with; any other
-answer stops even what needs no credential. And an `erase` of what is not there is no error.
+Two answers must be exact. A miss is one sentence that clients compare with; any other error stops
+them, even if they need no credential. An `erase` of an absent credential succeeds.
 """
 
 from __future__ import annotations
@@ -41,36 +41,36 @@ USAGE = "usage: docker-credential-keylease get|store|erase|list|version"
 NOT_FOUND: Final = "credentials not found in native keychain"
 NO_URL: Final = "no credentials server URL"
 NO_USERNAME: Final = "no credentials username"
-"""Clients compare with these three, and show anything else as a failure of the helper."""
+"""Clients compare with these three texts, and show any other as a failure of the helper."""
 
 HUB: Final = Target(NAMESPACE, "https", "index.docker.io", "v1/")
-"""What docker asks for where it means Docker Hub; its list has to have it under this very URL."""
+"""Docker's own name for Docker Hub. A list must contain it under exactly this URL."""
 HUB_ALIASES: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
-"""What it is called otherwise: podman asks for the first."""
+"""Other names of Docker Hub; podman uses the first."""
 _HUB_PATHS: Final = frozenset({"", "v1", "v2"})
 
 _DESCRIBING: Final = frozenset({"version", "--version", "-v"})
 _HELPING: Final = frozenset({"--help", "-h"})
 _MEMBERS: Final = ("ServerURL", "Username", "Secret")
 _SCHEME: Final = re.compile(r"(?:(https?)://)?([^/]*)/*(.*)", re.DOTALL)
-# What clients put around a name. To Python others are blanks as well, and those belong to the name.
+# Clients may put these around a name. Python strips more characters, which belong to the name.
 _BLANKS: Final = " \t\r\n"
 
 
 def complete(call: Call) -> bool:
-    """Return whether nothing more has to be read: never before the client has closed its end.
+    """Return whether stdin needs no reading. Otherwise read until the client closes its end.
 
-    Even the operations that need no message are sent one, and a client may fail to write it.
+    Clients send a message even for operations that need none, and may fail if it is not read.
     """
     return len(call.arguments) != 1 or call.arguments[0] in _DESCRIBING | _HELPING
 
 
 def parse(call: Call) -> Request:
-    """Return what the client asks.
+    """Return the client's request.
 
     Raises:
-        UsageError: there is not one operation that is known.
-        RequestError: the message is not one that a client would send.
+        UsageError: there is not exactly one known operation.
+        RequestError: the message is not valid.
     """
     action = operation(call.arguments)
     if action in _DESCRIBING:
@@ -79,7 +79,7 @@ def parse(call: Call) -> Request:
         return Request("ignore")
     demand_bounded(call.message, MAX_REQUEST)
     if action == "list":
-        # NOTE: clients send the word "unused", and what they send is not used.
+        # NOTE: the message is ignored; clients send the word "unused".
         return Request("list", namespace=NAMESPACE)
     if action == "store":
         return _store(call.message)
@@ -94,8 +94,8 @@ def parse(call: Call) -> Request:
 def target(name: str) -> Target:
     """Return the target of a registry: `registry.example:5000`, a URL, or a name of Docker Hub.
 
-    A scheme is only kept where it is not the usual one, and a path where there is one: docker keeps
-    tokens of Docker Hub's own beside the login, under longer paths.
+    The path is part of the target, because docker keeps Docker Hub's own tokens beside the login,
+    under longer paths.
 
     Raises:
         UsageError: it names no registry.
@@ -107,10 +107,10 @@ def target(name: str) -> Target:
 
 
 def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
-    """Return the answer: the credential, the list, the version, or nothing.
+    """Return the credential, the list, the version, or nothing.
 
     Raises:
-        RequestError: the credential cannot be said in JSON, or has no user.
+        RequestError: the credential does not fit into JSON, or has no user.
     """
     if isinstance(answer, Listing):
         return [_list(answer.sessions)]
@@ -124,10 +124,10 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return a miss in the one form that clients know, or the reason, which they show.
+    """Return a miss in the form that clients know; else the reason, which they show.
 
-    They pass stderr on to their user's terminal, so an end explains itself there. A plain miss has
-    nothing to explain.
+    Clients pass stderr to their user's terminal, so the end of a session is explained there. A
+    plain miss needs no explanation.
     """
     if isinstance(error, UsageError):
         return Refusal(f"{USAGE}\n".encode(), explained(error), 1, always=True)
@@ -141,14 +141,14 @@ def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
         return Refusal(f"{NOT_FOUND}\n".encode(), why, 1, always=True)
     if str(error) in {NO_URL, NO_USERNAME}:
         return Refusal(f"{error}\n".encode(), "", 1)
-    # On stdout it stands in the client's own error, so stderr would say it twice.
+    # The client puts stdout into its own error, so stderr would repeat it.
     hint = AFRESH if isinstance(error, VaultRevokedError) else error.hint
     told = f"keylease: {error} ({hint})" if hint else f"keylease: {error}"
     return Refusal(printable(told).encode() + b"\n", "", 1)
 
 
 def _why(error: KeyleaseError, request: Request | None) -> str:
-    """Return what the user of the client is told of an end."""
+    """Return the explanation of a session's end for the client's user."""
     if isinstance(error, VaultRevokedError):
         return explained(VaultRevokedError(str(error), AFRESH))
     if not isinstance(error, SessionEndedError) or request is None or request.target is None:
@@ -159,7 +159,7 @@ def _why(error: KeyleaseError, request: Request | None) -> str:
 
 
 def _asked(message: bytearray | memoryview) -> Target:
-    """Return what a bare server URL names."""
+    """Return the target of a bare server URL."""
     try:
         return _named(str(message, "utf-8").strip(_BLANKS))
     except UnicodeDecodeError:
@@ -177,14 +177,13 @@ def _named(name: str) -> Target:
         raise RequestError(msg)
     if scheme == "https" and host in HUB_ALIASES and path in _HUB_PATHS:
         return HUB
-    # No path is a path that no other equals: a question without one must not be answered by the
-    # session of a longer one.
+    # No path is an empty path: a session with a path must not answer a request without one.
     return Target(NAMESPACE, scheme, host, path)
 
 
 def _store(message: bytearray | memoryview) -> Request:
     with jsontext.opened(message) as members:
-        # Go reads members whatever their case, and the last one wins.
+        # Go ignores the case of members, and the last one wins. So refuse other spellings.
         known = {name.lower() for name in _MEMBERS}
         if any(name.lower() in known and name not in _MEMBERS for name in members):
             msg = f"the message has a member in another case: expected {', '.join(_MEMBERS)}"
@@ -199,8 +198,8 @@ def _store(message: bytearray | memoryview) -> Request:
             msg = "the message has no Secret"
             raise RequestError(msg)
         credential = Credential(username, Secret(secret))
-        # NOTE: `docker login` of a registry without a password stores what it was given, even if
-        # the registry refused it. While the session lives that is taken for what it is.
+        # NOTE: `docker login` without a password stores what it received, even if the registry
+        # refused it. keylease cannot tell.
         return Request(
             "store", named, username, credential, replace_other_users=True, is_login=True
         )
@@ -222,15 +221,15 @@ def _credential(reply: Reply) -> list[bytes | memoryview]:
 
 
 def _list(sessions: tuple[Session, ...]) -> bytes:
-    # A later session is the one that a `get` is answered with.
+    # Later sessions win, as in a `get`.
     newest = {_url(each.target): each.username for each in sessions if each.username}
-    # There are names in it and no secret, so it may be in one piece of any memory.
+    # It contains no secret, so ordinary memory will do.
     members = [b":".join(map(jsontext.quoted, names)) for names in newest.items()]
     return b"{%b}\n" % b",".join(members)
 
 
 def _url(named: Target) -> str:
-    """Return the name of a target that docker knows it by."""
+    """Return docker's name of a target."""
     if (named.protocol, named.host) == HUB[1:3]:
         return named.url
     scheme = "" if named.protocol == "https" else f"{named.protocol}://"

@@ -1,11 +1,10 @@
 """git's credential-helper protocol: gitcredentials(7), git-credential(1) "INPUT/OUTPUT FORMAT".
 
-Bytes in, bytes out: no files, no clock, no sessions. The message is read where it lies: a secret
-goes from it straight into a `Secret` and never becomes a `str` or `bytes`. The answer is a list of
-views, so the secret that is written is the one in the credential, and no copy of it.
+The message is parsed in place: a secret goes straight into a `Secret` and never becomes a `str` or
+`bytes`. The answer is a list of views, so the secret is written without another copy.
 
-The reader is stricter than git's own (`credential_read` in credential.c), never looser: what it
-accepts means to git what it means here, and whatever could be understood in two ways is refused.
+The parser is never looser than git's own (`credential_read` in credential.c): an accepted message
+means the same to git. An ambiguous message is refused.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ NAMESPACE = "web"
 OPTIONS = True
 GREETING = b""
 USAGE = "usage: git-credential-keylease [--timeout SECONDS] [--keychain NAME] OPERATION"
-# What git sends is a few KiB at most. Its own reader has no limit; this one bounds its memory.
+# A message of git has a few KiB at most. git's own reader has no limit; this one bounds its memory.
 MAX_REQUEST = 1 << 20
-# What git's own helpers exit with, see usage() in usage.c.
+# The exit code of git's own helpers, see usage() in usage.c.
 USAGE_EXIT: Final = 129
 # git-credential(1): a line is no longer than 65535 bytes, its newline included.
 MAX_LINE: Final = 65_535
@@ -46,14 +45,14 @@ ACTIONS: Final[dict[str, Literal["get", "store", "erase"]]] = {
     "erase": "erase",
 }
 
-# What is done here of what git can announce, and the answer to the operation `capability`.
+# The supported capabilities, and the answer to the operation `capability`.
 CAPABILITIES: Final = ("authtype", "state")
 DESCRIPTION: Final = b"version 0\ncapability authtype\ncapability state\n"
 
 SECRETS: Final = frozenset({b"password", b"credential", b"oauth_refresh_token"})
-# The attributes that have one value. git takes the last of several; here the second is refused,
-# because two hosts in one message mean that somebody smuggled one of them in, and a reader that
-# takes the first and one that takes the last would then talk about different servers.
+# The attributes with one value. git takes the last of several. Here a second one is refused: two
+# hosts in one message are an injection, and readers that take the first or the last would disagree
+# about the server.
 SINGLE: Final = SECRETS | {
     b"protocol",
     b"host",
@@ -64,7 +63,7 @@ SINGLE: Final = SECRETS | {
     b"ephemeral",
     b"url",
 }
-# The attributes with a list of values. `wwwauth[]` is a third, and means nothing to a session.
+# The attributes with a list of values. `wwwauth[]` is not needed.
 LISTS: Final = frozenset({b"capability[]", b"state[]"})
 LONGEST_KEY: Final = max(map(len, SINGLE | LISTS))
 # git-credential(1): a capability "must precede any value depending on it".
@@ -73,7 +72,7 @@ NEEDED: Final = {b"authtype": "authtype", b"credential": "authtype"}
 STATE_PREFIX: Final = b"keylease:"
 SESSION_ID_LENGTH: Final = 32
 HEXADECIMAL: Final = frozenset(b"0123456789abcdef")
-# A time of more digits lies 30 thousand million years ahead, and fits in no record.
+# A time with more digits is 30 thousand million years ahead, and fits into no record.
 MAX_DIGITS: Final = 18
 
 # git_config_bool in config.c, without its numbers other than these. git gives up on anything else.
@@ -85,14 +84,14 @@ BOOLEANS: Final = {
 LF: Final = 0x0A
 CR: Final = 0x0D
 PERCENT: Final = 0x25
-# No value can carry these: LF ends it, git's C strings end at NUL, and a CR is how one line was
-# made to read as two (CVE-2024-50338, CVE-2024-52006).
+# Not allowed in a value: LF ends it, NUL ends git's C strings, and a CR has made one line read as
+# two (CVE-2024-50338, CVE-2024-52006).
 BREAKING: Final = frozenset({0x00, LF, CR})
-# No name is made of these: they could not be shown, and something may take them for a line's end.
+# Not allowed in a name: they cannot be displayed, and a reader may take them for a line end.
 CONTROL: Final = frozenset({*range(0x20), 0x7F})
 
-# A view cannot be searched by itself; a pattern searches it where it lies. Only literals are here,
-# so each search takes time in proportion to what is searched.
+# A memoryview has no `find`, but a pattern searches it in place. All patterns are literals, so a
+# search takes linear time.
 _LF: Final = re.compile(rb"\n")
 _CR_OR_NUL: Final = re.compile(rb"[\r\0]")
 _EQUALS: Final = re.compile(rb"=")
@@ -104,11 +103,11 @@ _COLON: Final = re.compile(rb":")
 
 
 def parse(call: Call) -> Request:
-    """Return what git asks.
+    """Return git's request.
 
     Raises:
-        UsageError: there is not one operation.
-        RequestError: the message is not one that git would send.
+        UsageError: there is not exactly one operation.
+        RequestError: the message is not valid.
     """
     action, message = operation(call.arguments), call.message
     if action == "capability":
@@ -120,10 +119,10 @@ def parse(call: Call) -> Request:
 
 
 def complete(call: Call) -> bool:
-    """Return whether nothing more has to be read: git may keep its end of the pipe open.
+    """Return whether stdin needs no more reading: git may keep its end of the pipe open.
 
-    git-credential(1): "The attributes are terminated by a blank line or end-of-file". An operation
-    that is not known has no message.
+    git-credential(1): "The attributes are terminated by a blank line or end-of-file". The message
+    of an unknown operation is not read.
     """
     return (
         len(call.arguments) != 1
@@ -133,14 +132,13 @@ def complete(call: Call) -> bool:
 
 
 def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
-    """Return the answer: the description, the credential, or nothing.
+    """Return the description, the credential, or nothing.
 
-    Neither protocol nor host nor path is ever said: git would believe it, and send the secret
-    there.
+    The answer never has a protocol, host or path: git would send the secret there.
 
     Raises:
-        RequestError: the credential has a value that a line cannot carry, or needs a capability
-            that git did not announce.
+        RequestError: a value of the credential does not fit into a line, or needs a capability that
+            git did not announce.
     """
     if request.action == "describe":
         return [DESCRIPTION]
@@ -154,12 +152,12 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 
 def refuse(
     error: KeyleaseError,
-    request: Request | None = None,  # noqa: ARG001 - git hears the same whatever it asked
+    request: Request | None = None,  # noqa: ARG001 - the refusal is the same for every request
 ) -> Refusal:
-    """Return silence for git, and the reason for whoever looks at the terminal.
+    """Return an empty answer for git, and the reason for a terminal.
 
-    A plain miss has no reason to give: git goes on and asks its user, as it would without a helper.
-    git ignores a helper's exit code; git's own helpers end a miss with 0.
+    A plain miss needs no reason: git asks its user, as without a helper. git ignores a helper's
+    exit code; git's own helpers end a miss with 0.
     """
     if type(error) is SessionNotFoundError:
         return Refusal(b"", "", 0)
@@ -169,7 +167,7 @@ def refuse(
 
 
 def _request(action: Literal["get", "store", "erase"], text: memoryview) -> Request:
-    """Read the attributes and make a request of them."""
+    """Return the request of the message's attributes."""
     single: dict[bytes, memoryview] = {}
     lists: dict[bytes, list[str]] = {key: [] for key in LISTS}
     decoded: dict[bytes, memoryview] = {}
@@ -180,7 +178,7 @@ def _request(action: Literal["get", "store", "erase"], text: memoryview) -> Requ
                 _extend(key, value, lists)
             elif key == b"url":
                 if single:
-                    msg = "url comes after other attributes, and git would forget those"
+                    msg = "url comes after other attributes, which git would forget"
                     raise RequestError(msg)
                 _url(text, start, end, decoded)
                 single = {key: value, **decoded}
@@ -199,14 +197,14 @@ def _request(action: Literal["get", "store", "erase"], text: memoryview) -> Requ
 
 
 def _lines(text: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield each line's number, and where it begins and ends.
+    """Yield each line's number, start and end.
 
-    A blank line or the end of the text ends the message, and the rest is not looked at.
+    A blank line or the end of the text ends the message; the rest is ignored.
     """
-    # Some peers write in text mode, so each of their lines ends in CRLF; git takes that since 2.29.
-    # But a CR can also be the last byte of a value that an attacker chose: the host "github.com\r"
-    # is another one than "github.com" and must never be answered as that. So CRLF is a line end
-    # only if every line has it, and a message of one line alone proves nothing.
+    # Some peers write in text mode, with CRLF after each line; git accepts that since 2.29. But a
+    # CR can also be the last byte of a value that an attacker chose: the host "github.com\r" is not
+    # "github.com". So CRLF counts as a line end only if every line has it, and a message of a
+    # single line proves nothing.
     first = _find(_LF, text, 0, len(text))
     text_mode = first > 0 and text[first - 1] == CR
     if text_mode and first + 1 == len(text):
@@ -223,11 +221,11 @@ def _lines(text: memoryview) -> Iterator[tuple[int, int, int]]:
             raise RequestError(msg)
         if text_mode:
             if newline < 0 or text[end - 1] != CR:
-                msg = f"line {number} does not end in CRLF, and those before it do"
+                msg = f"line {number} does not end in CRLF, but the lines before it do"
                 raise RequestError(msg)
             end -= 1
         if _find(_CR_OR_NUL, text, start, end) >= 0:
-            msg = f"line {number} has a carriage return or NUL inside"
+            msg = f"line {number} has a carriage return or NUL"
             raise RequestError(msg)
         if start == end:
             return
@@ -236,7 +234,7 @@ def _lines(text: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _attributes(text: memoryview) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each attribute that is known here: its key, and where its value begins and ends."""
+    """Yield each known attribute: its key, and the start and end of its value."""
     for number, start, end in _lines(text):
         key_end = _find(_EQUALS, text, start, end)
         if key_end < 0:
@@ -246,20 +244,20 @@ def _attributes(text: memoryview) -> Iterator[tuple[bytes, int, int]]:
         if not CONTROL.isdisjoint(key):
             msg = f"the key in line {number} has a control character"
             raise RequestError(msg)
-        # What git does not know it ignores too: a later git sends more, and must go on working.
+        # Ignore unknown attributes, as git does: a later git sends more.
         if len(key) <= LONGEST_KEY and (name := bytes(key)) in SINGLE | LISTS:
             yield name, key_end + 1, end
 
 
 def _extend(key: bytes, value: memoryview, lists: dict[bytes, list[str]]) -> None:
-    """Add a value to its list if it is ours."""
+    """Add a supported value to its list."""
     if not value:
         # git-credential(1): an empty value "resets" the list.
         lists[key].clear()
     elif key == b"capability[]":
         lists[key] += [name for name in CAPABILITIES if bytes(value) == name.encode()]
     elif "state" in lists[b"capability[]"] and bytes(value[: len(STATE_PREFIX)]) == STATE_PREFIX:
-        # Others' state may be a secret of theirs (osxkeychain's is): it is not even copied.
+        # Another helper's state may be secret (osxkeychain's is), so it is not copied.
         session = value[len(STATE_PREFIX) :]
         if len(session) == SESSION_ID_LENGTH and HEXADECIMAL.issuperset(session):
             lists[key].append(str(session, "ascii"))
@@ -270,13 +268,13 @@ def _meaning(
     single: dict[bytes, memoryview],
     lists: dict[bytes, list[str]],
 ) -> Request:
-    """Return the request that the attributes make."""
+    """Return the request of the attributes."""
     username = _name(single, b"username")
     return Request(
         action,
         _target(single),
         username,
-        # What a `get` brings is no business of a session.
+        # A `get` needs no credential.
         None if action == "get" else _credential(action, username, single),
         frozenset(lists[b"capability[]"]),
         tuple(lists[b"state[]"]),
@@ -285,10 +283,10 @@ def _meaning(
 
 
 def _target(single: dict[bytes, memoryview]) -> Target:
-    """Return what the request is for. No part of it may be missing, for missing would mean any."""
-    # git trims the slashes before a URL's path (credential_from_url_1), so the login by URL has no
-    # such path. One that was written by hand has to agree with it.
-    # An empty one stays: to git's own helpers it is a path that no other path equals, not any path.
+    """Return the target. Protocol and host are required: a missing one would match any."""
+    # git trims the slashes before a URL's path (credential_from_url_1). Trim those of `path` too,
+    # so that both forms name the same session.
+    # Keep an empty path: to git's own helpers it equals only an empty path.
     path = _name(single, b"path")
     protocol, host = _required(single, b"protocol"), _required(single, b"host")
     return Target(NAMESPACE, protocol, host, None if path is None else path.lstrip("/"))
@@ -297,7 +295,7 @@ def _target(single: dict[bytes, memoryview]) -> Target:
 def _credential(
     action: Literal["store", "erase"], username: str | None, single: dict[bytes, memoryview]
 ) -> Credential | None:
-    """Return what a `store` brings or an `erase` compares with, if it is whole."""
+    """Return the credential of a `store` or an `erase`, if it is complete."""
     authtype = _name(single, b"authtype") or None
     encoded = single.get(b"credential")
     # git-credential(1), authtype: "If this value is specified, username and password are unused".
@@ -316,8 +314,8 @@ def _fields(single: dict[bytes, memoryview]) -> tuple[tuple[str, Secret], ...]:
 
 def _expiry(single: dict[bytes, memoryview]) -> int | None:
     """Return when the credential ends, in Unix seconds."""
-    # git reads it by strtoumax: blanks and a plus before the digits, anything after them. Zero, no
-    # number and one too large mean never to git.
+    # git parses it with strtoumax: blanks and a plus may precede the digits, and any text may
+    # follow. To git, zero, no number and one too large mean never.
     text = (_name(single, b"password_expiry_utc") or "").lstrip(" ").removeprefix("+")
     digits = text[: len(text) - len(text.lstrip("0123456789"))].lstrip("0")
     return int(digits) if 0 < len(digits) <= MAX_DIGITS else None
@@ -326,13 +324,13 @@ def _expiry(single: dict[bytes, memoryview]) -> int | None:
 def _boolean(single: dict[bytes, memoryview], key: bytes) -> bool:
     value = BOOLEANS.get((_name(single, key) or "").lower())
     if value is None:
-        msg = f"{key.decode()} is no boolean: expected 1 or 0"
+        msg = f"{key.decode()} is not a boolean: expected 1 or 0"
         raise RequestError(msg)
     return value
 
 
 def _name(single: dict[bytes, memoryview], key: bytes) -> str | None:
-    """Return a value that is no secret as text."""
+    """Return a value without a secret as text."""
     value = single.get(key)
     if value is None:
         return None
@@ -343,9 +341,9 @@ def _name(single: dict[bytes, memoryview], key: bytes) -> str | None:
 
 
 def _required(single: dict[bytes, memoryview], key: bytes) -> str:
-    # git itself refuses "to work with credential missing host field" ever since a request without
-    # one was answered with any credential there was (CVE-2020-11008). An empty one is legal only
-    # for client certificates (cert:///path), which have no session.
+    # git itself refuses "to work with credential missing host field", because helpers answered a
+    # request without a host with any credential (CVE-2020-11008). An empty host is legal only for
+    # client certificates (cert:///path), which have no session.
     value = _name(single, key)
     if not value:
         msg = f"the request has no {key.decode()}"
@@ -354,16 +352,16 @@ def _required(single: dict[bytes, memoryview], key: bytes) -> str:
 
 
 def _find(pattern: re.Pattern[bytes], text: memoryview, start: int, end: int) -> int:
-    """Return where the pattern is found first; -1 if nowhere."""
+    """Return the position of the first match; -1 if there is none."""
     found = pattern.search(text, start, end)
     return -1 if found is None else found.start()
 
 
 def _url(text: memoryview, start: int, end: int, parts: dict[bytes, memoryview]) -> None:
-    """Take a URL apart as git does (`credential_from_url_1` in credential.c).
+    """Parse a URL as git does (`credential_from_url_1` in credential.c).
 
-    git takes `url` only from people and never passes it on; people may type it here as well.
-    `parts` gets buffers of their own, which the caller wipes whether this raises or not.
+    git accepts `url` from people, and never sends it to a helper. People may type it here too.
+    `parts` gets buffers of their own, which the caller wipes even if this raises.
     """
     scheme_end = _find(_SCHEME_END, text, start, end)
     if scheme_end <= start:
@@ -395,16 +393,16 @@ def _url(text: memoryview, start: int, end: int, parts: dict[bytes, memoryview])
 
 
 def _decoded(text: memoryview, start: int, end: int) -> memoryview:
-    """Return a part of a URL with its percent signs resolved, in a buffer of its own."""
-    # NOTE: git leaves what stands before a colon as it is (url_decode_mem in url.c). Whoever means
-    # the same thing as git has to do the same.
+    """Return a part of a URL, percent-decoded, in a buffer of its own."""
+    # NOTE: git does not decode the text before a colon (url_decode_mem in url.c). Decode the same
+    # bytes as git, so that both read the same name.
     colon = _find(_COLON, text, start, end)
     value = allocate(end - start)
     length = 0
     while start < end:
         byte = text[start]
         if byte == PERCENT and start >= colon:
-            # A percent sign without two digits stands for itself.
+            # Keep a percent sign without two hexadecimal digits.
             pair = bytes(text[start + 1 : start + 3]).lower()
             if start + 2 < end and HEXADECIMAL.issuperset(pair):
                 byte = int(pair, 16)
@@ -416,9 +414,9 @@ def _decoded(text: memoryview, start: int, end: int) -> memoryview:
 
 
 def _answer(reply: Reply, announced: frozenset[str]) -> Iterator[tuple[bytes, str | memoryview]]:
-    """Yield the attributes of an answer, in their order."""
+    """Yield the attributes of an answer in order."""
     credential = reply.credential
-    # git-credential(1): capabilities come first, and only what was announced is answered.
+    # git-credential(1): capabilities come first, and only announced ones are answered.
     for name in CAPABILITIES:
         if name in announced:
             yield b"capability[]", name
@@ -430,8 +428,8 @@ def _answer(reply: Reply, announced: frozenset[str]) -> Iterator[tuple[bytes, st
         yield b"authtype", credential.authtype
         yield b"credential", credential.secret.reveal()
     else:
-        msg = "the session holds an Authorization header, and authtype was not announced"
-        raise RequestError(msg, "git can use it from version 2.46 on")
+        msg = "the session holds an Authorization header, but git did not announce authtype"
+        raise RequestError(msg, "use git 2.46 or later")
     expires = _expires(reply, announced)
     if expires is not None:
         yield b"password_expiry_utc", str(expires)
@@ -439,35 +437,35 @@ def _answer(reply: Reply, announced: frozenset[str]) -> Iterator[tuple[bytes, st
     if token is not None:
         yield b"oauth_refresh_token", token.reveal()
     if "authtype" in announced:
-        # git stores the answer into every other configured helper too. This asks them not to keep
-        # it; of git's own helpers only the cache listens.
+        # git stores the answer in every other configured helper too. This asks them not to keep
+        # it; of git's own helpers, only the cache obeys.
         yield b"ephemeral", "1"
     if "state" in announced:
         yield b"state[]", f"keylease:{reply.session.id}"
 
 
 def _expires(reply: Reply, announced: frozenset[str]) -> int | None:
-    """Return the end that git is told, in Unix seconds."""
+    """Return the expiry for git, in Unix seconds."""
     own = reply.credential.expires
-    # Whoever announces capabilities is a git that ignores an expired password. An older one, and a
-    # script that compares the answer byte by byte, gets what was stored and no more.
+    # A git that announces capabilities ignores expired passwords, so it gets the session's end. An
+    # older git, or a script that compares the answer byte by byte, gets only the stored expiry.
     if not announced:
         return own
     return reply.ends if own is None else min(own, reply.ends)
 
 
 def _add(lines: list[bytes | memoryview], key: bytes, value: str | memoryview) -> None:
-    """Add one line of an answer, checked again: what is in a store may come from anywhere."""
+    """Add one line of an answer. Check the value again: another protocol may have stored it."""
     if isinstance(value, str):
         try:
             value = memoryview(value.encode("utf-8", "surrogateescape"))
         except UnicodeEncodeError:
-            msg = f"{key.decode()} has half a character, and git's lines are bytes"
+            msg = f"{key.decode()} has half a character (a lone surrogate), which has no bytes"
             raise RequestError(msg) from None
     if not BREAKING.isdisjoint(value):
-        msg = f"{key.decode()} has a line break, carriage return or NUL, which git cannot be told"
+        msg = f"{key.decode()} has a line break, carriage return or NUL, which git does not allow"
         raise RequestError(msg)
     if len(key) + len(value) + 2 > MAX_LINE:
-        msg = f"{key.decode()} is too long: a line for git is at most {MAX_LINE} bytes"
+        msg = f"{key.decode()} is too long: expected a line of at most {MAX_LINE} bytes"
         raise RequestError(msg)
     lines += (key, b"=", value, b"\n")

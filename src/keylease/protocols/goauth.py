@@ -1,10 +1,10 @@
-"""What the go command asks of a command in GOAUTH, since Go 1.24.
+"""The GOAUTH command of the go command, since Go 1.24.
 
-The rules are those of `go help goauth` and of cmd/go/internal/auth in Go 1.27. The command line is
-all that is read; the response of the server on stdin is left there.
+The rules are those of `go help goauth` and of cmd/go/internal/auth in Go 1.27. Only the command
+line is read; the server's response on stdin is not.
 
-The go command first asks without a URL. An answer to that would have to be every session there is,
-so it is asked nothing of; only the second call, for one URL that a server refused, has an answer.
+The go command first asks without a URL. An answer would have to contain every session, so it is
+empty. The second call asks for one URL that a server refused, and gets that session.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keylease.model import Answer
     from keylease.protocols.base import Call
 
-# Modules come from the servers that git clones from: a login to one is a login to the other.
+# Modules come from the servers that git clones from, so a session for git also answers go.
 NAMESPACE = WEB
 target = https_target
 MAX_REQUEST = 0
@@ -33,48 +33,48 @@ USAGE = "usage: keylease-goauth [URL]"
 _SAYABLE: Final = re.compile(r"[!-~]+")
 
 
-def complete(call: Call) -> bool:  # noqa: ARG001 - whatever the call is, stdin tells nothing
-    """Return true: nothing is read."""
+def complete(call: Call) -> bool:  # noqa: ARG001 - no call has input on stdin
+    """Return true: stdin is not read."""
     return True
 
 
 def parse(call: Call) -> Request:
-    """Return the question for one URL, or one that is answered with nothing.
+    """Return the request for one URL, or one with an empty answer.
 
     Raises:
-        UsageError: there is more than a URL, or it is none.
+        UsageError: the arguments are not at most one valid URL.
     """
     if len(call.arguments) > 1:
-        msg = f"expected at most a URL, found {len(call.arguments)} arguments"
+        msg = f"expected at most one URL, found {len(call.arguments)} arguments"
         raise UsageError(msg)
     if not call.arguments or call.arguments[0].startswith("http://"):
-        # `go help goauth`: an answer is for URLs that start with https:// and for no others.
+        # `go help goauth`: an answer applies only to URLs that start with https://.
         return Request("ignore")
     asked = target(call.arguments[0])
     return Request("get", asked, capabilities=frozenset({"authtype"}), closest=True)
 
 
 def render(
-    request: Request,  # noqa: ARG001 - the answer says itself what it is to
+    request: Request,  # noqa: ARG001 - every request with an answer is a `get`
     answer: Answer,
 ) -> list[bytes | memoryview]:
-    """Return what the session is for, and the header: Go sends it to what begins so, only there.
+    """Return the session's URL and the header. Go sends the header only to URLs below it.
 
     Raises:
-        RequestError: the URL or the header cannot be said.
+        RequestError: the URL or the header cannot be written in this format.
     """
     if not isinstance(answer, Reply):
         return []
     url = answer.session.target.url.rstrip("/")
     if _SAYABLE.fullmatch(url) is None:
-        msg = "the session is for a URL that cannot be told in one line of ASCII"
+        msg = "the URL of the session is not visible ASCII, which GOAUTH requires"
         raise RequestError(msg)
     header = authorization(answer.credential)
     return [f"{url}\n\nAuthorization: ".encode("ascii"), header, b"\n\n"]
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return silence where there is nothing, and otherwise the reason, which `go -x` shows."""
+    """Return an empty answer for a miss; else the reason, which `go -x` shows."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     if isinstance(error, ENDED):

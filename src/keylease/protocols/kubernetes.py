@@ -1,11 +1,11 @@
-"""What kubectl and the client libraries ask of an `exec` user: ExecCredential, v1 and v1beta1.
+"""The `exec` plugin of kubectl and the client libraries: ExecCredential, v1 and v1beta1.
 
 The rules are those of the Kubernetes documentation ("Authenticating", "client-go credential
 plugins") and of github.com/kubernetes/client-go at 32ce75a (plugin/pkg/client/auth/exec/exec.go).
-stdin is not read: what is asked stands in `KUBERNETES_EXEC_INFO` and in one argument.
+The input is `KUBERNETES_EXEC_INFO` and one argument; stdin is not read.
 
-A session is for the URL of a server. Its secret is a bearer token, or the key of a client
-certificate, which is then its field.
+A session is for the URL of a server. Its secret is a bearer token; or the key of a client
+certificate, with the certificate as an extra field.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from keylease.protocols.base import Call
 
 NAMESPACE = "kubernetes"
-# The bundle of a cluster's authorities is in it. Linux lets no variable be longer than 128 KiB.
+# It contains the cluster's CA bundle. Linux limits a variable to 128 KiB.
 MAX_REQUEST = 1 << 18
 OPTIONS = False
 GREETING = b""
@@ -41,7 +41,7 @@ USAGE = "usage: keylease-kubernetes [SERVER]"
 
 EXEC_INFO: Final = "KUBERNETES_EXEC_INFO"
 CERTIFICATE: Final = "certificate"
-"""The field that makes a session one with a client certificate. Its secret is then the key."""
+"""The field with the client certificate. The secret is then its key."""
 
 _GROUP: Final = "client.authentication.k8s.io/"
 _VERSIONS: Final = frozenset({"v1", "v1beta1"})
@@ -51,41 +51,40 @@ _SERVER: Final = re.compile(r"(https?)://([^/?#\\@]+)((?:/[^?#]*)?)", re.IGNOREC
 _EXAMPLE: Final = "write it as the kubeconfig has it: https://cluster.example:6443"
 
 
-def complete(call: Call) -> bool:  # noqa: ARG001 - whatever the call is, stdin is not ours
-    """Return true: nothing is read."""
+def complete(call: Call) -> bool:  # noqa: ARG001 - no call has input on stdin
+    """Return true: stdin is not read."""
     return True
 
 
 def parse(call: Call) -> Request:
-    """Return the question for the server that the client talks to.
+    """Return the request for the client's server.
 
     Raises:
         UsageError: no server is named.
-        RequestError: the variable is not one that a client sets, or it names another server than
-            the argument does.
+        RequestError: the variable is not valid, or it and the argument name different servers.
     """
     if len(call.arguments) > 1:
-        msg = f"expected one server at most, found {len(call.arguments)}"
+        msg = f"expected at most one server, found {len(call.arguments)}"
         raise UsageError(msg)
     version, server = _asked(call.environment)
     named = target(call.arguments[0]) if call.arguments else None
     if named is None and server is None:
         msg = "the client names no cluster"
-        raise UsageError(msg, "put provideClusterInfo: true, or the server under args")
+        raise UsageError(msg, "set provideClusterInfo: true, or put the server under args")
     if None not in {named, server} and named != server:
         msg = "the client talks to another server than the one in its arguments"
-        raise RequestError(msg, "put the server of the cluster under args, or none")
+        raise RequestError(msg, "put the cluster's server under args, or no server")
     return Request("get", named or server, capabilities=frozenset({version}))
 
 
 def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
-    """Return an ExecCredential of the version that was asked for.
+    """Return an ExecCredential of the requested version.
 
-    It is to be asked for again at the half of what its session has left: a client keeps it until
-    then, and one that asks at the very end finds nothing.
+    It expires halfway to the end of its session. A client keeps it until then; at the very end, it
+    would find no session.
 
     Raises:
-        RequestError: the credential is no text.
+        RequestError: the credential is not text.
     """
     if not isinstance(answer, Reply):
         return []
@@ -107,7 +106,7 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return the reason on stderr, which is that of the client."""
+    """Return the reason for stderr, which the client passes on to its own."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     asked = request.target if request else None
@@ -119,20 +118,20 @@ def target(name: str) -> Target:
     """Return the target of a server's URL.
 
     Raises:
-        UsageError: it is no such URL.
+        UsageError: the URL is not valid.
     """
     found = _SERVER.fullmatch(name)
     if found is None or UNFIT.search(name):
-        msg = "the server is no URL of http or https without a user, a query and blanks"
+        msg = "the server is not a valid URL: expected http or https, no user, query or blank"
         raise UsageError(msg, _EXAMPLE)
     protocol = found[1].lower()
     host = one_spelling(protocol, found[2])
-    # No path is a path too, for a cluster manager has one cluster behind each.
+    # No path is an empty path, because a cluster manager has one cluster behind each path.
     return Target(NAMESPACE, protocol, host, found[3][1:].rstrip("/"))
 
 
 def _asked(environment: Mapping[str, str]) -> tuple[str, Target | None]:
-    """Return the version that the client understands, and its server if it names one."""
+    """Return the client's version, and its server if it names one."""
     info = environment.get(EXEC_INFO)
     if not info:
         return _NEWEST, None
@@ -151,7 +150,7 @@ def _version(api: str | None) -> str:
     group, version = api[: len(_GROUP)], api[len(_GROUP) :]
     if group != _GROUP or version not in _VERSIONS:
         expected = " or ".join(f"{_GROUP}{each}" for each in sorted(_VERSIONS))
-        msg = f"the client asks for another version: expected {expected}"
+        msg = f"the client asks for an unsupported version: expected {expected}"
         raise RequestError(msg, "put that into apiVersion of the kubeconfig")
     return version
 

@@ -1,10 +1,10 @@
-"""What pnpm asks of a `tokenHelper`: the Authorization header for one registry.
+"""The `tokenHelper` of pnpm: the Authorization header for one registry.
 
-The rules are those of config/npmrc_auth.rs and network/token_helper.rs in pnpm 12. Nothing is read
-but the arguments, which are the user's own, from ~/.npmrc: pnpm says not which registry it asks.
+The rules are those of config/npmrc_auth.rs and network/token_helper.rs in pnpm 12. The only input
+is the argument in ~/.npmrc, because pnpm does not say which registry it asks for.
 
-There is no miss in this protocol, so whatever is no token is a failure. pnpm 12 then asks the
-registry without one; its reason is told to whoever runs the line of ~/.npmrc by hand.
+This protocol has no miss: an answer without a token is a failure. pnpm 12 then asks the registry
+without a token. It does not show the reason; run the line of ~/.npmrc by hand to see it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ GREETING = b""
 USAGE = "usage: keylease-pnpm URL"
 
 
-def complete(call: Call) -> bool:  # noqa: ARG001 - whatever the call is, stdin tells nothing
-    """Return true: nothing is read."""
+def complete(call: Call) -> bool:  # noqa: ARG001 - no call has input on stdin
+    """Return true: stdin is not read."""
     return True
 
 
 def parse(call: Call) -> Request:
-    """Return the question for the registry that the configuration names.
+    """Return the request for the registry that the configuration names.
 
     Raises:
         UsageError: it names none.
@@ -49,31 +49,31 @@ def parse(call: Call) -> Request:
 
 
 def target(name: str) -> Target:
-    """Return the target of a registry: a URL, or what ~/.npmrc has of it, `//registry.example/`.
+    """Return the target of a registry: a URL, or its form in ~/.npmrc, `//registry.example/`.
 
     Raises:
-        UsageError: it is no registry.
+        UsageError: the URL is not valid.
     """
     if name.startswith("//"):
         name = f"https:{name}"
-    # No path is a path that no other equals: one host can have many registries.
+    # No path is an empty path, because one host can have many registries.
     return Target(NAMESPACE, *split(name if "://" in name else f"https://{name}"))
 
 
 def render(
-    request: Request,  # noqa: ARG001 - there is one question, and one kind of answer
+    request: Request,  # noqa: ARG001 - every request is a `get`
     answer: Answer,
 ) -> list[bytes | memoryview]:
-    """Return the header's value. With its scheme: pnpm takes a first word for one.
+    """Return the header's value, with its scheme: pnpm reads the first word as the scheme.
 
     Raises:
-        RequestError: no header can say it.
+        RequestError: the credential does not fit into a header.
     """
     return [authorization(answer.credential), b"\n"] if isinstance(answer, Reply) else []
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return the reason, on stderr."""
+    """Return the reason for stderr."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     asked = request.target if request else None

@@ -1,10 +1,10 @@
 """The credentials helper of Terraform and OpenTofu.
 
 The rules are those of docs/internals/credentials-helpers.mdx and of
-svcauthconfig/helper_program.go in OpenTofu (f831fa1). Nothing is read or written but bytes.
+svcauthconfig/helper_program.go in OpenTofu (f831fa1).
 
-An object without members is the answer where nothing is known; the client then goes on without a
-token. A failure needs a text on stderr, which the client puts into its own error.
+A miss is an empty JSON object; the client then continues without a token. A failure needs a text on
+stderr, which the client puts into its own error.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ USAGE = "usage: terraform-credentials-keylease get|store|forget HOST"
 
 _WORDS: Final = 2
 _SILENT: Final = frozenset({"get", "forget"})
-# A host as Terraform compares it: ASCII, IDNA where needed, with a port that is not 443.
+# A host in Terraform's normal form: ASCII, IDNA if needed, with its port unless that is 443.
 _HOST: Final = re.compile(r"(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 def complete(call: Call) -> bool:
-    """Return whether nothing more has to be read: what comes to `store` is read to its end.
+    """Return whether stdin needs no reading. The message of a `store` is read to its end.
 
-    So is what comes to an operation that is not known, for a client must not fail in its writing.
+    So is that of an unknown operation: otherwise the client could fail while it writes.
     """
     return len(call.arguments) != _WORDS or call.arguments[0] in _SILENT
 
 
 def parse(call: Call) -> Request:
-    """Return what the client asks.
+    """Return the client's request.
 
     Raises:
-        UsageError: there are not one known operation and a host.
-        RequestError: what was sent are no credentials that can be kept whole.
+        UsageError: the arguments are not a known operation and a host.
+        RequestError: the credentials are not valid, or cannot be stored completely.
     """
     if len(call.arguments) != _WORDS:
         msg = f"expected an operation and a host, found {len(call.arguments)} arguments"
@@ -68,20 +68,20 @@ def target(name: str) -> Target:
     """Return the target of a host, as Terraform names it: `app.terraform.io`, `host.example:8443`.
 
     Raises:
-        UsageError: it is no such name.
+        UsageError: the name is not valid.
     """
     host = one_spelling("https", name.removesuffix("/")).removeprefix("https://")
     if _HOST.fullmatch(host) is None:
-        msg = "what is given is no host as Terraform writes it"
+        msg = "the host is not written as Terraform writes it"
         raise UsageError(msg, "write it in ASCII, as in: registry.example:8443")
     return Target(NAMESPACE, "https", host, "")
 
 
 def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
-    """Return the token as JSON, or nothing for what is done in silence.
+    """Return the token as JSON; empty for `store` and `forget`.
 
     Raises:
-        RequestError: the token is no text.
+        RequestError: the token is not text.
     """
     if request.action != "get" or not isinstance(answer, Reply):
         return []
@@ -90,7 +90,7 @@ def render(request: Request, answer: Answer) -> list[bytes | memoryview]:
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return an empty object where nothing is known, and otherwise the reason for the client."""
+    """Return an empty object for a miss; else the reason, which the client shows."""
     if isinstance(error, UsageError):
         return misused(error, USAGE)
     why = explained(error, _login(error, request))
@@ -116,9 +116,9 @@ def _store(named: Target, message: bytearray | memoryview) -> Request:
         if not token:
             msg = "the credentials have no token"
             raise RequestError(msg)
-        # The protocol forbids to drop what is not understood, and a session has no place for it.
+        # The protocol forbids dropping unknown members, and a session cannot store them.
         if len(members) > 1:
-            msg = "the credentials have more than a token, and that cannot be kept"
+            msg = "the credentials have more than a token, and a session cannot store that"
             raise RequestError(msg)
         brought = Credential(None, Secret(token))
     return Request("store", named, credential=brought, replace_other_users=True, is_login=True)

@@ -1,10 +1,10 @@
 """The token helper of HashiCorp Vault and OpenBao.
 
 The rules are those of internal/command/token/helper_external.go in OpenBao (df6ce2c) and of
-api/tokenhelper in HashiCorp Vault. Nothing is read or written but bytes.
+api/tokenhelper in HashiCorp Vault.
 
-The token is the whole answer, without a line end; nothing at all is the answer where there is none,
-and the client then goes on without a token. Which server it is for stands in the environment alone.
+The answer is the bare token, without a line end. A miss is an empty answer; the client then
+continues without a token. Only the environment names the server.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ GREETING = b""
 USAGE = "usage: keylease-vault get|store|erase"
 
 VARIABLES: Final = ("BAO_ADDR", "VAULT_ADDR")
-"""What names the server. OpenBao sets both for its helper, `-address` included."""
+"""The variables with the server. OpenBao sets both for its helper, also for `-address`."""
 DEFAULT: Final = "https://127.0.0.1:8200"
-"""What the clients ask where neither names one."""
+"""The clients' default server."""
 
-# The token is sent as a header. A line end after it is that of whoever typed it.
+# The token is sent as a header. Ignore a line end that was typed after it.
 _TOKEN: Final = re.compile(rb"([\x21-\x7e]+)\r?\n?")
 
 
 def complete(call: Call) -> bool:
-    """Return whether nothing more has to be read: only `store` brings something, up to its end."""
+    """Return whether stdin needs no reading: only the message of a `store` is read, to its end."""
     return call.arguments != ("store",)
 
 
 def parse(call: Call) -> Request:
-    """Return what the client asks.
+    """Return the client's request.
 
     Raises:
-        UsageError: there is not one operation that is known.
-        RequestError: what was sent is no token, or the environment names no server.
+        UsageError: there is not exactly one known operation.
+        RequestError: the token is not valid, or the environment names no valid server.
     """
     action = operation(call.arguments)
     if action == "get":
@@ -64,7 +64,7 @@ def parse(call: Call) -> Request:
     demand_bounded(call.message, MAX_REQUEST, "the token is")
     asked, found = _asked(call.environment), _TOKEN.fullmatch(call.message)
     if found is None:
-        msg = "the token is empty, or has a blank or a character that no header can say"
+        msg = "the token is empty, or has a character that is not allowed in a header"
         raise RequestError(msg)
     token = Secret(memoryview(call.message)[slice(*found.span(1))])
     return Request(
@@ -73,28 +73,28 @@ def parse(call: Call) -> Request:
 
 
 def target(name: str) -> Target:
-    """Return the target of a server's address, as VAULT_ADDR has it; `https://` may be left out.
+    """Return the target of a server's address, as in VAULT_ADDR. The `https://` is optional.
 
     Raises:
-        UsageError: it is no address.
+        UsageError: the address is not valid.
     """
     place = split(name if "://" in name else f"https://{name}")
-    # No path is a path that no other equals.
+    # No path is an empty path.
     return Target(NAMESPACE, *place)
 
 
 def render(
-    request: Request,  # noqa: ARG001 - the answer says itself what it is to
+    request: Request,  # noqa: ARG001 - every request with an answer is a `get`
     answer: Answer,
 ) -> list[memoryview]:
-    """Return the token and nothing else: a line end would be taken for a part of it."""
+    """Return the bare token: a line end would become a part of it."""
     return [answer.credential.secret.reveal()] if isinstance(answer, Reply) else []
 
 
 def refuse(error: KeyleaseError, request: Request | None = None) -> Refusal:
-    """Return silence where there is no token, and otherwise the reason, which the client shows.
+    """Return an empty answer for a miss; else the reason for stderr.
 
-    It shows stderr only where the exit code is not 0.
+    The client shows stderr only if the exit code is not 0.
     """
     if isinstance(error, UsageError):
         return misused(error, USAGE)
@@ -113,15 +113,15 @@ def _login(error: KeyleaseError, request: Request | None) -> str:
 
 
 def _asked(environment: Mapping[str, str]) -> Target:
-    """Return the server that the client talks to."""
+    """Return the target of the client's server."""
     named = {environment[name] for name in VARIABLES if environment.get(name)}
     try:
         found = {target(each) for each in named or {DEFAULT}}
     except UsageError:
-        msg = f"{' or '.join(VARIABLES)} is no address of a server"
+        msg = f"{' or '.join(VARIABLES)} is not a valid address of a server"
         raise RequestError(msg, f"write it as {DEFAULT}") from None
     if len(found) > 1:
-        # Which of the two programs asks cannot be told, and the token of one is not the other's.
+        # The helper cannot tell which program asks, and must not mix up their tokens.
         msg = f"{' and '.join(VARIABLES)} name two servers"
         raise RequestError(msg, "unset one of them")
     return found.pop()

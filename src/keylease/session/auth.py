@@ -1,8 +1,8 @@
-"""AuthenticationService: what a person asks for, in terms of what can be done with sessions.
+"""AuthenticationService: login and logout by a person.
 
-`keylease.session.service` decides; this module adds who asked: a `login` or `logout` line in the
-audit log beside the lines of the sessions that it concerns. Nothing happens without those lines,
-so a `login` or `logout` line that cannot be written is only a gap.
+`keylease.session.service` decides. This module adds a `login` or `logout` line to the audit log,
+beside the lines of the sessions. The session lines record the effect, so a `login` or `logout` line
+that cannot be written is only counted as a gap.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class AuthenticationService:
     """Login and logout.
 
     Args:
-        operation: Begins an operation. Each of the functions here is one.
+        operation: Begins an operation. Each method is one.
 
     New in version 0.1.0.
     """
@@ -34,12 +34,14 @@ class AuthenticationService:
     def login(
         self, target: Target, credential: Credential, *, replace_other_users: bool = False
     ) -> Session:
-        """Start a session, in place of one for the same target and user. A vault is made for it.
+        """Start a session and end the old one of the same target and user.
+
+        Makes the vault, or a new key for a revoked one, if necessary.
 
         Args:
             target: What the credential is for.
-            credential: What the session is to hold.
-            replace_other_users: Whether it takes the place of other users' sessions, too.
+            credential: What the session holds.
+            replace_other_users: Whether it also replaces the sessions of other users.
 
         Raises:
             KeyleaseError: the keychain, the state or the audit log cannot be used.
@@ -53,11 +55,11 @@ class AuthenticationService:
             return session
 
     def logout(self, target: Target, username: str | None = None) -> list[Session]:
-        """End every session that answers and return them; none is no error.
+        """End every session that answers, and return them. An empty list is no error.
 
         Args:
             target: What the credentials are for.
-            username: Whose; everybody's if not given.
+            username: The user; every user if not given.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
@@ -68,7 +70,7 @@ class AuthenticationService:
             return ended
 
     def logout_all(self) -> list[str]:
-        """End every session and return their ids; none is no error. It needs no keychain.
+        """End every session without a keychain, and return their ids. An empty list is no error.
 
         Raises:
             StateError: the state cannot be used.
@@ -79,10 +81,10 @@ class AuthenticationService:
             return ended
 
     def current(self, target: Target, username: str | None = None) -> Session:
-        """Return the live session that a tool would be answered from. It is not used.
+        """Return the live session that would answer a tool. This is no use.
 
         Raises:
-            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            SessionNotFoundError: no session answers; `SessionEndedError` if it has ended.
             KeyleaseError: the keychain or the state cannot be used.
         """
         session, _ = SessionService(self._operation).validate(target, username)
@@ -90,7 +92,7 @@ class AuthenticationService:
 
 
 def _sessions(operation: Operation) -> SessionService:
-    """Return what can be done with sessions within one operation."""
+    """Return the session service within one operation."""
     return SessionService(lambda: operation)
 
 

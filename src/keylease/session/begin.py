@@ -1,4 +1,4 @@
-"""Begin: what a new session is made of. Whether there may be one is not asked here."""
+"""New sessions: their values. Other modules decide whether a session may begin."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ID_BYTES: Final = 16
 def begun(
     settings: Settings, target: Target, credential: Credential, generation: int, now: Moment
 ) -> Session:
-    """Return a session that begins at `now` and lives as the terms for its target allow.
+    """Return a session that begins at `now` and lives as long as the terms for its target allow.
 
     Args:
-        settings: The terms, and how long sessions live.
-        target: What it is for.
-        credential: What it is to hold.
-        generation: That of the vault key.
+        settings: The terms, and the lifetimes of sessions.
+        target: What the session is for.
+        credential: What it holds.
+        generation: The generation of the vault key.
         now: When it begins.
 
     Raises:
@@ -47,7 +47,7 @@ def begun(
 
 
 def renamed(session: Session) -> Session:
-    """Return the same session under a new id, for a sealed file is never changed.
+    """Return the session under a new id, for a new file.
 
     Raises:
         StateError: the system's random generator does not answer.
@@ -56,13 +56,13 @@ def renamed(session: Session) -> Session:
 
 
 def replaces(live: list[Live], target: Target, credential: Credential) -> bool:
-    """Return whether a new session would take the place of a live one."""
+    """Return whether a new session would replace a live one."""
     names = (target, credential.username)
     return any((session.target, session.username) == names for _, session in live)
 
 
 def whole_seconds(session: Session, now: Moment) -> int:
-    """Return for how long the session's share has to live, not a second less."""
+    """Return how many seconds the session's share has to live, rounded up."""
     return max(1, -(-remaining(session, now).ns // NANOSECONDS))
 
 

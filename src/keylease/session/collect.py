@@ -1,6 +1,6 @@
-"""Collection: everything that is over or of no use is removed, however long it takes.
+"""Collection: remove everything that has ended or is unused, however long it takes.
 
-It is what `keylease gc` does. No tool waits for it.
+`keylease gc` runs it. No tool waits for it.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
     from keylease.session.operation import Operation
 
-# Others wait for the lock at most 2 s, so it is let go in between.
+# Release the lock this often: other processes wait for it 2 s at most.
 _SECONDS: Final = 0.5
 
 
 class Collected(NamedTuple):
-    """How much a collection has removed."""
+    """What a collection removed, by number."""
 
     sessions: int
-    """Sessions that were over."""
+    """Ended sessions."""
     touches: int
-    """Records of the last use of sessions that are gone."""
+    """Touch records without a session."""
     temporaries: int
-    """Files that killed writers left unfinished."""
+    """Unfinished files of killed writers."""
     shares: int
-    """Shares of sessions that are gone."""
+    """Shares without a session."""
     keys: int
-    """Vault keys of former generations, which changes of the key have left in the keychain."""
+    """Vault keys of former generations that were left in the keychain."""
 
 
 def collect(operation: Callable[[], Operation]) -> Collected:
-    """Remove everything that is over or of no use, whatever it is for. Nothing is used.
+    """Remove ended sessions and unused files of every target.
 
     Args:
-        operation: Begins an operation. There are many, because others wait for the lock.
+        operation: Begins an operation. The work is split into many, to release the lock between.
 
     Raises:
-        KeyleaseError: the keychain or the state cannot be used; what needs no key is removed
-            all the same.
+        KeyleaseError: the keychain or the state cannot be used. Everything that needs no key was
+            removed.
     """
     count, done, more, tidied, keys = 0, set[str](), True, Tidied(), 0
     with Steps() as steps:
-        # No key and no revocation: what a reboot left was destroyed on the way here.
+        # Without a key there is no session to sweep: `begin` has destroyed what a reboot left.
         with steps.step(), suppress(SessionNotFoundError):
             while more:
                 with Transaction(operation()).begin(None, None, "end") as tx:
@@ -61,7 +61,7 @@ def collect(operation: Callable[[], Operation]) -> Collected:
                     steps.failures.extend(swept.failures)
         with steps.step(), operation() as last:
             tidied = last.store.tidy(awaits_echo(last.clock.now()))
-    # Ctrl-C is raised by now: nothing that is left waits for a keychain.
+    # A Ctrl-C has been raised by now. If the keychain was unavailable, do not ask it again.
     if not any(isinstance(each, KeychainUnavailableError) for each in steps.failures):
         with Steps(steps.failures) as steps, steps.step():
             keys = Transaction(operation()).delete_left_keys()

@@ -1,7 +1,7 @@
-"""Echoes: a credential that comes back from a tool that was given it, which revives nothing.
+"""Echoes: recognise a credential that a tool received and sends back. An echo revives nothing.
 
-Secrets are compared by keyed digests, in constant time; only extra secrets of a live session are
-opened for it, and wiped at once.
+Secrets are compared by keyed digests, in constant time. Only the extra secrets of a live session
+are opened for the comparison, and then wiped.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) -> Entry | None:
-    """Return the line for a credential that comes back; `None` if it comes for the first time.
+    """Return the audit entry for an echo; `None` if the credential is no echo.
 
-    A session that lives recognises its own secret at any time. One that has ended does so
-    for two minutes after its last release, whatever ended it: its record outlives the vault key.
-    After that the session id in the request does. Where the peer sends nothing back, what an ended
-    session held is a new login.
+    A live session recognises its own secret at any time. An ended session recognises it for two
+    minutes after the last release, whatever ended it, because its record outlives the vault key.
+    Later, only a session id in the request tells an echo. A peer that sends no ids, such as
+    `docker login`, announces a login: then the secret of an ended session starts a new one.
 
     Raises:
-        StateError: a record that is of no use any more could not be removed.
+        StateError: a record cannot be read.
         LockTimeoutError: the answer is late.
     """
     target, username, credential = request.target, request.username, request.credential
@@ -51,7 +51,7 @@ def echoed(sessions: Sessions, live: list[Live], request: Request, now: Moment) 
                 "session.confirmed", "ok", None, session.id, session.target, session.username
             )
     if request.is_login:
-        # Whoever logs out and in again with the same password means it.
+        # A login with the password of an ended session is meant as a new session.
         return None
     mark = sessions.mark(target, username, credential.secret)
     records = sessions.remembered()
@@ -73,7 +73,7 @@ def _ended(
     mark: bytes | None,
     now: Moment,
 ) -> str | None:
-    """Return the id of a session that has ended, and whose credential may come back now."""
+    """Return the id of an ended session whose echo this may be."""
     for record in records:
         if record.fits(mark):
             touch = sessions.recall(record)
@@ -96,10 +96,10 @@ def _is(found: Found, digest: bytes) -> bool:
 
 
 def _brings_nothing_new(sessions: Sessions, found: Found, credential: Credential) -> bool:
-    """Return whether every extra secret that was brought is held already.
+    """Return whether the session already holds every extra secret of the credential.
 
-    A new refresh token beside an unchanged password is a new grant of the server. An old git
-    drops the attributes that it does not know, so what is missing says nothing.
+    A new refresh token beside an unchanged password is a new grant of the server. A missing one
+    proves nothing: an old git drops attributes that it does not know.
     """
     if not credential.fields:
         return True

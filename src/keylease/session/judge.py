@@ -1,7 +1,7 @@
-"""Judge: which of the session files that were found are sessions, and which are over.
+"""Judge: sort the session files into live and ended ones.
 
-The words of the rules are in `keylease.rules`; here they are said of a file. What is over is
-removed on the spot, with a line in the audit log that says why.
+This module applies `keylease.rules` to files. It removes an ended session at once, and writes the
+reason to the audit log.
 """
 
 from __future__ import annotations
@@ -30,54 +30,54 @@ if TYPE_CHECKING:
 
 
 class Live(NamedTuple):
-    """A live session, and the file that it was found in."""
+    """A live session and its file."""
 
     found: Found
     session: Session
-    """With no longer a life than its terms of today allow."""
+    """Its lifetime is already limited by the terms of today."""
 
     @property
     def age(self) -> tuple[int, int, str]:
-        """What orders sessions by their creation; two of the same instant by their ids."""
+        """A sort key: by creation, then by id."""
         created = self.session.created
         return (created.boot_ns, created.wall_ns, self.session.id)
 
 
 class Judged(NamedTuple):
-    """What was found, by what it is."""
+    """The files, sorted."""
 
     live: list[Live]
     over: list[tuple[Session | None, Reason]]
-    """What has ended, and was removed."""
+    """Ended sessions; their files were removed."""
     unknown: list[StateError]
-    """Why nothing can be said about a session that may be live."""
+    """The errors of files whose state is unknown; they may be live."""
     elsewhere: list[Live]
-    """What may be live in another boot. It is not released here; its user may end it."""
+    """Sessions of another boot, which may be live there. Their user can end them from here."""
 
     def add_foreign(self, found: Found, error: ForeignBootError) -> None:
-        """Take a file of another boot, which may be live there."""
+        """Add a file of another boot."""
         if found.session is None:
             self.unknown.append(error)
         else:
             self.elsewhere.append(Live(found, found.session))
 
     def demand_certainty(self) -> None:
-        """Raise if there is a session about which nothing can be said."""
+        """Raise if the state of a session is unknown."""
         for error in self.doubts():
             raise error
 
     def doubts(self) -> list[StateError]:
-        """Return why something that may be a live session is none here."""
+        """Return an error for each session that may be live but is not released here."""
         foreign = (f"the session for {each.session.target.url}" for each in self.elsewhere)
         return [*self.unknown, *map(ForeignBootError, foreign)]
 
 
 class Judge:
-    """What is live at one moment, under the terms of today.
+    """Sorts session files under the terms of today.
 
     Args:
         settings: The terms.
-        audit: Where each end is written down.
+        audit: Records each end.
     """
 
     def __init__(self, settings: Settings, audit: AuditLog) -> None:
@@ -91,17 +91,16 @@ class Judge:
         now: Moment,
         steps: Steps | None = None,
     ) -> Judged:
-        """Return what is live, and what is over after having removed it.
+        """Sort the files and remove the ended sessions.
 
         Args:
-            sessions: Where they are.
-            found: What is to be judged.
+            sessions: The opened sessions.
+            found: The files to judge.
             now: The clock reading that decides.
-            steps: Takes what goes wrong with one file, and the others are judged.
+            steps: Collects the failures of single files. Without it, they are raised at the end.
 
         Raises:
-            StateError: something that is over could not be removed, and nobody takes it. What else
-                is over was removed all the same.
+            StateError: an ended session could not be removed. All others were judged.
         """
         taken = steps or Steps()
         newest: dict[tuple[Target, str | None], Live] = {}
@@ -119,12 +118,12 @@ class Judge:
                 judged.add_foreign(each, error)
                 return
             if each.unknown is not None and reason == "tampered":
-                # Its times do not end it, and that it cannot be opened here proves nothing.
+                # Its times do not end it. Without its share, a failure to open proves nothing.
                 judged.unknown.append(each.unknown)
             elif reason is not None:
                 end(each, reason)
             elif session is not None:
-                # A crash between a new session and the end of the one that it replaces leaves both.
+                # A crash between the new session and the end of the replaced one leaves both.
                 newer = Live(each, session)
                 other = newest.get((session.target, session.username))
                 if other is not None:
@@ -142,13 +141,13 @@ class Judge:
         return judged
 
     def end(self, sessions: Sessions, found: Found, reason: Reason, now: Moment) -> None:
-        """Remove a session, and write down that it has ended.
+        """Remove a session, then record its end.
 
-        In this order: the log can be slow or broken, and no line says of a session that is still
-        there that it has ended.
+        Remove it first: the log can be slow or broken, and a line must not claim an end that has
+        not happened.
 
         Raises:
-            StateError: its file could not be removed.
+            StateError: the file could not be removed.
         """
         session = found.session
         target, username = (session.target, session.username) if session else (None, None)
@@ -157,17 +156,18 @@ class Judge:
         try:
             sessions.remove(found, keep_touch=echo_may_come(released, now))
         finally:
-            # What could not be removed has lost its share where it had one.
+            # Record it even if the file could not be removed: its share is destroyed.
             self._audit.log_or_gap(entry, now)
 
     def _judge(
         self, sessions: Sessions, found: Found, now: Moment
     ) -> tuple[Session | None, Reason | None]:
-        """Return the session within its terms of today, and why it is over if it is."""
+        """Return the session within the terms of today, and the reason if it has ended."""
         general = self._settings.general
         if found.session is None:
-            # What cannot be opened does not tell its target. Where its share is dead, the terms
-            # only find the word; where that is not known, they hold for whatever it is for.
+            # An unopened file does not tell its target. If its share is dead, it has ended anyway,
+            # and the strictest terms choose the reason. If its share is unknown, apply only the
+            # general terms, which hold for every target.
             every = () if found.unknown else self._settings.targets.values()
             terms = strictest((general, *every))
             return None, ended_unopened(found.header, found.touch, sessions.generation, now, terms)

@@ -1,8 +1,8 @@
-"""Operation: what belongs to one operation, and is gone with it.
+"""Operation: the collaborators of one operation.
 
-Everything here is made when the operation begins and ends with it: how long it may take, who asks,
-what the configuration says, the keys. So a process that answers many callers, in many threads, has
-nothing that one operation changes for another (docs/decisions/0042-what-one-operation-holds.md).
+They are made when the operation begins, and dropped when it ends: the deadline, the caller, the
+configuration, the keys. So operations of one process, in any thread, cannot affect each other
+(docs/decisions/0042-what-one-operation-holds.md).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class HeldState:
-    """The state directory: opened at its first use, and open until the operation ends.
+    """The state directory, opened at its first use and kept open until the operation ends.
 
-    While nobody holds it, each use opens it and closes it again.
+    Without a holder, each use opens and closes it.
 
     Args:
         open_directory: Opens the state directory.
@@ -41,11 +41,11 @@ class HeldState:
         return self if self._holders else self._open()
 
     def hold(self) -> None:
-        """Keep the directory open until `let_go` is called as often as this."""
+        """Keep the directory open until the matching `let_go`."""
         self._holders += 1
 
     def let_go(self) -> bool:
-        """Return whether nobody holds the directory any more; it is closed then."""
+        """Close the directory after the last holder. Return whether this was the last."""
         self._holders -= 1
         if self._holders:
             return False
@@ -57,13 +57,13 @@ class HeldState:
         if directory is not None:
             directory.close()
 
-    # Who embeds keylease may drop a reply, and with it the gate that holds the operation.
+    # A program that embeds keylease may drop a reply, whose gate holds the operation.
     def __del__(self) -> None:
-        """Close what nobody let go."""
+        """Close the directory if a holder was dropped."""
         self._close()
 
     def __enter__(self) -> Directory:
-        """Return the directory, opened if it is not open yet."""
+        """Return the directory; open it at the first use."""
         if self._directory is None:
             self._directory = self._open()
         return self._directory
@@ -74,34 +74,30 @@ class HeldState:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave it open: the operation goes on."""
+        """Leave the directory open for the rest of the operation."""
 
 
 class Operation(NamedTuple):
-    """What one operation works with. Nothing else has it, and no other thread."""
+    """The collaborators of one operation. Operations and threads do not share them."""
 
     caller: Caller
-    """Who asks."""
     clock: Clock
-    """Tells the time of each decision, once."""
+    """Read once for each decision."""
     deadline: Deadline
-    """How long it may take; it starts with the operation."""
+    """It starts with the operation."""
     settings: Settings
-    """How long sessions live, and for what there may be any, by the configuration of today."""
+    """The terms of sessions, as configured when the operation began."""
     state: HeldState
     vault: Vault
-    """Where the keys are."""
     store: SessionStore
-    """Where the sessions are."""
     audit: AuditLog
-    """Where each decision is written down."""
 
     def hold(self) -> None:
-        """Go on until `let_go` is called as often as this."""
+        """Keep the operation alive until the matching `let_go`."""
         self.state.hold()
 
     def let_go(self) -> None:
-        """End the operation, if nobody else holds it: wipe its key, close its directory."""
+        """End the operation after the last holder: wipe its audit key, close its directory."""
         if self.state.let_go():
             self.audit.forget()
 
@@ -116,5 +112,5 @@ class Operation(NamedTuple):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End it, whatever happened."""
+        """Let the operation go, also after an exception."""
         self.let_go()

@@ -1,4 +1,4 @@
-"""Choose: which of the live sessions answers, and what there is to say where none does."""
+"""Choose the live session that answers, or the error if none does."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """Which session is asked for: any that answers, or one that is more like it."""
+    """The question: which session may answer."""
 
     target: Target
     username: str | None = None
-    """Whose; anybody's if not given."""
+    """The user; any user if not given."""
     preencoded: bool = False
-    """Whether a pre-encoded Authorization value is an answer, too."""
+    """Whether a pre-encoded Authorization value may be the answer."""
     like: Session | None = None
-    """Only a session for the very target and username of this one may answer."""
+    """If given, only a session with exactly its target and username may answer."""
     closest: bool = False
-    """Whether the target's path is that of what is fetched: only a session for it, or for what
-    lies above it, may answer, and the closest one does."""
+    """Whether the target's path names the resource to fetch. Then the session with the longest
+    path that contains it answers."""
 
     @property
     def place(self) -> Target:
-        """The target; where the closest path answers, it is the whole host."""
+        """The target to look up: with `closest`, the whole host."""
         return self.target._replace(path=None) if self.closest else self.target
 
     def names(self, session: Session) -> bool:
-        """Return whether the session, live or not, is for what is asked."""
+        """Return whether the session, live or ended, is for this target and user."""
         return answers(session, self.place, self.username) and self.reach(session) >= 0
 
     def reach(self, session: Session) -> int:
-        """Return how close the session's path comes to what is fetched; -1 if it is for another."""
+        """Return how well the session's path fits: longer is closer, -1 is no fit."""
         return reach(session.target.path, self.target.path or "") if self.closest else 0
 
     def fits(self, session: Session) -> bool:
-        """Return whether a live session is one that is asked for."""
+        """Return whether the live session may answer."""
         same = self.like is None or (self.like.target, self.like.username) == (
             session.target,
             session.username,
@@ -50,13 +50,13 @@ class Asked(NamedTuple):
 
 
 def newest(asked: Asked, live: list[Live]) -> Live | None:
-    """Return the newest of the sessions that come closest to what is fetched."""
+    """Return the session that fits best; of several, the newest."""
     fitting = [pair for pair in live if asked.fits(pair.session)]
     return max(fitting, key=lambda pair: (asked.reach(pair.session), pair.age), default=None)
 
 
 def absence(asked: Asked, judged: Judged) -> SessionNotFoundError:
-    """Return the refusal where nothing fits: that it has ended, if it has just been found to."""
+    """Return the error if no session fits: ended, if this lookup has just ended one that would."""
     for session, reason in judged.over:
         if session is None or asked.names(session):
             return ended_error(asked.place, reason)
@@ -65,6 +65,6 @@ def absence(asked: Asked, judged: Judged) -> SessionNotFoundError:
 
 
 def ended_error(target: Target | None, reason: Reason) -> SessionEndedError:
-    """Return the refusal of a session that is over."""
+    """Return the error for an ended session."""
     what = "the session" if target is None else f"the session for {target.url}"
     return SessionEndedError(f"{what} has ended: {reason}", reason)

@@ -1,11 +1,11 @@
-"""SessionService: what can be done with sessions. Who reads one module reads this, then `rules`.
+"""SessionService: every operation on sessions. Read this module first, then `keylease.rules`.
 
-A session lives for its idle timeout from its last use, and never longer than its cap from its
-creation. A `get` and an `extend` are uses; nothing else is. What has ended stays ended: a
-credential that comes back from a tool that was given it is an echo, and an echo revives nothing.
+A session ends when its idle timeout has passed since its last use, or its cap since its creation.
+Only `get` and `extend` are uses. An ended session stays ended: a credential that a tool received
+and sends back is an echo, and an echo revives nothing.
 
-Everything is decided here and nothing is done here: files, keys and clocks are in the hands of the
-collaborators. What is decided is written down first and happens then.
+This module decides; its collaborators hold the files, the keys and the clocks. A release is in the
+audit log before it happens. An end happens first, so that a broken log cannot delay it.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 
 
 class SessionService:
-    """Everything that can be done with sessions. It keeps nothing: threads may share it.
+    """Every operation on sessions. It has no state, so threads may share it.
 
     Args:
-        operation: Begins an operation. Each of the functions here is one.
+        operation: Begins an operation. Each method is one.
 
     New in version 0.1.0.
     """
@@ -61,17 +61,17 @@ class SessionService:
     def __init__(self, operation: Callable[[], Operation]) -> None:
         self._operation = operation
 
-    # What a peer asks.
+    # Requests of a peer.
 
     def handle(self, request: Request, *, is_use: bool = True) -> Answer:
-        """Answer a peer's request; `None` where the answer is silence.
+        """Answer a peer's request; `None` if the answer is empty.
 
         Args:
-            request: What is asked.
-            is_use: Of a `get`: as in `release`.
+            request: The request.
+            is_use: For a `get`: as in `release`.
 
         Raises:
-            KeyleaseError: what `release`, `store`, `erase` and `sessions` raise.
+            KeyleaseError: as `release`, `store`, `erase` and `sessions`.
         """
         if request.action == "list":
             return self.listing(request.namespace)
@@ -96,13 +96,13 @@ class SessionService:
         preencoded: bool = False,
         like: Session | None = None,
     ) -> Reply:
-        """Release the credential to the caller, who has it when this returns.
+        """Release the credential to the caller.
 
         Args:
             target: What the credential is for.
-            username: Whose; anybody's if not given.
-            preencoded: Whether a pre-encoded Authorization value is an answer, too.
-            like: Only a session for the very target and username of this one may answer.
+            username: The user; any user if not given.
+            preencoded: Whether a pre-encoded Authorization value may be the answer.
+            like: If given, only a session with exactly its target and username may answer.
 
         Raises:
             KeyleaseError: as `release`.
@@ -114,31 +114,31 @@ class SessionService:
     def release(self, asked: Asked, *, is_use: bool = True, asker: Asker | None = None) -> Reply:
         """Release the credential of the newest live session that answers, and restart its timeout.
 
-        The credential is handed out within the reply's `gate`, which is the last to refuse.
+        Write the credential inside the reply's `gate`: it refuses if the session has just ended.
 
         Args:
             asked: Which session may answer.
             is_use: Whether the release counts as a use. If not, the timeout is not restarted.
-            asker: Who asks, if it is a program that asks again whatever is refused: the same
-                process gets the secret of one session for one question once.
+            asker: The process that asks, for programs that repeat a question after a refusal. One
+                process gets the secret of one session only once for the same question.
 
         Raises:
-            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
-            AskedAgainError: the `asker` was given that secret for this question a moment ago.
-            AuditError: the release could not be written down, so it did not happen.
+            SessionNotFoundError: no session answers; `SessionEndedError` if it has ended.
+            AskedAgainError: the `asker` received that secret for this question a moment ago.
+            AuditError: the audit line could not be written, so nothing was released.
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._begin(asked.place, asked.username) as tx:
             found, session = _newest(tx, asked)
             if asker is not None and asker.was_answered(session.id, tx.now):
-                raise _again(session)
+                raise _repeated(session)
             tx.audit.log(_entry("session.released", session), tx.now)
             if asker is not None:
                 asker.record(session.id, tx.now)
             if is_use:
-                session = _use(tx, found, session, released=True)
+                session = _record_use(tx, found, session, released=True)
             ends = (tx.now.wall_ns + remaining(session, tx.now).ns) // NANOSECONDS
-            gate = _gate(tx, tx.sessions.grip(found), session)
+            gate = _release_gate(tx, tx.sessions.grip(found), session)
             try:
                 return Reply(session, tx.sessions.open(found), ends, gate)
             except BaseException:
@@ -146,15 +146,15 @@ class SessionService:
                 raise
 
     def store(self, request: Request) -> Session | None:
-        """Create a session for what a peer brings, unless it is an echo of what it was given.
+        """Create a session for the credential that a peer sends, unless it is an echo.
 
         Returns:
-            The new session, or the live one that holds the very secret; `None` if neither is there.
+            The new session, or the live one that already holds this secret; `None` if neither.
 
         Raises:
-            VaultRevokedError: the vault is revoked, and only a person can start a new one.
-            PolicyError: the policy of this machine lets there be no session for the target, or the
-                configuration lets no tool start one and the peer's user has to know.
+            VaultRevokedError: the vault is revoked, and only a person can make a new key.
+            PolicyError: the machine's policy forbids sessions for the target; or the configuration
+                forbids tools to start one, and the request is a login.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         target, username, credential = request.target, request.username, request.credential
@@ -163,7 +163,7 @@ class SessionService:
                 Transaction(operation).refuse("incomplete", target, username)
             return None
         tx = Transaction(self._operation())
-        # Where there is no vault there is nothing to replace, and none is made for a refusal.
+        # Decide without the live sessions first: a refused `store` must not make a vault.
         refusal = _refusal(tx.settings, request, [], tx.operation.clock.now())
         purpose: Purpose = "use" if refusal else "store"
         absent = refusal or "not_found"
@@ -178,7 +178,7 @@ class SessionService:
                         _end_others(tx, live, request)
                     return next((each for _, each in live if each.id == echo.session), None)
                 if refusal == "policy" and request.is_login:
-                    raise _unwanted(target)
+                    raise _forbidden(target)
                 if refusal is None:
                     return _create(tx, live, target, credential, request.replace_other_users)
                 tx.refuse(refusal, target, username)
@@ -186,45 +186,45 @@ class SessionService:
             if purpose == "store":
                 raise
             if refusal == "policy" and request.is_login:
-                raise _unwanted(target) from None
+                raise _forbidden(target) from None
         return None
 
     def erase(
         self, target: Target, username: str | None = None, secret: Secret | None = None
     ) -> list[Session]:
-        """End every session that answers and, if a secret is given, holds that very secret.
+        """End every session that answers; if `secret` is given, only those that hold it.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
         """
         return self._end_answering(target, username, secret, "erased")
 
-    # The operations on one session.
+    # Operations on one session.
 
     def create(
         self, target: Target, credential: Credential, *, replace_other_users: bool = False
     ) -> Session:
-        """Create a session because a person asked for it. A revoked vault gets a new key for it.
+        """Create a session at a person's request. A revoked vault gets a new key.
 
-        What `store` of the configuration forbids is forbidden to tools, not to a person.
+        The setting `store` restricts tools only, so it is not checked here.
 
         Args:
             target: What the credential is for.
-            credential: What the session is to hold.
-            replace_other_users: Whether it takes the place of other users' sessions, too.
+            credential: What the session holds.
+            replace_other_users: Whether it also replaces the sessions of other users.
 
         Raises:
-            PolicyError: the policy of this machine lets there be no session for the target.
+            PolicyError: the machine's policy forbids sessions for the target.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         with self._begin(target, credential.username, "login") as tx:
             return _create(tx, _live(tx, target), target, credential, replace_other_users)
 
     def validate(self, target: Target, username: str | None = None) -> tuple[Session, Remaining]:
-        """Return the live session that a `get` would use, and how long it lives. It is not used.
+        """Return the session that a `get` would use, and how long it still lives. This is no use.
 
         Raises:
-            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            SessionNotFoundError: no session answers; `SessionEndedError` if it has ended.
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._begin(target, username) as tx:
@@ -235,26 +235,26 @@ class SessionService:
     def extend(
         self, target: Target, username: str | None = None, *, like: Session | None = None
     ) -> tuple[Session, Remaining]:
-        """Restart the idle timeout; the cap stays where it is.
+        """Restart the idle timeout. The cap does not move.
 
         Args:
             target: What the session is for.
-            username: Whose; anybody's if not given.
-            like: Only a session for the very target and username of this one is meant.
+            username: The user; any user if not given.
+            like: If given, only a session with exactly its target and username is extended.
 
         Raises:
-            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
-            AuditError: it could not be written down, so it did not happen.
+            SessionNotFoundError: no session answers; `SessionEndedError` if it has ended.
+            AuditError: the audit line could not be written, so nothing was extended.
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._begin(target, username) as tx:
             found, session = _newest(tx, Asked(target, username, preencoded=True, like=like))
             tx.audit.log(_entry("session.extended", session), tx.now)
-            session = _use(tx, found, session, released=False)
+            session = _record_use(tx, found, session, released=False)
             return session, remaining(session, tx.now)
 
     def terminate(self, target: Target, username: str | None = None) -> list[Session]:
-        """End every session that answers, because its user says so, and return them.
+        """End every session that answers, at its user's request, and return them.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
@@ -262,30 +262,28 @@ class SessionService:
         return self._end_answering(target, username, None, "logout")
 
     def terminate_all(self) -> list[str]:
-        """End every session, because its user says so, and return their ids.
+        """End every session, at the user's request, and return their ids.
 
-        It needs no key, so a locked keychain holds it up as little as the audit log does.
+        This needs no key. Neither a locked keychain nor a broken audit log can delay it.
 
         Raises:
-            StateError: something is left: a file, or a share that cannot be reached from here.
+            StateError: a file is left, or a share that this process cannot reach.
         """
         destroyed = Transaction(self._operation()).destroy_all("logout")
         if destroyed.shares:
-            msg = f"{len(destroyed.shares)} of the ended sessions have a share that is out of reach"
-            hint = (
-                "until it dies a copy of the file can be opened; log out where you logged in, too"
-            )
+            msg = f"{len(destroyed.shares)} ended sessions have a share that cannot be reached here"
+            hint = "log out in the login that made them, or a copy of a sealed file may still open"
             raise StateError(msg, hint)
         return destroyed.sessions
 
     def persist(self, session: Session, credential: Credential) -> Session:
-        """Seal another credential for a live session, which goes on as it stands.
+        """Replace the credential of a live session.
 
-        Its creation, its cap and its last use stay; a sealed file is never changed, so the session
-        gets a new id.
+        Its creation, cap and last use stay. A sealed file is never changed, so the session gets a
+        new file and a new id.
 
         Raises:
-            SessionNotFoundError: no such session lives.
+            SessionNotFoundError: the session is not live.
             KeyleaseError: the keychain, the state or the audit log cannot be used.
         """
         with self._begin(session.target, session.username) as tx:
@@ -293,14 +291,14 @@ class SessionService:
             for _, held in live:
                 if held.id == session.id:
                     return _persist(tx, live, renamed(held), credential)
-            msg = f"the session for {session.target.url} does not live any more"
+            msg = f"the session for {session.target.url} has ended"
             raise SessionNotFoundError(msg)
 
     def load(self, session_id: str) -> Session:
-        """Return the live session of that id, without using it.
+        """Return the live session with that id. This is no use.
 
         Raises:
-            SessionNotFoundError: there is none, or none any more (`SessionEndedError`).
+            SessionNotFoundError: there is none; `SessionEndedError` if it has ended.
             KeyleaseError: the keychain or the state cannot be used.
         """
         with self._begin(None, None) as tx:
@@ -311,14 +309,15 @@ class SessionService:
                 return session
             for ended_session, reason in judged.over:
                 raise ended_error(ended_session and ended_session.target, reason)
-            msg = "no session of that id"
+            msg = "there is no session with that id"
             raise SessionNotFoundError(msg)
 
     def sessions(self, unknown: list[StateError] | None = None) -> list[tuple[Session, Remaining]]:
-        """Return every live session and how long it lives, oldest first. None of them is used.
+        """Return every live session and how long it still lives, oldest first. This is no use.
 
         Args:
-            unknown: Takes why nothing can be said about a session, and the others are returned.
+            unknown: Collects the errors of sessions whose state is unknown. Without it, the first
+                such error is raised.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
@@ -333,7 +332,7 @@ class SessionService:
             return [(session, remaining(session, tx.now)) for _, session in ordered]
 
     def listing(self, namespace: str) -> Listing:
-        """Return the live sessions of a family of tools. None of them is used.
+        """Return the live sessions of a namespace. This is no use.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
@@ -342,10 +341,10 @@ class SessionService:
         return Listing(tuple(each for each in found if each.target.namespace == namespace))
 
     def open_vault(self) -> int:
-        """Make the vault, or a new key for one that is revoked, without a session.
+        """Make the vault, or a new key for a revoked one, but no session.
 
         Returns:
-            The generation of the vault key, new or not.
+            The generation of the vault key.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
@@ -354,18 +353,16 @@ class SessionService:
             return tx.sessions.generation
 
     def collect(self) -> Collected:
-        """Remove everything that is over or of no use, whatever it is for. Nothing is used.
+        """Remove ended sessions and unused files of every target.
 
         Raises:
-            KeyleaseError: the keychain or the state cannot be used; what needs no key is removed
-                all the same.
+            KeyleaseError: the keychain or the state cannot be used. Everything that needs no key
+                was removed.
         """
-        # Nobody but a person asks for it, so no helper imports it.
+        # Import it here: no helper needs it.
         from keylease.session.collect import collect
 
         return collect(self._operation)
-
-    # How a decision is taken.
 
     def _begin(
         self, target: Target | None, username: str | None, purpose: Purpose = "use"
@@ -377,7 +374,7 @@ class SessionService:
     ) -> list[Session]:
         with self._begin(target, username, "end") as tx:
             doomed: list[Session] = []
-            # One file that cannot be used does not keep the others alive.
+            # A file that cannot be used must not keep the other sessions alive.
             with Steps() as steps:
                 judged = tx.judge.sort(tx.sessions, tx.sessions.of(target, steps), tx.now, steps)
                 for live in (*judged.live, *judged.elsewhere):
@@ -411,7 +408,7 @@ def _newest(tx: Transaction, asked: Asked) -> Live:
 def _refusal(
     settings: Settings, request: Request, live: list[Live], now: Moment
 ) -> RefusalReason | None:
-    """Return why what a peer brings starts no session; `None` if it does."""
+    """Return why the peer's credential may not start a session; `None` if it may."""
     target, credential = request.target, request.credential
     if target is None or credential is None:
         return "incomplete"
@@ -441,7 +438,7 @@ def _create(
 def _persist(
     tx: Transaction, live: list[Live], session: Session, credential: Credential
 ) -> Session:
-    """Seal a session in the place of the one among the `live` that it replaces."""
+    """Seal a session, then end the live one that it replaces."""
     sessions = tx.sessions
     sessions.demand_room(session, credential)
     tx.audit.log(_entry("session.created", session), tx.now)
@@ -458,17 +455,14 @@ def _persist(
     return session._replace(erased=erased, weakened=sessions.weakened)
 
 
-def _use(tx: Transaction, found: Found, session: Session, *, released: bool) -> Session:
+def _record_use(tx: Transaction, found: Found, session: Session, *, released: bool) -> Session:
     used = session._replace(used=tx.now, released=tx.now if released else session.released)
     tx.sessions.roll(found, tx.now, released=released, seconds=whole_seconds(used, tx.now))
     return used
 
 
-def _gate(tx: Transaction, grip: Grip, session: Session) -> ReleaseGate:
-    """Return what the credential of the session passes when it is handed out.
-
-    The operation goes on until the gate is closed.
-    """
+def _release_gate(tx: Transaction, grip: Grip, session: Session) -> ReleaseGate:
+    """Return the gate for writing the session's credential. It holds the operation until closed."""
     operation = tx.operation
 
     def demand_live() -> None:
@@ -485,7 +479,7 @@ def _gate(tx: Transaction, grip: Grip, session: Session) -> ReleaseGate:
 
 
 def _end_others(tx: Transaction, live: list[Live], login: Request | Session) -> None:
-    """End the sessions of other users that a new login takes the place of."""
+    """End the sessions that other users have for the target of a new login."""
     with Steps() as steps:
         for found, session in live:
             if session.target == login.target and session.username != login.username:
@@ -494,15 +488,15 @@ def _end_others(tx: Transaction, live: list[Live], login: Request | Session) -> 
     steps.demand()
 
 
-def _again(session: Session) -> AskedAgainError:
-    """Return the refusal of a secret that a program was given for the same question before."""
-    msg = f"the same process was given the secret for {session.target.url} a moment ago"
+def _repeated(session: Session) -> AskedAgainError:
+    """Return the refusal of a question that the same process has just asked."""
+    msg = f"this process received the secret for {session.target.url} a moment ago"
     return AskedAgainError(msg)
 
 
-def _unwanted(target: Target) -> PolicyError:
-    """Return the refusal of a login, which must not be lost without a word as an echo may be."""
-    msg = f"the configuration lets no tool start a session for {target.url}"
+def _forbidden(target: Target) -> PolicyError:
+    """Return the refusal of a login. Its user has to know, so it is not silent."""
+    msg = f"the configuration forbids tools to start a session for {target.url}"
     return PolicyError(msg, "see: keylease config show")
 
 

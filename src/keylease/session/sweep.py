@@ -1,7 +1,7 @@
-"""Sweeps: what is over is removed though nobody asks for its target.
+"""Sweeps: remove ended sessions of every target.
 
-A `store` does it for a moment, once a minute; `keylease gc` until everything was looked at. No
-`get` waits for it, and nothing here decides what is over: `keylease.session.judge` does.
+A `store` sweeps for a moment, once a minute; `keylease gc` sweeps everything. A `get` never sweeps.
+`keylease.session.judge` decides which sessions have ended.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
     from keylease.store.opened import Sessions
     from keylease.vault.vault import VaultKeys
 
-# What a `store` spends on the sessions of other targets; the helper answers within 2 s.
+# The time that a `store` spends on other targets; the helper answers within 2 s.
 _SECONDS: Final = 0.05
 
 
 class Swept(NamedTuple):
-    """What one sweep has done."""
+    """The result of one sweep."""
 
     sessions: int = 0
-    """How many sessions have ended."""
+    """How many sessions it ended."""
     more: bool = False
-    """Whether something was not looked at."""
+    """Whether files are left for the next sweep."""
     failures: tuple[KeyleaseError, ...] = ()
-    """What is wrong with single files; the rest was looked at all the same."""
+    """The failures of single files. They did not stop the sweep."""
 
 
 def sweep(
     judge: Judge, sessions: Sessions, now: Moment, deadline: Deadline, done: set[str]
 ) -> Swept:
-    """Remove what is over, of any target, one file after the other until the deadline.
+    """Remove ended sessions of every target, one file after the other, until the deadline.
 
     Args:
-        judge: Tells what is over.
+        judge: Decides which sessions have ended.
         sessions: The sessions, with the lock held.
         now: The clock reading that decides.
         deadline: When to stop.
-        done: Ids and buckets that an earlier call looked at; this call skips them and adds its own.
+        done: Ids and buckets that earlier calls have swept. This call skips them and adds its own.
     """
     count = 0
     with Steps() as steps:
         for name in sessions.buckets():
             if name in done:
                 continue
-            # The deadline is looked at after each step, so every call gets on by one step at least.
+            # Check the deadline after each step, so that every call makes progress.
             with steps.step():
                 for session_id in sessions.ids(name):
                     if session_id not in done:
@@ -71,14 +71,14 @@ def sweep(
 
 
 def clean_up(tx: Transaction, keys: VaultKeys) -> list[KeyleaseError]:
-    """Remove what is over or of no use, of any target, as far as a short time reaches.
+    """Sweep and remove unused files for a short time, if a sweep is due.
 
-    Only if nobody has for a while, and nobody else has the lock: where many store at once, they
-    wait for each other already.
+    If another process holds the lock, do nothing: processes that store at the same time already
+    wait for each other.
 
     Returns:
-        The faults that came up (`keylease.faults`): what was stored before is stored all the same.
-        What else is wrong with a file is told to whoever asks for its target.
+        The faults (`keylease.faults`). They do not undo the `store` before. Other failures are
+        reported by the next request for that target.
     """
     with (
         Steps() as steps,
@@ -99,7 +99,7 @@ def _clean_up(judge: Judge, sessions: Sessions, now: Moment, steps: Steps) -> No
         sessions.tidy_echoes(awaits_echo(now), deadline)
     for name in sessions.buckets():
         if not deadline.remaining():
-            return  # and the next one goes on, from another bucket
+            return  # `buckets` starts at random, so the next call reaches others
         with steps.step(), suppress(StateError):
             sessions.tidy(name, awaits_echo(now), deadline)
     sessions.mark_swept(now)

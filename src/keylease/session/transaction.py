@@ -1,7 +1,7 @@
-"""Operations: how each operation on sessions begins, and what is left when it is refused.
+"""Transaction: how every operation on sessions begins, and how its refusal is recorded.
 
-Vault and store are opened in one order, and the consequences of a key that is not there are taken
-here, for all of them: whatever a deleted key or a policy ends is gone before anything is answered.
+It opens the vault first, then the store. If the key was deleted, or the policy revokes every
+session, it destroys the sessions before the operation answers.
 """
 
 from __future__ import annotations
@@ -56,29 +56,28 @@ _REFUSALS: Final[tuple[tuple[type[KeyleaseError], RefusalReason], ...]] = (
 
 
 def reason_of(error: KeyleaseError) -> Reason | RefusalReason:
-    """Return the word by which the audit log tells why something was refused."""
+    """Return the reason for the audit log."""
     if isinstance(error, SessionEndedError):
         return error.reason
     return next(reason for kind, reason in _REFUSALS if isinstance(error, kind))
 
 
 Purpose = Literal["use", "store", "login", "end"]
-"""What an operation is for: to `use` what there is; to `store` what a tool brings, for which a
-vault is made where there is none; a `login` by a person, for which a revoked one gets a new key as
-well; or only to `end` sessions, which the configuration never holds up."""
+"""`use` needs an existing vault. `store` makes the first one. `login`, by a person, also makes a
+new key for a revoked one. `end` works under any configuration, even a broken one."""
 
 
 class Transaction:
-    """One operation on sessions: its beginning, what it has at hand, and its refusal.
+    """One operation on sessions.
 
     Args:
-        operation: What it works with.
+        operation: Its collaborators.
     """
 
     sessions: Sessions
-    """The sessions, while `begin` has the lock."""
+    """The sessions; valid inside `begin`."""
     now: Moment
-    """The clock reading that decides; read with the lock held."""
+    """The clock reading that decides; valid inside `begin`."""
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -98,16 +97,15 @@ class Transaction:
         *,
         absent: RefusalReason = "not_found",
     ) -> Iterator[Self]:
-        """Open vault and store, and see to it that a refusal is written down.
+        """Open vault and store, take the lock, and record a refusal.
 
-        The clock that decides is read with the lock held: no use that another process wrote down
-        is then later than it.
+        The clock is read with the lock held, so no recorded use of another process is later.
 
         Args:
-            target: What it is about; `None` for all.
-            username: Whose.
-            purpose: What may be made for it, and what may hold it up.
-            absent: What it is written down as that something is not there.
+            target: The target; `None` for all.
+            username: The user.
+            purpose: What the operation is for.
+            absent: The reason to record if there is no session.
         """
         with self.operation:
             try:
@@ -120,8 +118,8 @@ class Transaction:
             except INTERRUPTS:
                 raise
             except BaseException as error:
-                # What nobody foresaw goes on as it is: what embeds keylease sees where it comes
-                # from.
+                # An unforeseen exception is re-raised as it is: a program that embeds keylease
+                # needs its traceback.
                 self.audit.log_fault(error, self._clock.now(), target, username)
                 raise
 
@@ -136,24 +134,24 @@ class Transaction:
                 self.sessions, self.now = sessions, self._clock.now()
                 yield
             if sessions.grown:
-                # Whoever only asks pays for nothing of this.
+                # Import it here: a `get` never needs it.
                 from keylease.session.sweep import clean_up
 
                 for fault in clean_up(self, keys):
                     self.audit.log_fault(fault, self._clock.now())
 
     def permit_session(self, target: Target) -> None:
-        """Raise if the policy has revoked every session for the target.
+        """Check that the machine's policy allows sessions for the target.
 
         Raises:
-            PolicyError: it has.
+            PolicyError: it revokes them.
         """
         if terms_of(self.settings, target).revoked:
             msg = f"the policy of this machine has revoked every session for {target.url}"
             raise PolicyError(msg)
 
     def destroy_all(self, reason: Reason) -> Destroyed:
-        """End every session without a key; neither a keychain nor the audit log holds it up.
+        """End every session without a key. Neither the keychain nor the audit log can delay it.
 
         Raises:
             KeyleaseError: a file is left.
@@ -162,7 +160,7 @@ class Transaction:
             return self._destroy_all(reason, self._clock.now())
 
     def delete_left_keys(self) -> int:
-        """Delete the vault keys that changes of the key have left; return how many there were.
+        """Delete former vault keys that are left in the keychain; return their number.
 
         Raises:
             KeyleaseError: the keychain or the state cannot be used.
@@ -173,16 +171,16 @@ class Transaction:
     def refuse(
         self, reason: Reason | RefusalReason, target: Target | None, username: str | None
     ) -> None:
-        """Write down that something was not done, and why."""
+        """Record a refusal."""
         entry = Entry("session.refused", "refused", reason, None, target, username)
         self.audit.log_or_gap(entry, self._clock.now())
 
     def _permit(self, target: Target | None, *, create: bool) -> None:
-        """Raise why nothing may be released, or no session made, whatever the keychain says."""
+        """Check the configuration and the policy, before the keychain is asked."""
         if self.settings.refusal is not None:
             raise self.settings.refusal
         if self.settings.general.revoked:
-            # It needs no key: a policy that revokes everything does not wait for a keychain.
+            # Destroying needs no key, so it does not wait for a keychain.
             self._destroy_all("revoked", self._clock.now())
             msg = "the policy of this machine has revoked every session"
             raise PolicyError(msg)
@@ -190,13 +188,13 @@ class Transaction:
             self.permit_session(target)
 
     def _keys(self, *, create: bool, revive: bool) -> VaultKeys:
-        """Return the vault's keys; make them if there are none and `create` says so."""
+        """Return the vault's keys. With `create`, make missing ones."""
         now = self._clock.now()
         keys = self._found_keys(now, revive=revive)
         if create and (keys is None or (keys.audit is None and revive)):
             keys = self._vault.create(now, revive=revive)
         if keys is None:
-            msg = "no session was started yet, or none since this machine started"
+            msg = "no session was started since this machine started"
             raise SessionNotFoundError(msg)
         self.audit.key = keys.audit
         if keys.made:
@@ -206,9 +204,9 @@ class Transaction:
         return keys
 
     def _settle(self, generation: int, now: Moment) -> None:
-        """End what a killed change of the vault key has left, before anything new begins.
+        """End the sessions that a killed key rotation left, before a new one begins.
 
-        An echo of it could not be told otherwise.
+        Otherwise their echoes could not be recognised.
         """
 
         def is_former(header: Header | None) -> bool:
@@ -217,25 +215,26 @@ class Transaction:
         self._store.settle(generation, lambda: self._try_to_destroy("revoked", now, is_former))
 
     def _found_keys(self, now: Moment, *, revive: bool) -> VaultKeys | None:
-        """Return the keys that the keychain has; take the consequences if it has none.
+        """Return the keys from the keychain. If they were deleted, destroy the sessions.
 
         Raises:
-            VaultRevokedError: they were deleted, and this is nobody who may `revive` the vault.
+            VaultRevokedError: they were deleted, and the caller may not `revive` the vault.
         """
         try:
             keys = self._vault.open(now)
         except VaultRevokedError:
             revocation = self._vault.find_revocation(now)
             if revocation is None:
-                # Another process has made a new generation since.
+                # Another process has made a new generation in the meantime.
                 return self._vault.open(now)
             self._revoke(revocation, now)
             if not revive:
                 raise
             return None
         if keys is None:
-            # There is no vault, or a reboot has emptied its keychain. What is left is of that boot;
-            # or of another machine over the same home, and then its vault is not replaced.
+            # There is no vault, or a reboot has emptied its keychain. Sessions that are left belong
+            # to the former boot; or to another machine that shares this home directory. In that
+            # case refuse, so that its vault is not replaced.
             foreign: list[ForeignBootError] = []
             self._destroy("reboot", now, lambda header: self._left_over(header, now, foreign))
             for error in foreign:
@@ -251,10 +250,10 @@ class Transaction:
             return False
 
     def _revoke(self, revocation: Revocation, now: Moment) -> None:
-        """Destroy what a deleted key leaves behind, and write down that it was deleted.
+        """Destroy the sessions of a deleted key, then record that it was deleted.
 
-        In this order: on a full disk there is no room to write, and files can be removed all the
-        same. Were the key put back before the mark is there, it would open nothing.
+        Destroy first: a full disk has no room for the record, but files can be removed. A key that
+        is put back before the record is written then opens nothing.
         """
         self.audit.key = revocation.audit
         last, over = revocation.generation, list[str]()
@@ -272,7 +271,7 @@ class Transaction:
                 with steps.step():
                     self.audit.log_or_gap(Entry("vault.revoked"), now)
             else:
-                # It was marked before. The keychain is asked for nothing but the audit key.
+                # The revocation is recorded already. Only the audit key is needed.
                 with steps.step():
                     self.audit.key = self._vault.audit_key_left()
             self.audit.log_ended(over, "revoked", now, steps)
@@ -295,7 +294,7 @@ class Transaction:
     def _try_to_destroy(
         self, reason: Reason, now: Moment, doomed: Callable[[Header | None], bool]
     ) -> Destroyed:
-        """Destroy without a key, then write down what has ended."""
+        """Destroy sessions without a key, then record their ends."""
         over: list[str] = []
         with Steps() as steps:
             with steps.step():

@@ -1,11 +1,11 @@
-"""Which program was given which secret a moment ago, so that it is not given a refused one again.
+"""Askers: remember which process has just received which secret.
 
-A program that asks keylease-askpass does not say that the last answer was wrong: it asks again.
-`ssh-add` and git-lfs do so without end, and each try counts at a server that locks accounts. So
-the same process gets the same secret for the same question once: `docs/decisions/`, 0027.
+A program that asks keylease-askpass does not report a wrong answer; it repeats the question.
+`ssh-add` and git-lfs repeat it without end, and some servers lock an account after a few failures.
+So one process gets one secret only once for the same question: `docs/decisions/`, 0027.
 
-One file of a few lines. It holds no secret, no host and no question, only a digest. Believing a
-forged line refuses an answer, and gives none.
+The record is one short file. It holds digests, and no secret, host or question. A forged line can
+cause a refusal, but never an answer.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 FILE: Final = "asked"
 SECONDS: Final = 60
-"""How long after its last question a process is not given the same secret again."""
+"""How long an answer is remembered after the last question."""
 LINES: Final = 64
-"""How many answers are remembered; the oldest ones go first."""
+"""How many answers are remembered; the oldest are dropped first."""
 
 _LONGEST_FILE: Final = 64 * 256
 _RELAYS: Final = 4
-"""How many processes in a row may pass a question on: a wrapper, and git for git-lfs."""
+"""How many processes in a row may relay a question: a wrapper script, and git for git-lfs."""
 _LONGEST_COMMAND: Final = 64 * 1024
 
 
@@ -50,8 +50,8 @@ class Asker:
 
     Args:
         state: Opens the state directory.
-        process: Names the process, so that no later one is taken for it.
-        question: What tells the question from others.
+        process: Identifies the process, even if its id is used again.
+        question: Identifies the question.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Asker:
         self._question = question
 
     def was_answered(self, session: str, now: Moment) -> bool:
-        """Return whether it was given the secret of that session for this question a moment ago.
+        """Return whether it has just received the secret of that session for this question.
 
-        If so, that moment counts from now: a program that asks in a loop is refused until it rests.
+        If so, the time starts again: a program that asks in a loop is refused until it pauses.
 
         Raises:
             StateError: the file cannot be read or written.
@@ -77,10 +77,10 @@ class Asker:
             return True
 
     def record(self, session: str, now: Moment) -> None:
-        """Write down that it is given the secret of that session.
+        """Record that it receives the secret of that session.
 
         Raises:
-            StateError: it cannot be written.
+            StateError: the file cannot be written.
         """
         with self._state() as state:
             self._write(state, _fresh(state.read(FILE, _LONGEST_FILE), now), session, now)
@@ -95,13 +95,13 @@ class Asker:
         return answer[2:] == (self._process, self._what(session))
 
     def _what(self, session: str) -> str:
-        # The session's id makes a new login with another secret another answer.
+        # With the session's id, the secret of a new login counts as a different answer.
         question = self._question.encode("utf-8", "surrogatepass")
         return hashlib.sha256(session.encode("ascii") + b" " + question).hexdigest()[:32]
 
 
 def _fresh(packed: bytes | None, now: Moment) -> list[_Answer]:
-    """Return the answers that count at `now`. What is not a line of ours is none."""
+    """Return the answers that are still remembered at `now`. Ignore malformed lines."""
     answers = []
     for line in (packed or b"").decode("ascii", "replace").splitlines():
         match line.split(" "):
@@ -116,7 +116,7 @@ if sys.platform == "linux":
     from keylease.audit.caller import process_name, stat_numbers
 
     def asking(caller: Caller, question: str) -> str:
-        """Return what names the process that asks, behind those that only pass the question on."""
+        """Return an identifier of the process that asks; skip processes that relay the question."""
         pid = caller.pid
         for _ in range(_RELAYS):
             words = _command(pid)
@@ -128,7 +128,7 @@ if sys.platform == "linux":
         return process_name(pid)
 
     def _is_git_credential(words: list[str]) -> bool:
-        # git-lfs runs a new `git credential fill` for each try, and tells it the URL on stdin.
+        # git-lfs runs a new `git credential fill` for each try, with the URL on stdin.
         return os.path.basename(words[0]) == "git" and "credential" in words[1:]
 
     def _command(pid: int) -> list[str]:
@@ -142,6 +142,6 @@ if sys.platform == "linux":
 else:
 
     def asking(caller: Caller, question: str) -> str:
-        """Return what names the caller; this platform tells no more cheaply."""
+        """Return an identifier of the caller; relays cannot be skipped on this platform."""
         del question
         return caller.process

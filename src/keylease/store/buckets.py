@@ -1,7 +1,7 @@
-"""Buckets: the directories in which sealed files and their touch records lie, side by side.
+"""Buckets: the directories of the sealed files and their touch records.
 
-Nothing here has a key. So what is read here is a claim: good enough to remove something, or to
-leave it, and never to release anything.
+Nothing here has a key, so everything read here is an unproved claim. It may decide whether a file
+is removed, but never whether a secret is released.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from keylease.statefile import Directory
 
 SEALED: Final = ".sealed"
-"""What the name of a sealed file ends with, after the session's id."""
+"""The suffix of a sealed file; the session's id comes before it."""
 TOUCH: Final = ".touch"
-"""What the name of its touch record ends with."""
+"""The suffix of its touch record."""
 LONGEST_SEALED: Final = 4 * 1024 * 1024
 """Bytes; a request is at most 1 MiB, and names and values are kept once each."""
 ORPHAN_SECONDS: Final = 60.0
-"""How old an unfinished file is before its writer counts as killed."""
+"""An unfinished file of this age counts as left by a killed writer."""
 _DIGITS: Final = frozenset("0123456789abcdef")
 
 
 class Tidied(NamedTuple):
-    """How much was removed that is of no use to anybody."""
+    """How many unused files and shares were removed."""
 
     touches: int = 0
     temporaries: int = 0
@@ -37,7 +37,7 @@ class Tidied(NamedTuple):
 
 
 def claimed(inside: Directory, name: str) -> Touch | None:
-    """Return what a touch record says, unproved: whoever could forge it could remove it as well."""
+    """Return a touch record unproved: a program that can forge it could also remove it."""
     try:
         record = inside.read(name, TOUCH_BYTES) or b""
         return Touch.unpack(record[:-MAC_BYTES]) if len(record) == TOUCH_BYTES else None
@@ -46,7 +46,7 @@ def claimed(inside: Directory, name: str) -> Touch | None:
 
 
 def header_of(sealed: bytes | None) -> Header | None:
-    """Return what a sealed file claims to be; `None` if it is not there, or is none."""
+    """Return the unproved header of a sealed file; `None` if it is missing or malformed."""
     try:
         return None if sealed is None else Header.unpack(sealed)
     except SealError:
@@ -63,7 +63,7 @@ def sealed_files(directory: Directory) -> Iterator[tuple[str, str]]:
 
 
 def bucket_names(directory: Directory) -> list[str]:
-    """Return the names of the buckets. What else lies there (`.DS_Store`) is not ours."""
+    """Return the names of the buckets. Skip foreign names, such as `.DS_Store`."""
     return [
         name
         for name in sorted(directory.names())
@@ -72,7 +72,7 @@ def bucket_names(directory: Directory) -> list[str]:
 
 
 def ids(inside: Directory, suffix: str, *, without: str | None = None) -> list[str]:
-    """Return the ids with a file of one suffix, and with none of the other if it is given."""
+    """Return the ids that have a file with `suffix` and, if given, none with `without`."""
     names = set(inside.names())
     ids = [name.removesuffix(suffix) for name in sorted(names) if name.endswith(suffix)]
     return [each for each in ids if without is None or each + without not in names]

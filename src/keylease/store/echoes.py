@@ -1,11 +1,11 @@
-"""Echoes: the touch records of sessions that have ended, for as long as an echo may come.
+"""Echoes: the touch records of ended sessions, kept for as long as an echo may come.
 
-They lie outside the buckets, whose names hang on the vault key: a rotation or a revocation takes
-that key, and what it ended must stay ended. The name of a record has the mark of the secret and the
-session's id, so one list of names answers a `store`, however many records there are.
+They lie outside the buckets. Bucket names depend on the vault key, and these records must outlive
+a rotation or a revocation of that key. A record's name contains the mark of the secret and the
+session's id, so a `store` reads only the list of names.
 
-A record is moved here, which needs no key and no room: whoever ends a session can do it. It proves
-nothing. A forged one can make keylease refuse a credential for a moment, and never release one.
+A record is moved here, which needs no key and no disk space. It proves nothing. A forged one can
+make keylease refuse a credential for a moment, but never release one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keylease.system.clock import Deadline
 
 PLACE: Final = "echoes"
-"""The directory of the records, beside the buckets. It is no name of a bucket."""
+"""The directory of the records, beside the buckets. No bucket can have this name."""
 _SUFFIX: Final = ".echo"
 
 
@@ -42,10 +42,10 @@ class Echo(NamedTuple):
         return f"{self.mark.hex()}.{self.id}{_SUFFIX}"
 
     def fits(self, mark: bytes | None) -> bool:
-        """Return whether it can be the record of that mark.
+        """Return whether it may be the record of that mark.
 
-        Of a mark that hangs on another audit key this cannot be told, so it counts as the same:
-        to refuse is the safe side, and such a record lasts no longer than any other.
+        Marks of different audit keys cannot be compared, so they count as equal. The mistake is
+        safe: it refuses a `store` for as long as the record lasts.
         """
         own = self.mark[:MARK_GENERATION_BYTES]
         if mark is None or not hmac.compare_digest(own, mark[:MARK_GENERATION_BYTES]):
@@ -54,15 +54,15 @@ class Echo(NamedTuple):
 
 
 def make_place(directory: Directory) -> None:
-    """Make the directory of the records while there is room for it."""
+    """Make the directory of the records while the disk has space."""
     directory.child(PLACE, create=True).close()
 
 
 def remember(directory: Directory, inside: Directory, touch: Touch) -> None:
-    """Move the touch record of a session that ends out of its bucket.
+    """Move the touch record of an ending session out of its bucket.
 
     Raises:
-        StateError: it cannot be moved, and stays where it is.
+        StateError: it could not be moved, and is still in the bucket.
     """
     with directory.child(PLACE, create=True) as place:
         inside.move(touch.id + TOUCH, place, Echo(touch.mark, touch.id).name)
@@ -92,19 +92,19 @@ def remember_if(
 
 
 def find(place: Directory) -> Iterator[Echo]:
-    """Yield every record, by its name."""
+    """Yield every record, read from its name."""
     for name in place.names():
         mark, _, session = name.removesuffix(_SUFFIX).partition(".")
         try:
             echo = Echo(bytes.fromhex(mark), session)
         except ValueError:
-            continue  # it is no file of ours
+            continue  # a foreign file
         if echo.name == name:
             yield echo
 
 
 def read(place: Directory, echo: Echo) -> Touch | None:
-    """Return what a record says, unproved; `None` if it is not there or says nothing."""
+    """Return a record unproved; `None` if it is missing or malformed."""
     return claimed(place, echo.name)
 
 
@@ -114,10 +114,10 @@ def tidy_bucket(
     keep: Callable[[Touch], bool],
     deadline: Deadline | None = None,
 ) -> Tidied:
-    """Remove unfinished files from a bucket, and touch records without a session.
+    """Remove unfinished files and touch records without a session from a bucket.
 
-    Those that an echo may still need are moved here: their session ended by a crash, or by hand.
-    With a deadline what is left then stays for the next time.
+    Move the records that an echo may still need: their session was ended by a crash or by hand.
+    What is left at the deadline waits for the next call.
     """
     removed = 0
     for session in ids(inside, TOUCH, without=SEALED):
@@ -131,12 +131,12 @@ def tidy_bucket(
 def tidy(
     directory: Directory, keep: Callable[[Touch], bool], deadline: Deadline | None = None
 ) -> int:
-    """Remove the records that no echo can need, and return how many there were.
+    """Remove the records that no echo can need, and return their number.
 
     Args:
         directory: The directory of the sessions.
         keep: Judges a record by what it claims.
-        deadline: When to stop, if not when everything was looked at.
+        deadline: When to stop; never if not given.
 
     Raises:
         StateError: a record cannot be read or removed.

@@ -1,7 +1,7 @@
-"""The binary layout of what is on disk: length-prefixed fields and fixed-size records.
+"""The binary layout of the files: length-prefixed fields and fixed-size records, big-endian.
 
-No cryptography and no I/O: values to bytes and back. docs/format.md has the same layout in prose.
-Everything is big-endian.
+It converts values to bytes and back, without cryptography or I/O. docs/format.md describes the
+layout in prose.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"KLSF"
 VERSION: Final = 1
-"""Of the sealed file."""
+"""The version of the sealed file."""
 TOUCH_VERSION: Final = 2
-"""Of the touch record. A record of version 1 counts as lost."""
+"""The version of the touch record. A record of version 1 counts as lost."""
 SHARES: Final = range(4)
-"""Where a share can be: 0 nowhere, 1 kernel keyring, 2 runtime directory, 3 Credential Manager."""
+"""The place of a share: 0 none, 1 kernel keyring, 2 runtime directory, 3 Credential Manager."""
 DIGEST_BYTES: Final = 32
 MAC_BYTES: Final = 32
 MARK_GENERATION_BYTES: Final = 8
-"""How many bytes of a mark name the audit key that it hangs on."""
+"""The first bytes of a mark: the generation of its audit key."""
 _EXPIRES_BYTES: Final = 8
 
 # magic, version, share, session id, boot, generation, created (wall, boot), idle, cap, salt,
@@ -39,7 +39,7 @@ _TOUCH = struct.Struct(">B16s16sQQQQ32s32s")
 TOUCH_BYTES: Final = _TOUCH.size + MAC_BYTES
 _FIELD = struct.Struct(">BI")
 
-# The fields of the label, in the order in which they must appear.
+# The fields of the label, in their required order.
 _NAMESPACE, _PROTOCOL, _HOST, _PATH, _USERNAME, _AUTHTYPE, _EXPIRES, _ECHO = range(1, 9)
 _KNOWN = frozenset(range(1, 9))
 _REQUIRED = frozenset({_NAMESPACE, _PROTOCOL, _HOST, _ECHO})
@@ -48,10 +48,10 @@ _SECRET, _NAME, _VALUE = range(1, 4)
 
 
 class Header(NamedTuple):
-    """What stands in the clear at the start of a sealed file. All of it is authenticated."""
+    """The cleartext start of a sealed file. All of it is authenticated."""
 
     share: int
-    """Where the volatile share is that is part of the session key; see `SHARES`."""
+    """The place of the session's volatile share; see `SHARES`."""
     id: str
     generation: int
     created: Moment
@@ -79,13 +79,13 @@ class Header(NamedTuple):
 
     @classmethod
     def unpack(cls, sealed: bytes) -> Header:
-        """Return the header at the start of `sealed`. It is a claim until the label is opened.
+        """Return the header at the start of `sealed`, unproved until the label is opened.
 
         Raises:
-            UnknownFormatError: these are not the first bytes of a sealed file of this version.
+            UnknownFormatError: it is no sealed file of this version.
         """
         if len(sealed) < HEADER_BYTES or not sealed.startswith(MAGIC):
-            msg = "not a sealed file: its first bytes are none of keylease's"
+            msg = f"not a sealed file: expected it to start with {MAGIC.decode()}"
             raise UnknownFormatError(msg)
         _, version, share, session, boot, generation, wall, since, idle, cap, salt, commitment = (
             _HEADER.unpack_from(sealed)
@@ -99,7 +99,7 @@ class Header(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What a session is for: the sealed part that is opened to find and to judge it."""
+    """The sealed part without a secret. It is opened to find and to judge a session."""
 
     target: Target
     username: str | None
@@ -109,7 +109,7 @@ class Label(NamedTuple):
     """A keyed digest of target, username and secret; see `keylease.store.seal.echo`."""
 
     def pack(self) -> bytes:
-        """Return the label's bytes. There is no secret in them."""
+        """Return the label's bytes."""
         if self.expires is not None and not 0 <= self.expires < 1 << 64:
             msg = f"an expiry of {self.expires}, expected Unix seconds in {_EXPIRES_BYTES} bytes"
             raise ValueError(msg)
@@ -130,7 +130,7 @@ class Label(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> Label:
-        """Return the label in `packed`, which has been authenticated.
+        """Return the label in `packed`, which the caller has authenticated.
 
         Raises:
             UnknownFormatError: a field is missing, unknown, doubled or out of order.
@@ -161,15 +161,15 @@ class Label(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """The last use of a session. It outlives the session by the time that an echo may take."""
+    """The last use of a session. The record is kept for as long as an echo may come."""
 
     id: str
     used: Moment
     released: Moment | None
     header_digest: bytes
-    """SHA-256 of the sealed file's header, so that the MAC vouches for the header as well."""
+    """SHA-256 of the sealed file's header, so that the MAC covers the header too."""
     mark: bytes
-    """What recognises the secret after the session; see `keylease.store.seal.mark`."""
+    """It recognises the secret after the session's end; see `keylease.store.seal.mark`."""
 
     def pack(self) -> bytes:
         """Return the record's bytes, without its MAC."""
@@ -188,10 +188,10 @@ class Touch(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> Touch:
-        """Return the record in `packed`, whose MAC has been checked.
+        """Return the record in `packed`, whose MAC the caller has checked.
 
         Raises:
-            UnknownFormatError: it is of another version.
+            UnknownFormatError: it has another version.
         """
         version, session, boot, wall, since, released_wall, released, digest, mark = (
             _TOUCH.unpack_from(packed)
@@ -204,12 +204,12 @@ class Touch(NamedTuple):
 
 
 def packed_bytes(credential: Credential) -> int:
-    """Return how long the credential is when it is packed, without making a copy of it."""
+    """Return the packed length of the credential, without copying it."""
     return sum(_FIELD.size + len(part) for _, part in _parts(credential))
 
 
 def pack_credential(credential: Credential) -> memoryview:
-    """Return the secret and the extra fields, packed. The caller clears them."""
+    """Return the secret and the extra fields, packed. The caller clears the result."""
     parts = _parts(credential)
     packed = allocate(packed_bytes(credential))
     at = 0
@@ -225,7 +225,7 @@ def unpack_credential(packed: memoryview, label: Label) -> Credential:
     """Return the credential in `packed`, and wipe `packed`.
 
     Raises:
-        UnknownFormatError: the fields are not one secret and pairs of name and value.
+        UnknownFormatError: the fields are not one secret, then pairs of name and value.
     """
     try:
         parts = list(_fields(packed))
@@ -244,7 +244,7 @@ def unpack_credential(packed: memoryview, label: Label) -> Credential:
 
 
 def length_prefixed(parts: Iterable[bytes | memoryview | None]) -> Iterator[bytes | memoryview]:
-    """Yield the parts so that no two lists of parts give the same bytes; absent is not empty."""
+    """Yield the parts with their lengths. Different lists give different bytes; `None` too."""
     for part in parts:
         yield _FIELD.pack(part is not None, 0 if part is None else len(part))
         if part is not None:
@@ -252,7 +252,7 @@ def length_prefixed(parts: Iterable[bytes | memoryview | None]) -> Iterator[byte
 
 
 def encode_optional(name: str | None) -> bytes | None:
-    """Return a name's own bytes; absent stays absent."""
+    """Return a name's bytes, or `None`."""
     return None if name is None else name_bytes(name)
 
 
@@ -264,9 +264,9 @@ def _parts(credential: Credential) -> list[tuple[int, memoryview]]:
 
 
 def _sixteen_bytes(digits: str) -> bytes:
-    """Return an id's bytes. `struct` would pad or cut another length without a word."""
+    """Return an id's bytes. Check the length: `struct` would silently pad or cut."""
     value = bytes.fromhex(digits)
-    if len(value) != 16:  # noqa: PLR2004 - it stands in the function's name
+    if len(value) != 16:  # noqa: PLR2004 - the function's name explains it
         msg = f"{digits!a} is not 32 hexadecimal digits"
         raise ValueError(msg)
     return value
@@ -280,12 +280,12 @@ def _fields(packed: memoryview) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(packed):
         if len(packed) - at < _FIELD.size:
-            msg = "a field that is cut off"
+            msg = "a truncated field"
             raise UnknownFormatError(msg)
         tag, length = _FIELD.unpack_from(packed, at)
         at += _FIELD.size
         if length > len(packed) - at:
-            msg = "a field that is longer than what is left"
+            msg = "a field that is longer than the rest of its record"
             raise UnknownFormatError(msg)
         yield tag, packed[at : at + length]
         at += length

@@ -1,10 +1,10 @@
-"""Who asked for a list a moment ago, so that its reading of each entry is told from a use.
+"""Listings: remember which process has just asked for a list.
 
-Docker's own tools ask for the list and then for each entry of it, whatever they want to do. Were
-each of those a use, one build would restart the timeout of every registry there is.
+Docker's own tools ask for the list and then for each entry, whatever they want to do. If each of
+these counted as a use, one build would restart the timeout of every registry.
 
-One record, of the last process that asked. It holds no secret, and believing a forged one only
-makes sessions end sooner. Where it is lost, a reading counts as a use: `docs/decisions/`, 0014.
+The record holds the last process that asked, and no secret. A forged record only makes sessions end
+sooner. Without the record, each `get` counts as a use: `docs/decisions/`, 0014.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "listed"
 SECONDS: Final = 60
-"""For how long a process is believed to read the list that it was given."""
+"""How long after a list its process may read the entries without using them."""
 
 _LONGEST_FILE: Final = 256
 
@@ -32,7 +32,7 @@ class Listings:
 
     Args:
         state: Opens the state directory.
-        process: Names the process that asks, so that no later one is taken for it.
+        process: Identifies the process that asks, even if its id is used again.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class Listings:
         self._process = process
 
     def record(self, namespace: str, now: Moment) -> None:
-        """Write down that the process which asks was given the list of a family of tools.
+        """Record that the process receives the list of a namespace.
 
         Raises:
-            StateError: it cannot be written.
+            StateError: the record cannot be written.
         """
         with self._state() as state:
             state.replace(FILE, f"{now.boot_ns} {self._whose(namespace, now)}".encode())
 
     def is_read(self, namespace: str, now: Moment) -> bool:
-        """Return whether the process that asks was given that list a moment ago.
+        """Return whether the process has just received that list.
 
         Raises:
             StateError: the record cannot be read.

@@ -1,8 +1,7 @@
-"""Sessions: sealed files and their touch records, with the lock held and the vault's keys at hand.
+"""Sessions: find, seal, open and remove session files, with the lock and the vault's keys.
 
-They are found, sealed, opened and removed. Nothing is judged: whether a session is over is decided
-in `keylease.session.judge`. What is found is compared with the target *after* opening, because a
-bucket's name is only a digest.
+`keylease.session.judge` decides whether a session has ended. The target is compared *after* opening
+a file, because a bucket's name is only a digest.
 """
 
 from __future__ import annotations
@@ -67,28 +66,28 @@ _SWEPT: Final = "swept"
 _BOOT_BYTES: Final = 16
 _SWEPT_BYTES: Final = _BOOT_BYTES + 8
 _NO_MARK: Final = bytes(DIGEST_BYTES)
-"""A mark of no audit key. It tells nothing, as one of another audit key."""
+"""The mark if there is no audit key. It is treated like the mark of another audit key."""
 
 
 class Found(NamedTuple):
-    """One session file as it was found, whether or not it could be opened."""
+    """One session file, opened or not."""
 
     bucket: str
     id: str
     header: Header | None
-    """A claim, unless `opened` is there. `None` if it is not a sealed file at all."""
+    """Unproved, unless `opened` is set. `None` if the file is no sealed file."""
     touch: Touch | None
     opened: Opened | None
     """`None` if the file could not be opened with the vault's key."""
     keys: Keys | None
     erases: bool = False
-    """Whether the platform itself destroys what opens the file when the session ends."""
+    """Whether the platform itself destroys the share when the session ends."""
     unknown: ShareUnavailableError | None = None
-    """Why nothing can be said about its share, so that it is neither opened nor dead."""
+    """Why the state of its share is unknown. Then the file is neither opened nor counts as dead."""
 
     @property
     def session(self) -> Session | None:
-        """The session, if the file could be opened."""
+        """The session, if the file was opened."""
         if self.opened is None:
             return None
         header, label, _ = self.opened
@@ -100,7 +99,7 @@ class Found(NamedTuple):
             expires=label.expires,
             generation=header.generation,
             created=header.created,
-            # A touch record that was lost makes the session older, never younger.
+            # A lost touch record makes the session older, never younger.
             used=self.touch.used if self.touch else header.created,
             released=self.touch.released if self.touch else None,
             idle_seconds=header.idle_seconds,
@@ -110,7 +109,7 @@ class Found(NamedTuple):
 
 
 class Sessions:
-    """The sessions, with the lock held and the keys at hand."""
+    """The sessions of a store whose lock is held."""
 
     def __init__(
         self,
@@ -121,11 +120,11 @@ class Sessions:
         under_way: UnderWay,
     ) -> None:
         self.generation: Final = keys.generation
-        """The generation of the vault key; a file of another one is of a revoked vault."""
+        """The generation of the vault key; files of other generations have ended."""
         self.grown = False
-        """Whether a session was put here."""
+        """Whether `put` was called."""
         self.weakened: str | None = None
-        """Why the share of the last one that was put is not in the best store."""
+        """Why the share of the last session that was put is not in the best store."""
         self._directory = directory
         self._key = keys.session
         self._audit = keys.audit
@@ -136,20 +135,20 @@ class Sessions:
         self._bucket: tuple[str, Directory] | None = None
 
     def close(self) -> None:
-        """Let the lock go: nothing is looked at any more."""
+        """Close the open bucket."""
         bucket, self._bucket = self._bucket, None
         if bucket is not None:
             bucket[1].close()
 
     def of(self, target: Target, steps: Steps | None = None) -> list[Found]:
-        """Return what is in the target's bucket: same namespace, protocol and host, any path.
+        """Return the files of the target's namespace, protocol and host, whatever their path.
 
         Args:
-            target: What is looked for.
-            steps: Takes what goes wrong with one file, and the others are returned.
+            target: The target.
+            steps: Collects the failures of single files. Without it, the first one is raised.
 
         Raises:
-            StateError: a file cannot be used, and nobody takes the refusal.
+            StateError: a file cannot be used.
             LockTimeoutError: the answer is late.
         """
         try:
@@ -162,9 +161,9 @@ class Sessions:
         return [self.find(name, session) for name, session in sealed_files(self._directory)]
 
     def buckets(self) -> list[str]:
-        """Return the name of every bucket, from any one on, so that each comes first some day."""
+        """Return the name of every bucket, from a random one on, so that short sweeps reach all."""
         names = bucket_names(self._directory)
-        # The random module costs more than it is worth here, and a bias does no harm.
+        # Do not import `random`: it is slow to load, and a small bias is harmless here.
         start = int.from_bytes(os.urandom(4)) % len(names) if names else 0
         return names[start:] + names[:start]
 
@@ -173,7 +172,7 @@ class Sessions:
         return ids(self._inside(name), SEALED)
 
     def _inside(self, name: str, *, create: bool = False) -> Directory:
-        """Return a bucket. It stays open until another one is asked for."""
+        """Return a bucket. It stays open until another one is needed."""
         if self._bucket is None or self._bucket[0] != name:
             self.close()
             self._bucket = name, self._directory.child(name, create=create)
@@ -183,8 +182,8 @@ class Sessions:
         found = []
         for session in self.ids(name):
             if steps is None:
-                # Thousands of users on one host are not looked at beyond the time of an answer.
-                # Who ends sessions takes the refusals, and is held up by nothing.
+                # One host can have thousands of users, so check the deadline for each file. With
+                # `steps` sessions are being ended: there the deadline does not count.
                 self._in_time()
                 found.append(self.find(name, session))
             else:
@@ -193,9 +192,9 @@ class Sessions:
         return found
 
     def swept(self, boot: str) -> int | None:
-        """Return when everything was last looked at in this boot, in nanoseconds since it began.
+        """Return the time of the last full sweep in this boot, in nanoseconds since boot.
 
-        Nothing vouches for it: whoever could change it could keep what is over anyway.
+        It has no MAC: a program that could forge it could also keep the files themselves.
         """
         record = self._directory.read(_SWEPT, _SWEPT_BYTES) or b""
         if len(record) != _SWEPT_BYTES or record[:_BOOT_BYTES].hex() != boot:
@@ -203,23 +202,23 @@ class Sessions:
         return int.from_bytes(record[_BOOT_BYTES:])
 
     def mark_swept(self, now: Moment) -> None:
-        """Write down that everything was looked at."""
+        """Record a full sweep."""
         self._directory.rewrite(_SWEPT, bytes.fromhex(now.boot) + now.boot_ns.to_bytes(8))
 
     def tidy(self, name: str, keep: Callable[[Touch], bool], deadline: Deadline) -> None:
-        """Remove from one bucket what is of no use to anybody; see `SessionStore.tidy`."""
+        """Remove unused files from one bucket; see `SessionStore.tidy`."""
         try:
             echoes.tidy_bucket(self._directory, self._inside(name), keep, deadline)
         except StateMissingError:
-            return  # with its last session the bucket went
+            return  # the bucket was removed with its last session
         self._remove_if_empty(name)
 
     def tidy_echoes(self, keep: Callable[[Touch], bool], deadline: Deadline) -> None:
-        """Remove the records of ended sessions that no echo can need, until the deadline."""
+        """Remove the echo records that are not needed any more, until the deadline."""
         echoes.tidy(self._directory, keep, deadline)
 
     def left(self, target: Target) -> list[Touch]:
-        """Return the claims of touch records whose sealed file somebody took away, by hand."""
+        """Return the touch records, unproved, whose sealed file was removed by hand."""
         try:
             inside = self._inside(bucket(self._key, target))
             gone = ids(inside, TOUCH, without=SEALED)
@@ -229,7 +228,7 @@ class Sessions:
         return [touch for touch in found if touch is not None]
 
     def remembered(self) -> list[Echo]:
-        """Return the records of sessions that have ended, of whatever target."""
+        """Return the echo records of every target."""
         try:
             with self._directory.child(echoes.PLACE) as place:
                 return list(echoes.find(place))
@@ -237,13 +236,16 @@ class Sessions:
             return []
 
     def recall(self, record: Echo) -> Touch | None:
-        """Return what a record of `remembered` claims; `None` if it says nothing."""
+        """Return an echo record, unproved; `None` if it is missing or malformed."""
         self._in_time()
         with self._directory.child(echoes.PLACE) as place:
             return echoes.read(place, record)
 
     def mark(self, target: Target, username: str | None, secret: Secret) -> bytes | None:
-        """Return what recognises a secret after its session; `None` without an audit key."""
+        """Return the mark that recognises a secret after its session's end.
+
+        `None` without an audit key.
+        """
         if self._audit is None:
             return None
         return mark(self._audit, self._audit_generation, target, username, secret)
@@ -253,31 +255,31 @@ class Sessions:
         return echo(self._key, target, username, secret)
 
     def demand_room(self, session: Session, credential: Credential) -> None:
-        """Raise if a session cannot be put because of what it would hold.
+        """Check that the sealed file would not be too long to be read again.
 
         Raises:
-            UsageError: the credential is too long to be read again.
+            UsageError: it would be.
         """
         label = _label(session, bytes(DIGEST_BYTES))
         if sealed_bytes(label, credential) > LONGEST_SEALED:
-            # A file that is too long to be read would hold up everything that reads its bucket.
+            # Such a file would block every operation on its bucket.
             msg = f"the credential is too long: a sealed file has at most {LONGEST_SEALED} bytes"
             raise UsageError(msg, "nothing was stored")
 
     def put(self, session: Session, credential: Credential, *, seconds: int) -> bool:
-        """Seal a new session. It is on the disk on return, whole, or not at all.
+        """Seal a new session. On return the whole file is on the disk; on failure, nothing is.
 
         Args:
-            session: What it is for.
-            credential: What it holds.
-            seconds: For how long it lives from now if it is not used.
+            session: The session.
+            credential: Its credential.
+            seconds: How long it lives from now if it is not used.
 
         Returns:
-            Whether the platform itself destroys what opens it when it ends.
+            Whether the platform itself destroys its share when it ends.
 
         Raises:
-            UsageError: what `demand_room` raises.
-            StateError: it cannot be written.
+            UsageError: as `demand_room`.
+            StateError: the file cannot be written.
         """
         self.demand_room(session, credential)
         self.grown = True
@@ -303,23 +305,23 @@ class Sessions:
         own = self.mark(session.target, session.username, credential.secret) or _NO_MARK
         touch = Touch(session.id, session.used, None, header_digest(sealed), own)
         name = bucket(self._key, session.target)
-        # Now there is room for it. When the session ends, the disk may be full.
+        # Make it now: the disk may be full when the session ends.
         echoes.make_place(self._directory)
         inside = self._inside(name, create=True)
         inside.sweep(ORPHAN_SECONDS)
-        # Before the session is there: a use can then be written down when the disk is full.
+        # Write the touch record first. A later use only rewrites it, which works on a full disk.
         inside.rewrite(session.id + TOUCH, mac_touch(self._key, touch))
         inside.create(session.id + SEALED, sealed)
         return header
 
     def roll(self, found: Found, used: Moment, *, released: bool, seconds: int) -> None:
-        """Write down a use.
+        """Record a use.
 
         Args:
-            found: The session, opened.
-            used: When.
-            released: Whether the secret is handed out.
-            seconds: For how long the session lives from now if it is not used again.
+            found: The opened session.
+            used: The time of the use.
+            released: Whether the secret is released.
+            seconds: How long the session lives from now if it is not used again.
         """
         if found.opened is None:
             msg = "a session is opened before it is rolled"
@@ -336,9 +338,10 @@ class Sessions:
         self._inside(found.bucket).rewrite(found.id + TOUCH, mac_touch(self._key, touch))
 
     def _marked(self, found: Found, label: Label, *, released: bool) -> bytes:
-        """Return the mark for a touch record. It is made anew only where the last one is no good.
+        """Return the mark for a touch record.
 
-        That is so where a record was lost, and after the audit key was replaced.
+        Make a new one only if the record was lost or the audit key was replaced: it opens the
+        credential.
         """
         held = found.touch.mark if found.touch else _NO_MARK
         if not released or held.startswith(self._audit_generation.to_bytes(MARK_GENERATION_BYTES)):
@@ -350,7 +353,7 @@ class Sessions:
             credential.wipe()
 
     def open(self, found: Found) -> Credential:
-        """Return what the session holds. The caller wipes it.
+        """Return the session's credential. The caller wipes it.
 
         Raises:
             LockTimeoutError: the answer is late.
@@ -362,10 +365,10 @@ class Sessions:
         return open_credential(found.keys, found.opened)
 
     def grip(self, found: Found) -> Grip:
-        """Return a grip on the session's file, by which its end is learned without the lock.
+        """Return a grip on the session's file. It shows the session's end without the lock.
 
         Raises:
-            StateError: it is not there, or cannot be opened.
+            StateError: the file is missing, or cannot be opened.
         """
         inside = self._directory.child(found.bucket)
         grip = None
@@ -375,22 +378,22 @@ class Sessions:
             if grip is None:
                 inside.close()
         if grip is None:
-            msg = "the sealed file was taken away by another program"
+            msg = "another program has removed the sealed file"
             raise StateMissingError(msg)
         return grip
 
     def remove(self, found: Found, *, keep_touch: bool) -> None:
-        """Remove the session's file, and its touch record unless an echo may still come.
+        """Remove the session's file. Keep its touch record if an echo may still come.
 
         Raises:
-            StateError: something could not be removed; the share is destroyed all the same.
+            StateError: a file could not be removed. The share is destroyed nevertheless.
         """
         try:
             inside = self._inside(found.bucket)
             try:
                 if keep_touch and found.touch is not None:
-                    # First, so that a crash in between leaves a session, and no echo unknown.
-                    # An end is not held up by it: what stays in the bucket is moved later.
+                    # Move it first: after a crash in between, the echo is still recognised. A
+                    # failure does not stop the end, because a later sweep moves the record.
                     with suppress(StateError):
                         echoes.remember(self._directory, inside, found.touch)
             finally:
@@ -402,7 +405,7 @@ class Sessions:
         self._remove_if_empty(found.bucket)
 
     def _remove_if_empty(self, name: str) -> None:
-        # What is removed is no bucket any more, though somebody still has it open.
+        # Close it first: a removed directory must not be used as a bucket any more.
         self.close()
         self._directory.remove_child(name)
 
@@ -422,7 +425,7 @@ class Sessions:
         try:
             opened = open_label(keys, sealed)
         except SealError:
-            # Not swallowed: the rules end what could not be opened, and say why.
+            # Not swallowed: the judge ends a session that cannot be opened, with a reason.
             return Found(name, session, header, touch, None, None)
         if bucket(self._key, opened.label.target) != name:
             return Found(name, session, header, touch, None, None)
@@ -435,7 +438,7 @@ class Sessions:
         try:
             touch = check_touch(self._key, record)
         except SealError:
-            # A record that was torn or forged counts as lost, and a lost one makes a session older.
+            # A torn or forged record counts as lost, and a lost record makes a session older.
             return None
         return touch if touch.id == session else None
 

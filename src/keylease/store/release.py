@@ -1,8 +1,8 @@
-"""The moment in which a secret leaves, and the end of its session that waits for that moment.
+"""The last check before a secret is written, and the wait of an end for a running write.
 
-What was decided with the lock held is written without it. A process can be stopped in between, or
-wait for its reader, and the session may end meanwhile. So the very last step before a write looks
-once more: whether the sealed file is still there, the session alive and the answer in time.
+A release is decided with the lock, but written without it. In between, the process may be stopped
+or wait for its reader, and the session may end. So the gate checks again just before the write: the
+sealed file is still there, the session is live, and the answer is in time.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from keylease.statefile.grip import Grip, Reader
 
 _SECONDS: Final = 2.0
-"""How long after its line in the audit log a release may happen, whoever waits for it longer."""
+"""The longest time between the audit line and the write, also for callers with more patience."""
 _PAUSE_SECONDS: Final = 0.002
 STOPPED: Final = (
-    "a keylease process may be stopped while it writes: end it, and change the password if a tool"
-    " may have it"
+    "a keylease process may be stopped while it writes: end that process, and change the password"
+    " if a tool may have received it"
 )
-"""The hint where a release did not finish in time."""
+"""The hint if a release did not finish in time."""
 
 
 class ReleaseGate(Gate):
-    """Lets a secret out if nothing has ended its session, and keeps those who end it waiting.
+    """Allows the write if the session has not ended. Until the write is done, an end waits for it.
 
     Args:
-        grip: Of the session's sealed file.
+        grip: The grip on the session's sealed file.
         seconds: How long from now the answer may take.
-        demand_live: Raises if the session is over by now.
-        refuse: Writes down that a release did not happen after all, and why.
-        finish: Called once, at the very end.
+        demand_live: Raises if the session has ended.
+        refuse: Records that the release did not happen, and why.
+        finish: Called once, when the gate is closed.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class ReleaseGate(Gate):
         self._closed = False
 
     def remaining(self) -> float:
-        """Return the seconds that are left for the answer."""
+        """Return how many seconds the answer may still take."""
         return self._deadline.remaining()
 
     def __enter__(self) -> Self:
-        """Let the secret out.
+        """Check that the secret may be written.
 
         Raises:
-            SessionNotFoundError: the session has ended since the release was written down.
+            SessionNotFoundError: the session has ended since the release was recorded.
             LockTimeoutError: the answer is late.
-            StateError: that cannot be told.
+            StateError: the check failed.
         """
         try:
             self._demand()
@@ -78,11 +78,11 @@ class ReleaseGate(Gate):
 
     def _demand(self) -> None:
         if not self._grip.take():
-            msg = "the session ended before its credential was handed out"
+            msg = "the session ended before its credential was released"
             raise SessionNotFoundError(msg)
         if not self._deadline.remaining():
-            msg = "nobody took the answer in time, or this process was stopped meanwhile"
-            raise LockTimeoutError(msg, "nothing was handed out; try again")
+            msg = "the answer was not read in time, or this process was stopped"
+            raise LockTimeoutError(msg, "nothing was released; try again")
         self._demand_live()
 
     def __exit__(
@@ -91,11 +91,11 @@ class ReleaseGate(Gate):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let those go on who end the session."""
+        """Close the gate; a waiting end continues."""
         self._end(error)
 
     def close(self) -> None:
-        """Let nothing out any more."""
+        """Close the gate: it allows no write any more."""
         self._end(None)
 
     def _end(self, error: BaseException | None) -> None:
@@ -111,31 +111,31 @@ class ReleaseGate(Gate):
 
 
 class UnderWay:
-    """The releases that were under way when their sessions were ended."""
+    """The writes that were running when their sessions were ended."""
 
     def __init__(self) -> None:
         self._readers: list[Reader] = []
 
     def add(self, reader: Reader | None) -> None:
-        """Wait for a reader, too, if there is one."""
+        """Add a reader, if there is one."""
         if reader is not None:
             self._readers.append(reader)
 
     def wait(self, deadline: Deadline) -> None:
-        """Return when every release is over, or at the deadline."""
+        """Wait until every release is done, or for the deadline."""
         while self._unfinished() and deadline.remaining():
             time.sleep(min(_PAUSE_SECONDS, deadline.remaining()))
 
     def failures(self) -> list[StateError]:
-        """Return what is to be said of those that did not finish, and wait for none any more."""
+        """Return an error for the releases that did not finish, and forget them."""
         count = len(self._unfinished())
         for reader in self._readers:
             reader.close()
         self._readers = []
         if not count:
             return []
-        what = "a release was" if count == 1 else f"{count} releases were"
-        msg = f"the end is done, but {what} under way and did not finish in time"
+        what = "a release" if count == 1 else f"{count} releases"
+        msg = f"every session was ended, but {what} did not finish in time"
         return [StateError(msg, STOPPED)]
 
     def _unfinished(self) -> list[Reader]:

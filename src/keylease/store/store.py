@@ -1,7 +1,7 @@
-"""SessionStore: the directory of the sessions, and what can be done with it without a key.
+"""SessionStore: the directory of the sessions.
 
-With a key it is opened with every other process kept out, and handed on; see
-`keylease.store.opened`. Without one, what is sealed can still be counted and destroyed.
+With the vault's keys, `exclusive` opens it for one process; see `keylease.store.opened`. Without a
+key, sealed files can still be counted and destroyed.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 _LOCK: Final = "lock"
 _SETTLED: Final = "generation"
-"""The generation of the vault key before which nothing is left."""
+"""The file with the generation of the vault key whose predecessors have no files left."""
 _GENERATION_BYTES: Final = 8
 
 
 class Destroyed(NamedTuple):
-    """What became of the sessions that were destroyed without a key."""
+    """The sessions that were destroyed without a key."""
 
     sessions: list[str]
-    """The ids of those whose file is gone."""
+    """The ids whose file was removed."""
     shares: list[str]
-    """The ids of those whose share may still live; it dies by itself, or with the login."""
+    """The ids whose share may still live, until its own timeout or until logout."""
     failures: list[KeyleaseError]
-    """Why something could not be removed, or could still be written by a release under way."""
+    """Files that could not be removed, and releases that did not finish."""
 
 
 class SessionStore:
@@ -59,8 +59,8 @@ class SessionStore:
 
     Args:
         state: Opens the state directory.
-        shares: Where the volatile shares can live, best first; the last one always works.
-        deadline: How long the operation may take, and the store may wait for its lock.
+        shares: The share stores, best first; the last one always works.
+        deadline: The deadline of the operation, also for the wait for the lock.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class SessionStore:
 
     @contextmanager
     def exclusive(self, keys: VaultKeys, *, at_once: bool = False) -> Iterator[Sessions]:
-        """Return the sessions, with every other process kept out.
+        """Return the sessions and hold the lock for the length of the block.
 
         Args:
             keys: The vault's keys.
-            at_once: Whether not to wait for another process at all.
+            at_once: Fail at once if another process holds the lock.
 
         Raises:
-            LockTimeoutError: another process did not let go in time.
-            StateError: a session was ended, and its release, which was under way, is not over.
+            LockTimeoutError: another process did not release the lock in time.
+            StateError: a session was ended, but a running release of it did not finish in time.
         """
         under_way = UnderWay()
         try:
@@ -95,14 +95,14 @@ class SessionStore:
                 finally:
                     sessions.close()
         finally:
-            # Without the lock: others need not wait, too.
+            # Wait without the lock, so that other processes can go on.
             under_way.wait(self._deadline)
             failures = under_way.failures()
         for failure in failures:
             raise failure
 
     def count(self) -> int:
-        """Return how many sealed files there are. It needs no key."""
+        """Return the number of sealed files."""
         with self._locked() as directory:
             return len(list(sealed_files(directory)))
 
@@ -112,14 +112,14 @@ class SessionStore:
         announce: Callable[[list[str]], None],
         keep: Callable[[Touch], bool],
     ) -> Destroyed:
-        """Remove sealed files and their shares without a key. What fails keeps nothing else alive.
+        """Remove sealed files and their shares without a key. A failure stops no other removal.
 
-        A signal that ends the process waits until all of them were tried.
+        A signal that ends the process waits until every file was tried.
 
         Args:
-            doomed: Judges a file by its header, which is a claim; `None` if it has none.
-            announce: Called once, with the ids of all that were doomed, after they were removed.
-            keep: Judges a touch record, which is a claim, too: whether an echo may still come.
+            doomed: Decides by the file's unproved header; `None` if it has none.
+            announce: Called once after the removals, with the ids of all doomed files.
+            keep: Decides by an unproved touch record whether an echo may still come.
         """
         done, over, under_way = Destroyed([], [], []), list[str](), UnderWay()
 
@@ -127,7 +127,8 @@ class SessionStore:
             header = _claimed_header(inside, session)
             if doomed(header):
                 over.append(session)
-                # First, so that no crash leaves an echo that nothing tells. It holds up no end.
+                # Keep the record first: after a crash in between, the echo is still recognised. A
+                # failure does not stop the end.
                 with steps.step(), suppress(StateError):
                     echoes.remember_if(directory, inside, session, keep)
                 self._destroy(inside, session, header, done, under_way)
@@ -150,13 +151,13 @@ class SessionStore:
         return done
 
     def tidy(self, keep: Callable[[Touch], bool]) -> Tidied:
-        """Remove what killed writers, ended sessions and old logins left. It needs no key.
+        """Remove unfinished files, and records and shares without a session. It needs no key.
 
         Args:
-            keep: Judges a touch record without a session, as in `destroy`.
+            keep: Decides by an unproved touch record whether an echo may still come.
 
         Raises:
-            StateError: something cannot be removed; the rest is removed all the same.
+            StateError: a file cannot be removed. All others were tried.
         """
         touches, temporaries, live = 0, 0, set()
         with Steps() as steps, self._locked() as directory, self._state() as state:
@@ -173,21 +174,20 @@ class SessionStore:
                     directory.remove_child(name)
             with steps.step():
                 touches += echoes.tidy(directory, keep)
-            # A bucket that could not be looked into may have a session for any share.
+            # A bucket that could not be read may hold the session of any share.
             steps.demand()
-            # A share is made before its session's file, and both under this lock.
+            # A share and its session's file are both made under this lock.
             return Tidied(touches, temporaries, self._shares.sweep(live))
 
     def settle(self, generation: int, destroy: Callable[[], Destroyed]) -> None:
-        """See to it that nothing of a former vault key is left, once for each new one.
+        """End the sessions of former vault keys, once for each new key.
 
-        A change of the key that was killed leaves sessions that it was to end, and with them what
-        tells their echoes.
+        A killed rotation can leave sessions behind, whose echoes must still be recognised.
 
         Args:
-            generation: That of the vault key.
-            destroy: Ends every session of a former one. What it cannot remove holds up nothing,
-                for what tells the echoes is kept by then; the next new session tries again.
+            generation: The generation of the vault key.
+            destroy: Ends every session of a former key. Its failures are ignored, because the echo
+                records are safe by then; the next new session tries again.
 
         Raises:
             StateError: the directory itself cannot be used.
@@ -210,14 +210,14 @@ class SessionStore:
             under_way.add(inside.withdraw(session + SEALED))
             done.sessions.append(session)
         finally:
-            # On a disk that takes no change, a share that is gone ends the session all the same.
+            # On a read-only disk, destroying the share still ends the session.
             if not self._shares.destroy(header, session):
                 done.shares.append(session)
 
     def _in_time(self) -> None:
-        """Raise if the answer is late: the keys were read too long ago to be believed.
+        """Raise if the answer is late, because the keys may have been revoked since they were read.
 
-        A process that was stopped and goes on would else answer from before a revocation.
+        Otherwise a process that was stopped could answer after a revocation.
         """
         if not self._deadline.remaining():
             msg = "the answer took too long: this process was stopped, or the machine is too busy"
@@ -234,9 +234,9 @@ class SessionStore:
 
 
 def _claimed_header(inside: Directory, session: str) -> Header | None:
-    """Return what a sealed file claims; `None` if it is none."""
+    """Return the unproved header of a sealed file; `None` if it is malformed or unsafe."""
     try:
         return header_of(inside.read(session + SEALED, LONGEST_SEALED))
     except UnsafeStateError:
-        # What others could have written is no session, and nothing is read from it.
+        # Another user could have written it, so it is no session.
         return None

@@ -1,7 +1,7 @@
-"""Generations of the vault's keys in the keychain: which are there, and what their absence means.
+"""Generations of the vault's keys: which the keychain holds, and what a missing key means.
 
-A new generation is a new item, and none is ever overwritten. That a key is not there means that it
-was deleted, unless a reboot has taken it or this is another keychain of the same kind.
+A new generation is a new item; no item is overwritten. A missing key means that it was deleted,
+unless a reboot emptied the keychain, or this is another keychain of the same kind.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from keylease.vault.record import VaultRecord
 
 _ABSENT: Final = 2
-"""How many generations in a row have to be absent for the search for old ones to end."""
+"""The search for old keys ends after this many absent generations in a row."""
 
 
 def existing(
     record: VaultRecord, keystore: KeyStore, now: Moment, *, revive: bool
 ) -> tuple[Secret | None, Secret | None]:
-    """Return the session key and the audit key that are there and count.
+    """Return the session key and the audit key that are in force.
 
     Raises:
-        VaultRevokedError: the session key was deleted, and this is nobody who may `revive` it.
-        KeychainUnavailableError: nothing can be said.
+        VaultRevokedError: the session key was deleted, and the caller may not `revive` the vault.
+        KeychainUnavailableError: the keychain cannot answer now.
     """
     if not record.generation:
         return None, None
@@ -50,9 +50,9 @@ def existing(
 
 
 def check_instance(record: VaultRecord, keystore: KeyStore) -> None:
-    """Raise if a key that was not found was looked for in another keychain of the same kind.
+    """Raise if the keychain is another one of the same kind; then a missing key proves nothing.
 
-    Seen in containers: their kernel keyring is another one, in which nothing is found.
+    This happens in containers, which have a kernel keyring of their own.
     """
     instance = keystore.instance()
     if instance.partition(MEMORY)[0] != record.instance.partition(MEMORY)[0]:
@@ -65,7 +65,7 @@ def check_instance(record: VaultRecord, keystore: KeyStore) -> None:
 
 
 def usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
-    """Return whether the record names a key that should be there."""
+    """Return whether the keychain should hold the record's key."""
     if not record.generation or record.revoked is not None:
         return False
     return not (forgotten(record, keystore, now) or emptied(record, keystore, now))
@@ -74,7 +74,7 @@ def usable(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
 def next_generation(
     record: VaultRecord, keystore: KeyStore, now: Moment
 ) -> tuple[Secret, VaultRecord]:
-    """Put the next generation's session key, and return it with the record that names it."""
+    """Make the session key of the next generation; return it with its record."""
     session = Secret.random(KEY_BYTES)
     record = record._replace(
         instance=keystore.instance(),
@@ -88,7 +88,7 @@ def next_generation(
 
 
 def put(keystore: KeyStore, item: Item, key: Secret) -> None:
-    """Add a key under a name that is not in the record yet.
+    """Add a key that is not in the record yet.
 
     Raises:
         KeychainUnavailableError: the keychain cannot take it now.
@@ -96,14 +96,14 @@ def put(keystore: KeyStore, item: Item, key: Secret) -> None:
     try:
         keystore.add(item, key)
     except KeychainUnavailableError:
-        # What bears the name of a generation that is not in the record was left by a crash before
-        # that was written. If it is something else that refused, it refuses again.
+        # A crash before the record was written may have left an item of this name. If the failure
+        # has another cause, the second `add` raises again.
         keystore.delete(item)
         keystore.add(item, key)
 
 
 def read_audit(record: VaultRecord, keystore: KeyStore) -> Secret | None:
-    """Return the audit key of a revoked vault; nobody waits for it, lines can do without a MAC."""
+    """Return the audit key; `None` if unavailable, because a line about an end may lack its MAC."""
     try:
         (audit,) = keystore.read((record.audit_item,))
     except KeychainUnavailableError:
@@ -112,18 +112,18 @@ def read_audit(record: VaultRecord, keystore: KeyStore) -> Secret | None:
 
 
 def forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
-    """Return whether a reboot has emptied the keychain for certain, which is no revocation.
+    """Return whether a reboot has certainly emptied the keychain, which is no revocation.
 
-    See `keylease.rules.boot_is_over`: the record has whole seconds of the wall clock.
+    See `keylease.rules.boot_is_over`. The record holds whole seconds of the wall clock.
     """
     began = rfc3339(now.wall_ns - now.boot_ns)
     return _may_be_forgotten(record, keystore, now) and began > record.created
 
 
 def emptied(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
-    """Return whether the keychain lost all it had without a reboot, which is no revocation.
+    """Return whether the keychain was replaced by a new one without a reboot: no revocation.
 
-    Who deletes a key, or clears the keyring, leaves the keyring.
+    A user who deletes a key or clears the keyring keeps the same keyring.
     """
     if keystore.survives_reboot or record.revoked is not None or record.boot != now.boot:
         return False
@@ -134,13 +134,13 @@ def emptied(record: VaultRecord, keystore: KeyStore, now: Moment) -> bool:
 
 
 def demand_boot(record: VaultRecord, keystore: KeyStore, now: Moment) -> None:
-    """Raise if a key that was not found may have been put in another boot, which may not be over.
+    """Check that a missing key does not belong to another boot, which may still be running.
 
     Raises:
-        KeychainUnavailableError: it may.
+        KeychainUnavailableError: it may belong to another boot.
     """
     if _may_be_forgotten(record, keystore, now):
-        msg = f"the vault key is not in the {keystore.title}, and this is another boot than its own"
+        msg = f"the {keystore.title} has no vault key, and the vault was made in another boot"
         hint = "run keylease where the vault was made, or start afresh with: keylease revoke"
         raise KeychainUnavailableError(msg, hint)
 
@@ -150,13 +150,12 @@ def _may_be_forgotten(record: VaultRecord, keystore: KeyStore, now: Moment) -> b
 
 
 def revoked(record: VaultRecord) -> VaultRevokedError:
-    """Return the error that says that the vault key was deleted."""
+    """Return the error for a deleted or revoked vault key."""
     if record.revoked is None:
         return VaultRevokedError(f"the vault key was deleted from the keychain {record.keychain}")
-    # NOTE: it may be there: a revocation that meets a locked keychain is written down all the same.
+    # NOTE: the key may still exist: a revocation is recorded even if the keychain is locked.
     return VaultRevokedError(
-        f"the vault key in the keychain {record.keychain} was revoked,"
-        f" as written down at {record.revoked}"
+        f"the vault key in the keychain {record.keychain} was revoked at {record.revoked}"
     )
 
 
@@ -178,23 +177,23 @@ def delete(record: VaultRecord, keystore: KeyStore, generation: int) -> bool:
 
 
 def delete_left(record: VaultRecord, keystore: KeyStore) -> int:
-    """Delete the session keys that changes of the key have left, and return how many there were.
+    """Delete the left session keys of other generations, and return their number.
 
-    A change that was killed, or met a locked keychain, leaves the key that was to be replaced; or
-    the next one, which is in no record yet. Whoever may be making the next one is kept out by the
-    vault's lock. Audit keys are never deleted: lines of their time are verified with them.
+    A rotation that was killed, or met a locked keychain, leaves the old key, or the next one before
+    it is recorded. The vault's lock keeps out a process that makes the next one. Audit keys are
+    never deleted, because they verify older lines.
 
     Raises:
-        KeychainUnavailableError: one may still be there.
+        KeychainUnavailableError: a key may still be there.
     """
     check_instance(record, keystore)
-    # The oldest first: whoever is killed here leaves no gap that the next search would stop at.
+    # Oldest first: if this process is killed, no gap ends the next search too early.
     left = (*reversed(_old(record, keystore)), record.generation + 1)
     return sum(delete(record, keystore, generation) for generation in left)
 
 
 def _old(record: VaultRecord, keystore: KeyStore) -> list[int]:
-    """Return the generations before the record's own that have a key, newest first."""
+    """Return the former generations that still have a key, newest first."""
     found = []
     absent = 0
     for generation in range(record.generation - 1, 0, -1):

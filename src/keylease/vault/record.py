@@ -1,7 +1,7 @@
-"""The record of the vault, `vault.json`: which keychain, which generation, whether it is revoked.
+"""The vault's record, `vault.json`: its keychain, its generation, and whether it is revoked.
 
-It has no secret. What is not exactly a record is refused and never repaired: a guess at the
-generation would be a guess at whether the key was revoked.
+It has no secret. A damaged record is refused, not repaired: a guess at the generation would be a
+guess at whether the key was revoked.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ FILE: Final = "vault.json"
 _FORMAT: Final = 1
 _LONGEST_FILE: Final = 4096
 ID_BYTES: Final = 8
-"""How many random bytes a vault's id has."""
+"""The length of a vault's random id."""
 _GENERATIONS: Final = 1 << 32  # the header of a sealed file has four bytes for it
 _DIGITS: Final = frozenset("0123456789abcdef")
 
 
 class VaultRecord(NamedTuple):
-    """What `vault.json` says."""
+    """The content of `vault.json`."""
 
     vault: str
-    """The vault's id, random. Another state directory has another vault and other keys."""
+    """The vault's random id. Another state directory has another vault and other keys."""
     keychain: str
     instance: str
     """Which keychain of that kind; see `KeyStore.instance`."""
@@ -54,10 +54,10 @@ class VaultRecord(NamedTuple):
 
 
 def read(state: Directory) -> VaultRecord | None:
-    """Return what the state directory's record says; `None` if there is none.
+    """Return the record in the state directory; `None` if there is none.
 
     Raises:
-        StateError: the file is there, but is not one of keylease's.
+        StateError: the file is not a vault record.
     """
     packed = state.read(FILE, _LONGEST_FILE)
     if packed is None:
@@ -75,7 +75,7 @@ def read(state: Directory) -> VaultRecord | None:
 
 
 def _sound(record: VaultRecord) -> bool:
-    """Return whether every field is of its type and range."""
+    """Return whether every field has its type and range."""
     texts: tuple[object, ...] = (*record[:3], record.created, record.boot)
     if record.revoked is not None:
         texts += (record.revoked,)
@@ -89,7 +89,7 @@ def _sound(record: VaultRecord) -> bool:
 
 
 def write(state: Directory, record: VaultRecord) -> None:
-    """Put the record in the place of the one before it, whole or not at all.
+    """Replace the record atomically.
 
     Raises:
         StateError: it cannot be written.

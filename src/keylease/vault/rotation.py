@@ -1,7 +1,6 @@
-"""KeyCustody: what can be done with the key of the vault itself: replace it, and take it away.
+"""KeyCustody: replace or revoke the vault key. Both end every session.
 
-Both end every session. Taking away is never held up: each step is tried, whatever became of the one
-before it, and what remains is said.
+A failure never stops a revocation: every step is tried, and the result names what remains.
 """
 
 from __future__ import annotations
@@ -27,45 +26,45 @@ if TYPE_CHECKING:
 
 
 class Revoked(NamedTuple):
-    """What a revocation has done, and what it could not do."""
+    """The result of a revocation."""
 
     record: VaultRecord | None
     """The vault; `None` if there is none, or its record cannot be read."""
     marked: bool
-    """Whether the vault was not revoked before and is now."""
+    """Whether this call marked the vault as revoked."""
     deleted: bool
-    """Whether the session key was in the keychain and was deleted from it."""
+    """Whether this call deleted the session key from the keychain."""
     sessions: list[str]
-    """The ids of the sessions that were ended."""
+    """The ids of the ended sessions."""
     shares: list[str]
-    """The ids of sessions whose share may still live; it dies by itself, or with the login."""
+    """The ids of sessions whose share may still live, until its own timeout or until logout."""
     sealed: int | None
-    """How many sealed files are left; `None` if that cannot be told."""
+    """How many sealed files are left; `None` if unknown."""
     key_failure: KeyleaseError | None
-    """Why the session key may still be in the keychain; `None` if it is not."""
+    """Why the session key may still be in the keychain; `None` if it was deleted or absent."""
     failures: list[KeyleaseError]
-    """Why something else remains; empty if nothing does."""
+    """The other failures."""
 
 
 class Rotated(NamedTuple):
-    """What a rotation has done, and what it could not do."""
+    """The result of a rotation."""
 
     record: VaultRecord
     """The vault with its new generation."""
     sessions: list[str]
-    """The ids of the sessions that were ended."""
+    """The ids of the ended sessions."""
     failures: list[KeyleaseError]
-    """Why something of the old key remains; the new one counts all the same."""
+    """Why the old key, or files of it, remain. The new key is in force nevertheless."""
 
 
 class KeyCustody:
-    """Replacing and revoking the vault key.
+    """Replaces and revokes the vault key.
 
     Args:
-        clock: Tells when.
-        vault: Where the key is.
-        store: Where the sessions are that it seals.
-        audit: Where it is written down.
+        clock: The machine's clocks.
+        vault: The vault with the key.
+        store: The sessions that the key seals.
+        audit: The audit log.
     """
 
     def __init__(self, clock: Clock, vault: Vault, store: SessionStore, audit: AuditLog) -> None:
@@ -77,20 +76,20 @@ class KeyCustody:
     def rotate(self) -> Rotated:
         """Make a new vault key, delete the old one, and end every session that it sealed.
 
-        Nothing is sealed anew: whoever has the old key and a copy of a sealed file could go on
-        using what is in it, and that is the very case that a key is replaced for.
+        No session is sealed again under the new key. A key is replaced because it may be known to
+        another person, who could open a copy of a sealed file with it.
 
         Raises:
-            VaultRevokedError: there is no key that is alive.
+            VaultRevokedError: the vault is revoked.
             StateMissingError: there is no vault.
-            KeychainUnavailableError: the keychain cannot be used now; nothing was changed.
-            AuditError: it cannot be written down, so it did not happen.
+            KeychainUnavailableError: the keychain cannot be used now. Nothing was changed.
+            AuditError: the audit line cannot be written, so the key was not replaced.
             StateError: the state cannot be used.
         """
         now = self._clock.now()
         keys = self._vault.open(now)
         if keys is None:
-            msg = "there is no vault key that could be replaced"
+            msg = "there is no vault key to replace"
             raise StateMissingError(msg, "make one with: keylease init")
         with keys:
             self._audit.key = keys.audit
@@ -112,11 +111,11 @@ class KeyCustody:
         return Rotated(record, destroyed.sessions, steps.failures)
 
     def revoke(self) -> Revoked:
-        """Take the vault key away, with every session and every share. No failure is raised.
+        """Delete the vault key, every session and every share. The result holds the failures.
 
-        The vault is marked and everything sealed is destroyed before the keychain or the audit log
-        is asked for anything: either can be slow, and this process can die while it waits. From
-        the mark on nothing is released or stored, though the key be still there.
+        Mark the vault and destroy the sealed files first: the keychain and the audit log can be
+        slow, and this process may die while it waits for them. After the mark no secret is released
+        or stored, even if the key still exists.
         """
         now = self._clock.now()
         record, marked, deleted, sealed = None, False, False, None
@@ -125,14 +124,14 @@ class KeyCustody:
         with Steps() as steps:
             with uninterrupted():
                 with steps.step(unknown):
-                    # Without it nobody knows which key it is.
+                    # The record names the key.
                     record = self._vault.record()
                 with steps.step(unmarked):
                     marked = self._vault.revoke(now)
                 destroyed = self._destroy(now, lambda _: True, steps)
                 if unmarked:
-                    # On a full disk there is room now. Without the mark, a key that is put back
-                    # would be believed again. Where the record cannot be read, that is said once.
+                    # Try again: the removals made space on a full disk. Without the mark, a key
+                    # that is put back would be valid again. Report an unreadable record only once.
                     with steps.step([] if unknown else None):
                         marked = self._vault.revoke(now)
                 if unknown:
@@ -163,14 +162,14 @@ class KeyCustody:
     def _delete_key(
         self, record: VaultRecord, now: Moment, failures: list[KeyleaseError]
     ) -> tuple[VaultRecord, bool]:
-        """Delete the session key; return the record that names it, and whether it was there."""
+        """Delete the session key; return its record, and whether the key was there."""
         deleted = False
-        # Ctrl-C ends each of these waits at once. The key remains; the next run deletes it.
+        # Ctrl-C ends each of these waits at once. If the key remains, the next run deletes it.
         with Steps([]) as steps, steps.step():
-            # A line without it is vouched for by the next one that has it: the last one here.
+            # The earlier lines have no MAC; the last line, with this key, covers them.
             self._audit.key = self._vault.audit_key(record)
         with Steps([]) as steps, steps.step():
-            # Rotations can have come before the mark; none comes after it.
+            # Read it again: a rotation may have come just before the mark.
             record = self._vault.record() or record
         with Steps(failures) as steps, steps.step():
             deleted = self._vault.delete_keys(record)
@@ -180,7 +179,7 @@ class KeyCustody:
     def _destroy(
         self, now: Moment, doomed: Callable[[Header | None], bool], steps: Steps
     ) -> _Ended:
-        """Destroy what is sealed. The caller writes it down afterwards, whatever happens."""
+        """Destroy sealed files. The caller records the ends afterwards, even after a failure."""
         ended = _Ended([], [], [])
         with steps.step():
             destroyed = self._store.destroy(doomed, ended.over.extend, awaits_echo(now))
@@ -191,17 +190,17 @@ class KeyCustody:
 
 
 class _Ended(NamedTuple):
-    """The sessions that a change of the key has ended."""
+    """The sessions that a rotation or revocation ended."""
 
     over: list[str]
-    """The ids of all that it was to end."""
+    """The ids of all doomed sessions."""
     sessions: list[str]
     shares: list[str]
     """As in `keylease.store.store.Destroyed`."""
 
 
 def _deletion(failures: list[KeyleaseError], *, deleted: bool) -> Entry:
-    """Return the line about the key in the keychain."""
+    """Return the audit entry about the key in the keychain."""
     if failures:
         locked = isinstance(failures[-1], KeychainUnavailableError)
         return Entry("key.deleted", "refused", "keychain_unavailable" if locked else "state")

@@ -1,8 +1,8 @@
-"""The vault: which keychain holds the keys, which generation of them counts, and what that says.
+"""The vault: the keys in the keychain, and whether they are revoked.
 
-`vault.json` has no secret. It pins the keychain that was chosen when the vault was made: later runs
-use that one or refuse, since a look into another keychain would find nothing, and *nothing* there
-would read as *revoked*.
+`vault.json` has no secret. It pins the keychain that was chosen when the vault was made. Later runs
+use that keychain or refuse: another keychain would hold no key, and that would look like a
+revocation.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 _LOCK: Final = "lock"
 _OLD_AUDIT_KEYS: Final = 7
-"""How many older ones are looked for: each is another question to the keychain."""
+"""How many older audit keys are read: each costs one more question to the keychain."""
 
 
 class VaultKeys(NamedTuple):
-    """The keys of one vault, for the length of one operation."""
+    """The keys of one vault, for one operation."""
 
     generation: int
     session: Secret
     audit: Secret | None
-    """`None` if the audit key was deleted from the keychain while the session key was not."""
+    """`None` if only the audit key was deleted from the keychain."""
     made: bool = False
-    """Whether this very call made one of them."""
+    """Whether this operation made one of the keys."""
     audit_generation: int = 0
     """The generation of the audit key."""
 
     def __enter__(self) -> Self:
-        """Return the keys; the session key is wiped when the block is left."""
+        """Return the keys. The end of the block wipes the session key."""
         return self
 
     def __exit__(
@@ -57,19 +57,19 @@ class VaultKeys(NamedTuple):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wipe, whatever happened. The audit key stays with the log: refusals are logged too."""
+        """Wipe the session key. The log still needs the audit key, for refusals."""
         self.session.wipe()
 
 
 class Revocation(NamedTuple):
-    """The vault key was deleted, and that is certain."""
+    """A proved deletion of the vault key."""
 
     generation: int
-    """The newest generation that is over."""
+    """The newest revoked generation."""
     first: bool
-    """Whether it is not written down yet."""
+    """Whether the revocation is not recorded yet."""
     audit: Secret | None
-    """The audit key, which outlives the vault key; `None` if it was not asked for, or not found."""
+    """The audit key, which outlives the vault key; `None` if it was not read or not found."""
 
 
 class Vault:
@@ -77,10 +77,10 @@ class Vault:
 
     Args:
         state: Opens the state directory.
-        open_keystore: Returns the keychain of a name.
+        open_keystore: Returns a keychain by its name.
         choose_keystore: Returns the keychain for a new vault.
-        wanted: The keychain that the user named, if one was; a vault pinned to another refuses.
-        deadline: How long the operation may take, and the vault may wait for its lock.
+        wanted: The keychain that the user named, if any. A vault pinned to another one refuses.
+        deadline: The deadline of the operation, also for the wait for the lock.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class Vault:
         self._deadline = deadline
 
     def record(self) -> VaultRecord | None:
-        """Return what `vault.json` says; `None` if there is no vault yet.
+        """Return the vault's record; `None` if there is no vault yet.
 
         Raises:
-            StateError: the file is there, but is not one of keylease's.
+            StateError: the file is not a vault record.
         """
         with self._state() as state:
             record = read(state)
@@ -116,16 +116,16 @@ class Vault:
         """
         if self._wanted not in {None, record.keychain}:
             msg = f"the vault is pinned to the keychain {record.keychain}, not to {self._wanted}"
-            hint = "use that one; what names the other is told by: keylease config show"
+            hint = f"use {record.keychain}; find the setting that differs: keylease config show"
             raise KeychainUnavailableError(msg, hint)
         return self._open_keystore(record.keychain)
 
     def open(self, now: Moment) -> VaultKeys | None:
-        """Return the keys; `None` if there is no vault, or its keychain lost its keys.
+        """Return the keys; `None` if there is no vault, or if a reboot emptied its keychain.
 
         Raises:
             VaultRevokedError: the session key was deleted.
-            KeychainUnavailableError: nothing can be said.
+            KeychainUnavailableError: the keychain cannot answer now.
         """
         record = self.record()
         if record is None:
@@ -148,13 +148,13 @@ class Vault:
         )
 
     def create(self, now: Moment, *, revive: bool) -> VaultKeys | None:
-        """Make what is missing of the vault and return its keys.
+        """Make the missing parts of the vault and return its keys.
 
-        `None` if another process made it at the same time and it is gone again already.
+        `None` if another process made the vault at the same time and it is already gone.
 
         Args:
             now: The clock reading.
-            revive: Whether a revoked vault gets a new generation, which only a person may ask for.
+            revive: Whether a revoked vault gets a new generation. Only a person may ask for that.
 
         Raises:
             VaultRevokedError: the vault is revoked, and `revive` is false.
@@ -163,8 +163,8 @@ class Vault:
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)
             if record is None or not record.generation:
-                # Its id is on the disk before any key is in the keychain: whatever fails on the way
-                # to the first generation, the next try finds the same items and replaces them.
+                # Write the id before any key is made: after a failure, the next try finds the same
+                # items and replaces them.
                 keystore = self.choose_keystore()
                 vault = record.vault if record else random_bytes(ID_BYTES).hex()
                 instance = keystore.instance()
@@ -173,8 +173,8 @@ class Vault:
             else:
                 keystore = self.keystore(record)
             if not revive and generations.usable(record, keystore, now):
-                # Another process made it while this one waited. The keychain is asked without the
-                # lock, or forty first stores at once would queue for a daemon one by one.
+                # Another process made it while this one waited. Ask the keychain without the lock:
+                # otherwise many first stores at once would query it one by one.
                 made = None
             else:
                 made = self._make(state, record, keystore, now, revive=revive)
@@ -191,8 +191,8 @@ class Vault:
     ) -> VaultKeys:
         before = record.generation
         session, audit = generations.existing(record, keystore, now, revive=revive)
-        # A new generation is a new item; no item is ever overwritten. The record that names it
-        # is written after it: a crash in between leaves a key that nothing refers to.
+        # A new generation is a new item; no item is overwritten. Write the record after the key: a
+        # crash in between leaves only an unused key.
         if session is None:
             session, record = generations.next_generation(record, keystore, now)
         if audit is None:
@@ -201,8 +201,8 @@ class Vault:
             generations.put(keystore, record.audit_item, audit)
         write(state, record)
         if 0 < before < record.generation:
-            # Mostly there is none; somebody may have put a copy back since it was deleted. If that
-            # cannot be told now, no harm is done: what it could open was destroyed before.
+            # Usually there is none, but a copy may have been put back. A failure is harmless: the
+            # sessions of that key are destroyed already.
             with suppress(KeychainUnavailableError):
                 generations.delete_left(record, keystore)
         return VaultKeys(
@@ -214,20 +214,20 @@ class Vault:
         )
 
     def rotate(self, now: Moment) -> VaultRecord:
-        """Make a new session key in the place of one that is alive. The old one is still there.
+        """Make a new session key. The old one stays in the keychain.
 
         Returns:
-            What the record says now.
+            The new record.
 
         Raises:
-            VaultRevokedError: there is no key that is alive.
-            KeychainUnavailableError: the keychain cannot be used now; nothing was changed.
-            StateError: the record cannot be written; the old key stays in force.
+            VaultRevokedError: the vault is revoked.
+            KeychainUnavailableError: the keychain cannot be used now. Nothing was changed.
+            StateError: the record cannot be written. The old key stays in force.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)
             if record is None or not record.generation:
-                msg = "there is no vault whose key could be replaced"
+                msg = "there is no vault, so there is no key to replace"
                 raise StateMissingError(msg, "make one with: keylease init")
             keystore = self.keystore(record)
             for key in generations.existing(record, keystore, now, revive=False):
@@ -239,13 +239,13 @@ class Vault:
             return renewed
 
     def revoke(self, now: Moment) -> bool:
-        """Write down that the vault is revoked, whatever the keychain holds.
+        """Mark the vault as revoked, whatever the keychain holds.
 
         Returns:
-            Whether this call was the one that wrote it down.
+            Whether it was not marked before.
 
         Raises:
-            StateError: it cannot be written.
+            StateError: the record cannot be written.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)
@@ -255,24 +255,27 @@ class Vault:
             return True
 
     def delete_keys(self, record: VaultRecord) -> bool:
-        """Delete the session key and all that are left of others; return whether there was one.
+        """Delete the session key and the left ones of other generations.
 
-        It waits for no lock, since nothing may hold up a revocation. Another process can have made
-        the next generation since the record was read, and that one goes, too.
+        Nothing may delay a revocation, so this takes no lock. Another process may have made the
+        next generation since the record was read; its key is deleted too.
+
+        Returns:
+            Whether there was a key.
 
         Raises:
-            KeychainUnavailableError: one may still be there.
+            KeychainUnavailableError: a key may still be there.
         """
         keystore = self.keystore(record)
         deleted = generations.delete(record, keystore, record.generation)
         return bool(generations.delete_left(record, keystore)) or deleted
 
     def delete_left_keys(self) -> int:
-        """Delete what changes of the key have left, not the key itself; return how many there were.
+        """Delete the left session keys of other generations; return their number.
 
         Raises:
-            KeychainUnavailableError: one may still be there.
-            StateError: the record cannot be read, or another process does not let go of it.
+            KeychainUnavailableError: a key may still be there.
+            StateError: the record cannot be read, or another process holds the lock.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)
@@ -281,62 +284,62 @@ class Vault:
             return generations.delete_left(record, self.keystore(record))
 
     def audit_key(self, record: VaultRecord) -> Secret | None:
-        """Return the audit key, whatever became of the session key; `None` if it cannot be had."""
+        """Return the audit key, even of a revoked vault; `None` if it cannot be read."""
         return generations.read_audit(record, self.keystore(record))
 
     def audit_key_left(self) -> Secret | None:
-        """Return the audit key of a vault that is marked as revoked; `None` if it cannot be had."""
+        """Return the audit key of a vault that is marked as revoked; `None` if unavailable."""
         record = self.record()
         try:
             return None if record is None else self.audit_key(record)
         except KeychainUnavailableError:
-            # The user named another keychain. Lines can do without a MAC.
+            # The user named another keychain. An audit line may lack its MAC.
             return None
 
     def audit_keys(self) -> list[Secret]:
-        """Return the audit keys that the keychain has, the present one first.
+        """Return the audit keys in the keychain, the current one first.
 
         Raises:
-            KeychainUnavailableError: nothing can be said.
+            KeychainUnavailableError: the keychain cannot answer now.
         """
         record = self.record()
         if record is None:
             return []
         newest = record.audit_generation
-        # Older ones stay where they are, and so do the lines that were written under them.
+        # Older keys are never deleted: they verify the lines that were written under them.
         numbers = range(newest, max(0, newest - _OLD_AUDIT_KEYS - 1), -1)
         items = [record._replace(audit_generation=number).audit_item for number in numbers]
         return [key for key in self.keystore(record).read(items) if key is not None]
 
     def demand_current(self, keys: VaultKeys) -> None:
-        """Raise if the keys are not those of the vault any more. Asked with the session lock held.
+        """Check, with the session lock held, that the vault still has these keys.
 
-        Who rotates or revokes a key writes that down first and destroys sessions after it. So
-        nothing is sealed under a key that was replaced while this process waited for its turn.
+        A rotation or revocation writes its record before it destroys sessions. So this check keeps
+        a process that waited for the lock from sealing a session under a replaced key.
 
         Raises:
             KeychainUnavailableError: the key was replaced or revoked in the meantime.
         """
         record = self.record()
         if record is None or record.revoked or record.generation != keys.generation:
-            msg = "the vault key was replaced by another process at this very moment"
+            msg = "another process has just replaced or revoked the vault key"
             raise KeychainUnavailableError(msg, "try again")
 
     def find_revocation(self, now: Moment) -> Revocation | None:
-        """Look a second time, with the lock held, for a key that was not found.
+        """Look again, with the lock held, for a key that was not found.
 
-        `None` if the key is there, for another process has made a new generation meanwhile; or if
-        a reboot has taken it.
+        `None` if the key is there, because another process has made a new generation; or if a
+        reboot has emptied the keychain.
 
         Raises:
-            KeychainUnavailableError: nothing can be said.
+            KeychainUnavailableError: the keychain cannot answer now.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)
             if record is None or not record.generation:
                 return None
             if record.revoked is not None:
-                # No question to a keychain comes before what is left was destroyed.
+                # Do not ask the keychain before the remaining files are destroyed.
                 return Revocation(record.generation, first=False, audit=None)
             keystore = self.keystore(record)
             if generations.forgotten(record, keystore, now):
@@ -352,10 +355,10 @@ class Vault:
             return Revocation(record.generation, first=True, audit=audit)
 
     def mark_revoked(self, revocation: Revocation, now: Moment) -> None:
-        """Write the revocation down, so that it stays one whatever becomes of the keychain.
+        """Record the revocation, so that a restored key does not undo it.
 
         Raises:
-            StateError: it cannot be written; the key is gone nevertheless.
+            StateError: the record cannot be written. The key is deleted nevertheless.
         """
         with self._state() as state, state.lock(_LOCK, self._deadline):
             record = read(state)

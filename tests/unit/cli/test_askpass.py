@@ -221,7 +221,7 @@ def test_process_that_asks_again_is_refused(ask, console, question):
     for _ in range(2):
         code, out, err = ask(question, **named)
         assert (1, b"") == (code, out)
-        assert "keylease: error: the same process was given the secret for " in err
+        assert "keylease: error: this process received the secret for " in err
 
     assert 1 == events(console).count("session.released")
     assert ["asked_again"] * 2 == [

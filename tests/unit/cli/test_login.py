@@ -97,7 +97,7 @@ def test_password_in_the_url_is_refused_and_not_repeated(console, url):
     said = console.run("login", url, "--password-stdin", stdin=b"x")
 
     assert (2, "") == (said.code, said.out)
-    assert "keylease: error: the URL has a password in it\n" in said.err
+    assert "keylease: error: the URL contains a password\n" in said.err
     assert "hunter2" not in said.err
     assert not console.state.exists()
 

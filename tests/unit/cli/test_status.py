@@ -264,7 +264,8 @@ def test_keychain_that_is_not_the_vaults_is_not_called_locked(console):
     assert 4 == said.code
     assert "locked" not in said.out + said.err
     assert "error: the vault is pinned to the keychain memory, not to kernel\n" in said.err
-    assert "hint: use that one; what names the other is told by: keylease config show\n" in said.err
+    hint = "hint: use memory; find the setting that differs: keylease config show\n"
+    assert hint in said.err
 
 
 def test_locked_keychain_with_nothing_behind_it(console):
@@ -287,7 +288,7 @@ def test_revocation_is_said_plainly_and_when(console):
 
     for word in (
         "deleted from the keychain memory",
-        "in the keychain memory was revoked, as written down at 2026-09-21T14:13:20Z",
+        "in the keychain memory was revoked at 2026-09-21T14:13:20Z",
     ):
         said = console.run("status")
 
@@ -312,7 +313,7 @@ def test_key_that_could_not_be_deleted_is_not_called_deleted(console):
 
     assert 5 == said.code
     assert "revoked at" in said.out
-    assert "was revoked, as written down at" in said.err
+    assert "was revoked at" in said.err
     assert "deleted" not in said.out + said.err
 
 

@@ -486,7 +486,7 @@ def test_refusal_during_a_click_command_is_a_message_too(rig, require):
 
     done = CliRunner().invoke(command(fetch), ["0" * 32])
 
-    message = "Error: no session of that id; start one with: keylease login URL\n"
+    message = "Error: there is no session with that id; start one with: keylease login URL\n"
     assert (3, message) == (done.exit_code, done.output)
 
 

@@ -212,7 +212,7 @@ def test_library_does_not_revive_what_a_rotation_ended(console, ring):
     held = ring.get_password(URL, "ada")
     console.run("key", "rotate")
 
-    with pytest.raises(errors.PasswordSetError, match="a session that has ended"):
+    with pytest.raises(errors.PasswordSetError, match="that of an ended session"):
         ring.set_password(URL, "ada", held)
 
     assert [] == console.urls()

@@ -525,7 +525,7 @@ def test_ephemeral_is_a_boolean_of_git(value, expected):
 @pytest.mark.parametrize("value", ["maybe", "2", " ", "truee", "\u0131"])
 def test_a_wish_that_nobody_understands_is_refused(value):
     """An invalid boolean is refused, because git gives up on it, too."""
-    assert "ephemeral is no boolean" in refusal("store", f"{NEVER_EMPTY}ephemeral={value}\n")
+    assert "ephemeral is not a boolean" in refusal("store", f"{NEVER_EMPTY}ephemeral={value}\n")
 
 
 @pytest.mark.parametrize(
@@ -826,7 +826,7 @@ def test_an_authorization_header_is_never_said_as_a_password(capabilities):
     """A git that did not announce authtype gets no header: it would send it as a password."""
     reply = answer("u", b"token", authtype="Bearer")
 
-    with pytest.raises(RequestError, match="authtype was not announced"):
+    with pytest.raises(RequestError, match="git did not announce authtype"):
         rendered(reply, *capabilities)
 
 

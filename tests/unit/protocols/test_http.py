@@ -105,5 +105,5 @@ def test_a_credential_is_for_https_alone():
     """A server named without its scheme gets https, and one named with http is refused."""
     assert Target("web", "https", "server.example", "a") == https_target("server.example/a/")
     assert Target("web", "https", "server.example") == https_target("https://server.example")
-    with pytest.raises(UsageError, match="https alone"):
+    with pytest.raises(UsageError, match="only by https"):
         https_target("http://server.example")

@@ -396,7 +396,7 @@ def test_share_out_of_reach_is_told_by_logout_and_hides_no_other_session(rig: Ri
         session.target.host for session, _ in apart.session.sessions(unknown)
     ]
     assert 1 == len(unknown)
-    with pytest.raises(StateError, match="out of reach"):
+    with pytest.raises(StateError, match="cannot be reached"):
         apart.session.terminate_all()
     assert rig.sealed() == []
 

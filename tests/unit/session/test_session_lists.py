@@ -164,7 +164,7 @@ def test_a_login_that_is_not_kept_is_no_success(tmp_path: Path, store: Store) ->
     rig = Rig(tmp_path / "keylease", settings=Settings(general=Terms(store=store)))
 
     for _ in range(2):  # without a vault, and with one
-        with pytest.raises(PolicyError, match="lets no tool start a session"):
+        with pytest.raises(PolicyError, match="forbids tools to start a session"):
             rig.session.handle(bring(REGISTRY, replace_other_users=True, is_login=True))
         assert rig.session.handle(bring(REGISTRY)) is None
         assert [("session.refused", "policy")] * 2 == rig.events()[-2:]

@@ -149,7 +149,7 @@ def test_end_that_meets_a_write_says_so(
             failures = [error]
 
     assert {False} == set(waited), "it waits after the file is gone"
-    assert ["a release was under way" in str(each) for each in failures] == [True]
+    assert ["a release did not finish" in str(each) for each in failures] == [True]
     assert not sealed.exists()
 
 

@@ -270,5 +270,5 @@ def test_keyring_of_another_boot_is_not_taken_for_a_lost_one(tmp_path):
     place.keychain = MemoryKeyStore(survives_reboot=False, instance="uid=7 keyring=2")
     place.clock = ForeignClock(place.clock)
 
-    with pytest.raises(KeychainUnavailableError, match="another boot than its own"):
+    with pytest.raises(KeychainUnavailableError, match="the vault was made in another boot"):
         place.create()
