@@ -264,7 +264,7 @@ def test_a_line_that_does_not_reach_the_disk_is_no_line(rig, opened, number):
 def test_a_lock_that_is_held_refuses_a_release_and_no_end(rig, opened):
     """A stopped process that holds the log's lock keeps no session alive."""
     short = rig.again()
-    short.audit._deadline = Deadline(0.05)
+    short.seconds = 1
     with locked(rig.path):
         with pytest.raises(AuditError, match="held by another process"):
             short.session.get(EXAMPLE)
