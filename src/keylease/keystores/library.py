@@ -178,7 +178,7 @@ class LibraryKeyStore:
         self._value(self._run(lambda: self._backend().set_password(item.service, USERNAME, text)))
         stored = self._get(item)
         if stored is None or not stored.matches(key):
-            self._refuse(f"{item.service} was put and is not read back as it was")
+            self._refuse(f"{item.service} was added but is not read back unchanged")
 
     def delete(self, item: Item) -> bool:
         """Delete the item, and check that it is absent.

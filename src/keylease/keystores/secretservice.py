@@ -186,7 +186,7 @@ class SecretServiceKeyStore:
             _demand_no_prompt(bus, created[1])
             (stored,) = _read(bus, [item])
             if stored is None or not stored.matches(key):
-                _refuse(f"{item.service} was put and is not read back as it was")
+                _refuse(f"{item.service} was added but is not read back unchanged")
 
     def delete(self, item: Item) -> bool:
         """Delete every item of that name, and check that none is left.

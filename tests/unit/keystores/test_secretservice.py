@@ -157,7 +157,7 @@ def test_an_item_that_is_not_read_back_was_not_added(served, store):
     with served():
         said = refused(lambda: store.add(SESSION, Secret(KEY)))
 
-    assert f"{SESSION.service} was put and is not read back as it was" in said
+    assert f"{SESSION.service} was added but is not read back unchanged" in said
 
 
 def test_an_item_that_stays_was_not_deleted(served, store):
