@@ -35,7 +35,7 @@ class Complaint(NamedTuple):
 
 
 def asking(config: GitConfig) -> str | None:
-    """Return where git is told to ask keylease, for whichever URL; `None` if it is nowhere."""
+    """Return where git is configured to ask keylease, for any URL; `None` if nowhere."""
     origins = [value.origin for value in config.effective(_KEYS) if _OURS.fullmatch(value.value)]
     return origins[-1] if origins else None
 

@@ -14,7 +14,7 @@ def test_machine_without_a_log_is_in_order(console):
     (line,) = told(console)
 
     assert line.startswith("ok    audit  ")
-    assert line.endswith("there is no line yet")
+    assert line.endswith("the log has no line yet")
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"seq":4,"ti'])

@@ -49,8 +49,8 @@ def test_machine_without_keylease_is_in_order(console):
 
     assert 0 == code
     assert ["ok"] == verdicts(found, "state") == verdicts(found, "keychain")
-    assert "memory of this process (memory) is there for the first key" in str(found["keychain"])
-    assert "there is none yet" in str(found["vault"])
+    assert "memory of this process (memory) can take the first key" in str(found["keychain"])
+    assert "there is no vault yet" in str(found["vault"])
     assert not console.state.exists()
 
 
@@ -121,7 +121,7 @@ def test_revoked_vault_is_told_with_its_remedy(console):
 
     assert 0 == code
     assert ["warn"] == verdicts(found, "vault")
-    assert "was revoked, as written down at 2026-09-21T14:13:20Z" in found["vault"][0]["found"]
+    assert "was revoked at 2026-09-21T14:13:20Z" in found["vault"][0]["found"]
     assert "start afresh with: keylease login URL" == found["vault"][0]["remedy"]
     assert ["ok"] == verdicts(found, "keychain")
 
@@ -135,8 +135,8 @@ def test_key_that_a_revocation_could_not_reach_is_told(console):
     code, found = examine(console)
     assert 1 == code
     assert ["fail"] == verdicts(found, "keychain")
-    assert "it cannot be told whether the key is left" in found["vault"][0]["found"]
-    assert "run keylease revoke again" in found["vault"][0]["remedy"]
+    assert "the keychain cannot be asked whether it is gone" in found["vault"][0]["found"]
+    assert "then run: keylease revoke" in found["vault"][0]["remedy"]
 
     console.keystore.recover()
     code, found = examine(console)
@@ -156,7 +156,7 @@ def test_clock_behind_the_vault_is_a_warning(console):
     console.clock.set_wall(1_780_000_000)
     _, found = examine(console)
     assert ["warn"] == verdicts(found, "clock")
-    said = "it is 2026-05-28T20:26:40Z by the clock, and the vault key is of 2026-09-21T14:13:20Z"
+    said = "the clock says 2026-05-28T20:26:40Z, but the vault key is of 2026-09-21T14:13:20Z"
     assert said == found["clock"][0]["found"]
 
     path = console.state / "vault.json"

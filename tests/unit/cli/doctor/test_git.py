@@ -47,7 +47,7 @@ def test_git_that_asks_keylease_is_in_order(configure, tmp_path):
     program = f"{tmp_path}/programs/git-credential-keylease"
     configure(f"[credential]\n\thelper =\n\thelper = {program} --timeout 60\n")
 
-    assert [("ok", f"git is told to ask keylease (file:{tmp_path}/gitconfig)")] == look()
+    assert [("ok", f"git is configured to ask keylease (file:{tmp_path}/gitconfig)")] == look()
 
 
 def test_git_that_asks_nobody_is_a_warning(configure):
@@ -129,4 +129,4 @@ def test_machine_without_git_is_in_order(configure, monkeypatch, tmp_path):
     configure("")
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
 
-    assert [("ok", "git is not on PATH, so it asks nobody")] == look()
+    assert [("ok", "git is not on PATH, so there is nothing to set up")] == look()

@@ -68,10 +68,10 @@ def test_advice_that_the_kernel_refused_is_a_warning(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 @pytest.mark.parametrize(
-    ("limit", "words"), [(None, "it is not told"), (-1, "there is no limit"), (4096, "4096 bytes")]
+    ("limit", "words"), [(None, "the limit is unknown"), (-1, "no limit"), (4096, "4096 bytes")]
 )
 def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
-    """Where the system refused the limit, a person reads it, with what to type."""
+    """If the system refused the limit, the warning says what to type."""
     _, (verdict, found, remedy), *_ = told(
         monkeypatch, Protection(), Restrictions(limit, tracers_refused=True)
     )
@@ -83,7 +83,7 @@ def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
 @LINUX
 @pytest.mark.parametrize("answer", [False, None])
 def test_a_process_that_stays_open_is_a_warning(monkeypatch, answer):
-    """What was asked for and not given is not called closed, nor what cannot be found out."""
+    """A refused protection is a warning, and so is one that cannot be queried."""
     *_, (verdict, found, remedy) = told(
         monkeypatch, Protection(), Restrictions(0, tracers_refused=answer)
     )

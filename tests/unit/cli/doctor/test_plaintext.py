@@ -78,7 +78,7 @@ def look():
 
 
 def test_home_without_such_files_is_in_order(home):
-    """One line says how much was looked into."""
+    """One line says how many files were searched."""
     [finding] = look()
 
     assert "ok" == finding.verdict
@@ -154,13 +154,13 @@ def test_fifo_does_not_hang_it(home):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_file_that_cannot_be_opened_is_told(home):
-    """What cannot be looked into is not called clean."""
+    """A file that cannot be searched is a warning."""
     (home / ".netrc").symlink_to(".netrc")
 
     [finding] = look()
 
     assert "warn" == finding.verdict
-    assert "cannot be looked into" in finding.found
+    assert "cannot be searched" in finding.found
 
 
 def test_huge_file_is_searched_only_so_far(home):
