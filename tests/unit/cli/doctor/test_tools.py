@@ -140,7 +140,7 @@ def test_a_broken_configuration_hides_no_other(programs, tmp_path):
     found = look()
 
     assert ["warn", "ok"] == [verdict for verdict, _ in found]
-    assert f"docker: {docker} is no JSON" == found[0][1]
+    assert f"docker: {docker} is not valid JSON" == found[0][1]
     assert "hunter2" not in json.dumps(found)
 
 

@@ -103,7 +103,7 @@ def test_what_stands_in_the_way_is_told(console, file):
 
     said = console.run("setup", "cargo")
 
-    assert "a provider of their own have: mine" in said.err
+    assert "these registries have their own provider: mine" in said.err
     assert "credentials.toml may hold tokens in plaintext" in said.err
     assert "secret" not in said.err + said.out
 

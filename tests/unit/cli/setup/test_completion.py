@@ -84,7 +84,7 @@ def test_file_of_somebody_else_is_left_alone(console, home):
     said = console.run("setup", "completion", "fish")
 
     assert (1, "") == (said.code, said.out)
-    assert f"keylease: error: {path} is there, and not from keylease" in said.err
+    assert f"keylease: error: {path} exists and was not written by keylease" in said.err
     assert "complete -c keylease\n" == path.read_text()
 
 

@@ -175,7 +175,7 @@ def test_a_variable_that_stands_in_the_way_is_told(console, monkeypatch):
 
 
 def test_undo_stands_alone(console, config):
-    """It takes back everything, so nothing else makes sense beside it."""
+    """`--undo` takes back everything, so other arguments are refused."""
     assert 2 == console.run("setup", "docker", "--undo", "--move").code
     assert 2 == console.run("setup", "docker", "not a registry").code
     assert not config.exists()

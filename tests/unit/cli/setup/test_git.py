@@ -304,7 +304,7 @@ def test_helper_of_one_url_is_warned_of(console, config):
     said = console.run("setup", "git")
 
     assert (
-        "keylease: warning: for https://a.example git also tells store each password that worked"
+        "keylease: warning: for https://a.example git also gives store each password that worked"
         f" (file:{config.path})" == said.err.splitlines()[0]
     )
     assert 0 == said.code
@@ -330,8 +330,8 @@ def test_url_that_forgets_keylease_is_warned_of(console, config):
     said = console.run("setup", "git")
 
     warnings = [line for line in said.err.splitlines() if "warning" in line]
-    also = "for https://a.example git also tells !gh each password that worked"
-    hidden = "for https://a.example git does not ask keylease: an empty helper makes it forget"
+    also = "for https://a.example git also gives !gh each password that worked"
+    hidden = "for https://a.example git does not ask keylease: an empty helper resets the list"
     assert [
         f"keylease: warning: {also} (file:{config.path})",
         f"keylease: warning: {hidden} (file:{config.path})",
@@ -358,7 +358,7 @@ def test_shell_command_with_a_password_is_not_shown(console, config):
 
     said = console.run("setup", "git")
 
-    assert "git also tells a shell command each password that worked" in said.err
+    assert "git also gives a shell command each password that worked" in said.err
     assert "hunter2" not in said.out + said.err
     assert [secret, *config.two_lines] == config.helpers()
 

@@ -105,7 +105,7 @@ def test_dry_run_writes_nothing(console, case, user_home):
 
 @pytest.mark.usefixtures("user_home")
 def test_a_program_that_is_not_there_is_not_named(console, case, programs):
-    """A tool that is told to ask nobody would fail, or go on in plaintext."""
+    """With the tool turned off it would fail, or go on in plaintext."""
     for program in programs.iterdir():
         program.unlink()
 
@@ -197,7 +197,7 @@ def test_a_program_of_somebody_else_is_left_alone(console, user_home, tmp_path, 
     said = console.run("setup", "terraform")
 
     assert 1 == said.code
-    assert "not from keylease" in said.err
+    assert "was not written by keylease" in said.err
     assert "theirs" == program.read_text("utf-8")
     assert not (user_home / ".terraformrc").exists()
 
@@ -224,7 +224,7 @@ def test_another_helper_of_terraform_is_left_alone(console, user_home, text):
     said = console.run("setup", "terraform")
 
     assert 1 == said.code
-    assert 'write it by hand: credentials_helper "keylease" {}' in said.err
+    assert 'write this by hand: credentials_helper "keylease" {}' in said.err
     assert not (user_home / ".terraform.d").exists()
     assert text == (user_home / ".terraformrc").read_text("utf-8")
 

@@ -55,7 +55,7 @@ def test_the_tools_that_are_here_are_shown(console, machine):
         f"podman: would change {machine}/.config/containers/registries.conf.d/90-keylease.conf:",
         '  + credential-helpers = ["keylease"]',
     ] == said.out.splitlines()
-    assert "nothing was changed, for there is nobody to ask" in said.err
+    assert "nothing was changed: stdin is not a terminal" in said.err
     assert [] == files(machine)
 
 
@@ -64,7 +64,7 @@ def test_a_tool_that_needs_a_further_word_is_named(console, machine):
     for name in ("pnpm", "keylease-pnpm"):
         (machine.parent / "programs" / name).write_text("#!/bin/sh\n", encoding="utf-8")
         (machine.parent / "programs" / name).chmod(0o755)
-    said = "pnpm is here, and asks once it is named: keylease setup pnpm REGISTRY\n"
+    said = "pnpm is installed and needs an argument to be set up: keylease setup pnpm REGISTRY\n"
 
     assert said in console.run("setup", "--dry-run").out
     assert 0 == console.run("setup", "pnpm", "https://npm.example").code
@@ -89,7 +89,7 @@ def test_what_is_set_up_is_not_asked_for_again(console, machine, monkeypatch):
     answer(monkeypatch, "yy")
     console.run("setup")
 
-    assert (0, "every tool that was found asks keylease already\n") == console.run("setup")[:2]
+    assert (0, "every other installed tool already asks keylease\n") == console.run("setup")[:2]
     assert ["90-keylease.conf", "config.json"] == [
         name for name in files(machine) if not name.startswith("setup-")
     ]
@@ -126,7 +126,7 @@ def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
     said = console.run("setup", "--dry-run")
 
     assert "docker: " in said.err
-    assert "config.json is no JSON" in said.err
+    assert "config.json is not valid JSON" in said.err
     assert "podman: would change" in said.out
 
 
@@ -166,5 +166,5 @@ def test_undo_before_a_tools_name_is_refused(console, machine):
     said = console.run("setup", "--undo", "docker")
 
     assert 2 == said.code
-    assert "--undo stands before the tool's name" in said.err
+    assert "--undo is given before the tool's name" in said.err
     assert [] == files(machine)

@@ -76,5 +76,5 @@ def test_missing_keyring_is_said(console, conf, monkeypatch):
     done = console.run("setup", "pip")
 
     assert 0 == done.code
-    assert "keylease: warning: there is no program keyring on PATH\n" in done.err
+    assert "keylease: warning: the program keyring is not on PATH\n" in done.err
     assert conf.exists()

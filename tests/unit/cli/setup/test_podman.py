@@ -52,7 +52,7 @@ def test_a_file_of_somebody_else_is_left_alone(console, file, words):
     said = console.run("setup", "podman", *words)
 
     assert 1 == said.code
-    assert "not from keylease" in said.err
+    assert "was not written by keylease" in said.err
     assert "unqualified-search-registries = []\n" == file.read_text("utf-8")
 
 
