@@ -1,4 +1,4 @@
-"""The check of the audit log: what would hold up every release is told, and what to do."""
+"""The check of the audit log: faults that stop every release are reported with a remedy."""
 
 import pytest
 

@@ -127,7 +127,7 @@ def test_revoked_vault_is_told_with_its_remedy(console):
 
 
 def test_key_that_a_revocation_could_not_reach_is_told(console):
-    """The keychain was locked: nothing is said of a key that nobody has looked for."""
+    """With a locked keychain doctor does not say whether the key is gone."""
     console.login()
     console.keystore.lock()
     assert 4 == console.run("revoke", "--yes").code
@@ -166,7 +166,7 @@ def test_clock_behind_the_vault_is_a_warning(console):
 
 
 def test_missing_audit_key_is_told(console):
-    """Who deletes the wrong item reads what it cost."""
+    """A deleted audit key is a warning with its consequence."""
     console.login()
     for item in console.keystore.items:
         if item.kind == "audit-key":
@@ -212,7 +212,7 @@ def test_each_file_that_is_not_private_is_named(console, name):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_link_in_the_state_is_a_failure(console, tmp_path):
-    """What is a link to elsewhere is not followed, and is named."""
+    """A link to another place is not followed, and is named."""
     console.login()
     (tmp_path / "elsewhere").mkdir()
     (console.state / "sessions" / "link").symlink_to(tmp_path / "elsewhere")
@@ -236,7 +236,7 @@ def test_clock_that_is_behind_the_vault_is_told(console):
 
 
 def test_configuration_that_makes_no_sense_is_a_failure(console, monkeypatch):
-    """What stops every release is found, with its place."""
+    """A setting that stops every release is reported by its name."""
     monkeypatch.setenv("KEYLEASE_IDLE_TIMEOUT", "soon")
 
     code, found = examine(console)
@@ -261,7 +261,7 @@ def test_configuration_that_makes_no_sense_is_a_failure(console, monkeypatch):
     ],
 )
 def test_what_the_policy_has_revoked_is_told(console, policy, told):
-    """Who wonders why nothing is answered any more finds it here, though nothing is broken."""
+    """A revocation by the policy is a warning, because nothing else explains the refusals."""
     _, before = examine(console)
     console.configure(console.policy, policy)
 

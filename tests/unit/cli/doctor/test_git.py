@@ -123,7 +123,7 @@ def test_git_that_hangs_is_given_up(configure, monkeypatch, tmp_path):
 
 
 def test_machine_without_git_is_in_order(configure, monkeypatch, tmp_path):
-    """Who does not use git has nothing to set up."""
+    """A machine without git needs no setup."""
     configure("")
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
 

@@ -38,7 +38,7 @@ def test_locked_memory_is_in_order(monkeypatch):
 
 
 def test_a_limit_that_is_used_up_is_a_warning_with_a_remedy(monkeypatch):
-    """Who has little to lock reads what it means and what to do."""
+    """A low limit for locked memory is a warning with its meaning and a remedy."""
     got = Protection(locked=False, reason="Cannot allocate memory")
     (verdict, found, remedy), *_ = told(monkeypatch, got)
 
@@ -48,7 +48,7 @@ def test_a_limit_that_is_used_up_is_a_warning_with_a_remedy(monkeypatch):
 
 
 def test_the_opt_out_is_a_warning(monkeypatch):
-    """A variable that somebody set once and forgot is named."""
+    """A forgotten variable that opens the memory is named."""
     monkeypatch.setenv("KEYLEASE_DUMPABLE", "1")
 
     verdicts = [verdict for verdict, _, _ in told(monkeypatch, Protection())]
@@ -58,7 +58,7 @@ def test_the_opt_out_is_a_warning(monkeypatch):
 
 @LINUX
 def test_advice_that_the_kernel_refused_is_a_warning(monkeypatch):
-    """An old kernel, or a sandbox, is told of with what is missing there."""
+    """For an old kernel or a sandbox, doctor names the missing feature."""
     said = told(monkeypatch, Protection(undumped=False, wiped_on_fork=False))
 
     assert ["ok", "warn", "warn", "ok", "ok"] == [verdict for verdict, _, _ in said]

@@ -1,4 +1,4 @@
-"""The check of the other tools: who asks, who could, and who is told to and cannot."""
+"""The check of the other tools: which ask, which could, and which cannot find the program."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_broken_configuration_hides_no_other(programs, tmp_path):
 
 
 def test_every_tool_is_tested():
-    """A tool that nobody judges would look as if it were in order."""
+    """Every tool of the table is checked."""
     own = {"git", "completion", "kubernetes"}
 
     assert set(TOOLS) - own == {case.name for case in CASES}

@@ -136,7 +136,7 @@ def test_a_login_that_cannot_be_moved_stays(console, config):
     "text", ["{", "[]", '{"auths":[]}', '{"credHelpers":1}', "[" * 100_000, '"hunter2']
 )
 def test_a_file_that_is_not_dockers_is_left_alone(console, config, text):
-    """What cannot be read is neither changed nor repeated."""
+    """An invalid file is neither changed nor repeated."""
     config.parent.mkdir()
     config.write_text(text, encoding="utf-8")
 

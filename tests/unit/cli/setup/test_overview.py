@@ -38,14 +38,14 @@ def files(home):
 
 
 def answer(monkeypatch, answers):
-    """Put somebody there who answers the questions."""
+    """Answer the questions as a user would."""
     left = iter(each == "y" for each in answers)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_, **__: next(left))
 
 
 def test_the_tools_that_are_here_are_shown(console, machine):
-    """Each is named with what would be changed, and with nobody to ask nothing is."""
+    """Each tool is named with its changes; without a terminal nothing is changed."""
     said = console.run("setup")
 
     assert 0 == said.code
@@ -60,7 +60,7 @@ def test_the_tools_that_are_here_are_shown(console, machine):
 
 
 def test_a_tool_that_needs_a_further_word_is_named(console, machine):
-    """What cannot be guessed is what a person has to say, and then it is not named again."""
+    """A tool that needs an argument is named until it is set up."""
     for name in ("pnpm", "keylease-pnpm"):
         (machine.parent / "programs" / name).write_text("#!/bin/sh\n", encoding="utf-8")
         (machine.parent / "programs" / name).chmod(0o755)
@@ -72,7 +72,7 @@ def test_a_tool_that_needs_a_further_word_is_named(console, machine):
 
 
 def test_each_is_asked_for(console, machine, monkeypatch):
-    """What is agreed to is done as the tool's own command does it, and the rest is not."""
+    """An accepted tool is set up as by its own command; a declined one is not."""
     answer(monkeypatch, "ny")
 
     said = console.run("setup")
@@ -119,7 +119,7 @@ def test_dry_run_asks_nobody(console, machine, monkeypatch):
 
 
 def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
-    """What cannot be read is told, and the next tool is looked at."""
+    """An invalid file is reported, and the next tool is examined."""
     (machine / ".docker").mkdir()
     (machine / ".docker" / "config.json").write_text("{", encoding="utf-8")
 
@@ -134,7 +134,7 @@ def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
     "tool", [tool for tool in tools.TOOLS if tool.setup], ids=lambda tool: tool.name
 )
 def test_every_tool_can_be_found(tool):
-    """A tool in the table says by what it is found and, if that can be guessed, what it is told."""
+    """Each tool of the table has programs and, if it needs no argument, a plan."""
     module = __import__(TOOLS[tool.name], fromlist=["plan"])
     plain = f"keylease setup {tool.name}" == tool.setup
 
