@@ -54,16 +54,14 @@ def bazel(hosts: tuple[str, ...], dry_run: bool, undo: bool) -> None:
 def _plan(hosts: Sequence[str]) -> Plan:
     path = program(TOOL.program, _UNFIT)
     file = load(_path())
-    shown: tuple[str, ...] = ()
     for host in hosts:
         option = f"--credential_helper={host}={path}"
         line = f'common "{option}"' if " " in path else f"common {option}"
         start = re.compile(rf'common "?--credential_helper={re.escape(host)}=.*')
         old = [each for each in file.found(_OURS) if start.fullmatch(each)]
         if old != [line]:
-            file, said = file.changed(old, [line])
-            shown += said
-    return Plan((file.change(shown),))
+            file = file.changed(old, [line])
+    return Plan((file.change(),))
 
 
 def helpers() -> list[str]:

@@ -65,12 +65,10 @@ def plan() -> Plan:
     ours = f'"{path}"' if " " in path else path
     others = [each for each in commands if not _OURS.fullmatch(each)]
     if commands[: len(commands) - len(others)] == [ours]:
-        return Plan((file.change(()),))
+        return Plan((file.change(),))
     # Commands that are not ours stay as they were typed.
     rest = (old or _DEFAULT) if len(others) == len(commands) else ";".join(others)
-    after, _ = file.changed(
-        file.found(_LINE), [f"{_KEY}={ours};{rest}" if rest else f"{_KEY}={ours}"]
-    )
+    after = file.changed(file.found(_LINE), [f"{_KEY}={ours};{rest}" if rest else f"{_KEY}={ours}"])
     before = None if old is None else _shown(commands)
     shown = difference(f"{_KEY}=", before, _shown([ours, *others]))
     # The record says only whether there was a value: the line itself still holds it.
@@ -93,10 +91,10 @@ def _undoing() -> Plan:
     commands = [each.strip() for each in (_value(file) or "").split(";")]
     others = [each for each in commands if not _OURS.fullmatch(each)]
     if len(others) == len(commands):
-        return Plan((file.change(()),))
+        return Plan((file.change(),))
     old = replaced("go").get(_KEY)
     rest = [f"{_KEY}={';'.join(others)}"] if others and (old or others != [_DEFAULT]) else []
-    after, _ = file.changed(file.found(_LINE), rest)
+    after = file.changed(file.found(_LINE), rest)
     shown = difference(f"{_KEY}=", _shown(commands), _shown(others) if rest else None)
     return Plan((after.change(shown),))
 

@@ -25,6 +25,8 @@ class File(NamedTuple):
     before: bytes | None
     lines: tuple[str, ...]
     """Without their ends."""
+    shown: tuple[str, ...] = ()
+    """What the user sees of the edits so far."""
 
     def found(self, pattern: re.Pattern[str]) -> list[str]:
         """Return the lines that a pattern matches as a whole."""
@@ -35,8 +37,8 @@ class File(NamedTuple):
         found = (pattern.fullmatch(line.removesuffix("\r")) for line in self.lines)
         return [each[1] for each in found if each]
 
-    def changed(self, gone: Sequence[str], added: Sequence[str]) -> tuple[File, tuple[str, ...]]:
-        """Return the file with `added` in the place of `gone`, and the lines to show the user.
+    def changed(self, gone: Sequence[str], added: Sequence[str]) -> File:
+        """Return the file with `added` in the place of `gone`.
 
         If `gone` is not in the file, `added` comes last.
         """
@@ -44,12 +46,12 @@ class File(NamedTuple):
         start = at[0] if at else len(self.lines)
         rest = [line for line in self.lines[start:] if line not in gone]
         shown = (*(f"- {each.strip()}" for each in gone), *(f"+ {each}" for each in added))
-        return self._replace(lines=(*self.lines[:start], *added, *rest)), shown
+        return self._replace(
+            lines=(*self.lines[:start], *added, *rest), shown=(*self.shown, *shown)
+        )
 
-    def kept(
-        self, pattern: re.Pattern[str], ours: re.Pattern[str], added: str
-    ) -> tuple[File, tuple[str, ...]]:
-        """Return the file with `added` before the matching lines, and the lines to show the user.
+    def kept(self, pattern: re.Pattern[str], ours: re.Pattern[str], added: str) -> File:
+        """Return the file with `added` before the matching lines.
 
         The user's matching lines become comments; ours are removed.
         """
@@ -59,12 +61,13 @@ class File(NamedTuple):
         gone = [each for each in found if each not in others]
         at = min((self.lines.index(each) for each in found), default=len(self.lines))
         lines[at:at] = [added]
-        after = self._replace(lines=tuple(each for each in lines if each not in gone))
-        return after, (*(f"- {each.strip()}" for each in found), f"+ {added}")
+        shown = (*(f"- {each.strip()}" for each in found), f"+ {added}")
+        left = tuple(each for each in lines if each not in gone)
+        return self._replace(lines=left, shown=(*self.shown, *shown))
 
     def restored(
         self, pattern: re.Pattern[str], ours: re.Pattern[str], older: Sequence[str] = ()
-    ) -> tuple[File, tuple[str, ...]]:
+    ) -> File:
         """Return the file without our lines and with the lines that became comments.
 
         Args:
@@ -72,23 +75,27 @@ class File(NamedTuple):
             ours: It matches our lines.
             older: Lines that an older version kept in the record instead.
         """
-        found = self.found(ours)
-        after, shown = self.changed(found, older)
+        after = self.changed(self.found(ours), older)
         back = [restored(each) for each in after.lines]
         lines = [
             new if pattern.fullmatch(new.removesuffix("\r")) else old
             for old, new in zip(after.lines, back, strict=True)
         ]
         returned = [new for old, new in zip(after.lines, lines, strict=True) if old != new]
-        return after._replace(lines=tuple(lines)), (*shown, *(f"+ {each}" for each in returned))
+        shown = (f"+ {each}" for each in returned)
+        return after._replace(lines=tuple(lines), shown=(*after.shown, *shown))
 
     def exchanged(self, pattern: re.Pattern[str], added: Sequence[str] = ()) -> Change:
         """Return the change that puts `added` in the place of all lines that a pattern matches."""
-        after, shown = self.changed(self.found(pattern), added)
-        return after.change(shown)
+        return self.changed(self.found(pattern), added).change()
 
-    def change(self, shown: Sequence[str]) -> Change:
-        """Return the change of the file to these lines. An empty file is removed."""
+    def change(self, shown: Sequence[str] | None = None) -> Change:
+        """Return the change of the file to these lines. An empty file is removed.
+
+        Args:
+            shown: What the user sees instead of the edits.
+        """
+        shown = self.shown if shown is None else shown
         text = "".join(f"{line}\n" for line in self.lines)
         after = text.encode("utf-8", "surrogateescape") if text.strip() else None
         return Change(self.path, self.before, after if shown else self.before, tuple(shown))

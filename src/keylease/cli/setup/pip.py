@@ -64,11 +64,8 @@ def plan() -> Plan:
         msg = f"{file.path} names another keyring-provider"
         raise UsageError(msg, "take that line out, then try again")
     if header is None:
-        after, shown = file.changed([], ["[global]", _LINE])
-    else:
-        after, shown = file.changed([header], [header, _LINE])
-        shown = (f"+ {_LINE}",)
-    return Plan((after.change(shown),))
+        return Plan((file.changed([], ["[global]", _LINE]).change(),))
+    return Plan((file.changed([header], [header, _LINE]).change([f"+ {_LINE}"]),))
 
 
 def helpers() -> list[str]:
@@ -90,8 +87,7 @@ def _undoing() -> Plan:
     at = file.lines.index(header)
     rest = [line for line in file.lines[at + 1 :] if line.strip() and line != _LINE]
     alone = not rest or _SECTION.fullmatch(rest[0]) is not None
-    after, shown = file.changed([header, _LINE] if alone else [_LINE], [])
-    return Plan((after.change(shown),))
+    return Plan((file.changed([header, _LINE] if alone else [_LINE], []).change(),))
 
 
 def _global(file: File) -> tuple[str | None, list[str]]:

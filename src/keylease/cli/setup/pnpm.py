@@ -59,7 +59,6 @@ def pnpm(registries: tuple[str, ...], dry_run: bool, undo: bool) -> None:
 def _plan(registries: Sequence[Target]) -> Plan:
     path = program(TOOL.program, _UNFIT)
     file = load(_path())
-    shown: tuple[str, ...] = ()
     for each in registries:
         line = f"{_key(each)}:tokenHelper={path} {each.url}"
         old = file.found(re.compile(re.escape(f"{_key(each)}:tokenHelper=") + ".*"))
@@ -67,9 +66,8 @@ def _plan(registries: Sequence[Target]) -> Plan:
             if old and not all(map(_OURS.fullmatch, old)):
                 msg = f"{file.path} has another tokenHelper for {each.url}"
                 raise UsageError(msg, "take that line out, then try again")
-            file, said = file.changed(old, [line])
-            shown += said
-    return Plan((file.change(shown),))
+            file = file.changed(old, [line])
+    return Plan((file.change(),))
 
 
 def helpers() -> list[str]:

@@ -75,8 +75,7 @@ def plan() -> Plan:
             msg = f"{path} {what}, and Terraform takes one helper"
             raise SetupError(msg, f"write this by hand: {LINE}")
         if not named:
-            after, shown = file.changed([], [LINE])
-            changes.append(after.change(shown))
+            changes.append(file.changed([], [LINE]).change())
     return Plan(tuple(changes))
 
 

@@ -72,8 +72,7 @@ def plan() -> Plan:
         old = file.found(_LINE)
         if [each.strip() for each in old] == [line]:
             continue
-        after, shown = file.kept(_LINE, _OURS, line)
-        changes.append(after.change(shown))
+        changes.append(file.kept(_LINE, _OURS, line).change())
     return Plan(tuple(changes))
 
 
@@ -92,8 +91,7 @@ def _undoing() -> Plan:
         file = _file(place)
         if file.found(_OURS):
             # Older versions kept the replaced line in the record, not in the file.
-            after, shown = file.restored(_LINE, _OURS, kept.get(name, []))
-            changes.append(after.change(shown))
+            changes.append(file.restored(_LINE, _OURS, kept.get(name, [])).change())
     return Plan(tuple(changes))
 
 
