@@ -51,7 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _revoked(found: str, opening: Opening) -> Finding:
     if isinstance(opening.error, KeychainUnavailableError):
-        remedy = "the key may still be there; unlock the keychain, then run: keylease revoke"
+        remedy = "do what the line of keychain says, then run: keylease revoke"
         return Finding("warn", f"{found}; the keychain cannot be asked whether it is gone", remedy)
     if opening.session:
         return Finding("warn", f"{found}; the key is still in the keychain", _REST)

@@ -85,7 +85,7 @@ def helpers() -> list[str]:
 
 
 def _plan(profiles: Sequence[str]) -> Plan:
-    """Return what has to be changed."""
+    """Return the changes that setup has to make."""
     sections = [each if each == "default" else f"profile {each}" for each in profiles]
     values = {
         section: f"{_program()} {each}" for section, each in zip(sections, profiles, strict=True)

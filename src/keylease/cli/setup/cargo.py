@@ -64,7 +64,7 @@ def cargo(dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: cargo's configuration cannot be read.

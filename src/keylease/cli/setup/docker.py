@@ -97,7 +97,7 @@ def docker(
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: docker's configuration cannot be read.

@@ -50,7 +50,7 @@ def go(dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: the file cannot be read, or turns authentication off.

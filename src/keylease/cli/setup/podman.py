@@ -47,7 +47,7 @@ def podman(dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: another program wrote the file.

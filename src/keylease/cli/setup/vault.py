@@ -59,7 +59,7 @@ def vault(dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: a file cannot be read or edited.
