@@ -1,12 +1,11 @@
-"""The programs of keylease, and a start that does not depend on the caller's surroundings.
+"""The programs of keylease, and a start that does not depend on the caller's environment.
 
 On POSIX each program is a shell script (packaging/launch) that starts Python isolated, so no
-variable of Python and no file in the working directory decides what is imported. On Windows the
-launchers of the package installers cannot do that, and `python -m keylease` is started by others:
-there `order_path` does what can still be done. decisions/0026-programs-start-isolated.md has the
-reasons.
+variable of Python and no file in the working directory decides what is imported. The launchers of
+package installers on Windows and `python -m keylease` cannot do that; there `order_path` corrects
+the import path. decisions/0026-programs-start-isolated.md has the reasons.
 
-NOTE: this module runs before the path is in order. It imports nothing that is not built into the
+NOTE: this module runs before the import path is corrected. It imports only what is built into the
 interpreter or loaded at its start: not even `from __future__`, which is a file. The table of tools
 is imported afterwards.
 """
@@ -15,7 +14,7 @@ import os
 import sys
 
 OWN = {"keylease": "main", "keylease-askpass": "askpass"}
-"""The programs for people: the function of `keylease.__main__` that each is."""
+"""The programs for people, each with the function of `keylease.__main__` that it runs."""
 
 
 def names() -> tuple[str, ...]:
@@ -26,7 +25,7 @@ def names() -> tuple[str, ...]:
 
 
 def main() -> int:
-    """Be the program that Windows started as `NAME.exe`."""
+    """Run the program that Windows started as `NAME.exe`."""
     name = os.path.basename(sys.argv[0])
     return run(name[: -len(".exe")] if name.lower().endswith(".exe") else name)
 
@@ -41,16 +40,16 @@ def run(name: str) -> int:
 
         peer = next(tool.name for tool in TOOLS if tool.program == name and tool.protocol)
         module, function, words = "keylease.helper", "main", (peer, sys.argv[1:])
-    # Both modules are far above this one. `__import__` needs no module to import them.
+    # Both modules are in higher layers, so no `import` names them. `__import__` is a builtin.
     code: int = getattr(__import__(module, fromlist=[function]), function)(*words)
     return code
 
 
 def order_path() -> None:
-    """Import first from Python's own library, then from where keylease is, then from the rest.
+    """Order `sys.path`: first Python's own library, then keylease's directory, then the rest.
 
-    So no directory in PYTHONPATH replaces a module of Python or a package that keylease needs. The
-    working directory, which may be a stranger's repository, and relative entries are removed.
+    So no directory in PYTHONPATH replaces a module of Python or a package that keylease needs.
+    Relative entries are removed. So is the working directory: it may be a stranger's repository.
     """
     if sys.flags.isolated:
         return
@@ -69,9 +68,9 @@ def order_path() -> None:
 
 
 def isolated(code: str) -> list[str]:
-    """Return the command line that runs the code in another interpreter, as isolated as this one.
+    """Return the command line that runs the code in another interpreter, isolated like this one.
 
-    It finds the modules that this process finds.
+    The code finds the same modules as this process.
     """
     path = f"import sys; sys.path[:] = {sys.path!r}\n"
     return [sys.executable, "-I", "-S", "-c", path + code]

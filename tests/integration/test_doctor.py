@@ -192,9 +192,9 @@ def test_memory_is_searched_and_nothing_is_left_behind(request, place):
     require("ptrace" not in str(said), "ptrace", "no process may be traced here")
     assert ["ok"] * 5 == [each["verdict"] for each in said], said
     assert "a crash leaves no core file (the limit is 0)" == said[1]["found"]
-    assert "other programs of yours cannot read the helper's memory" == said[2]["found"]
+    assert "your other programs cannot read the helper's memory" == said[2]["found"]
     assert "no audit key, password, refresh token" in said[3]["found"]
-    assert "of files that it cannot write to" in said[4]["found"]
+    assert "of files that the helper cannot change" in said[4]["found"]
     assert "an ordinary program left the password" in said[4]["found"]
     assert [] == list(home.home.rglob("*"))
     # The pins of other programs come and go; a pin of doctor's would stay until the next boot.

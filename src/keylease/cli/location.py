@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def path(location: Location) -> str:
-    """Return the path of the file, whether or not it is there; empty if it has no place here."""
+    """Return the path of the file, which may not exist; empty if it has no place here."""
     for variable in location.files:
         if named := os.environ.get(variable):
             return os.path.expanduser(named)

@@ -1,6 +1,6 @@
 """Search the files in which tools keep credentials, for `keylease doctor` and `keylease setup`.
 
-A file is opened, searched for what a credential looks like in its format, and forgotten.
+A file is searched for the pattern of a credential in its format. Nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from keylease.tools import PlaintextFile
 
 MOST_BYTES: Final = 1 << 20
-"""No more of a file is searched."""
+"""Only this much of a file is searched."""
 
 
 def holders() -> Iterator[tuple[PlaintextFile, str]]:
-    """Yield each file that has a credential, and its path. What cannot be looked into is left."""
+    """Yield each file that holds a credential, and its path. Skip files that cannot be read."""
     for place, path in files():
         with suppress(OSError):
             if search(path, place.credential) is not None:
@@ -33,14 +33,14 @@ def holders() -> Iterator[tuple[PlaintextFile, str]]:
 
 
 def files() -> Iterator[tuple[PlaintextFile, str]]:
-    """Yield each file that has a place on this machine, and its path. It need not be there."""
+    """Yield each file that has a place on this machine, and its path. It may not exist."""
     for place in PLAINTEXT:
         if path := location.path(place.location):
             yield place, path
 
 
 def holds(credential: bytes, content: bytes | memoryview) -> bool:
-    """Return whether a pattern of the table finds a credential."""
+    """Return whether a pattern of the table finds a credential in the content."""
     return re.search(credential, content, re.MULTILINE | re.IGNORECASE) is not None
 
 
@@ -60,7 +60,7 @@ def search(path: str, credential: bytes) -> int | None:
         with os.fdopen(fd, "rb", buffering=0, closefd=False) as file, memoryview(content) as view:
             while count := file.readinto(view[length:]):
                 length += count
-        # On Windows the mode says nothing about others; there it is the directory that does.
+        # On Windows the mode says nothing about other users; the directory's rights decide.
         private = 0 if os.name == "nt" else mode
         with memoryview(content)[:length] as part:
             return private if holds(credential, part) else None

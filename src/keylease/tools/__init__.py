@@ -1,7 +1,7 @@
-"""The facts about each tool, as data: one row a tool. What lists tools reads this table.
+"""The facts about each tool, as data: one row for each tool. Every list of tools reads this table.
 
-It imports nothing of keylease and runs nothing, because every helper imports it: it says which
-protocol answers which program. The build runs this file by itself.
+It imports nothing of keylease, because every helper imports it to find its protocol. The build runs
+this file alone.
 """
 
 import sys
@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 
 
 class Location(NamedTuple):
-    """Where a tool looks for a file. `keylease.cli.location` makes a path of it."""
+    """The place where a tool looks for a file. `keylease.cli.location` makes a path of it."""
 
     name: str
     """Relative to the base directory."""
     base: str = "~"
-    """The base directory; empty if there is none without the variable."""
+    """The base directory; empty if only the variable names one."""
     variable: str = ""
     """The environment variable that names another base directory."""
     files: tuple[str, ...] = ()
@@ -22,58 +22,59 @@ class Location(NamedTuple):
 
 
 class PlaintextFile(NamedTuple):
-    """A file in which a tool keeps credentials, and how one is recognised there."""
+    """A file in which a tool keeps credentials, and the pattern of one."""
 
     tool: str
     location: Location
     credential: bytes
-    """A regular expression for lines, in small or capital letters."""
+    """A regular expression; `^` matches at each line, and case is ignored."""
     remedy: str
 
 
 class Form(NamedTuple):
-    """What `keylease login` asks for."""
+    """The questions of `keylease login`."""
 
     username: str | None
-    """What the user name is called; `None` if there is none."""
+    """The label of the user name; `None` if there is none."""
     secret: str
+    """The label of the secret."""
     fields: tuple[str, ...] = ()
-    """The names of the secrets that there may be beside it."""
+    """The names of further secrets that a session can hold."""
     instead: str | None = None
-    """The field that comes with those, in the place of the secret."""
+    """The field that replaces the secret when `fields` are given."""
 
 
 class Tool(NamedTuple):
     """A tool that asks keylease."""
 
     name: str
-    """What `--tool` and `keylease setup` call it."""
+    """Its name for `--tool` and `keylease setup`."""
     title: str
-    """What people call it and the programs that ask alike."""
+    """Its name in text, with those of programs that ask in the same way."""
     commands: tuple[str, ...]
-    """The tool's own programs; one of them on PATH means that it is here."""
+    """The tool's own programs; if one of them is on PATH, the tool is installed."""
     program: str = ""
     """The program of keylease that it runs; empty if it asks through the library keyring."""
     protocol: str = ""
-    """The module of `keylease.protocols` that answers; empty if another tool's does."""
+    """The module of `keylease.protocols` that answers; empty if it uses another tool's."""
     page: str = ""
     """Its page in docs/tools, without the ending."""
     target: str = ""
-    """What `keylease login --tool` expects as its URL."""
+    """The URL argument that `keylease login --tool` expects."""
     holds: str = ""
-    """What a session of it holds."""
+    """The content of its sessions."""
     login: Form = Form(None, "Token")
-    """What a person is asked for at a login."""
+    """The questions of a login."""
     setup: str = ""
-    """The command that sets it up, with the word that a person has to add; empty without one."""
+    """The command that sets it up, with the argument that it needs; empty without a setup."""
     replaces: str = ""
-    """Where the secret stands in plaintext without keylease."""
+    """The file that holds the secret in plaintext without keylease."""
     since: str = ""
-    """The lowest version that can ask keylease; empty where it is not known."""
+    """The lowest version that can ask keylease; empty if it is not known."""
     see: tuple[str, ...] = ()
-    """Other manual pages to read, besides those of keylease."""
+    """Manual pages of other projects to read."""
     configuration: tuple[Location, ...] = ()
-    """The files that `keylease setup` writes, in the order of `commands` if each has its own."""
+    """The files that `keylease setup` writes; in the order of `commands` if each has its own."""
     plaintext: tuple[PlaintextFile, ...] = ()
 
 
@@ -149,9 +150,9 @@ TOOLS: Final = (
         page="docker",
         setup="keylease setup podman",
         replaces="`auth.json`",
-        # containers-registries.conf.d(5). containers/image takes XDG_CONFIG_HOME, too.
+        # containers-registries.conf.d(5). containers/image reads XDG_CONFIG_HOME, too.
         configuration=(Location("containers/registries.conf.d/90-keylease.conf", *_XDG),),
-        # The manual page of auth.json names both, the first one first.
+        # containers-auth.json(5) names both, in this order.
         plaintext=(
             PlaintextFile(
                 "podman",
@@ -177,7 +178,7 @@ TOOLS: Final = (
         replaces="`~/.cargo/credentials.toml`",
         since="1.74",
         see=("cargo-login",),
-        # The Cargo Book, "Configuration": of both, the one without an extension counts.
+        # The Cargo Book, "Configuration": if both exist, the one without an extension counts.
         configuration=(Location("config", *_CARGO_HOME), Location("config.toml", *_CARGO_HOME)),
         plaintext=(
             PlaintextFile(
@@ -224,10 +225,10 @@ TOOLS: Final = (
         setup="keylease setup kubernetes USER",
         replaces="tokens and keys in `~/.kube/config`",
         see=("kubectl",),
-        # KUBECONFIG can name several files; `keylease.cli.setup.kubernetes` takes it apart.
+        # KUBECONFIG can name several files; `keylease.cli.setup.kubernetes` splits it.
         configuration=(Location(".kube/config"),),
         plaintext=(
-            # kubectl(1), "kubeconfig": what a user authenticates with, beside `exec`.
+            # kubectl(1), "kubeconfig": the secrets of a user without `exec`.
             PlaintextFile(
                 "kubernetes",
                 Location(".kube/config"),
@@ -343,7 +344,7 @@ TOOLS: Final = (
             Location(".npmrc", files=("NPM_CONFIG_USERCONFIG", "npm_config_userconfig")),
         ),
         plaintext=(
-            # npmrc(5): a token that stands in a variable is no plaintext.
+            # npmrc(5): a reference to a variable is not plaintext.
             PlaintextFile(
                 "npm",
                 Location(".npmrc"),
@@ -395,10 +396,10 @@ PLAINTEXT: Final = (
         "run: poetry config --unset http-basic.NAME; then: keylease login URL",
     ),
 )
-"""Where plaintext lies, of tools without a row, too. A file that a tool is told to use elsewhere is
-not found."""
+"""The files with plaintext, also of tools without a row. A file that a tool is configured to keep
+elsewhere is not found."""
 
 
 def named(name: str) -> Tool:
-    """Return the row of a tool that is in the table."""
+    """Return the row of a tool, which must be in the table."""
     return next(tool for tool in TOOLS if tool.name == name)

@@ -82,7 +82,7 @@ def test_user_name_is_no_use(ask, console):
     ],
 )
 def test_no_question_gets_the_password_of_another_host(ask, question):
-    """What a server or a URL can put into the question chooses no session."""
+    """Text that a server or a URL puts into the question chooses no session."""
     code, out, _ = ask(question)
 
     assert (True, b"") == (code in {2, 3}, out)
@@ -146,7 +146,7 @@ def test_confirmation_of_ssh_is_refused(ask, kind):
 
 
 def test_missing_variable_is_named(ask):
-    """Who set up half of it reads what is missing."""
+    """An incomplete setup is refused with the missing part."""
     code, _, err = ask("[sudo] password for ada: ")
 
     assert 2 == code
@@ -168,7 +168,7 @@ def test_password_that_would_be_cut_is_refused(ask, console):
 
 
 def test_terminal_gets_nothing(ask, console, monkeypatch):
-    """Who tries it by hand sees no password, and nothing is released."""
+    """On a terminal no password is shown or released."""
     monkeypatch.setattr(os, "isatty", lambda fd: fd == 1)
 
     assert (2, b"") == ask("Password for 'https://git.example': ")[:2]
@@ -196,7 +196,7 @@ def test_program_takes_nothing_but_the_question(ask, monkeypatch):
 
 
 def test_missing_session_is_named_exactly(ask):
-    """What git, ssh and sudo show can be typed as it stands, user and all."""
+    """The question of git, ssh or sudo can be copied as it is, with the user."""
     code, out, err = ask("Password for 'https://bob@git.example': ")
 
     assert (3, b"") == (code, out)
@@ -240,7 +240,7 @@ def test_refused_question_keeps_no_session_alive(ask, console):
 
 
 def test_right_password_is_given_after_a_new_login(ask, console):
-    """Whoever logs in with the right password need not start the tool again."""
+    """After a login with the right password the tool need not start again."""
     ask("[sudo] password for ada: ", KEYLEASE_ASKPASS=URL)
     console.login(URL, "ada", b"right")
 

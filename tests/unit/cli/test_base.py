@@ -1,4 +1,4 @@
-"""What every command is made of: its voice, its refusals, its laziness."""
+"""What all commands share: messages, refusals and late imports."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_closed_stdout_is_quiet(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full")
 def test_full_disk_is_an_error_that_says_what_is_lost(monkeypatch):
-    """Nobody takes an empty file for an answer."""
+    """An answer that cannot be written is an error, not an empty file."""
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
         monkeypatch.setattr(sys, "stdout", full)
 
@@ -89,7 +89,7 @@ def test_full_disk_is_an_error_that_says_what_is_lost(monkeypatch):
 
 
 def test_broken_stderr_leaves_the_exit_code(monkeypatch):
-    """Who closes stderr reads the exit code instead."""
+    """With stderr closed the exit code still reports the error."""
     read, write = os.pipe()
     os.close(read)
     raw = io.FileIO(write, "w")

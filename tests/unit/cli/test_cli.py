@@ -53,7 +53,7 @@ def test_usage_error_is_one_line_and_a_hint(console, words, error, hint):
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_operation_with_a_word_too_many_is_not_called_unknown(console, operation):
-    """Nobody is told that an operation which the README names does not exist."""
+    """An operation with too many words is not called unknown, because the README names it."""
     said = console.run(operation, "more")
 
     assert 2 == said.code
@@ -86,7 +86,7 @@ def test_unknown_option_is_a_usage_error(console, option):
     ],
 )
 def test_password_in_the_wrong_place_is_not_repeated(console, words):
-    """Whoever types a password where none belongs does not read it again on the screen."""
+    """A password in the wrong argument is not repeated on the screen."""
     said = console.run(*words)
 
     assert (2, "") == (said.code, said.out)
@@ -96,7 +96,7 @@ def test_password_in_the_wrong_place_is_not_repeated(console, words):
 
 @pytest.mark.parametrize("words", [(), ("key",)])
 def test_no_command_shows_the_help(console, words):
-    """Whoever types just the name learns what there is, and a script sees that it did nothing."""
+    """Without a command the help is printed, and the exit code is not 0."""
     said = console.run(*words)
 
     assert (2, "") == (said.code, said.out)
@@ -127,7 +127,7 @@ def test_escaped_in_errors_too(console):
 
 @pytest.mark.parametrize("words", [("status",), ("list", "--json"), ("config", "show"), ("gc",)])
 def test_keychain_that_nothing_is_called_is_refused_by_every_command(console, words):
-    """A slip in the name is told at once, not when the first session is made."""
+    """A wrong name is reported at once, not at the first session."""
     said = console.run("--keychain", "kernal", *words)
 
     assert (2, "") == (said.code, said.out)

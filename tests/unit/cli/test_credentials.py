@@ -43,7 +43,7 @@ def questions(monkeypatch):
 
 
 def test_cargo_is_answered_with_the_token(console):
-    """A token has no user, and nobody is asked for one."""
+    """A token has no user, so login does not ask for one."""
     said = console.run(
         "login", "--tool", "cargo", "sparse+https://r.example/i/", STDIN, stdin=b"t\n"
     )
@@ -182,7 +182,7 @@ def test_a_secret_that_is_none_is_refused(console, secret):
 
 
 def test_the_other_commands_take_the_same_names(console):
-    """What login started, status shows, extend prolongs and logout ends, by the tool's own name."""
+    """status, extend and logout accept the tool's name, as login does."""
     console.run("login", "--tool", "aws", "prod", "--username", "AKIA", STDIN, stdin=b"s")
     console.login("https://git.example")
 

@@ -80,7 +80,7 @@ def test_slip_in_the_command_line_releases_nothing(console, words, error):
 
 
 def test_what_may_be_a_password_is_not_repeated(console):
-    """Who takes NAME=FIELD for NAME=VALUE does not read the password on the screen again."""
+    """A password given as NAME=VALUE is not repeated on the screen."""
     said = console.run("exec", URL, "--env", "TOKEN=hunter2 canary!", "--", "true")
 
     assert 2 == said.code
@@ -101,7 +101,7 @@ def test_command_that_does_not_exist_is_127(console):
 @posix
 @pytest.mark.parametrize("kind", ["directory", "file"])
 def test_what_is_no_program_is_126(console, tmp_path, kind):
-    """A directory and a file without the right to run it are told from nothing at all."""
+    """A directory or a file that is not executable gives 126, unlike a missing program."""
     console.login()
     if kind == "directory":
         (tmp_path / "thing").mkdir()
@@ -237,7 +237,7 @@ def test_what_the_session_does_not_have_is_said(console, program, become, field,
 
 @posix
 def test_authorization_header_is_not_handed_over_as_a_password(console, program, become):
-    """What only a tool that knows its form can use is not mistaken for a password."""
+    """A credential in a tool's own form is not used as a password."""
     credential = Credential("ada", Secret(CANARY), authtype="Bearer")
     Wiring().session.create(Target("web", "https", "git.example"), credential)
 

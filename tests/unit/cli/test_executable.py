@@ -1,4 +1,4 @@
-"""What can be run: found as a shell finds it, and judged without running it."""
+"""Finding a program: as a shell finds it, without running it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def orphan(directory):
 
 
 def test_gc_removes_what_is_over_of_every_host(console):
-    """Nobody has to ask for a host once more to have its session removed."""
+    """An ended session is removed without another request for its host."""
     console.login("https://one.example")
     console.login("https://two.example")
     console.clock.advance(600)
@@ -142,7 +142,7 @@ def test_gc_with_a_locked_keychain_does_what_needs_no_key(console):
 
 
 def test_gc_of_a_revoked_vault_leaves_nothing(console):
-    """Whoever finds out that the key was deleted removes what it sealed."""
+    """If the key was deleted, gc removes the files that it sealed."""
     console.login()
     console.revoke()
 

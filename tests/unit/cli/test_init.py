@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def test_init_makes_the_vault_and_nothing_else(console):
-    """The keychain is chosen and the key made before anybody has a password to store."""
+    """The keychain is chosen and the key made before the first login."""
     said = console.run("init")
 
     expected = "made a vault key: generation 1 in memory of this process (memory)\n"

@@ -29,7 +29,7 @@ def test_every_usual_keychain_is_known(name):
 
 @pytest.mark.parametrize(("make", "there"), [("nothing", False), ("file", False), ("own", True)])
 def test_state_is_looked_for_without_making_it(tmp_path, monkeypatch, make, there):
-    """Whoever asks whether there is a vault does not make one."""
+    """Asking for the vault does not make one."""
     path = tmp_path / "a" / "state"
     if make == "file":
         (tmp_path / "a").write_text("")

@@ -22,7 +22,7 @@ def ask(message):
 
 
 def test_git_is_answered_with_the_password(console):
-    """What was typed is what git gets, byte by byte."""
+    """git gets the typed password, byte by byte."""
     console.login("https://git.example", "ada", b"p=\xc3\xa4\xff%20 ")
 
     answer = ask(b"protocol=https\nhost=git.example\n\n")
@@ -64,7 +64,7 @@ def test_login_and_logout_are_in_the_audit_log(console):
 
 
 def test_session_of_a_path_answers_with_and_without_path(console):
-    """A login for one repository serves git whether or not it is told to ask for each path."""
+    """A login for one repository serves git with and without useHttpPath."""
     console.login("https://git.example/org/repo.git")
 
     assert ask(b"protocol=https\nhost=git.example\n\n")
@@ -81,7 +81,7 @@ def test_session_of_a_host_does_not_answer_for_a_path(console):
 
 
 def test_user_in_the_url_is_taken(console):
-    """What git takes from a URL, login takes too, percent signs resolved."""
+    """login reads a URL as git does, and decodes percent signs."""
     said = console.run("login", "https://ada%40corp@git.example", "--password-stdin", stdin=b"x")
 
     assert 0 == said.code
@@ -133,7 +133,7 @@ def test_url_that_git_could_not_ask_for_is_refused(console, url):
 
 
 def test_scheme_in_capitals_is_refused(console):
-    """git finds no transport called HTTPS, so nobody starts a session that nothing asks for."""
+    """git has no transport called HTTPS, so login refuses it."""
     said = console.run("login", "HTTPS://git.example", *STDIN, stdin=b"x")
 
     assert 2 == said.code
@@ -148,7 +148,7 @@ def test_host_is_taken_as_it_is_written(console):
 
 
 def test_two_users_at_once_are_refused(console):
-    """Where URL and option disagree nobody guesses."""
+    """login refuses a URL and an option that disagree."""
     said = console.run("login", "https://bob@git.example", *STDIN, stdin=b"x")
 
     assert 2 == said.code
@@ -172,7 +172,7 @@ def test_user_name_with_a_control_character_is_refused(console):
 
 
 def test_empty_user_name_is_a_name(console):
-    """Single sign-on uses an empty user name, and nobody is asked for another."""
+    """Single sign-on uses an empty user name, so login does not ask for one."""
     words = ("--username", "", "--password-stdin")
     said = console.run("login", "https://git.example", *words, stdin=b"x")
 
@@ -211,7 +211,7 @@ def test_one_line_end_after_the_password_is_not_part_of_it(console, typed, kept)
     ],
 )
 def test_password_that_no_tool_could_be_told_is_refused(console, typed):
-    """What cannot be a password is refused at once, and not at the next git command."""
+    """An impossible password is refused at once, not at the next git command."""
     said = console.run("login", "https://git.example", *STDIN, stdin=typed)
 
     assert (2, "") == (said.code, said.out)

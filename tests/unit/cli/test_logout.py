@@ -28,7 +28,7 @@ def test_logout_without_a_session_says_so(console):
 
 
 def test_logout_without_a_vault_says_the_same(console):
-    """Nobody who wants to end a session is told how to start one."""
+    """The hint of a failed logout does not say how to start a session."""
     said = console.run("logout", "https://git.example")
 
     assert (3, "") == (said.code, said.out)
@@ -37,7 +37,7 @@ def test_logout_without_a_vault_says_the_same(console):
 
 
 def test_logout_of_a_host_ends_every_path_and_user(console):
-    """Whoever leaves a host leaves nothing of it behind, and no other host."""
+    """A logout removes every session of its host and no other."""
     console.login("https://git.example/a", "ada")
     console.login("https://git.example/b", "bob")
     console.login("https://git.example:8443", "ada")
@@ -112,7 +112,7 @@ def test_logout_wants_a_url_or_all(console, words):
 
 
 def test_logout_goes_on_without_an_audit_log(console):
-    """A full disk does not keep anybody logged in."""
+    """A logout works on a full disk."""
     console.login()
     (console.state / "audit").rename(console.state / "away")
     (console.state / "audit").write_text("in the way")

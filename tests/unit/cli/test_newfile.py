@@ -34,7 +34,7 @@ def test_file_is_whole_and_its_owners_alone(tmp_path):
 
 
 def test_file_that_is_there_stays(tmp_path):
-    """A slip in a name costs nobody a file."""
+    """A wrong name overwrites no file."""
     path = tmp_path / "page.html"
     path.write_bytes(b"dear")
 
@@ -75,7 +75,7 @@ def test_force_replaces_it_in_one_step(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_link_is_replaced_and_not_followed(tmp_path):
-    """Nobody has a file of theirs written over by putting a link in the way."""
+    """A planted link does not lead to an overwritten file."""
     (tmp_path / "other").write_bytes(b"dear")
     (tmp_path / "page.html").symlink_to("other")
 
@@ -106,7 +106,7 @@ def test_directory_that_is_not_there_is_told(tmp_path):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_a_hyphen_makes_no_file(tmp_path, monkeypatch, force):
-    """Who means stdout, as elsewhere, does not find a file of that name later."""
+    """`-` means stdout, not a file of that name."""
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UsageError, match="-"):

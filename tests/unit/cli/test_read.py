@@ -94,7 +94,7 @@ def test_refusal_writes_nothing(session, read, words, code, error):
 
 
 def test_ended_session_is_told(session, read):
-    """Whoever looks at the tool's output reads why, and what to do."""
+    """The tool's output shows the reason and a remedy."""
     session.clock.advance(901)
 
     code, out, err = read()
@@ -116,7 +116,7 @@ def test_ended_session_is_told(session, read):
     ],
 )
 def test_hint_can_be_typed_as_it_stands(console, words, command):
-    """Whoever copies the command from a tool's output into a shell starts that very session."""
+    """The command in the output, copied into a shell, starts that session."""
     code, out, err = console.answer("read", *words)
 
     assert (3, b"") == (code, out)
@@ -124,7 +124,7 @@ def test_hint_can_be_typed_as_it_stands(console, words, command):
 
 
 def test_terminal_is_refused_until_asked_twice(session, read, monkeypatch):
-    """Nobody puts a password on the screen by a slip, and the slip releases nothing."""
+    """A terminal is refused: it shows no password, and no credential is released."""
     monkeypatch.setattr(os, "isatty", lambda fd: fd == 1)
 
     code, out, err = read()

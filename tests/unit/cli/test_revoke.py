@@ -71,7 +71,7 @@ def test_revocation_stays_until_a_person_ends_it(console):
 
 
 def test_key_that_is_put_back_does_not_undo_it(console):
-    """Whoever kept a copy of the key has not kept a session."""
+    """A copy of the key opens no session after the revocation."""
     console.login()
     (session, *_), (item, *_) = sealed(console), console.keystore.items
     (key,) = console.keystore.read([item])
@@ -101,7 +101,7 @@ def test_revoke_of_a_revoked_vault_looks_again(console):
 
 
 def test_revoke_finishes_what_an_admin_began(console):
-    """The key was deleted in the keychain, and nobody has asked keylease since."""
+    """The key was deleted in the keychain, and keylease has not run since."""
     console.login()
     console.revoke()
 
@@ -122,7 +122,7 @@ def test_nothing_is_made_where_there_is_nothing(console, words):
 
 
 def test_state_without_a_vault_has_nothing_to_revoke(console):
-    """What another command has left there is no vault, and no session is said to be ended."""
+    """A state directory without a vault has no session to end."""
     console.run("extend", "https://git.example")
     assert console.state.exists()
 
@@ -132,7 +132,7 @@ def test_state_without_a_vault_has_nothing_to_revoke(console):
 
 
 def test_locked_keychain_keeps_the_key_and_nothing_else(console):
-    """What can be ended is ended; that the key is still there is said plainly, with a way out."""
+    """The sessions end; the remaining key is reported with a remedy."""
     console.login()
     console.keystore.lock()
 
@@ -205,7 +205,7 @@ def test_revoke_says_that_it_could_not_mark(console, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a directory is removed in another way there")
 def test_file_that_cannot_be_removed_is_counted(console):
-    """One file that stays keeps no other alive, nor the key, and is told."""
+    """A file that cannot be removed is reported, and everything else is removed."""
     console.login()
     console.login("https://two.example")
     file = sealed(console)[0]
@@ -237,7 +237,7 @@ def test_share_out_of_reach_is_a_warning(console):
 
 
 def test_broken_record_is_said(console):
-    """Where vault.json cannot be read, nobody knows which key it is; the files go all the same."""
+    """With an unreadable vault.json the key is unknown, but the files are removed."""
     console.login()
     (console.state / "vault.json").write_text("garbage")
 
@@ -271,7 +271,7 @@ def test_one_reason_is_said_once(console):
 
 
 def test_without_a_terminal_nothing_is_done_unless_agreed(console, monkeypatch):
-    """A script that forgot --yes changes nothing, and is told."""
+    """A script without --yes changes nothing and gets an error."""
     console.login()
 
     def nobody(_):

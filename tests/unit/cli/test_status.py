@@ -40,7 +40,7 @@ def test_no_form_of_status_makes_anything(console, words):
 
 
 def test_state_directory_without_a_vault_stays_empty(console):
-    """A directory that somebody made by hand is not filled by looking at it."""
+    """Looking at an empty directory writes nothing into it."""
     console.state.mkdir(mode=0o700)
 
     assert 0 == console.run("status").code
@@ -49,7 +49,7 @@ def test_state_directory_without_a_vault_stays_empty(console):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_state_that_cannot_be_looked_at_is_not_taken_for_none(console, tmp_path, monkeypatch):
-    """Whoever may not look is not told that there is nothing."""
+    """An unreadable directory is an error, not an empty list."""
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.setenv("KEYLEASE_STATE_DIR", str(tmp_path / "loop" / "state"))
 
@@ -72,7 +72,7 @@ def test_state_that_cannot_be_looked_at_is_not_taken_for_none(console, tmp_path,
     ],
 )
 def test_a_session_under_another_spelling_is_pointed_out(console, held, asked, near):
-    """Who logged in with a port that git leaves out learns why git is not answered."""
+    """status says why git gets no answer if the session is under another spelling."""
     console.login(held, "ada")
 
     said = console.run("status", asked)
@@ -167,7 +167,7 @@ def test_how_each_session_ends_is_told_of_each(console):
 
 
 def test_share_that_cannot_be_asked_for_is_an_error_of_its_own(console):
-    """In a container nobody is told that there is no session."""
+    """In a container status reports the sessions that it cannot open."""
     shares = MemoryShares(console.clock)
     console.shares = (shares, PolicyShares())
     console.login()
@@ -207,7 +207,7 @@ def test_no_session_for_the_url_has_its_own_code(console):
 
 
 def test_ended_session_says_why(console):
-    """A person who comes back from lunch is told that it was the idle timeout."""
+    """After a pause status names the idle timeout as the reason."""
     console.login()
     console.clock.advance(900)
 
@@ -256,7 +256,7 @@ def test_keychain_that_this_machine_lost_is_called_by_its_name(console, monkeypa
 
 
 def test_keychain_that_is_not_the_vaults_is_not_called_locked(console):
-    """Whoever names another keychain is told of the name, and not to unlock anything."""
+    """Another keychain on the command line gives an error about its name, not a hint to unlock."""
     console.login()
 
     said = console.run("--keychain", "kernel", "status")
@@ -269,7 +269,7 @@ def test_keychain_that_is_not_the_vaults_is_not_called_locked(console):
 
 
 def test_locked_keychain_with_nothing_behind_it(console):
-    """A locked keychain is told even where no session waits for it."""
+    """A locked keychain is reported even without a session."""
     console.login()
     console.run("logout", "--all")
     console.keystore.lock()
@@ -318,7 +318,7 @@ def test_key_that_could_not_be_deleted_is_not_called_deleted(console):
 
 
 def test_reboot_of_a_forgetful_keychain_is_no_revocation(console):
-    """The kernel keyring is empty after a restart, and nobody is alarmed."""
+    """The kernel keyring is empty after a restart, which is no error."""
     console.keystore.survives_reboot = False
     console.login()
     console.clock.reboot()

@@ -109,7 +109,7 @@ def test_request_is_the_one_that_is_documented(console):
     ],
 )
 def test_other_answer_is_a_warning(console, status, words):
-    """What says nothing about the password does not stop a login, and is not called verified."""
+    """An answer that says nothing about the password does not stop a login or count as verified."""
     with WebServer(lambda _: Answer(status)) as server:
         said = login(console, server.url)
 
@@ -120,7 +120,7 @@ def test_other_answer_is_a_warning(console, status, words):
 
 
 def test_server_that_is_not_there_is_a_warning(console):
-    """Who is offline can log in all the same."""
+    """A login works offline."""
     with WebServer(private) as server:
         url = server.url
 
@@ -180,7 +180,7 @@ def test_certificate_of_a_known_authority_is_enough(console, tmp_path, monkeypat
 
 @pytest.mark.parametrize("known", [False, True])
 def test_certificate_that_is_not_valid_gets_no_password(console, tmp_path, monkeypatch, known):
-    """Nobody's authority, or another host's certificate: the server sees no request."""
+    """With an unknown authority or another host's certificate the server gets no request."""
     certificate = make_certificate(tmp_path / "server.pem", "127.0.0.2" if known else "127.0.0.1")
     if known:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -223,7 +223,7 @@ def test_password_is_not_sent_in_the_clear(console, url):
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:80", "127.9.9.9:80", "[::1]:80"])
 def test_this_machine_can_be_asked_in_the_clear(host):
-    """What goes to oneself goes over no network."""
+    """A request to the local machine crosses no network."""
     assert None is check(Target("web", "http", host))
 
 

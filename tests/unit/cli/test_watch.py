@@ -72,7 +72,7 @@ def watching(console):
 
 
 def test_countdown_shows_idle_and_cap_of_each_session(console, watching):
-    """Who watches sees which session it is, and both of its ends coming nearer."""
+    """The watch shows the session and both of its limits."""
     console.login(URL, "ada")
 
     first, second = watching.run(None)
@@ -138,7 +138,7 @@ def test_what_another_process_does_is_shown_at_once(console, watching, words, sh
 
 
 def test_first_login_is_shown(console, watching):
-    """Who watches an empty machine sees the session that starts."""
+    """A watch without sessions shows the first one that starts."""
     before, after = watching.run(console.login)
 
     assert "no live session" in before
@@ -247,7 +247,7 @@ def test_without_a_terminal_it_refuses(console, words, error):
 
 
 def test_locked_keychain_is_shown_and_not_the_end(console, watching):
-    """The countdown goes on when somebody unlocks it."""
+    """The countdown goes on when the keychain is unlocked."""
     console.login()
     console.keystore.lock()
 

@@ -1,7 +1,7 @@
-"""`keylease doctor`: what is in order on this machine, what is not, and what to do about it.
+"""`keylease doctor`: check this machine, and say what to do about each fault.
 
-It looks, and changes nothing: no file, no key, no line in the audit log. It asks nobody anything,
-and a keychain that hangs is given up after a few seconds. No content of a file is ever shown.
+It only reads: it changes no file, no key and no line of the audit log. It asks no questions, and
+gives up on a keychain that hangs after a few seconds. It never shows the content of a file.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ CHECKS: Final = {
     "tools": "keylease.cli.doctor.tools",
     "plaintext": "keylease.cli.doctor.plaintext",
 }
-"""Every check's module by its name, in the order in which they are told. Each has a `check`."""
+"""The module of each check by its name, in the order of the output. Each has a `check`."""
 
 FORMAT: Final = 1
-"""The version of the JSON. It goes up when a field goes away or changes its meaning."""
+"""The version of the JSON. It rises when a field is removed or changes its meaning."""
 
 _FAILED_EXIT: Final = 1
 
@@ -46,21 +46,21 @@ _FAILED_EXIT: Final = 1
 @click.option(
     "--memory",
     is_flag=True,
-    help="Also run the helper on a made-up credential, and search its memory for what is left of "
-    "it. It takes seconds, and works on Linux.",
+    help="Also run the helper with a made-up credential, and search its memory for copies of it. "
+    "It takes seconds, and works on Linux only.",
 )
 @click.pass_obj
 @click.pass_context
 def doctor(ctx: click.Context, program: Program, as_json: bool, memory: bool) -> None:
     """Check what keylease needs on this machine, and say what to do.
 
-    Each line begins with ok, with warn (it works, but not as well as it could) or with fail (no
-    session can be used, or none as it should be). Files in which other tools keep passwords in
-    plaintext are named; what is in them is never shown.
+    Each line begins with ok, with warn (it works, but not as well as it could) or with fail
+    (sessions do not work, or are not safe). Files in which other tools keep passwords in plaintext
+    are named; their content is never shown.
 
-    Nothing is changed, and nobody is asked anything. The exit code is 1 if anything failed, else 0.
-    With --memory the helper runs in a state directory of its own and puts two keys of its own into
-    the keychain; all of that is removed again.
+    The command changes nothing and asks no questions. The exit code is 1 if a check failed, else 0.
+    With --memory the helper runs in a temporary state directory and puts two keys into the
+    keychain; both are removed at the end.
     """
     subject = Subject(program.keychain)
     found = [(name, finding) for name in CHECKS for finding in _run(name, subject)]

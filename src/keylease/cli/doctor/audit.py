@@ -1,4 +1,4 @@
-"""Whether the audit log can be gone on with: nothing is released whose line cannot be written."""
+"""Check that the audit log can be continued: without its line no credential is released."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Read the last line of each day, after which the next one would have to go.
+    """Read the last line of each day: the next line is written after it.
 
     Raises:
         StateError: a file cannot be read.
@@ -29,21 +29,21 @@ def check(_: Subject) -> Iterator[Finding]:
         path = os.path.join(place, name)
         yield Finding(
             "fail",
-            f"the last line of audit/{name} is not one of keylease's, so nothing is released",
+            f"keylease did not write the last line of audit/{name}, so it releases nothing",
             f"find out who wrote it, then move the file away: {path}",
         )
     if not found:
-        yield Finding("ok", "there is no line yet")
+        yield Finding("ok", "the log has no line yet")
     elif not foreign:
         yield Finding(
             "ok",
-            f"lines of {len(found)} day{'' if len(found) == 1 else 's'}; whether they are as they "
-            "were written tells: keylease audit verify",
+            f"lines of {len(found)} day{'' if len(found) == 1 else 's'}; check their integrity: "
+            "keylease audit verify",
         )
 
 
 def _ends_well(place: str, name: str, size: int) -> bool:
-    # What a crash left behind the last line is set aside by the next one.
+    # A crash can leave a partial line at the end. The next write sets it aside.
     last = next((line for line in reader.backward(place, name, size) if line.whole), None)
     if last is None:
         return True

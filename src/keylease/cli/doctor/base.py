@@ -1,4 +1,4 @@
-"""What a check is given, and what it returns."""
+"""The types of a check: it takes a `Subject` and yields `Finding`s."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ KEYCHAIN_SECONDS: Final = 3.0
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """One result of a check."""
 
     verdict: Verdict
     found: str
-    """What is the case, without the content of any file."""
+    """What the check found, without the content of any file."""
     remedy: str = ""
     """What to do about it; empty if nothing has to be done."""
 
 
 class Opening(NamedTuple):
-    """What came of fetching the vault's keys."""
+    """The result of fetching the vault's keys."""
 
     session: bool = False
-    """Whether the session key is there; that of a revoked vault is not to be."""
+    """Whether the keychain has the session key. For a revoked vault it should not."""
     audit: bool = False
     error: KeyleaseError | None = None
-    """Why nothing is known, or that the vault is revoked."""
+    """Why the keys could not be fetched, or that the vault is revoked."""
 
 
 class Subject:
-    """The machine as it is when the checks run. What several of them ask is asked once.
+    """The machine as it is when the checks run. What several checks need is read once.
 
     Args:
-        keychain: The keychain that the command line names, if it does.
+        keychain: The keychain that the command line names, or `None`.
     """
 
     def __init__(self, keychain: str | None) -> None:
@@ -57,7 +57,7 @@ class Subject:
 
     @cached_property
     def wiring(self) -> Wiring:
-        """The layers, with little time for the keychain."""
+        """The layers, with a short deadline for the keychain."""
         from keylease.wiring import Wiring
 
         return Wiring(keychain=self.keychain, seconds=KEYCHAIN_SECONDS)
@@ -69,18 +69,18 @@ class Subject:
         Raises:
             StateError: it cannot be read.
         """
-        # To open the state directory is to make it, so whether there is one is asked first.
+        # Opening the state directory creates it, so check first whether it exists.
         return self.wiring.vault.record() if os.path.lexists(state_directory()) else None
 
     @cached_property
     def opening(self) -> Opening:
-        """What comes of fetching the keys of the vault that there is. They are wiped at once."""
+        """The result of fetching the vault's keys. They are wiped at once."""
         try:
             keys = self.wiring.vault.open(self.wiring.clock.now())
         except VaultRevokedError as error:
-            return self._look_for_rest(error)
+            return self._find_revoked_key(error)
         except KeyleaseError as error:
-            # Not swallowed: the checks say it, each for what it means to them.
+            # Not swallowed: each check reports what the error means for it.
             return Opening(error=error)
         if keys is None:
             return Opening()
@@ -89,13 +89,13 @@ class Subject:
                 keys.audit.wipe()
             return Opening(session=True, audit=keys.audit is not None)
 
-    def _look_for_rest(self, error: VaultRevokedError) -> Opening:
+    def _find_revoked_key(self, error: VaultRevokedError) -> Opening:
         """Return whether the key of a revoked vault is still in the keychain.
 
-        What is written down as revoked is refused without asking the keychain.
+        The vault refuses to open once it is recorded as revoked, without asking the keychain.
         """
         record = self.record
-        if record is None:  # it went this very moment
+        if record is None:  # removed in the meantime
             return Opening(error=error)
         try:
             (key,) = self.wiring.vault.keystore(record).read((record.session_item,))

@@ -1,4 +1,4 @@
-"""Whether the configuration and the machine's policy can be read and make sense."""
+"""Check that the configuration and the machine's policy can be read and are valid."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Read both files and the variables, as the helper does.
 
     Raises:
-        ConfigError: something in them makes no sense, or is not to be believed.
+        ConfigError: a value is invalid, or a file is not trusted.
     """
     user, policy = config.user_file(), config.machine_policy()
     found = config.load(
         {"keychain": subject.keychain}, user=user, policy=policy, environment=os.environ
     )
     files = [place.path for place in (policy, user) if place and os.path.lexists(place.path)]
-    said = " and ".join(files) or "neither a policy nor a file of your own is there"
+    sources = " and ".join(files) or "there is no policy and no configuration file of yours"
     idle, cap = found.settings.limits
     lives = f"{duration(idle)} without use, after {duration(cap)} at the latest"
-    yield Finding("ok", f"{said}; a new session ends after {lives}")
+    yield Finding("ok", f"{sources}; a new session ends after {lives}")
     revoked = [name for name, terms in found.settings.targets.items() if terms.revoked]
     if found.settings.general.revoked:
         yield Finding("warn", "the policy has revoked every session", PolicyError.hint)

@@ -1,4 +1,4 @@
-"""Whether git asks keylease, finds it, and tells no other helper the passwords."""
+"""Check that git asks keylease, finds it, and gives passwords to no other helper."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Ask git for its configuration, as it is seen from the current directory.
+    """Ask git for its configuration, as git sees it from the current directory.
 
     Raises:
-        GitError: git refuses to tell it.
+        GitError: git does not answer.
     """
     if find("git", os.get_exec_path()) is None:
-        yield Finding("ok", "git is not on PATH, so it asks nobody")
+        yield Finding("ok", "git is not on PATH, so there is nothing to set up")
         return
     config = GitConfig()
     origin = asking(config)
     if origin is None:
-        yield Finding("warn", "git is not told to ask keylease", "run: keylease setup git")
+        yield Finding("warn", "git is not configured to ask keylease", "run: keylease setup git")
     else:
-        yield Finding("ok", f"git is told to ask keylease ({origin})")
+        yield Finding("ok", f"git is configured to ask keylease ({origin})")
     for complaint in complaints(config):
         yield Finding("warn", *complaint)

@@ -1,4 +1,4 @@
-"""Whether the keychain is there and unlocked: the one that the vault is pinned to, if any."""
+"""Check that the keychain is there and unlocked: the one that the vault is pinned to, if any."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Fetch the vault's keys; without a vault, look whether a key could be put somewhere."""
+    """Fetch the vault's keys. Without a vault, check that a keychain can take the first key."""
     try:
         record = subject.record
     except StateError:
-        found = "it cannot be read which keychain the vault is pinned to"
-        yield Finding("warn", found, "see what is said of the state")
+        found = "the vault's file cannot be read, so its keychain is not known"
+        yield Finding("warn", found, "do what the line of vault says")
         return
     if record is None:
         keystore = subject.wiring.choose_keystore()
-        yield Finding("ok", f"{keystore.title} ({keystore.name}) is there for the first key")
+        yield Finding("ok", f"{keystore.title} ({keystore.name}) can take the first key")
         return
     error = subject.opening.error
     if isinstance(error, KeychainUnavailableError):
         yield Finding("fail", f"the vault is pinned to {record.keychain}: {error}", error.hint)
         return
-    # A key that is not found, or not to be there, was looked for: the keychain has answered.
+    # Any other error means that the keychain has answered.
     title = subject.wiring.vault.keystore(record).title
     yield Finding("ok", f"{title} ({record.keychain}) is unlocked, and the vault is pinned to it")

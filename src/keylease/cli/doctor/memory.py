@@ -1,7 +1,7 @@
-"""Whether memory for secrets is locked and closed; and a search for what is left in it.
+"""Check that memory for secrets is locked and protected; with `--memory`, search it for copies.
 
-The search runs the helper on a credential that is made up, in a state directory that is removed
-again, with keys of its own in the keychain, which are deleted. See `keylease.cli.doctor.trace`.
+The search runs the helper with a made-up credential in a temporary state directory. It puts its own
+keys into the keychain and deletes them at the end. See `keylease.cli.doctor.trace`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Tell what the system does for the memory of secrets.
+    """Report how the system protects the memory of secrets.
 
-    It is asked of this process, which `keylease.secrets.hardening` has shut as it shuts the helper.
+    The answers are those of this process. `keylease.secrets.hardening` restricts it like the
+    helper.
     """
     got = protection()
     if got.locked:
@@ -35,33 +36,34 @@ def check(_: Subject) -> Iterator[Finding]:
         yield Finding("warn", found, "raise the limit (ulimit -l), or have the swap encrypted")
     if sys.platform == "linux":
         yield from _advised(got)
-    yield from _shut()
+    yield from _restrictions()
 
 
 def _advised(got: Protection) -> Iterator[Finding]:
-    """Tell what madvise(2) refused: an old kernel, or a filter of system calls."""
-    old = "it needs Linux 4.14, and no filter that refuses madvise(2)"
+    """Report what madvise(2) refused: the kernel is old, or a filter of system calls forbids it."""
+    remedy = "it needs Linux 4.14, and no filter that refuses madvise(2)"
     if not got.undumped:
-        yield Finding("warn", "memory for secrets is not kept out of core dumps", old)
+        yield Finding("warn", "memory for secrets is not kept out of core dumps", remedy)
     if not got.wiped_on_fork:
-        yield Finding("warn", "memory for secrets is copied to a child that a library forks", old)
+        found = "memory for secrets is copied to a child that a library forks"
+        yield Finding("warn", found, remedy)
 
 
-def _shut() -> Iterator[Finding]:
+def _restrictions() -> Iterator[Finding]:
     limit, tracers_refused = restrictions()
     if limit == 0:
         yield Finding("ok", "a crash leaves no core file (the limit is 0)")
     elif sys.platform != "win32":
-        told = {None: "it is not told", -1: "there is no limit"}.get(limit, f"{limit} bytes")
-        yield Finding("warn", f"a crash can leave a core file ({told})", "run: ulimit -c 0")
+        size = {None: "the limit is unknown", -1: "no limit"}.get(limit, f"up to {limit} bytes")
+        yield Finding("warn", f"a crash can leave a core file ({size})", "run: ulimit -c 0")
     if os.environ.get(VARIABLE) == "1":
-        found = f"{VARIABLE} lets programs of yours read the helper's memory"
+        found = f"{VARIABLE} lets your other programs read the helper's memory"
         yield Finding("warn", found, f"take {VARIABLE} out of the environment")
     elif tracers_refused:
-        yield Finding("ok", "other programs of yours cannot read the helper's memory")
+        yield Finding("ok", "your other programs cannot read the helper's memory")
     elif sys.platform == "linux":
-        found = "other programs of yours can read the helper's memory: the kernel did not close it"
-        yield Finding("warn", found, "see whether a filter of system calls refuses prctl(2)")
+        found = "your other programs can read the helper's memory: the kernel does not protect it"
+        yield Finding("warn", found, "check whether a filter of system calls refuses prctl(2)")
 
 
 if sys.platform == "win32":
@@ -100,7 +102,7 @@ if sys.platform == "linux":
     _STATE: Final = "KEYLEASE_STATE_DIR"
     _WHERE: Final = b"protocol=https\nhost=keylease-doctor.invalid\n"
     _HELPER: Final = "import sys; from keylease.helper import main; main('git', sys.argv[1:])"
-    # The way in which a program handles a password that nobody has thought about.
+    # The control: a program that takes no care of a password.
     ORDINARY: Final = """
 import os, sys
 fields = dict(line.split("=", 1) for line in sys.stdin.read().splitlines() if line)
@@ -120,7 +122,7 @@ os._exit(0)
         token: Secret
 
         def message(self) -> bytes:
-            """Return what git would bring."""
+            """Return the message that git would send."""
             return b"".join(
                 (
                     _WHERE,
@@ -133,7 +135,7 @@ os._exit(0)
             )
 
         def needles(self) -> list[Needle]:
-            """Return what to search for: all that there is by now."""
+            """Return what to search for: each secret that exists by now."""
             found = needles("password", self.password.reveal())
             found += needles("refresh token", self.token.reveal())
             with suppress(KeyleaseError):
@@ -159,7 +161,7 @@ os._exit(0)
             return found
 
         def run(self, operation: str, message: bytes) -> tuple[Scan, bool]:
-            """Run one operation; return what is left, and whether it answered the password."""
+            """Run one operation; return what is left, and whether the answer has the password."""
             keychain = ("--keychain", self.keychain) if self.keychain else ()
             words = [*isolated(_HELPER), *keychain, operation]
             with stopped_at_its_end(
@@ -169,7 +171,7 @@ os._exit(0)
                 return traced.scan(self.needles()), answered
 
         def control(self) -> int:
-            """Return how many times an ordinary program leaves the same password."""
+            """Return how many copies of the password an ordinary program leaves."""
             with stopped_at_its_end(
                 [sys.executable, "-I", "-c", ORDINARY],
                 stdin=self.message(),
@@ -179,7 +181,7 @@ os._exit(0)
                 return traced.scan(needles("password", self.password.reveal())).hits["password"]
 
         def delete_keys(self) -> None:
-            """Take the keys of the trial out of the keychain and of the kernel again."""
+            """Delete the trial's keys from the keychain and from the kernel."""
             remove_pin()
             record = self.wiring.vault.record()
             if record is not None:
@@ -188,7 +190,7 @@ os._exit(0)
                 keystore.delete(record.audit_item)
 
     def search(subject: Subject) -> Iterator[Finding]:
-        """Run the helper, and tell what is left in its memory at its end."""
+        """Run the helper, and report what is left in its memory at its end."""
         with _trial(subject.keychain) as trial:
             try:
                 ordinary = trial.control()
@@ -206,21 +208,21 @@ os._exit(0)
     def _judge(stored: Scan, released: Scan, *, answered: bool, ordinary: int) -> Iterator[Finding]:
         if not answered or not ordinary:
             what = "the helper started no session" if ordinary else "the control found nothing"
-            remedy = "mend what is said above, or see what is refused: keylease config show"
+            remedy = "fix the faults above, or check the settings: keylease config show"
             yield Finding("fail", f"memory was not searched: {what}", remedy)
             return
         unread = ", ".join(sorted({each.rpartition(" ")[2] for each in released.unreadable}))
         how = (
             f"searched {released.scanned >> 20} MiB in {released.regions} mappings at the helper's"
-            f" end, not {len(released.unreadable)} that nobody can read ({unread}), and not"
-            f" {released.files >> 20} MiB of files that it cannot write to (programs, libraries);"
-            f" an ordinary program left the password {ordinary} times"
+            f" end; skipped {len(released.unreadable)} that the kernel hides ({unread}) and"
+            f" {released.files >> 20} MiB of files that the helper cannot change (programs,"
+            f" libraries); an ordinary program left the password {ordinary} times"
         )
         for operation, scan in (("store", stored), ("get", released)):
             for name, hits in scan.hits.items():
                 if hits:
                     found = f"after {operation} the {name} is left in memory, {hits} times"
-                    yield Finding("fail", found, "see what is known of it: docs/security.md")
+                    yield Finding("fail", found, "see the known limits: docs/security.md")
         if not any((*stored.hits.values(), *released.hits.values())):
             names = sorted({name.partition(" in ")[0] for name in released.hits})
             yield Finding("ok", f"after store and get no {', '.join(names)} is left in memory")
@@ -228,9 +230,9 @@ os._exit(0)
 
     @contextmanager
     def _trial(keychain: str | None) -> Iterator[_Trial]:
-        """Yield a trial; the state directory, and what the environment says of it, end with it.
+        """Yield a trial; remove its state directory and its environment variable at the end.
 
-        Who ends it by a signal finds nothing of it left either: it ends as by Ctrl-C.
+        A signal removes them, too: it raises KeyboardInterrupt, as Ctrl-C does.
         """
         ending = (signal.SIGTERM, signal.SIGHUP)
         handlers = [signal.signal(each, signal.default_int_handler) for each in ending]
@@ -239,7 +241,7 @@ os._exit(0)
         os.environ[_STATE] = os.path.join(directory, "state")
         try:
             wiring = Wiring(keychain=keychain, seconds=4 * KEYCHAIN_SECONDS)
-            with _word() as password, _word() as token:
+            with _password() as password, _password() as token:
                 yield _Trial(wiring, keychain, directory, password, token)
         finally:
             if before is None:
@@ -250,12 +252,12 @@ os._exit(0)
             for each, handler in zip(ending, handlers, strict=True):
                 signal.signal(each, handler)
 
-    def _word() -> Secret:
-        """Return a password that is made up: printable, and nowhere else in any memory."""
+    def _password() -> Secret:
+        """Return a made-up password: printable, and not in any other memory."""
         return Secret(os.urandom(24).hex().encode("ascii"))
 
 else:
 
     def search(_: Subject) -> Iterator[Finding]:
-        """Say that it is for Linux."""
+        """Report that the search needs Linux."""
         yield Finding("warn", f"memory is searched on Linux only, and this is {sys.platform}")

@@ -1,7 +1,7 @@
-"""Files in which other tools keep passwords and tokens in plaintext.
+"""Find files in which other tools keep passwords and tokens in plaintext.
 
-Its path is told, never anything of its content. What our own setups made of such files is looked
-into, too.
+It reports the path of such a file, never its content. It checks the records and copies that our own
+setups made, too.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _TIDY: Final = "run: keylease gc"
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Look into each place."""
+    """Search each file of the table, then what setups made."""
     found = False
     for place, path in files():
         try:
             mode = search(path, place.credential)
         except OSError as error:
             found = True
-            remedy = "look into it yourself"
-            yield Finding("warn", f"{path} cannot be looked into: {error.strerror}", remedy)
+            remedy = "check the file yourself"
+            yield Finding("warn", f"{path} cannot be searched: {error.strerror}", remedy)
             continue
         if mode is not None:
             found = True
@@ -43,11 +43,11 @@ def check(_: Subject) -> Iterator[Finding]:
         found = True
         yield finding
     if not found:
-        yield Finding("ok", f"no credential in the {len(PLAINTEXT)} files that tools keep them in")
+        yield Finding("ok", f"no credential in the {len(PLAINTEXT)} files where tools keep them")
 
 
 def _own() -> Iterator[Finding]:
-    """Look into what setups have made: the records, and the copies that killed ones left."""
+    """Search what setups made: the records, and the copies that killed setups left."""
     for tool in records.tools():
         try:
             path, copies = records.path(tool), records.abandoned(tool)
@@ -64,5 +64,5 @@ def _own() -> Iterator[Finding]:
 
 
 def _is_credential(content: bytes) -> bool:
-    # Vault's file has a token and nothing else, so there everything is one.
+    # Vault's file is nothing but a token, so its pattern finds one in any text.
     return any(holds(place.credential, content) for place in PLAINTEXT if place.tool != "vault")

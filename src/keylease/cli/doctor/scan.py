@@ -1,7 +1,7 @@
-"""Search the memory of another process for secrets, by its open files in /proc.
+"""Search the memory of another process for secrets, through its open files in /proc.
 
-proc(5): /proc/PID/maps tells what there is, /proc/PID/mem is read. What is searched for is never in
-this process's own memory as a whole. `keylease.cli.doctor.trace` stops a process for it.
+proc(5): /proc/PID/maps lists the mappings, and /proc/PID/mem is their content. This process never
+holds a whole secret itself. `keylease.cli.doctor.trace` stops the other process for the search.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _WINDOW: Final = 16
-"""So many bytes in a row are a find: of what was freed, the beginning is often overwritten."""
+"""A find is this many bytes in a row: of freed memory the beginning is often overwritten."""
 _PREFIX: Final = 4
-# Of any sixteen bytes of a needle, four begin at a multiple of this and are whole.
+# Any sixteen bytes of a needle contain four whole bytes that begin at a multiple of this.
 _STEP: Final = _WINDOW - _PREFIX + 1
 _CHUNK: Final = 1 << 22
 
 
 class Needle(NamedTuple):
-    """What is searched for. It is masked, so that the scanner's own memory does not have it."""
+    """A secret to search for. It is masked, so that the scanner's own memory does not have it."""
 
     name: str
     mask: bytes
@@ -35,16 +35,16 @@ class Needle(NamedTuple):
         return cls(name, mask, bytes(a ^ b for a, b in zip(secret, mask, strict=True)))
 
     def unmasked(self, start: int, end: int) -> bytes:
-        """Return a part of it. A short one: what is returned stays in memory."""
+        """Return a part of the secret. Keep it short: the result stays in memory."""
         pairs = zip(self.masked[start:end], self.mask[start:end], strict=True)
         return bytes(a ^ b for a, b in pairs)
 
     def anchors(self) -> range:
-        """Return the starts of short parts, one of which is in each part that counts as a find."""
+        """Return the starts of short parts. Every find contains at least one of them."""
         return range(0, max(1, len(self.masked) - _PREFIX + 1), _STEP)
 
     def is_around(self, memory: bytes, at: int, anchor: int) -> bool:
-        """Return whether enough of it is around the anchor that was seen at that place."""
+        """Return whether enough of the secret surrounds the anchor at that place."""
         length = len(self.masked)
         start = at - anchor
         first = end = anchor
@@ -55,31 +55,31 @@ class Needle(NamedTuple):
         return end - first >= min(_WINDOW, length)
 
     def _is_at(self, memory: bytes, start: int, index: int) -> bool:
-        """Return whether one byte of it is there, if it begins at `start`."""
+        """Return whether one byte of the secret is there, if the secret begins at `start`."""
         at = start + index
         return 0 <= at < len(memory) and memory[at] == self.masked[index] ^ self.mask[index]
 
 
 class Scan(NamedTuple):
-    """What was found."""
+    """The result of a search."""
 
     hits: dict[str, int]
-    """For each needle how many times it is there, whole or in parts."""
+    """How often each needle was found, whole or in part."""
     places: list[str]
-    """Where: the needle's name, and the kind of memory."""
+    """For each find the needle's name, the kind of memory and the address."""
     regions: int
     scanned: int
     """Bytes."""
     files: int
-    """Bytes of files that the process cannot write to its memory of: programs and libraries."""
+    """Bytes of mapped files that the process cannot change: programs and libraries."""
     unreadable: list[str]
-    """The mappings that the kernel lets nobody read, by name."""
+    """The names of mappings that no process can read."""
 
 
 def needles(name: str, secret: bytes | memoryview) -> list[Needle]:
     """Return needles for a secret as it is and in the encodings in which it travels."""
     raw = bytes(secret)
-    # The end of base64 hangs on what follows, and there is no telling what that is.
+    # The end of base64 depends on the bytes that follow, and those are unknown.
     text = base64.b64encode(raw)[: len(raw) * 4 // 3]
     return [
         Needle.of(name, raw),
@@ -97,7 +97,7 @@ def scan(maps: int, memory: int, wanted: Sequence[Needle]) -> Scan:
     for start, end, permissions, name in _mappings(maps):
         regions += 1
         if "w" not in permissions and name.startswith("/"):
-            # A file's own content: nothing that the process did is in there.
+            # A file's own content: the process cannot have written a secret there.
             files += end - start
             continue
         try:

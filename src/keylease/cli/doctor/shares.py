@@ -1,4 +1,4 @@
-"""What ends a session here: the platform itself, or a check of keylease."""
+"""Check who enforces the end of a session on this machine: the kernel, or keylease."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
     from keylease.cli.doctor.base import Subject
 
-_POLICY: Final = "the end of a session is a check of keylease (policy)"
+_BY_KEYLEASE: Final = "keylease enforces the end of a session"
 
 if sys.platform == "linux":
     from keylease.shares.base import ShareUnavailableError
     from keylease.shares.kernel import KernelShares
     from keylease.system.paths import runtime_directory
 
-    _NOBODYS: Final = "0" * 32
+    _NO_SESSION: Final = "0" * 32
     _ALLOW: Final = (
         "let this process use the kernel keyring"
         " (in a container: add_key and keyctl in its seccomp profile)"
     )
-    # keyrings(7): the limits of root are others than those of everybody else.
+    # keyrings(7): root has limits of its own.
     _QUOTA: Final = (
-        "remove keys that nobody needs (keyctl show @u), or raise kernel.keys.maxkeys"
+        "remove unused keys (keyctl show @u), or raise kernel.keys.maxkeys"
         " (for root kernel.keys.root_maxkeys) with sysctl"
     )
 
     def check(_: Subject) -> Iterator[Finding]:
-        """Look where a share would be kept. None is made, so a full disk is not noticed."""
+        """Find out where a share would be kept. No share is made, so a full disk goes unnoticed."""
         try:
-            KernelShares().read(_NOBODYS)
+            KernelShares().read(_NO_SESSION)
         except ShareUnavailableError as error:
             yield _without_kernel(str(error), _ALLOW)
             return
@@ -43,17 +43,18 @@ if sys.platform == "linux":
         if used >= most:
             yield _without_kernel(f"your quota of {most} kernel keys is used up", _QUOTA)
         else:
-            yield Finding("ok", "kernel keyring: the kernel destroys a session's share (erased)")
+            yield Finding("ok", "the kernel enforces the end of a session: it destroys half of its key")
 
     def _without_kernel(why: str, remedy: str) -> Finding:
         try:
             path = runtime_directory()
         except StateError as error:
-            return Finding("warn", f"{_POLICY}: {why}; {error}", remedy)
-        return Finding("warn", f"{_POLICY}; its share in {path} goes with the login: {why}", remedy)
+            return Finding("warn", f"{_BY_KEYLEASE}: {why}; {error}", remedy)
+        found = f"{_BY_KEYLEASE}; its share in {path} is removed at logout: {why}"
+        return Finding("warn", found, remedy)
 
     def _quota() -> tuple[int, int]:
-        """Return how many kernel keys this user has, and may have."""
+        """Return how many kernel keys this user has, and how many it may have."""
         # proc(5), /proc/key-users: "uid: usage nkeys/nikeys qnkeys/maxkeys qnbytes/maxbytes".
         try:
             with open("/proc/key-users", encoding="ascii") as users:
@@ -69,11 +70,12 @@ if sys.platform == "linux":
 elif sys.platform == "win32":
 
     def check(_: Subject) -> Iterator[Finding]:
-        """Say what Windows has."""
-        yield Finding("ok", f"{_POLICY}; its share in Credential Manager goes with the logoff")
+        """Report what Windows offers."""
+        found = f"{_BY_KEYLEASE}; its share in Credential Manager is removed at logoff"
+        yield Finding("ok", found)
 
 else:
 
     def check(_: Subject) -> Iterator[Finding]:
-        """Say what macOS has."""
-        yield Finding("ok", f"{_POLICY}: this platform has no store that forgets by itself")
+        """Report what macOS offers."""
+        yield Finding("ok", f"{_BY_KEYLEASE}: macOS has no store that forgets by itself")

@@ -1,4 +1,4 @@
-"""Whether the files of the state are nobody else's, judged by the code that uses them."""
+"""Check that no other user can reach the state's files, by the code that uses them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from keylease.cli.doctor.base import Subject
 
 MOST_FILES: Final = 2000
-"""More are not opened: the same code made them all, and the answer is wanted soon."""
+"""At most this many are opened: the same code made them all, and the answer must come soon."""
 
 
 def check(_: Subject) -> Iterator[Finding]:
-    """Open every directory and file of the state as the helper does, and let it be judged."""
+    """Open every directory and file of the state as the helper does, and report what is unsafe."""
     path = state_directory()
     if not os.path.lexists(path):
-        yield Finding("ok", f"{path} is not made yet")
+        yield Finding("ok", f"{path} does not exist yet")
         return
     with Directory.open(path) as state:
         judged = list(islice(_judge(state, path), MOST_FILES))
@@ -32,11 +32,11 @@ def check(_: Subject) -> Iterator[Finding]:
     for error in unsafe:
         yield Finding("fail", str(error), error.hint)
     if not unsafe:
-        yield Finding("ok", f"{path} and the {len(judged)} names in it are yours alone")
+        yield Finding("ok", f"{path} and the {len(judged)} names in it belong to you alone")
 
 
 def _judge(directory: Directory, path: str) -> Iterator[StateError | None]:
-    """Yield, for each name in the directory and below it, what is wrong with it."""
+    """Yield the error of each name in the directory and below it, or `None`."""
     for name in sorted(directory.names()):
         if name.startswith("."):  # .DS_Store and the like: keylease never opens them
             continue
@@ -47,7 +47,7 @@ def _judge(directory: Directory, path: str) -> Iterator[StateError | None]:
                 yield None
                 continue
             child = directory.child(name)
-        except StateMissingError:  # it ended meanwhile
+        except StateMissingError:  # removed in the meantime
             continue
         except StateError as error:
             yield error

@@ -1,7 +1,7 @@
-"""Whether each tool but git asks keylease, and finds the program by which it asks.
+"""Check that each tool but git asks keylease, and finds the program by which it asks.
 
-That a tool is here and asks nobody is no fault: whoever wants it to says so. One that was told to
-ask, and cannot, is: some of them then keep the next password in plaintext, without a word.
+A tool that is installed but not set up is no fault: the user decides. A tool that is set up and
+cannot run the program is one: some tools then keep the next password in plaintext, and say nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check(_: Subject) -> Iterator[Finding]:
         if hasattr(module := import_module(path), "helpers")
         for finding in _judge(name, cast("AskingTool", module))
     ]
-    yield from findings or [Finding("ok", "none of the other tools is here")]
+    yield from findings or [Finding("ok", "no other tool is installed")]
 
 
 def _judge(name: str, asker: AskingTool) -> Iterator[Finding]:
@@ -41,28 +41,28 @@ def _judge(name: str, asker: AskingTool) -> Iterator[Finding]:
         helpers = asker.helpers()
     except KeyleaseError as error:
         own = error.hint != SetupError.hint
-        yield Finding("warn", f"{name}: {error}", error.hint if own else "look into it yourself")
+        yield Finding("warn", f"{name}: {error}", error.hint if own else "check the file yourself")
         return
     missing = sorted({each for each in helpers if not _is_there(each)})
     for each in missing:
-        # A path may have been typed by anybody.
-        said = f"{name} is told to ask keylease, and cannot: there is no program {each!a}"
-        yield Finding("warn", said, f"install it, or run again: {command}")
+        # `!a`, because a path from a configuration can hold control characters.
+        found = f"{name} is configured to ask keylease, but there is no program {each!a}"
+        yield Finding("warn", found, f"install it, or run again: {command}")
     if helpers and not missing:
-        yield Finding("ok", f"{name} is told to ask keylease")
+        yield Finding("ok", f"{name} is configured to ask keylease")
         yield from _by_path_alone(name, helpers)
     elif not helpers and is_here(asker.TOOL):
-        yield Finding("ok", f"{name} is here and does not ask keylease; to change that: {command}")
+        yield Finding("ok", f"{name} is installed and does not ask keylease; run: {command}")
 
 
 def _by_path_alone(name: str, helpers: Sequence[str]) -> Iterator[Finding]:
-    """Yield each program that is named without its path, and is on no short PATH."""
+    """Yield each program that is named without its path and is missing from a short PATH."""
     for each in sorted({each for each in helpers if not os.path.isabs(each)}):
         if not is_everywhere(each):
-            said = f"{name} finds {each!a} by PATH alone, so not from cron, a timer or a desktop"
+            found = f"{name} finds {each!a} only on PATH, so not from cron, a timer or a desktop"
             place = os.path.dirname(find(each, os.get_exec_path()) or "")
             hint = f"put {place} on the PATH there, or link the program: sudo ln -s {place}/{each}"
-            yield Finding("warn", said, f"{hint} /usr/bin/")
+            yield Finding("warn", found, f"{hint} /usr/bin/")
 
 
 def _is_there(program: str) -> bool:

@@ -1,9 +1,8 @@
-"""Stop a program of one's own at its very end, with all of its memory still there.
+"""Stop a child just before it ends, with all of its memory still there.
 
-proc(5): /proc/PID/mem and /proc/PID/maps are opened when the program has just been started, before
-it could shut itself, and are read when it is about to be gone. Nothing in it takes part: ptrace(2)
-stops it at those two moments. So it is for a child of one's own, on Linux, and only where nothing
-forbids ptrace(2).
+proc(5): /proc/PID/mem and /proc/PID/maps are opened when the child starts, before it can restrict
+itself. They are read just before it ends. ptrace(2) stops the child at those two moments; its own
+code takes no part. This needs Linux, and a machine that allows ptrace(2).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _EVENT_EXEC: Final = 4
 _ANSWER: Final = 1 << 20
 """Bytes; more than any program here answers."""
 
-# It is traced by its parent from here on, and waits until that is ready.
+# The child asks its parent to trace it, stops until the parent is ready, and runs the program.
 _LAUNCH: Final = """
 import ctypes, os, signal, sys
 trace = ctypes.CDLL(None, use_errno=True).ptrace
@@ -51,7 +50,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class TraceError(KeyleaseError):
-    """A process cannot be looked into on this machine."""
+    """A process cannot be inspected on this machine."""
 
     hint = (
         "ptrace(2) has to be allowed: see the seccomp profile and the capabilities of the container"
@@ -60,18 +59,18 @@ class TraceError(KeyleaseError):
 
 
 class Traced:
-    """A process that is stopped at its very end, with all of its memory still there."""
+    """A process stopped just before its end, with all of its memory still there."""
 
     def __init__(self, memory: int, maps: int, stdout: int, status: int) -> None:
         self.status = status
-        """As `os.waitpid` will give it: how it ends."""
+        """How it ends, as `os.waitpid` will report it."""
         self._memory = memory
         self._maps = maps
         self._stdout = stdout
 
     def answer(self) -> bytes:
         """Return what it has written to stdout."""
-        # It is not gone yet, so the end of a pipe that has nothing in it would be waited for.
+        # The process still holds the pipe open, so reading an empty pipe would wait for ever.
         readable, _, _ = select.select([self._stdout], [], [], 0)
         return os.read(self._stdout, _ANSWER) if readable else b""
 
@@ -90,16 +89,16 @@ if sys.platform == "linux":
         environment: Mapping[str, str],
         directory: str,
     ) -> Iterator[Traced]:
-        """Run a program and yield when it is about to be gone, by itself or by a signal.
+        """Run a program and yield just before it ends, by itself or by a signal.
 
         Args:
             words: The program's path, and its arguments.
-            stdin: All that it reads; not more than a pipe holds.
+            stdin: All that it reads; no more than a pipe holds.
             environment: All of its environment.
             directory: Where it runs.
 
         Raises:
-            TraceError: it cannot be traced, or opened.
+            TraceError: it cannot be traced, or its memory cannot be opened.
         """
         opened: list[int] = []
         files: list[int] = []
@@ -114,7 +113,7 @@ if sys.platform == "linux":
                 opened.remove(each)
                 os.close(each)
             _seize(pid, stdout)
-            # A program can become another one by execve(2), with other memory.
+            # execve(2) replaces the program and its memory, so the files are opened again.
             while _next_event(pid) == _EVENT_EXEC:
                 for each in files:
                     os.close(each)
@@ -123,7 +122,7 @@ if sys.platform == "linux":
             memory, maps = files
             yield Traced(memory, maps, stdout, _message(pid))
         except OSError as error:
-            msg = f"a process cannot be looked into here: {error.strerror}"
+            msg = f"a process cannot be inspected here: {error.strerror}"
             raise TraceError(msg) from None
         finally:
             for each in (*opened, *files):
@@ -144,7 +143,7 @@ if sys.platform == "linux":
         return os.posix_spawn(sys.executable, launcher, environment, file_actions=actions)
 
     def _seize(pid: int, stdout: int) -> None:
-        """Have it stop at each execve(2) and at its exit, and let it go on to the first."""
+        """Make the child stop at each execve(2) and at its exit, and let it run."""
         _, status = os.waitpid(pid, 0)
         if not os.WIFSTOPPED(status):
             reason = os.read(stdout, _ANSWER).decode("utf-8", "replace").strip()
@@ -154,7 +153,7 @@ if sys.platform == "linux":
         _call(_CONT, pid, 0)
 
     def _next_event(pid: int) -> int:
-        """Let it go on until one of the two, and pass signals on to it."""
+        """Let the child run to its next execve(2) or its exit, and pass signals on to it."""
         while True:
             _, status = os.waitpid(pid, 0)
             if not os.WIFSTOPPED(status):
@@ -165,17 +164,17 @@ if sys.platform == "linux":
             _call(_CONT, pid, os.WSTOPSIG(status))
 
     def _end(pid: int) -> None:
-        """Let it go on to its end. SIGKILL alone does not end a stop at the exit."""
+        """Kill the child and wait for its end. SIGKILL alone does not end a stop at the exit."""
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
-            status = 0x7F  # as if stopped, to begin with
+            status = 0x7F  # the status of a stopped child, to enter the loop
             while os.WIFSTOPPED(status):
                 with suppress(OSError):
                     _call(_CONT, pid, 0)
                 _, status = os.waitpid(pid, 0)
 
     def _message(pid: int) -> int:
-        """Return how it is going to end, as `os.waitpid` will give it."""
+        """Return how the child will end, as `os.waitpid` will report it."""
         value = ctypes.c_ulong()
         _call(_GETEVENTMSG, pid, ctypes.addressof(value))
         return value.value

@@ -1,4 +1,4 @@
-"""How it is with the vault: its key, its generation, and whether it was revoked."""
+"""Check the vault: its key, its generation, and whether it was revoked."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _REST: Final = "delete it with: keylease revoke; or start afresh with: keylease 
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Tell what the vault's file and the keychain say of it."""
+    """Report what the vault's file and the keychain say."""
     try:
         record = subject.record
     except StateError as error:
         yield Finding("fail", str(error), error.hint)
         return
     if record is None:
-        yield Finding("ok", "there is none yet; the first login makes it")
+        yield Finding("ok", "there is no vault yet; the first login makes it")
         return
     opening = subject.opening
     generation = f"key generation {record.generation}"
     if record.revoked is not None:
-        yield _revoked(f"{generation} was revoked, as written down at {record.revoked}", opening)
+        yield _revoked(f"{generation} was revoked at {record.revoked}", opening)
     elif isinstance(opening.error, VaultRevokedError):
         yield Finding("warn", f"{generation} was deleted from the keychain", _AFRESH)
     elif isinstance(opening.error, KeychainUnavailableError):
-        remedy = "see what is said of the keychain; nothing was deleted"
+        remedy = "do what the line of keychain says; nothing was deleted"
         yield Finding("warn", f"{generation} cannot be read now", remedy)
     elif opening.error is not None:
         yield Finding("fail", str(opening.error), opening.error.hint)
     elif not opening.session:
-        yield Finding("ok", f"{generation} went with a restart; the next login makes another")
+        yield Finding("ok", f"{generation} ended with a restart; the next login makes a new one")
     elif not opening.audit:
         yield Finding(
             "warn",
@@ -51,8 +51,8 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _revoked(found: str, opening: Opening) -> Finding:
     if isinstance(opening.error, KeychainUnavailableError):
-        again = "when the keychain can be used, run keylease revoke again, in case the key is left"
-        return Finding("warn", f"{found}; it cannot be told whether the key is left", again)
+        remedy = "do what the line of keychain says, then run: keylease revoke"
+        return Finding("warn", f"{found}; the keychain cannot be asked whether it is gone", remedy)
     if opening.session:
         return Finding("warn", f"{found}; the key is still in the keychain", _REST)
     return Finding("warn", found, _AFRESH)

@@ -1,9 +1,9 @@
-"""`keylease setup aws`: one line in each profile that is to be answered from a session.
+"""`keylease setup aws`: write one line into each profile that uses a session.
 
-AWS programs run what a profile of `~/.aws/config` says after `credential_process`. They ask it last
-of all: a key of the same profile in `~/.aws/credentials` comes first, and is warned of.
+AWS programs run the `credential_process` of a profile in `~/.aws/config`. They use it last: a key
+of the same profile in `~/.aws/credentials` counts first, so setup warns of it.
 
-The file is read as botocore reads it, by Python's configparser, and edited line by line, so that
+The file is read by Python's configparser, as botocore reads it. It is edited line by line, so that
 comments and order stay.
 """
 
@@ -19,21 +19,21 @@ import click
 
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
+from keylease.cli.base import warn
 from keylease.cli.executable import find
 from keylease.cli.setup.base import (
     Change,
     Plan,
     SetupError,
     carry_out,
-    dry_run_option,
+    difference,
     named,
     read,
-    undo_option,
+    setup_command,
+    undo_alone,
 )
 from keylease.cli.setup.kept import commented, restored
 from keylease.cli.setup.records import replaced
-from keylease.errors import UsageError
 from keylease.protocols.aws import target
 
 if TYPE_CHECKING:
@@ -47,28 +47,24 @@ _ENTRY: Final = re.compile(r"credential_process[ \t]*=[ \t]*(.*)")
 _WRITTEN: Final = re.compile(r"(?:\S*/)?keylease-aws \S+")
 
 
-@click.command(cls=Command)
+@setup_command
 @click.argument("profiles", metavar="[PROFILE]...", nargs=-1)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def aws(_: Program, profiles: tuple[str, ...], dry_run: bool, undo: bool) -> None:
-    """Let the profiles of AWS programs be answered from sessions.
+def aws(profiles: tuple[str, ...], dry_run: bool, undo: bool) -> None:
+    """Let AWS programs take their keys from sessions.
 
-    It sets one key in each PROFILE of your AWS configuration (default if none is named), and makes
-    the profile if there is none:
+    It sets one key in each PROFILE of your AWS configuration (without PROFILE in the profile
+    default). A profile that does not exist is made:
 
     \b
         [profile prod]
         credential_process = /usr/bin/keylease-aws prod
 
-    Everything else in the file stays. AWS programs cannot start a session: that is done with
-    keylease login --tool aws PROFILE. A key of the profile in the file of credentials counts before
-    any of that. A line that was there before becomes a comment until --undo.
+    Everything else in the file stays. AWS programs cannot start a session: start it with keylease
+    login --tool aws PROFILE. A key of the profile in the file of credentials counts first. A line
+    that was there before becomes a comment until --undo.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
-    if undo and profiles:
-        msg = "--undo takes back everything that setup wrote"
-        raise UsageError(msg, "give it alone")
+    if undo:
+        undo_alone(profiles)
     profiles = profiles or ("default",)
     for profile in profiles:
         target(profile)
@@ -78,7 +74,7 @@ def aws(_: Program, profiles: tuple[str, ...], dry_run: bool, undo: bool) -> Non
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -89,7 +85,7 @@ def helpers() -> list[str]:
 
 
 def _plan(profiles: Sequence[str]) -> Plan:
-    """Return what has to be changed."""
+    """Return the changes that setup has to make."""
     sections = [each if each == "default" else f"profile {each}" for each in profiles]
     values = {
         section: f"{_program()} {each}" for section, each in zip(sections, profiles, strict=True)
@@ -98,7 +94,7 @@ def _plan(profiles: Sequence[str]) -> Plan:
 
 
 def _undoing() -> Plan:
-    """Return what takes back everything that this command wrote."""
+    """Return the changes that take back everything that this command wrote."""
     path = location.path(_CONFIG)
     kept = replaced("aws")
     held = _parsed(_text(read(path), path), path)
@@ -119,17 +115,17 @@ def _setting(values: Mapping[str, str | None], *, undo: bool) -> Plan:
         if _is_ours(found) if undo else found != new:
             msg = f"{path} writes the section {section} in a way that cannot be edited"
             raise SetupError(msg, f"write it by hand: {_KEY} = {new or ''}".rstrip())
-        shown += [
-            f"{mark} {section}: {_KEY} = {value if _is_ours(value) else named(value)}"
-            for mark, value in (("-", old), ("+", found))
-            if value
-        ]
+        shown += difference(f"{section}: {_KEY} = ", _shown(old), _shown(found))
     after = text.encode("utf-8") if text.strip() else None
     return Plan((Change(path, before, after if shown else before, tuple(shown)),))
 
 
 def _is_ours(value: str | None) -> bool:
     return value is not None and _WRITTEN.fullmatch(value) is not None
+
+
+def _shown(value: str | None) -> str | None:
+    return named(value) if value and not _is_ours(value) else value or None
 
 
 def _edited(text: str, section: str, value: str | None, *, undo: bool) -> str:
@@ -143,7 +139,7 @@ def _edited(text: str, section: str, value: str | None, *, undo: bool) -> str:
     end = next((at for at, _ in headers if at > start), len(lines))
     body = _body(lines[start + 1 : end], entry, undo=undo)
     if not "".join(body).strip():
-        # What setup has made is taken away as a whole, with the blank line before it.
+        # An empty section is removed, with the blank line before it.
         before = lines[:start]
         return "".join(
             [*before[: -1 if before and not before[-1].strip() else None], *body, *lines[end:]]
@@ -152,7 +148,7 @@ def _edited(text: str, section: str, value: str | None, *, undo: bool) -> str:
 
 
 def _body(lines: Sequence[str], entry: Sequence[str], *, undo: bool) -> list[str]:
-    """Return the lines of a section with this entry. Another one is a comment till the undo."""
+    """Return the lines of a section with this entry. Other entries are comments until the undo."""
     at = next((at for at, line in enumerate(lines) if _ENTRY.match(line)), 0)
     body = []
     for line in lines:
@@ -166,7 +162,7 @@ def _body(lines: Sequence[str], entry: Sequence[str], *, undo: bool) -> list[str
 
 
 def _is(header: str, section: str) -> bool:
-    """Return whether a header names the section; botocore splits it as a shell would."""
+    """Return whether a header names the section. botocore splits the header as a shell does."""
     try:
         return shlex.split(header) == section.split(" ")
     except ValueError:
@@ -174,14 +170,14 @@ def _is(header: str, section: str) -> bool:
 
 
 def _parsed(text: str, path: str) -> Mapping[str, Mapping[str, str]]:
-    """Return the sections, by their names with one blank between the words."""
+    """Return the entries of each section. Its name has one blank between two words."""
     parser = configparser.RawConfigParser(default_section="")
     try:
         parser.read_string(text)
     except configparser.Error:
-        msg = f"{path} is no configuration of AWS programs"
-        # Not from the error: it repeats the text.
-        raise SetupError(msg, "they cannot read it either; mend it first") from None
+        msg = f"{path} is not a valid AWS configuration"
+        # `from None`: the error repeats text of the file.
+        raise SetupError(msg, "AWS programs cannot read it either; repair it first") from None
     names = {
         each: " ".join(each.replace('"', "").replace("'", "").split()) for each in parser.sections()
     }
@@ -197,9 +193,9 @@ def _text(data: bytes | None, path: str) -> str:
 
 
 def _program() -> str:
-    """Return the program as the configuration has to name it: these programs use no shell."""
+    """Return the program as the configuration names it. AWS programs use no shell."""
     found = os.path.abspath(find(TOOL.program))
-    # Blanks are for quotes, and those mean different things to different programs.
+    # A blank would need quotes, and AWS programs do not agree on their meaning.
     return found if not re.search(r"[\s\"'\\]", found) else TOOL.program
 
 
@@ -213,4 +209,4 @@ def _warn(profiles: Sequence[str]) -> None:
                 f"{path} holds a key of the profile {profile} in plaintext, which comes first", hint
             )
     if os.environ.get("AWS_SECRET_ACCESS_KEY"):
-        warn("AWS_SECRET_ACCESS_KEY is set, so AWS programs ask nobody", "unset it")
+        warn("AWS_SECRET_ACCESS_KEY is set, so AWS programs do not ask keylease", "unset it")

@@ -1,9 +1,10 @@
-"""What every `keylease setup TOOL` does alike: look, plan, show, write whole, and take back.
+"""The part of `keylease setup TOOL` that all tools share: show a plan, carry it out, take it back.
 
-A tool's module plans and this one acts, so `--dry-run` cannot differ from what is done. What setup
-writes is recorded first in the state directory, and `--undo` takes it out again, to the byte where
-nobody has edited that place since. What is not keylease's is neither changed, shown nor copied: it
-may be private. A line that setup replaces stays in the file as a comment.
+A tool's module makes the plan and this module carries it out, so `--dry-run` shows exactly what
+would be done. Before setup writes, it records the change in the state directory. `--undo` removes
+the change, to the byte if that place was not edited since. Text that is not keylease's may be
+private, so it is neither changed, shown nor copied. A line that setup replaces stays in the file as
+a comment.
 """
 
 from __future__ import annotations
@@ -15,63 +16,63 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import click
 
 from keylease.cli import replacement
-from keylease.cli.base import say
+from keylease.cli.base import Command, say
 from keylease.cli.setup import records
 from keylease.cli.setup.gitconfig import find
-from keylease.errors import KeyleaseError
+from keylease.errors import KeyleaseError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from keylease.tools import Tool
 
 MOST_BYTES: Final = replacement.MOST_BYTES
-"""No configuration of a tool is longer."""
+"""A longer configuration is refused."""
 
 
 class SetupError(KeyleaseError):
-    """A tool's configuration is not one that can be changed."""
+    """A tool's configuration cannot be changed."""
 
     hint = "nothing was changed"
 
 
 class Change(NamedTuple):
-    """One file as it is, and as it is to be."""
+    """The change of one file."""
 
     path: str
     before: bytes | None
-    """`None` if there is none."""
+    """The content now; `None` if there is no file."""
     after: bytes | None
-    """`None` if it is to be removed."""
+    """The new content; `None` removes the file."""
     shown: tuple[str, ...]
-    """What a person sees of it: lines that begin with `+` or `-`, none of them a secret."""
+    """What the user sees: lines that begin with `+` or `-`, without a secret."""
     mode: int = 0o600
-    """Of a new file, less what the umask takes. One that is there keeps its own."""
+    """The mode of a new file, before the umask. An existing file keeps its mode."""
     exact: bool = True
-    """Whether `--undo` may put back the very bytes; not where a secret is among them."""
+    """Whether `--undo` may restore the same bytes. It may not if they hold a secret."""
     known: tuple[bytes, ...] = ()
-    """What is replaced that is no secret: names of programs."""
+    """Replaced text that is no secret: names of programs."""
     locked: bool = False
-    """Whether the tool locks the file by a file of that name with `.lock` at its end."""
+    """Whether the tool locks the file by a second file, whose name ends in `.lock`."""
 
 
 class Plan(NamedTuple):
-    """What one `setup` is to do."""
+    """The changes that one `setup` makes."""
 
     changes: tuple[Change, ...]
     replaced: Mapping[str, Any] | None = None
-    """What `--undo` has to know, without a secret; `None` if it has to know nothing."""
+    """What `--undo` needs to know, without a secret; `None` if it needs nothing."""
 
 
 class AskingTool(Protocol):
-    """The module of a tool that is told which program to ask."""
+    """The module of a tool whose configuration names a program to ask."""
 
     TOOL: Tool
 
     def helpers(self) -> list[str]:
         """Return the programs by which the tool asks keylease, as its configuration names them.
 
-        By a path, or by a name that is looked for on PATH; none if the tool is not set up.
+        Each is a path, or a name to look up on PATH. There is none if the tool is not set up.
 
         Raises:
             SetupError: the tool's configuration cannot be read.
@@ -79,10 +80,10 @@ class AskingTool(Protocol):
 
 
 class PlainTool(AskingTool, Protocol):
-    """The module of a tool that is set up without a further word."""
+    """The module of a tool whose setup needs no argument."""
 
     def plan(self) -> Plan:
-        """Return what has to be changed, if anything. It changes nothing.
+        """Return the changes that setup has to make, if any. It makes none itself.
 
         Raises:
             SetupError: the tool's configuration cannot be read.
@@ -94,18 +95,36 @@ def is_here(tool: Tool) -> bool:
     return any(find(program, os.get_exec_path()) for program in tool.commands)
 
 
-dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Show what would be changed, and change nothing."
-)
-"""The option `--dry-run`, as every setup has it."""
-undo_option = click.option(
-    "--undo", is_flag=True, help="Take away what setup wrote, and put back what it replaced."
-)
-"""The option `--undo`, as every setup has it."""
+def setup_command(function: Callable[..., None]) -> Command:
+    """Make the command of a tool, with the options `--dry-run` and `--undo`."""
+    undo = click.option(
+        "--undo", is_flag=True, help="Take away what setup wrote, and put back what it replaced."
+    )
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Show what would be changed, and change nothing."
+    )
+    return click.command(cls=Command)(dry_run(undo(function)))
+
+
+def undo_alone(*others: object) -> None:
+    """Check that nothing else is given with `--undo`.
+
+    Raises:
+        UsageError: something is.
+    """
+    if any(others):
+        msg = "--undo takes back everything that setup wrote, so it takes no arguments"
+        raise UsageError(msg, "give --undo alone")
+
+
+def difference(label: str, old: str | None, new: str | None) -> list[str]:
+    """Return the lines that show a change of one value; `None` stands for no value."""
+    pairs = (("-", old), ("+", new))
+    return [f"{sign} {label}{value}" for sign, value in pairs if value is not None]
 
 
 def named(command: str) -> str:
-    """Return a command of somebody else's as it may be shown: what stands behind may be secret."""
+    """Return another program's command as it may be shown: its arguments may be secret."""
     program, *rest = command.split(maxsplit=1)[:2] or [""]
     return f"{program} ..." if rest else program
 
@@ -114,13 +133,13 @@ def read(path: str) -> bytes | None:
     """Return a configuration file, `None` if there is none. A link is followed.
 
     Raises:
-        SetupError: it is no file, too long, or cannot be read.
+        SetupError: it is not a regular file, is too long, or cannot be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                msg = f"{path} is no regular file"
+                msg = f"{path} is not a regular file"
                 raise SetupError(msg)
             data = file.read(MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -135,12 +154,12 @@ def read(path: str) -> bytes | None:
 
 
 def carry_out(tool: str, plan: Plan, *, dry_run: bool, undo: bool) -> None:
-    """Do what is planned and show it; with `dry_run` only show it.
+    """Carry out the plan and show it; with `dry_run` only show it.
 
     Raises:
-        ChangedError: a file has changed meanwhile. It is left so.
-        SetupError: a file cannot be written. It is as it was.
-        StateError: what is done cannot be recorded, so nothing is.
+        ChangedError: a file has changed since the plan. It stays as it is.
+        SetupError: a file cannot be written. It stays as it was.
+        StateError: the changes cannot be recorded, so none is made.
     """
     if not dry_run:
         tidy(tool, plan)
@@ -162,10 +181,10 @@ def carry_out(tool: str, plan: Plan, *, dry_run: bool, undo: bool) -> None:
 
 
 def tidy(tool: str, plan: Plan) -> None:
-    """Remove what a killed setup left, and what an earlier version recorded too much.
+    """Remove what a killed setup left, and the excess that an earlier version recorded.
 
     Raises:
-        SetupError: a file that was left cannot be removed.
+        SetupError: a leftover file cannot be removed.
         StateError: the record cannot be used.
     """
     records.rewrite(tool)
@@ -179,11 +198,11 @@ def tidy(tool: str, plan: Plan) -> None:
 
 
 def write(change: Change) -> None:
-    """Put the file in the place of the one there is, whole and with its mode, or remove it.
+    """Replace the file as a whole and keep its mode, or remove it.
 
     Raises:
-        ChangedError: it has changed meanwhile. It is left so.
-        SetupError: it cannot be written. It is as it was.
+        ChangedError: it has changed since the plan. It stays as it is.
+        SetupError: it cannot be written. It stays as it was.
     """
     try:
         replacement.replace(
@@ -191,4 +210,4 @@ def write(change: Change) -> None:
         )
     except OSError as error:
         msg = f"{change.path} cannot be written: {error.strerror}"
-        raise SetupError(msg, "it is as it was") from error
+        raise SetupError(msg, "the file is as it was") from error

@@ -1,11 +1,11 @@
-"""`keylease setup cargo`: one line of cargo's configuration, and everything else as it is.
+"""`keylease setup cargo`: write one line into cargo's configuration, and keep everything else.
 
 cargo asks the providers in `registry.global-credential-providers`, the last one first (The Cargo
-Book, "Registry Authentication"). While `cargo:token` is one of them, cargo writes tokens in plain
-text where another provider will not have them, so the line has keylease's alone.
+Book, "Registry Authentication"). If `cargo:token` is one of them, cargo writes a token in plaintext
+when another provider refuses it. So the line names keylease's provider alone.
 
-A TOML file belongs to its reader: comments, order and quotes stay. So the text is edited, and then
-read again: what it means must be what it meant, but for this one key.
+Comments, order and quotes of the TOML file stay, because setup edits the text. It then parses the
+new text: only this one key may differ from the old meaning.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
+from keylease.cli.base import warn
 from keylease.cli.setup import programs
 from keylease.cli.setup.base import (
     Change,
     Plan,
     SetupError,
     carry_out,
-    dry_run_option,
+    difference,
     named,
     read,
-    undo_option,
+    setup_command,
 )
 from keylease.cli.setup.kept import commented, restored
 from keylease.cli.setup.records import replaced
@@ -45,11 +43,8 @@ _HEADER: Final = re.compile(r"[ \t]*\[[ \t]*registry[ \t]*\][ \t]*(#.*)?")
 _LINE: Final = re.compile(r"[ \t]*(registry[ \t]*\.[ \t]*)?global-credential-providers[ \t]*=")
 
 
-@click.command(cls=Command)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def cargo(_: Program, dry_run: bool, undo: bool) -> None:
+@setup_command
+def cargo(dry_run: bool, undo: bool) -> None:
     """Let cargo keep the tokens of registries in sessions.
 
     It sets one key in the configuration of your cargo home:
@@ -59,9 +54,9 @@ def cargo(_: Program, dry_run: bool, undo: bool) -> None:
         global-credential-providers = ["/usr/bin/cargo-credential-keylease"]
 
     Everything else in the file stays. From then on cargo neither writes tokens to credentials.toml
-    nor reads those that are there: log in to each registry again with cargo login. A registry that
-    has a credential-provider of its own goes on asking that. A line that was there before becomes a
-    comment until --undo.
+    nor reads them from there: log in to each registry again with cargo login. A registry with its
+    own credential-provider keeps asking that one. A line that was there before becomes a comment
+    until --undo.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     carry_out("cargo", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
     if not undo:
@@ -69,7 +64,7 @@ def cargo(_: Program, dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: cargo's configuration cannot be read.
@@ -82,7 +77,7 @@ def plan() -> Plan:
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -97,7 +92,7 @@ def _undoing() -> Plan:
     old = document.get(_TABLE, {}).get(_KEY)
     if not isinstance(old, list) or len(old) != 1 or not _is_ours(old[0]):
         return Plan((Change(_path(), before, before, ()),))
-    # Older versions kept the replaced line in the record, and not in the file.
+    # Older versions kept the replaced line in the record, not in the file.
     return Plan((_change(before, document, replaced("cargo").get(_KEY), undo=True),))
 
 
@@ -106,7 +101,7 @@ def _is_ours(provider: object) -> bool:
 
 
 def _provider() -> str:
-    """Return what cargo is to call. It splits a provider at blanks."""
+    """Return the provider as cargo calls it. cargo splits it at blanks."""
     found = programs.named(PROVIDER)
     return found if not re.search(r"\s", found) else PROVIDER
 
@@ -114,7 +109,7 @@ def _provider() -> str:
 def _change(
     before: bytes | None, document: dict[str, Any], providers: list[str] | None, *, undo: bool
 ) -> Change:
-    """Return the file with these providers; with none, without ours."""
+    """Return the change to these providers; `None` removes ours."""
     old = document.get(_TABLE, {}).get(_KEY)
     for text in _edited((before or b"").decode("utf-8"), providers, undo=undo):
         meaning = _meaning(text)
@@ -123,44 +118,41 @@ def _change(
         found = meaning.get(_TABLE, {}).get(_KEY)
         if found == old or (providers is not None and found != providers):
             continue
-        # A list of strings is written in TOML as it is in JSON.
-        shown = [
-            f"{sign} {_KEY} = {_shown(each)}"
-            for sign, each in (("-", old), ("+", found))
-            if each is not None
-        ]
+        shown = difference(f"{_KEY} = ", _shown(old), _shown(found))
         after = text.encode("utf-8") if text.strip() else None
         return Change(_path(), before, after, tuple(shown), 0o644)
     msg = f"{_path()} writes the table {_TABLE} in a way that cannot be edited"
-    hint = f'write it by hand: {_TABLE}.{_KEY} = ["{PROVIDER}"]'
+    hint = f'write this by hand: {_TABLE}.{_KEY} = ["{PROVIDER}"]'
     raise SetupError(msg, hint)
 
 
 def _without_key(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what the configuration says apart from our key. An empty table says nothing."""
+    """Return the configuration without our key, and without the table if that is empty then."""
     table = {key: value for key, value in document.get(_TABLE, {}).items() if key != _KEY}
     rest = {key: value for key, value in document.items() if key != _TABLE}
     return {**rest, _TABLE: table} if table else rest
 
 
-def _shown(providers: object) -> str:
-    # A provider has arguments; cargo:token-from-stdout has a whole command.
+def _shown(providers: object) -> str | None:
+    if providers is None:
+        return None
+    # A provider can have arguments; cargo:token-from-stdout has a whole command.
     known = [named(str(each)) for each in providers] if isinstance(providers, list) else []
     return json.dumps(known)
 
 
 def _edited(text: str, providers: list[str] | None, *, undo: bool) -> Iterator[str]:
-    """Yield the ways in which the text could be edited. The caller chooses by what they mean."""
+    """Yield possible edits of the text. The caller parses each and chooses the correct one."""
     lines = text.splitlines(keepends=True)
+    # TOML writes a list of strings as JSON does.
     entry = [] if providers is None else [f"{_KEY} = {json.dumps(providers)}\n"]
     for start, line in enumerate(lines):
         if found := _LINE.match(line):
             dotted = [f"{_TABLE}.{each}" for each in entry] if found[1] else entry
             for end in range(start + 1, len(lines) + 1):
-                # What is not ours stays as a comment until the undo.
-                gone = "".join(lines[start:end])
-                mine = undo or PROVIDER in gone
-                kept = [] if mine else [commented(each) for each in lines[start:end]]
+                # The user's line stays as a comment until the undo.
+                removed = undo or PROVIDER in "".join(lines[start:end])
+                kept = [] if removed else [commented(each) for each in lines[start:end]]
                 rest = [restored(each) for each in lines[end:]] if undo else lines[end:]
                 without_header = start and _HEADER.fullmatch(lines[start - 1].rstrip("\r\n"))
                 if not entry and without_header:
@@ -175,15 +167,14 @@ def _edited(text: str, providers: list[str] | None, *, undo: bool) -> Iterator[s
 
 
 def _document() -> tuple[bytes | None, dict[str, Any]]:
-    """Return the configuration, as it is and as it is understood."""
+    """Return the configuration, as bytes and parsed."""
     before, path = read(_path()), _path()
     document = None
     with suppress(UnicodeDecodeError):
         document = _meaning((before or b"").decode("utf-8"))
     if document is None or not isinstance(document.get(_TABLE, {}), dict):
-        msg = f"{path} is no configuration of cargo's"
-        # Not from the error: it may repeat the text.
-        raise SetupError(msg, "cargo cannot read it either; mend it first")
+        msg = f"{path} is not a valid configuration of cargo"
+        raise SetupError(msg, "cargo cannot read it either; repair it first")
     return before, document
 
 
@@ -205,21 +196,16 @@ def _warn() -> None:
         if isinstance(entry, dict) and "credential-provider" in entry
     ]
     if own:
-        msg = f"a provider of their own have: {', '.join(sorted(own))}"
-        warn(msg, "these registries do not ask keylease; take the line away to change that")
-    # The Cargo Book, "Configuration": the file without an extension is the older name.
-    for name in ("credentials.toml", "credentials"):
-        path = os.path.join(_home(), name)
+        msg = f"these registries have their own provider: {', '.join(sorted(own))}"
+        warn(msg, "remove their credential-provider lines to let cargo ask keylease for them")
+    for place in TOOL.plaintext:
+        path = location.path(place.location)
         if os.path.lexists(path):
             hint = "log in again with cargo login, then delete it and change the tokens"
-            warn(f"{path} may hold tokens in plaintext, which cargo does not read any more", hint)
+            warn(f"{path} may hold tokens in plaintext, and cargo no longer reads it", hint)
 
 
 def _path() -> str:
-    # The Cargo Book, "Configuration": where both are there, the one without an extension counts.
+    # The Cargo Book, "Configuration": if both exist, the one without an extension counts.
     older, newer = map(location.path, TOOL.configuration)
     return older if os.path.lexists(older) else newer
-
-
-def _home() -> str:
-    return os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")

@@ -1,7 +1,7 @@
 """`keylease setup completion`: let the shell complete commands and options.
 
-The script is click's own: the shell asks the program at each Tab, so it never falls behind a new
-version. It is written to where the shell looks by itself; no start-up file is edited.
+The script is click's own. It asks the program at each Tab, so it stays right after an update. It is
+written to a directory that the shell searches anyway; no start-up file is edited.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "keylease"
 VARIABLE: Final = "_KEYLEASE_COMPLETE"
-"""What the script sets when it asks; click looks for it under this name."""
+"""The variable that the script sets when it asks; click expects this name."""
 
 
 class Shell(NamedTuple):
-    """Where a shell finds completions of its user."""
+    """Where a shell finds its user's completions."""
 
     variable: str
     """The environment variable that names another base directory."""
@@ -34,7 +34,7 @@ class Shell(NamedTuple):
     name: str
     """The file below it."""
     then: str
-    """What has to be done, or known, besides."""
+    """What the user has to do or know afterwards."""
 
 
 SHELLS: Final[Mapping[str, Shell]] = {
@@ -45,13 +45,13 @@ SHELLS: Final[Mapping[str, Shell]] = {
         "bash-completion/completions/keylease",
         "it works in new shells, where the package bash-completion is installed",
     ),
-    # zshcompsys(1): files named _* in fpath whose first line has #compdef. zsh has no such
-    # directory of the user's by itself; ~/.zfunc is what most programs take.
+    # zshcompsys(1): files named _* in fpath whose first line has #compdef. fpath holds no directory
+    # of the user's by default; most programs use ~/.zfunc.
     "zsh": Shell(
         "ZDOTDIR",
         "~",
         ".zfunc/_keylease",
-        "have this in .zshrc, once: fpath+=(${ZDOTDIR:-~}/.zfunc); autoload -Uz compinit; compinit",
+        "add this to .zshrc once: fpath+=(${ZDOTDIR:-~}/.zfunc); autoload -Uz compinit; compinit",
     ),
     # fish(1), "Where to put completions".
     "fish": Shell(
@@ -65,10 +65,10 @@ SHELLS: Final[Mapping[str, Shell]] = {
 @click.option("--print", "printed", is_flag=True, help="Print the script and write no file.")
 @click.pass_obj
 def completion(_: Program, shell: str, printed: bool) -> None:
-    """Let SHELL (bash, zsh or fish) complete what is typed after keylease.
+    """Let bash, zsh or fish complete keylease's commands.
 
-    It writes one file into the directory in which the shell looks for completions, and says which.
-    A file of that name that is not keylease's is left alone. To undo it delete the file.
+    It writes one file into the shell's directory of completions and prints its path. It does not
+    replace a file that keylease did not write. To undo it, delete the file.
     """
     script = source(shell)
     if printed:
@@ -84,10 +84,10 @@ def completion(_: Program, shell: str, printed: bool) -> None:
 
 def source(shell: str) -> str:
     """Return the script for the shell."""
-    # click knows each of SHELLS; the other half of the line is for the type alone.
+    # click has a class for each of SHELLS; `or` is for the type checker.
     kind = get_completion_class(shell) or ShellComplete
     complete = kind(click.Command(PROGRAM), {}, PROGRAM, VARIABLE)
-    # NOTE: not `complete.source()`, which for bash first runs bash, to judge its version.
+    # NOTE: not `complete.source()`, because for bash that first runs bash to check its version.
     return ShellComplete.source(complete).strip() + "\n"
 
 
@@ -95,12 +95,12 @@ def _write(path: str, script: str) -> bool:
     """Write the file whole; return whether anything has changed.
 
     Raises:
-        KeyleaseError: there is a file that somebody else wrote, or it cannot be written.
+        KeyleaseError: another program wrote the file, or it cannot be written.
     """
     try:
         before = _read(path)
         if before is not None and VARIABLE.encode() not in before:
-            msg = f"{path} is there, and not from keylease"
+            msg = f"{path} exists and was not written by keylease"
             raise KeyleaseError(msg, "move it away, or use --print")
         if before == script.encode():
             replacement.sweep(os.path.realpath(path))

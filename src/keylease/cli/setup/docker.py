@@ -1,8 +1,9 @@
-"""`keylease setup docker`: one entry of docker's own configuration, and its plaintext if asked.
+"""`keylease setup docker`: set one entry in docker's configuration; `--move` moves its plaintext.
 
-docker asks the program `docker-credential-X` that `credsStore` names, for every registry, and the
-one that `credHelpers` names for a single one (docker-login(1), "Credential stores"). docker writes
-the file anew at each login and drops what it does not know, so what is replaced is kept elsewhere.
+`credsStore` names the program `docker-credential-X` that docker asks for every registry.
+`credHelpers` names one for a single registry (docker-login(1), "Credential stores"). docker
+rewrites the file at each login and drops what it does not know, so the replaced value is recorded
+in the state directory.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ import click
 
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, say, warn
+from keylease.cli.base import Program, say, warn
 from keylease.cli.setup.base import (
     Change,
     Plan,
     SetupError,
     carry_out,
-    dry_run_option,
+    difference,
     read,
-    undo_option,
+    setup_command,
+    undo_alone,
 )
 from keylease.cli.setup.members import put, take
 from keylease.cli.setup.records import replaced
-from keylease.errors import UsageError
 from keylease.model import Credential
 from keylease.protocols.docker import target
 from keylease.secrets.secret import Secret
@@ -46,27 +47,25 @@ EXECUTABLE: Final = f"docker-credential-{HELPER}"
 _STORE: Final = "credsStore"
 _HELPERS: Final = "credHelpers"
 _NAME: Final = re.compile(r"[\w.+-]{1,64}", re.ASCII)
-# docker-login(1): where there is no credential store the file has these, in base64 or as they are.
+# docker-login(1): without a credential store the file holds these, in base64 or as plain text.
 _SECRETS: Final = ("auth", "password", "identitytoken", "registrytoken")
 
 
 class Login(NamedTuple):
-    """A login that the file has in plaintext."""
+    """A login that the file holds in plaintext."""
 
     registry: str
     username: str
     secret: str
 
 
-@click.command(cls=Command)
+@setup_command
 @click.argument("registries", metavar="[REGISTRY]...", nargs=-1)
-@dry_run_option
-@undo_option
 @click.option(
     "--move",
     is_flag=True,
     help="Start a session for each login that the file has in plaintext, and take it out of the "
-    "file. Nobody has it when the session has ended: log in again then.",
+    "file. No copy is left when the session ends: log in again then.",
 )
 @click.pass_obj
 def docker(
@@ -74,16 +73,15 @@ def docker(
 ) -> None:
     """Let docker keep its logins in sessions.
 
-    It sets credsStore in docker's config.json to keylease. Where REGISTRY is given, only logins to
-    these registries are kept by keylease, by an entry of credHelpers for each. What credHelpers
-    says of other registries stays, and counts before credsStore.
+    It sets credsStore in docker's config.json to keylease. With REGISTRY keylease keeps only the
+    logins to these registries, by an entry in credHelpers for each. Entries of credHelpers for
+    other registries stay, and count before credsStore.
 
-    Everything else in the file stays. Logins in plaintext stay too, and docker does not read them
-    any more: see --move. What credsStore was before is put back by --undo.
+    Everything else in the file stays. Logins in plaintext stay too, but docker no longer reads
+    them: see --move. --undo puts back the old value of credsStore.
     """
-    if undo and (move or registries):
-        msg = "--undo takes back everything that setup wrote"
-        raise UsageError(msg, "give it alone")
+    if undo:
+        undo_alone(move, registries)
     before, document = _document()
     if undo:
         carry_out("docker", _undoing(before, document), dry_run=dry_run, undo=True)
@@ -99,7 +97,7 @@ def docker(
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: docker's configuration cannot be read.
@@ -108,7 +106,7 @@ def plan() -> Plan:
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -129,16 +127,16 @@ def _plan(
         for registry in registries:
             target(registry)
             if helpers.get(registry) != HELPER:
-                shown += _shown(f"{_HELPERS}: {registry}", helpers.get(registry), HELPER)
+                shown += difference(f"{_HELPERS}: {registry}: ", helpers.get(registry), HELPER)
                 kept.setdefault(_HELPERS, {})[registry] = helpers.get(registry)
                 edits.append(((_HELPERS, registry), HELPER))
     elif document.get(_STORE) != HELPER:
-        shown += _shown(_STORE, document.get(_STORE), HELPER)
+        shown += difference(f"{_STORE}: ", document.get(_STORE), HELPER)
         kept[_STORE] = document.get(_STORE)
         edits.append(((_STORE,), HELPER))
     if move:
         for login in _logins(document):
-            # docker leaves the name of the registry there when a credential store has the login.
+            # The registry's name stays: docker keeps it there, too, if a store has the login.
             entry = document["auths"][login.registry]
             edits += [(("auths", login.registry, each), None) for each in _SECRETS if each in entry]
             shown.append(f"- auths: {login.registry}: the login")
@@ -148,13 +146,13 @@ def _plan(
 
 
 def _known(store: object) -> bytes:
-    """Return the name of a credential store that is replaced, and so recorded.
+    """Return the name of the credential store that is replaced, for the record.
 
     Raises:
-        SetupError: it is no name, so it may be a secret.
+        SetupError: it is not a name, so it may be a secret.
     """
     if not isinstance(store, str) or _NAME.fullmatch(store) is None:
-        msg = f"{_path()} names a credential store that no program can have as its name"
+        msg = f"{_path()} names a credential store that cannot be the name of a program"
         raise SetupError(msg, "take that entry out, then try again")
     return store.encode("ascii")
 
@@ -164,24 +162,19 @@ def _undoing(before: bytes | None, document: dict[str, Any]) -> Plan:
     shown: list[str] = []
     kept = replaced("docker")
     if document.get(_STORE) == HELPER:
-        shown += _shown(_STORE, HELPER, kept.get(_STORE))
+        shown += difference(f"{_STORE}: ", HELPER, kept.get(_STORE))
         edits.append(((_STORE,), kept.get(_STORE)))
     helpers = document.get(_HELPERS) or {}
     left = dict(helpers)
     for registry in [name for name, value in helpers.items() if value == HELPER]:
         old = kept.get(_HELPERS, {}).get(registry)
-        shown += _shown(f"{_HELPERS}: {registry}", HELPER, old)
+        shown += difference(f"{_HELPERS}: {registry}: ", HELPER, old)
         edits.append(((_HELPERS, registry), old))
         if old is None:
             del left[registry]
     if helpers and not left:
         edits.append(((_HELPERS,), None))
     return Plan((_change(before, edits, shown),))
-
-
-def _shown(key: str, old: str | None, new: str | None) -> list[str]:
-    pairs = (("-", old), ("+", new))
-    return [f"{mark} {key}: {value}" for mark, value in pairs if value is not None]
 
 
 def _change(
@@ -195,25 +188,25 @@ def _change(
 
 
 def _document() -> tuple[bytes | None, dict[str, Any]]:
-    """Return docker's configuration, as it is and as it is understood."""
+    """Return docker's configuration, as bytes and parsed."""
     before, path = read(_path()), _path()
     try:
-        # As docker: UTF-8 without a mark, and nothing else.
+        # As docker reads it: UTF-8 without a byte order mark.
         document = json.loads((before or b"").decode("utf-8") or "{}")
     except (ValueError, RecursionError):
-        msg = f"{path} is no JSON"
-        # Not from the error: it may repeat the text.
-        raise SetupError(msg, "docker cannot read it either; mend it first") from None
+        msg = f"{path} is not valid JSON"
+        # `from None`: the error may repeat text of the file.
+        raise SetupError(msg, "docker cannot read it either; repair it first") from None
     if not isinstance(document, dict) or not all(
         isinstance(document.get(key), dict | None) for key in (_HELPERS, "auths")
     ):
-        msg = f"{path} is not a configuration of docker's"
+        msg = f"{path} is not a configuration of docker"
         raise SetupError(msg)
     return before, document
 
 
 def _logins(document: dict[str, Any]) -> list[Login]:
-    """Return the logins that are in plaintext."""
+    """Return the logins that the file holds in plaintext."""
     found = []
     for registry, entry in (document.get("auths") or {}).items():
         login = _login(registry, entry) if isinstance(entry, dict) else None
@@ -223,10 +216,10 @@ def _logins(document: dict[str, Any]) -> list[Login]:
 
 
 def _login(registry: str, entry: dict[str, Any]) -> Login | None:
-    """Return one login, if the entry has one that a session can hold."""
+    """Return the login of an entry, if a session can hold it."""
     token, encoded = entry.get("identitytoken"), entry.get("auth")
     if isinstance(token, str) and token:
-        # docker gives a credential store an identity token under this name.
+        # docker stores an identity token under this user name.
         return Login(registry, "<token>", token)
     if not isinstance(encoded, str) or not encoded:
         return None
@@ -239,7 +232,7 @@ def _login(registry: str, entry: dict[str, Any]) -> Login | None:
 
 
 def _start(program: Program, logins: Sequence[Login]) -> None:
-    """Start the sessions first: a login that is in neither place would be lost."""
+    """Start the sessions before the file is changed, so that no login can be lost."""
     wiring = program.wiring()
     for login in logins:
         with Secret(login.secret.encode("utf-8")) as secret:

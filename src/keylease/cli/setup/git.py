@@ -1,12 +1,12 @@
-"""`keylease setup git`: two lines in git's configuration, and what else is there about helpers.
+"""`keylease setup git`: write two lines into git's configuration, and warn of other helpers.
 
-git tells every helper each password that worked, whichever of them knew it (`credential_approve` in
-credential.c). So keylease has to be the only one: an empty value first makes git forget the helpers
-named before (gitcredentials(7)).
+git gives each password that worked to every helper, not only to the one that knew it
+(`credential_approve` in credential.c). So keylease has to be the only helper: an empty value makes
+git forget the helpers named before it (gitcredentials(7)).
 
-The file is edited as text and replaced once, under git's own lock, so it is the old one or the new
-one after a kill at any point. `git config` would write it once for each line, and lose comments.
-What the new text means is read by git before it is written.
+The file is edited as text and replaced once, under git's own lock, so a kill at any point leaves
+the old file or the new one. `git config` would write it once for each line, and lose comments. git
+reads the new text, and setup checks the result, before the file is written.
 """
 
 from __future__ import annotations
@@ -19,16 +19,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keylease import tools
-from keylease.cli.base import Command, Program, warn
-from keylease.cli.setup.base import (
-    Change,
-    Plan,
-    SetupError,
-    carry_out,
-    dry_run_option,
-    read,
-    undo_option,
-)
+from keylease.cli.base import Program, warn
+from keylease.cli.setup.base import Change, Plan, SetupError, carry_out, read, setup_command
 from keylease.cli.setup.gitadvice import KEY, PROGRAM, complaints
 from keylease.cli.setup.gitconfig import GitConfig
 from keylease.cli.setup.gitfile import OURS, RESET, split, with_helper, without_helper
@@ -41,20 +33,18 @@ if TYPE_CHECKING:
 
 TOOL: Final = tools.named("git")
 _SHORT: Final = "keylease"
-# git gives a value that begins with a slash to a shell as it is (gitcredentials(7)). In quotes it
-# would not begin with one.
+# git passes a value that begins with a slash to a shell unchanged (gitcredentials(7)). A quoted
+# value would not begin with one, so each special character is escaped.
 _UNSAFE: Final = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
 
-@click.command(cls=Command)
-@dry_run_option
-@undo_option
+@setup_command
 @click.option(
     "--global",
     "scope",
     flag_value="global",
     default="global",
-    help="In your own configuration, for every repository. It is meant if nothing is said.",
+    help="In your own configuration, for every repository. This is the default.",
 )
 @click.option(
     "--local", "scope", flag_value="local", help="In the configuration of this repository only."
@@ -63,12 +53,12 @@ _UNSAFE: Final = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
     "--timeout",
     metavar="SECONDS",
     type=int,
-    help="Sessions that git starts by itself end after so long without use; as configured if not "
-    "given.",
+    help="End sessions that git starts by itself after this time without use. Default: as "
+    "configured.",
 )
 @click.pass_obj
 def git(program: Program, dry_run: bool, undo: bool, scope: Scope, timeout: int | None) -> None:
-    """Let git ask keylease, and nobody else, for passwords.
+    """Let git ask keylease, and no other helper, for passwords.
 
     It writes two lines into git's configuration, in one step, and shows them:
 
@@ -79,13 +69,13 @@ def git(program: Program, dry_run: bool, undo: bool, scope: Scope, timeout: int 
 
     The helper is named by its path, so that git finds it from cron, from a timer and from a
     desktop, too; if it is in /usr/bin it is named keylease. The empty line makes git forget the
-    helpers that are named before it. They stay where they are, and --undo brings them back by
-    taking the two lines away. git gives every helper it asks a copy of each password that worked,
-    so another one would keep what a session ends; those that git still asks are named in a warning.
-    To do this again changes nothing, or only the timeout.
+    helpers that are named before it. They stay in the file, and --undo brings them back by taking
+    the two lines away. git gives every helper a copy of each password that worked, so another
+    helper would keep it after the session. A warning names the helpers that git still asks. A
+    second setup changes nothing, or only the timeout.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     if undo and timeout is not None:
-        msg = "--undo takes the lines away, whatever their --timeout"
+        msg = "--timeout has no meaning with --undo, which takes the lines away"
         raise UsageError(msg, "leave --timeout out")
     entry = _entry(program, timeout)
     planned = _planned(GitConfig(), scope, None if undo else entry)
@@ -99,7 +89,7 @@ def plan() -> Plan:
     """Return the lines that git lacks.
 
     Raises:
-        GitError: git does not tell what it has.
+        GitError: git does not show its configuration.
         SetupError: the file cannot be read or edited.
     """
     config = GitConfig()
@@ -109,8 +99,8 @@ def plan() -> Plan:
 
 
 def _planned(config: GitConfig, scope: Scope, entry: str | None) -> Plan:
-    """Return the change that makes git ask this helper last, or with `None` not ask keylease."""
-    # git says what is wrong with the file, or that this is no repository.
+    """Return the change that makes git ask only this helper, or with `None` not ask keylease."""
+    # git raises the error if the file is invalid, or if this is not a repository.
     config.values(scope, KEY)
     path = config.path(scope)
     before = read(path)
@@ -135,7 +125,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _others(entries: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what is neither a helper of ours nor the reset before one."""
+    """Return the entries that are neither a helper of ours nor a reset."""
     return [
         (key, value)
         for key, value in entries
@@ -148,7 +138,7 @@ def _helpers(entries: list[tuple[str, str]]) -> list[str]:
 
 
 def _shown(old: list[str], new: list[str]) -> tuple[str, ...]:
-    """Return what a person sees: our lines, as a diff. What is not ours may be private."""
+    """Return our lines as a diff. Other lines are not shown: they may be private."""
     changes = [line for line in ndiff(old, new) if line[:1] in {"+", "-"}]
     if not changes:  # the same lines, but behind another helper now
         changes = [*(f"- {value}" for value in old), *(f"+ {value}" for value in new)]
@@ -156,10 +146,10 @@ def _shown(old: list[str], new: list[str]) -> tuple[str, ...]:
 
 
 def _entry(program: Program, timeout: int | None) -> str:
-    """Return the helper's value: a command line, for git gives it to a shell.
+    """Return the helper's value: a command line, because git passes it to a shell.
 
     Raises:
-        UsageError: an option makes no sense. git would be silent about it at every command.
+        UsageError: an option is invalid. The helper would fail at every command, and git is silent.
     """
     words = [_command()]
     if timeout is not None:
@@ -175,5 +165,5 @@ def _entry(program: Program, timeout: int | None) -> str:
 
 
 def _command() -> str:
-    """Return what git is to call: by its path, or by the short name if that is found everywhere."""
+    """Return the command for git: a path, or the short name if every PATH leads to the program."""
     return _UNSAFE.sub(r"\\\g<0>", named(PROGRAM, _SHORT))

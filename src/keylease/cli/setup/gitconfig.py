@@ -1,6 +1,6 @@
 """git's configuration, as git itself reads it.
 
-Nothing here parses a file of git's: what includes what and which value counts last is git's to say
+This module parses no file of git's. git resolves the includes and decides which value counts
 (git-config(1)).
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Scope = Literal["global", "local"]
 
 SECONDS: Final = 10.0
-"""How long git may take to tell something. A home on a server that is gone takes for ever."""
-# git-config(1): it exits with 1 where the key is not found.
+"""How long git may take to answer. A home on an unreachable server never answers."""
+# git-config(1): it exits with 1 if the key is not found.
 _ABSENT: Final = (1,)
 
 
@@ -30,12 +30,12 @@ class Value(NamedTuple):
     origin: str
     """`file:/home/ada/.gitconfig`, `command line:`"""
     key: str
-    """Section and variable are in small letters, what stands between them is as it was written."""
+    """Section and variable are in lower case; the part between them is as it was written."""
     value: str
 
 
 class GitError(KeyleaseError):
-    """git is missing, or does not do what it is asked."""
+    """git is missing or fails."""
 
     hint = "nothing more was changed"
 
@@ -67,7 +67,7 @@ class GitConfig:
         return [Value(origin, key, value) for origin, (key, _, value) in pairs]
 
     def entries(self, text: bytes) -> list[tuple[str, str]]:
-        """Return every key and value of a file with this text; what it includes is not read."""
+        """Return every key and value of a file with this text, without the files it includes."""
         fields = self._run("config", "--file", "-", "--null", "--list", stdin=text)
         parts = (field.partition("\n") for field in fields)
         return [(key, value) for key, _, value in parts]
@@ -88,7 +88,7 @@ class GitConfig:
         own = os.path.join(home, ".gitconfig")
         base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         other = os.path.join(base, "git", "config")
-        # git takes the second one where it is the only one that is there.
+        # git writes the second file only if the first one does not exist.
         only_other = not os.access(own, os.R_OK) and os.access(other, os.R_OK)
         return named or (other if only_other else own)
 
@@ -98,7 +98,7 @@ class GitConfig:
         return find(name, [own, *os.get_exec_path()])
 
     def _run(self, *words: str, stdin: bytes = b"") -> list[str]:
-        """Run git and return the fields of its answer, of which each ends in NUL."""
+        """Run git and return the fields of its answer. Each field ends in NUL."""
         try:
             done = subprocess.run(
                 [self._git, *words],
@@ -109,7 +109,7 @@ class GitConfig:
             )
         except subprocess.TimeoutExpired:
             msg = f"git {words[0]} took longer than {SECONDS:g} s"
-            hint = "see what holds it up, then try again: git config --list --show-origin"
+            hint = "find the cause with: git config --list --show-origin"
             raise GitError(msg, hint) from None
         except OSError as error:
             msg = f"git cannot be run: {error.strerror}"
@@ -127,8 +127,8 @@ class GitConfig:
 
 def find(name: str, directories: Iterable[str]) -> str | None:
     """Return the program's path in the first of the directories that has it, or `None`."""
-    # Not by `shutil.which`: on Windows it looks into the current directory first, which may be a
-    # repository that somebody else made.
+    # NOTE: not `shutil.which`: on Windows it searches the current directory first, which may be a
+    # stranger's repository.
     suffix = ".exe" if sys.platform == "win32" else ""
     candidates = [os.path.join(each, name + suffix) for each in directories if os.path.isabs(each)]
     return next((each for each in candidates if _is_program(each)), None)

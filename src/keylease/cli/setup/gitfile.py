@@ -1,7 +1,7 @@
-"""One file of git's configuration as text: our lines put in at its end, and taken out again.
+"""Edit one file of git's configuration as text: add our lines at its end, and remove them again.
 
-Every other line stays as it is, comments too. What the edited text means is not judged here: git
-reads it before it is written (`keylease.cli.setup.git`).
+Every other line stays as it is, comments too. `keylease.cli.setup.git` lets git read the new text
+before it is written, so this module need not judge its meaning.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ RESET: Final = ""
 OURS: Final = re.compile(
     r"(?:(?:[^\s\\]|\\.)*[/\\])?(?:git-credential-)?keylease(?:\.exe)?(?: .*)?", re.DOTALL
 )
-"""What setup writes, in every version and with any options."""
+"""The value that setup writes, in every version and with any options."""
 _SECTION: Final = re.compile(r"[ \t]*\[[ \t]*credential[ \t]*\][ \t]*(?:[#;].*)?", re.IGNORECASE)
 _HEADER: Final = re.compile(r"[ \t]*\[.*")
 _HELPER: Final = re.compile(r"[ \t]*helper[ \t]*=(.*)", re.IGNORECASE)
-# git-config(1), "Syntax": these have a meaning of their own in a value.
 _EMPTIED: Final = "\0"
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
+# git-config(1), "Syntax": a value with one of these needs quotes.
 _SPECIAL: Final = re.compile(r"[\"\\#;]|^ | $")
 
 
 def with_helper(text: str, value: str) -> str:
-    """Return the text with a reset and this helper behind everything else."""
+    """Return the text with a reset and this helper at its end."""
     lines = _LINE.findall(text)
     end = "\r\n" if lines and lines[-1].endswith("\r\n") else "\n"
     headers = [line for line in lines if _HEADER.fullmatch(line.rstrip("\r\n"))]
@@ -40,7 +40,7 @@ def with_helper(text: str, value: str) -> str:
 
 
 def without_helper(text: str) -> str:
-    """Return the text without our helpers, and without the reset right before each."""
+    """Return the text without our helpers and without the reset before each."""
     kept: list[str] = []
     inside = False
     for line in _LINE.findall(text):
@@ -56,7 +56,7 @@ def without_helper(text: str) -> str:
 
 
 def split(values: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what setup wrote, each line with the reset before it, and what is not ours."""
+    """Return the values that setup wrote, with the reset before each, and all other values."""
     written: list[str] = []
     kept: list[str] = []
     for value in values:
@@ -70,7 +70,7 @@ def split(values: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _remove_reset(kept: list[str]) -> None:
-    """Remove the reset that the last lines end with, apart from comments and blank lines."""
+    """Remove a reset at the end of the lines. Comments and blank lines may follow it."""
     for at in reversed(range(len(kept))):
         bare = kept[at].strip()
         if bare and bare[0] not in "#;":
@@ -80,13 +80,13 @@ def _remove_reset(kept: list[str]) -> None:
 
 
 def _leave(kept: list[str]) -> None:
-    """Mark a header whose lines are taken out: if nothing else follows, it goes, too."""
+    """Mark a header that lost its lines. It is removed, too, if no other line follows."""
     if kept and _SECTION.fullmatch(kept[-1].rstrip("\r\n")):
         kept.append(_EMPTIED)
 
 
 def _without_empty(lines: Sequence[str]) -> list[str]:
-    """Return the lines without the headers below which nothing is left."""
+    """Return the lines without the headers of sections that are now empty."""
     kept: list[str] = []
     for at, line in enumerate(lines):
         if line != _EMPTIED:
@@ -97,7 +97,7 @@ def _without_empty(lines: Sequence[str]) -> list[str]:
 
 
 def _value(line: str) -> str | None:
-    """Return the helper that a line names; `None` if it is no such line, or one that goes on."""
+    """Return the helper that a line names; `None` for any other line and for a continued one."""
     found = _HELPER.fullmatch(line)
     if found is None:
         return None

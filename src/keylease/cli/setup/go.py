@@ -1,7 +1,7 @@
-"""`keylease setup go`: one line of the file that `go env -w` writes.
+"""`keylease setup go`: write one line into the file that `go env -w` writes.
 
-`GOAUTH` is a list of commands, and the first of them that has an answer counts. What is there stays
-behind ours: without the variable that is `netrc`, and some servers are known to no other.
+`GOAUTH` is a list of commands, and the first one that answers counts. The old commands stay behind
+ours, because they may know servers that keylease does not. Without `GOAUTH` the command is `netrc`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
-from keylease.cli.setup.base import (
-    Plan,
-    SetupError,
-    carry_out,
-    dry_run_option,
-    named,
-    undo_option,
-)
+from keylease.cli.base import warn
+from keylease.cli.setup.base import Plan, SetupError, carry_out, difference, named, setup_command
 from keylease.cli.setup.lines import load, program
 from keylease.cli.setup.records import replaced
 
@@ -35,27 +26,23 @@ TOOL: Final = tools.named("go")
 _KEY: Final = "GOAUTH"
 _LINE: Final = re.compile(r"GOAUTH=.*")
 _OURS: Final = re.compile(r'"?(?:[^";]*[/\\])?keylease-goauth(?:\.exe)?"?')
-# The list is split at semicolons, and each of its commands at blanks where no quotes are.
+# go splits the list at semicolons, and each command at blanks outside quotes.
 _UNFIT: Final = r"[\";\x00-\x1f]"
-# `go help goauth`: what counts where nothing is said.
+# `go help goauth`: the value without the variable.
 _DEFAULT: Final = "netrc"
 
 
-@click.command(cls=Command)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def go(_: Program, dry_run: bool, undo: bool) -> None:
+@setup_command
+def go(dry_run: bool, undo: bool) -> None:
     """Let the go command fetch private modules with the sessions of git's servers.
 
-    It sets one line in the file that go env -w writes, with what was there, or netrc, behind it:
+    It sets one line in the file that go env -w writes. The old value, or netrc, stays behind it:
 
     \b
         GOAUTH=/usr/bin/keylease-goauth;netrc
 
     Everything else in the file stays. Go 1.24 or newer reads it. The go command cannot start a
-    session: that is done with keylease login URL, or by git. What was there before is put back by
-    --undo.
+    session: start it with keylease login URL, or with git. --undo puts the old value back.
     """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
     carry_out("go", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
     if _KEY in os.environ and not undo:
@@ -63,38 +50,34 @@ def go(_: Program, dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
-        SetupError: the file cannot be read, or says that nobody is to be asked.
+        SetupError: the file cannot be read, or turns authentication off.
     """
     file = load(_path())
     old = _value(file)
     commands = [each.strip() for each in (old or _DEFAULT).split(";")]
     if "off" in commands:
-        msg = f"{_path()} says {_KEY}=off, so nobody is to be asked"
+        msg = f"{_path()} sets {_KEY}=off, so the go command uses no credentials"
         raise SetupError(msg, f"run: go env -u {_KEY}")
     path = program(TOOL.program, _UNFIT)
     ours = f'"{path}"' if " " in path else path
     others = [each for each in commands if not _OURS.fullmatch(each)]
     if commands[: len(commands) - len(others)] == [ours]:
-        return Plan((file.change(()),))
-    # What is there stays as it was typed, if it is not ours.
+        return Plan((file.change(),))
+    # Commands that are not ours stay as they were typed.
     rest = (old or _DEFAULT) if len(others) == len(commands) else ";".join(others)
-    after, _ = file.changed(
-        file.found(_LINE), [f"{_KEY}={ours};{rest}" if rest else f"{_KEY}={ours}"]
-    )
-    shown = (
-        *(() if old is None else (f"- {_KEY}={_shown(commands)}",)),
-        f"+ {_KEY}={_shown([ours, *others])}",
-    )
-    # Only whether there was one: what it was stays in the line.
+    after = file.changed(file.found(_LINE), [f"{_KEY}={ours};{rest}" if rest else f"{_KEY}={ours}"])
+    before = None if old is None else _shown(commands)
+    shown = difference(f"{_KEY}=", before, _shown([ours, *others]))
+    # The record says only whether there was a value: the line itself still holds it.
     kept = replaced("go") if len(others) != len(commands) else {_KEY: bool(old)}
     return Plan((after.change(shown),), kept)
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -108,12 +91,11 @@ def _undoing() -> Plan:
     commands = [each.strip() for each in (_value(file) or "").split(";")]
     others = [each for each in commands if not _OURS.fullmatch(each)]
     if len(others) == len(commands):
-        return Plan((file.change(()),))
+        return Plan((file.change(),))
     old = replaced("go").get(_KEY)
     rest = [f"{_KEY}={';'.join(others)}"] if others and (old or others != [_DEFAULT]) else []
-    after, _ = file.changed(file.found(_LINE), rest)
-    shown = [f"- {_KEY}={_shown(commands)}"]
-    shown += [f"+ {_KEY}={_shown(others)}"] if rest else []
+    after = file.changed(file.found(_LINE), rest)
+    shown = difference(f"{_KEY}=", _shown(commands), _shown(others) if rest else None)
     return Plan((after.change(shown),))
 
 
@@ -122,13 +104,13 @@ def _shown(commands: Sequence[str]) -> str:
 
 
 def _value(file: File) -> str | None:
-    # As go reads the file: the last one counts.
+    # go uses the last line of the file.
     lines = file.found(_LINE)
     return lines[-1].partition("=")[2].strip() if lines else None
 
 
 def _path() -> str:
-    """Return the file that `go env -w` writes: os.UserConfigDir of Go, or what GOENV says."""
+    """Return the file that `go env -w` writes: GOENV, or a file in Go's os.UserConfigDir."""
     chosen = os.environ.get("GOENV")
     if chosen == "off":
         msg = "GOENV is off, so go reads no file"

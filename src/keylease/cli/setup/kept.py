@@ -1,7 +1,7 @@
-"""A line of the user's that setup replaces stays where it is, as a comment.
+"""A line of the user's that setup replaces stays in the file, as a comment.
 
-So it is in the user's file alone, and `--undo` finds it there. It may have a password in it, which
-must not be in a second file. All of these configurations have comments that begin with `#`.
+`--undo` finds it there. The line may hold a password, so it is not copied to a second file. All of
+these configurations have comments that begin with `#`.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ def commented(line: str) -> str:
 
 
 def restored(line: str) -> str:
-    """Return the line as it was before it became such a comment; any other one as it is."""
+    """Return the line that such a comment keeps; any other line is returned unchanged."""
     return line.removeprefix(MARK)

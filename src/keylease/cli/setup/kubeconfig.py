@@ -1,8 +1,8 @@
-"""A kubeconfig as text: the exec entry of one user put in and taken out again.
+"""Edit a kubeconfig as text: add the exec entry of one user, and remove it again.
 
-It is edited where it is written as kubectl writes it, in block style; every other line stays as it
-is, comments too. What the edited text means is not judged here: kubectl reads it before it is
-written (`keylease.cli.setup.kubernetes`).
+It edits the block style that kubectl writes; every other line stays as it is, comments too.
+`keylease.cli.setup.kubernetes` lets kubectl read the new text before it is written, so this module
+need not judge its meaning.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NEW: Final = "apiVersion: v1\nkind: Config\n"
 
 
 def with_exec(text: str, user: str, entry: Sequence[str]) -> str:
-    """Return the text with this exec entry of the user, who is made if need be.
+    """Return the text with this exec entry of the user. A missing user is added.
 
     Args:
-        text: The kubeconfig, or nothing.
+        text: The kubeconfig, or an empty text.
         user: The user's name.
-        entry: The lines of the entry, without indentation and ends.
+        entry: The lines of the entry, without indentation and line ends.
     """
     lines = _lines(text or _NEW)
     found = _item(lines, user)
@@ -45,7 +45,7 @@ def with_exec(text: str, user: str, entry: Sequence[str]) -> str:
 
 
 def without_exec(text: str, user: str, *, whole: bool) -> str:
-    """Return the text without the exec entry of the user, or with `whole` without the user."""
+    """Return the text without the user's exec entry; with `whole`, without the user."""
     lines = _lines(text)
     found = _item(lines, user)
     if found is None:
@@ -73,7 +73,7 @@ def _with_item(lines: list[str], user: str, entry: Sequence[str]) -> list[str]:
     dashes = (_DASH.fullmatch(each.rstrip("\r\n")) for each in lines[at + 1 : end])
     indent = next((found[1] for found in dashes if found), "")
     head = re.sub(r"(users:)[ \t]*(?:\[\]|null)", r"\1", lines[at])
-    # Any name in these quotes is YAML as it is JSON.
+    # A JSON string is a YAML string, too.
     item = [f"{indent}- name: {json.dumps(user)}\n", f"{indent}{_STEP}user:\n"]
     item += _block(indent + 2 * _STEP, "exec:", entry)
     return [*lines[:at], head, *lines[at + 1 : end], *item, *lines[end:]]
@@ -89,7 +89,7 @@ def _users(lines: Sequence[str]) -> int | None:
 
 
 def _item(lines: Sequence[str], user: str) -> tuple[int, int, str] | None:
-    """Return where the user begins and ends, and how far its fields are indented."""
+    """Return the user's first line, the line after its last, and the indentation of its fields."""
     at = _users(lines)
     if at is None:
         return None
@@ -99,7 +99,7 @@ def _item(lines: Sequence[str], user: str) -> tuple[int, int, str] | None:
         for at in range(at + 1, end)
         if (found := _DASH.fullmatch(lines[at].rstrip("\r\n")))
     ]
-    # A list within an item is indented further than the first dash.
+    # A dash that is indented further than the first belongs to a list within an item.
     starts = [(at, found) for at, found in dashes if found[1] == dashes[0][1][1]]
     for number, (start, found) in enumerate(starts):
         after = starts[number + 1][0] if number + 1 < len(starts) else end
@@ -121,7 +121,7 @@ def _name(line: str) -> str:
 
 
 def _field(lines: Sequence[str], start: int, end: int, name: str) -> int | None:
-    """Return the line of a field of an item."""
+    """Return the number of the line that has this field of an item."""
     found = (
         at
         for at in range(start, end)
@@ -131,7 +131,7 @@ def _field(lines: Sequence[str], start: int, end: int, name: str) -> int | None:
 
 
 def _end_of_block(lines: Sequence[str], at: int, end: int, indent: str) -> int:
-    """Return the line after the last that is indented further, or is an item of the list."""
+    """Return the line after the block: its lines are indented further, or are items of a list."""
     last = at
     for number in range(at, end):
         line = lines[number]

@@ -1,8 +1,8 @@
-"""`keylease setup kubernetes`: a user of the kubeconfig that asks keylease.
+"""`keylease setup kubernetes`: let a user of the kubeconfig ask keylease.
 
-kubectl tells what a kubeconfig means: it is YAML, may be several files, and holds secrets. It is
-edited as text and replaced once, under kubectl's own lock. `kubectl config set-credentials`
-would lose comments, and its write can be cut off in the middle.
+kubectl reads the kubeconfig for us: it is YAML, can be several files, and holds secrets. The file
+is edited as text and replaced once, under kubectl's own lock. `kubectl config set-credentials`
+would lose comments, and a kill can cut its write off in the middle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import click
 
 from keylease import tools
 from keylease.cli import location, replacement
-from keylease.cli.base import Command, Program
 from keylease.cli.executable import find
 from keylease.cli.setup import kubeconfig, programs
 from keylease.cli.setup.base import (
@@ -25,9 +24,9 @@ from keylease.cli.setup.base import (
     Plan,
     SetupError,
     carry_out,
-    dry_run_option,
+    difference,
     read,
-    undo_option,
+    setup_command,
 )
 from keylease.cli.setup.gitconfig import find as lookup
 
@@ -35,7 +34,7 @@ TOOL: Final = tools.named("kubernetes")
 API: Final = "client.authentication.k8s.io/v1"
 _ENTRY: Final = {"apiVersion": API, "interactiveMode": "Never", "provideClusterInfo": True}
 _SECONDS: Final = 20
-# What else a user of a kubeconfig can authenticate with; kubectl uses it before it asks anybody.
+# The other ways in which a user can authenticate. kubectl prefers them to an exec entry.
 _OTHERS: Final = frozenset(
     {
         "token",
@@ -51,15 +50,12 @@ _OTHERS: Final = frozenset(
 )
 
 
-@click.command(cls=Command)
+@setup_command
 @click.argument("user")
-@dry_run_option
-@undo_option
-@click.pass_obj
-def kubernetes(_: Program, user: str, dry_run: bool, undo: bool) -> None:
-    """Let USER of your kubeconfig be answered from sessions.
+def kubernetes(user: str, dry_run: bool, undo: bool) -> None:
+    """Let USER of your kubeconfig ask keylease.
 
-    It makes the user, or gives it an exec entry:
+    It gives the user an exec entry, and makes the user if there is none:
 
     \b
         exec:
@@ -69,15 +65,15 @@ def kubernetes(_: Program, user: str, dry_run: bool, undo: bool) -> None:
           provideClusterInfo: true
 
     The program is named by its path, so that clients find it from cron and from a desktop, too.
-    Everything else in the file stays. A user that has another way to authenticate is left as it is,
+    Everything else in the file stays. A user that has another way to authenticate is refused,
     because kubectl would use that one: take it out first. Kubernetes clients cannot start a
-    session: that is done with keylease login --tool kubernetes SERVER.
+    session: start it with keylease login --tool kubernetes SERVER.
     """  # noqa: D301 - click reads the backslash-b, and prints the lines after it as they are
     carry_out("kubernetes", _undoing(user) if undo else _plan(user), dry_run=dry_run, undo=undo)
 
 
 def _plan(user: str) -> Plan:
-    """Return what gives the user the entry."""
+    """Return the change that gives the user the entry."""
     path = _path(user)
     before, held = read(path), _users(path).get(user, {})
     _check(user, held)
@@ -88,20 +84,16 @@ def _plan(user: str) -> Plan:
     text = (before or b"").decode("utf-8", "surrogateescape")
     bare = text if old is None else kubeconfig.without_exec(text, user, whole=False)
     entry = {**_ENTRY, "command": new}
-    # A string of JSON is one of YAML.
+    # A JSON string is a YAML string, too.
     lines = [f"{key}: {json.dumps(value)}" for key, value in entry.items()]
     after = kubeconfig.with_exec(bare, user, lines).encode("utf-8", "surrogateescape")
     _check_text(path, after, user, entry)
-    shown = [
-        f"{sign} users: {user}: exec: command: {each}"
-        for sign, each in (("-", old), ("+", new))
-        if each is not None
-    ]
+    shown = difference(f"users: {user}: exec: command: ", old, new)
     return Plan((Change(path, before, after, tuple(shown), locked=True),))
 
 
 def _undoing(user: str) -> Plan:
-    """Return what takes the entry away, and the user if nothing else is said of it."""
+    """Return the change that removes the entry, and the user if it has nothing else."""
     path = _path(user)
     before, held = read(path), _users(path).get(user, {})
     old = _ours(held)
@@ -116,18 +108,18 @@ def _undoing(user: str) -> Plan:
 
 
 def _check_text(path: str, after: bytes, user: str, entry: dict[str, Any] | None) -> None:
-    """Check that the edited text means what it meant, but for the entry.
+    """Check that the edit changed the meaning of the entry and of nothing else.
 
     Raises:
-        SetupError: it does not: the file is written in another way than kubectl writes it.
+        SetupError: it changed more, because the file is not written as kubectl writes it.
     """
     wanted, found = _users(path), _read_by_kubectl(path, after)
     held, got = wanted.pop(user, {}), found.pop(user, {})
     held.pop("exec", None)
     given = got.pop("exec", None) or {}
-    # kubectl shows what is not said as null: the arguments, the environment.
-    said = {key: value for key, value in given.items() if value is not None}
-    if found != wanted or got != held or said != (entry or {}):
+    # kubectl shows missing fields as null: the arguments, the environment.
+    fields = {key: value for key, value in given.items() if value is not None}
+    if found != wanted or got != held or fields != (entry or {}):
         msg = f"{path} is not written as kubectl writes it, and cannot be edited"
         raise SetupError(msg, "write the entry by hand, see docs/tools/kubernetes.md")
 
@@ -135,10 +127,10 @@ def _check_text(path: str, after: bytes, user: str, entry: dict[str, Any] | None
 def _read_by_kubectl(path: str, data: bytes) -> dict[str, dict[str, Any]]:
     """Return the users of a kubeconfig that is not written yet.
 
-    kubectl opens a file more than once, so a pipe does not do.
+    kubectl opens the file more than once, so a pipe does not work.
     """
     if sys.platform == "linux":
-        # memfd_create(2): a file in memory, which is gone with this process however it ends.
+        # memfd_create(2): a file in memory, which ends with this process, however that ends.
         with open(os.memfd_create("kubeconfig"), "w+b") as file:
             file.write(data)
             file.flush()
@@ -162,7 +154,7 @@ def _ours(held: dict[str, Any]) -> str | None:
 
 
 def helpers() -> list[str]:
-    """Return the program if the kubeconfig names it; without kubectl nobody can tell.
+    """Return the programs of keylease that the kubeconfig names; none without kubectl.
 
     Raises:
         SetupError: kubectl cannot read it.
@@ -173,10 +165,10 @@ def helpers() -> list[str]:
 
 
 def _check(user: str, held: dict[str, Any]) -> None:
-    """Refuse a user that keylease would not be asked for."""
-    # In the key of `kubectl config unset` a full stop ends a name.
+    """Refuse a user for which kubectl would not ask keylease."""
+    # `kubectl config unset` takes a full stop for the end of a name.
     if "." in user or user.startswith("-"):
-        msg = f"the user {user!a} has a name that kubectl config cannot be told"
+        msg = f"kubectl config does not accept the user name {user!a}"
         raise SetupError(msg, "write the entry by hand, see docs/tools/kubernetes.md")
     others = sorted(_OTHERS & set(held))
     if others:
@@ -188,7 +180,7 @@ def _check(user: str, held: dict[str, Any]) -> None:
 
 
 def _path(user: str) -> str:
-    """Return the file that kubectl itself would write: the user's, or the first that is there."""
+    """Return the file that kubectl would write: the one with the user, or the first that exists."""
     named = [each for each in os.environ.get("KUBECONFIG", "").split(os.pathsep) if each]
     paths = named or [location.path(TOOL.configuration[0])]
     there = [each for each in paths if os.path.exists(each)]
@@ -196,7 +188,7 @@ def _path(user: str) -> str:
 
 
 def _users(path: str | None = None, stdin: IO[bytes] | None = None) -> dict[str, dict[str, Any]]:
-    """Return what a kubeconfig says of its users; kubectl itself leaves the secrets out."""
+    """Return the users of a kubeconfig. kubectl leaves their secrets out."""
     if path is not None and not os.path.exists(path):
         return {}
     words = () if path is None else (f"--kubeconfig={path}",)
@@ -206,15 +198,15 @@ def _users(path: str | None = None, stdin: IO[bytes] | None = None) -> dict[str,
         )
         return {each["name"]: dict(each["user"] or {}) for each in reversed(users)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        msg = "kubectl config view says something that is no kubeconfig"
+        msg = "the output of kubectl config view is not a kubeconfig"
         raise SetupError(msg) from None
 
 
 def _kubectl(*words: str, stdin: IO[bytes] | None = None) -> str:
-    """Run `kubectl config` and return what it says.
+    """Run `kubectl config` and return its output.
 
     Raises:
-        SetupError: it fails, or does not come to an end.
+        SetupError: it fails or takes too long.
     """
     command = [find("kubectl"), "config", *words]
     try:
@@ -228,12 +220,11 @@ def _kubectl(*words: str, stdin: IO[bytes] | None = None) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        msg = f"kubectl config {words[0]} does not end within {_SECONDS} s"
+        msg = f"kubectl config {words[0]} took longer than {_SECONDS} s"
         raise SetupError(msg) from None
     if done.returncode != 0:
         msg = f"kubectl config {words[0]} failed with exit code {done.returncode}"
-        # Not its own words: they may repeat a line of the file, and with it a token. An older
-        # kubectl does not know the options.
-        hint = "look at kubectl config view, or write the entry by hand: docs/tools/kubernetes.md"
+        # kubectl's own message is not shown: it may repeat a line of the file, with a token in it.
+        hint = "run kubectl config view, or write the entry by hand: docs/tools/kubernetes.md"
         raise SetupError(msg, hint)
     return done.stdout

@@ -1,6 +1,6 @@
-"""Configurations that are JSON: one member of an object is set, or taken out, in the text itself.
+"""Edit JSON as text: set or remove one member of an object.
 
-Everything else stays as it was typed: the indentation, the numbers, a key that is there twice.
+Everything else stays as it was typed: the indentation, the numbers, a key that occurs twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DECODER: Final = JSONDecoder(strict=False)
 
 
 class _Member(NamedTuple):
-    """Where one member of an object stands in the text."""
+    """The position of one member of an object in the text."""
 
     name: str
     start: int
@@ -27,12 +27,12 @@ class _Member(NamedTuple):
 
 
 def put(text: str, path: Sequence[str], value: object) -> str:
-    """Return the text with this value at the path. The objects on the way are made if need be.
+    """Return the text with this value at the path. Missing objects on the way are made.
 
     Args:
-        text: JSON, of which the outermost value is an object.
+        text: JSON whose outermost value is an object.
         path: The names of the members that lead there, the outermost first.
-        value: What is to stand there.
+        value: The new value.
     """
     name, *rest = path
     opening, members = _object(text)
@@ -43,10 +43,10 @@ def put(text: str, path: Sequence[str], value: object) -> str:
     for each in reversed(rest):
         value = {each: value}
     if found:
-        # Of a name that is there twice the last one counts.
+        # If a name occurs twice, the last one counts.
         at = found[-1]
         return text[: at.value] + json.dumps(value) + text[at.end :]
-    # As the neighbour stands, or as docker writes it.
+    # Indent like the next member, or as docker does.
     gap = text[opening : members[0].start] if members else "\n\t"
     after = "," if members else "\n"
     entry = f"{gap}{json.dumps(name)}: {json.dumps(value)}{after}"
@@ -54,7 +54,7 @@ def put(text: str, path: Sequence[str], value: object) -> str:
 
 
 def take(text: str, path: Sequence[str]) -> str:
-    """Return the text without what is at the path, which is there."""
+    """Return the text without the member at the path, which must exist."""
     name, *rest = path
     opening, members = _object(text)
     if rest:
@@ -70,14 +70,14 @@ def take(text: str, path: Sequence[str]) -> str:
         if number + 1 < len(members):
             text = text[: at.start] + text[members[number + 1].start :]
         else:
-            # The last one goes with the comma before it.
+            # The last member is removed with the comma before it.
             text = text[: members[number - 1].end] + text[at.end :]
             members.pop()
     return text
 
 
 def _object(text: str) -> tuple[int, list[_Member]]:
-    """Return where the inside of an object begins, and its members."""
+    """Return the position after the opening brace of an object, and its members."""
     opening = text.index("{") + 1
     return opening, list(_members(text, opening))
 

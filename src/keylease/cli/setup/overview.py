@@ -1,6 +1,6 @@
-"""`keylease setup` without a tool's name: which tools are here, and what each would be told.
+"""`keylease setup` without a tool's name: find the tools, show the changes for each, and ask.
 
-It does what the commands of the tools do, one after the other, and nothing of its own.
+It only runs the commands of the tools, one after the other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EXAMPLE: Final = "keylease setup docker"
 
 
 class Found(NamedTuple):
-    """A tool of this machine that is not set up."""
+    """A tool that is installed but not set up."""
 
     name: str
     command: click.Command
@@ -34,27 +34,27 @@ class Found(NamedTuple):
 
 
 def show(context: click.Context, modules: Mapping[str, str], *, dry_run: bool) -> None:
-    """Show what would be changed for each tool that is here, ask, and do it.
+    """Show the changes for each installed tool, ask, and make them.
 
     Args:
-        context: That of `keylease setup`.
+        context: The context of `keylease setup`.
         modules: The module of each tool.
-        dry_run: Whether nobody is asked and nothing done.
+        dry_run: Whether to show the changes only.
     """
     for place, path in holders():
         warn(f"{path} ({place.tool}) holds a password or token in plaintext", place.remedy)
     for name, command in _others(modules):
-        say(f"{name} is here, and asks once it is named: {command}")
+        say(f"{name} is installed and needs an argument to be set up: {command}")
     found = list(_found(modules))
     if not found:
-        say("every tool that was found asks keylease already")
+        say("every other installed tool already asks keylease")
         return
     for each in found:
         _describe(each)
     if dry_run:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        warn("nothing was changed, for there is nobody to ask", f"name the tool: {_EXAMPLE}")
+        warn("nothing was changed: stdin is not a terminal", f"name the tool: {_EXAMPLE}")
         return
     for each in found:
         if click.confirm(f"Set up {each.name}?", default=False, err=True):
@@ -65,9 +65,9 @@ def undo(context: click.Context, modules: Mapping[str, str], *, dry_run: bool) -
     """Take back what setup wrote for every tool that is set up.
 
     Args:
-        context: That of `keylease setup`.
+        context: The context of `keylease setup`.
         modules: The module of each tool.
-        dry_run: Whether it is only shown.
+        dry_run: Whether to show the changes only.
     """
     for name, path in modules.items():
         module = import_module(path)
@@ -78,13 +78,13 @@ def undo(context: click.Context, modules: Mapping[str, str], *, dry_run: bool) -
                 continue
             command = cast("click.Command", getattr(module, name))
             if any(each.required for each in command.params):
-                warn(f"{name} is left as it is", f"run: {module.TOOL.setup} --undo")
+                warn(f"{name} stays set up", f"run: {module.TOOL.setup} --undo")
                 continue
             context.invoke(command, undo=True, dry_run=dry_run)
         except KeyleaseError as error:
-            # One tool whose file is broken does not keep the others from being undone.
+            # A broken file of one tool must not prevent the undo of the others.
             warn(f"{name}: {error}", error.hint)
-    warn("git and completion are left as they are", "run: keylease setup git --undo")
+    warn("git and completion stay set up", "run: keylease setup git --undo")
 
 
 def _describe(found: Found) -> None:
@@ -95,12 +95,12 @@ def _describe(found: Found) -> None:
 
 
 def _others(modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each tool that is here, is not set up, and needs to be told for what."""
+    """Yield each tool that is installed, is not set up, and needs an argument for its setup."""
     for name, path in modules.items():
         module = import_module(path)
         if not hasattr(module, "helpers") or hasattr(module, "plan"):
             continue
-        # What is broken is told by the tool's own command, and by doctor.
+        # The tool's own command and doctor report a broken file.
         with suppress(KeyleaseError):
             asker = cast("AskingTool", module)
             if is_here(asker.TOOL) and not asker.helpers():
@@ -108,7 +108,7 @@ def _others(modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _found(modules: Mapping[str, str]) -> Iterator[Found]:
-    """Yield each tool that is on PATH and would have to be told something."""
+    """Yield each tool that is on PATH and whose configuration would change."""
     for name, path in modules.items():
         module = import_module(path)
         if not hasattr(module, "plan") or not is_here(cast("PlainTool", module).TOOL):
@@ -116,7 +116,7 @@ def _found(modules: Mapping[str, str]) -> Iterator[Found]:
         try:
             plan = cast("PlainTool", module).plan()
         except KeyleaseError as error:
-            # One tool whose file is broken does not keep the others from being set up.
+            # A broken file of one tool must not prevent the setup of the others.
             warn(f"{name}: {error}", error.hint)
             continue
         if any(change.before != change.after for change in plan.changes):

@@ -1,13 +1,12 @@
-"""What makes an undo exact: of each change the bytes that setup put in, and where.
+"""Patches make an undo exact: each records the bytes that setup inserted, and where.
 
-A tool's own undo takes out what it knows to be keylease's. It cannot know that the last line had no
-end. A patch does, for as long as nobody has edited that place: where one does not fit, nothing is
-patched, and the tool's own undo counts.
+A tool's own undo removes what it knows to be keylease's. It cannot know, for example, that the last
+line had no line end. A patch knows, as long as that place was not edited. If a patch does not fit,
+no patch is applied and the tool's own undo counts.
 
-A patch never holds a byte of the user's. Each run of lines that a change touches is a patch of its
-own, so what stands between two of them is in neither. What a change removes is recorded only if it
-is nothing, or keylease's own, or named by the tool as no secret; else the change is not taken back
-exactly.
+A patch never holds a byte of the user's. Each run of changed lines is its own patch, so the lines
+between two runs are in neither. Removed text is recorded only if it is empty, keylease's own, or
+known to the tool as no secret. Otherwise the change is not taken back exactly.
 """
 
 from __future__ import annotations
@@ -22,28 +21,26 @@ from keylease.errors import StateError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Where nobody can say what was there before keylease: a copy of the file came from elsewhere.
+# A file that already holds this word without a record is a copy: its earlier content is unknown.
 _OURS: Final = b"keylease"
-# Lines between the first and the last edit. With more the comparison would take too long.
+# The most lines between the first and the last edit. A longer comparison would take too long.
 _MOST_LINES: Final = 2000
-
-
-# What stands for an empty value in JSON and YAML.
+# Empty values in JSON and YAML.
 _NOTHING: Final = (b"", b"{}", b"[]", b"null")
 
 
 class Patch(NamedTuple):
-    """One change, as it is taken back."""
+    """One change that can be taken back."""
 
     at: int
     new: bytes
-    """What was put in at this place; with nothing it fits nowhere."""
+    """The inserted bytes. An empty value never fits."""
     old: bytes | None
-    """What was there instead; `None` if there was no file."""
+    """The bytes that they replaced; `None` if there was no file."""
 
 
 SPOILT: Final = Patch(0, b"", b"")
-"""Of a change that must not be taken back exactly."""
+"""It stands for a change that must not be taken back exactly."""
 
 
 class NoFitError(StateError):
@@ -56,15 +53,15 @@ def with_change(
     after: bytes | None,
     known: Sequence[bytes] = (),
 ) -> list[Patch]:
-    """Return the patches of a file with those of one more change.
+    """Return the patches of a file, with those of one more change.
 
-    Those that do not fit any more, or were never carried out, are forgotten.
+    Patches that no longer fit, or were never carried out, are dropped.
 
     Args:
-        earlier: The patches that are recorded.
+        earlier: The recorded patches.
         before: The file before the change.
         after: The file after it.
-        known: What the change replaces that is neither keylease's nor a secret.
+        known: Text that the change replaces and that is neither keylease's nor a secret.
     """
     earlier = carried_out(before, earlier)
     if after is None or (not earlier and _OURS in (before or b"")):
@@ -75,15 +72,15 @@ def with_change(
 
 
 def is_lean(patches: Sequence[Patch], allowed: Sequence[bytes]) -> bool:
-    """Return whether what the patches removed is blank, or a part of something allowed."""
+    """Return whether the removed text of each patch is blank or part of an allowed text."""
     removed = [patch.old.strip() for patch in patches if patch.old is not None]
     return all(old in _NOTHING or any(old in each for each in allowed) for old in removed)
 
 
 def lean(patches: Sequence[Patch], known: Sequence[bytes]) -> list[Patch]:
-    """Return patches of an earlier version without what is the user's.
+    """Return the patches of an earlier version without the user's bytes.
 
-    They spanned from the first to the last changed byte.
+    They spanned everything from the first to the last changed byte.
     """
     allowed = [*known, *(new for _, new, old in patches if old is None or not old.strip())]
     parts: list[Patch] = []
@@ -97,7 +94,7 @@ def lean(patches: Sequence[Patch], known: Sequence[bytes]) -> list[Patch]:
 
 
 def differences(before: bytes | None, after: bytes) -> list[Patch]:
-    """Return the patches of a change, each as it applies after those before it."""
+    """Return the patches of a change. Each one applies after those before it."""
     if before is None:
         return [Patch(0, after, None)]
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
@@ -111,7 +108,7 @@ def differences(before: bytes | None, after: bytes) -> list[Patch]:
 
 
 def _runs(old: Sequence[bytes], new: Sequence[bytes], at: int) -> Iterator[Patch]:
-    """Yield a patch for each run of lines that differs. `at` is where the first of them begins."""
+    """Yield the patches of each run of different lines. `at` is where the first line begins."""
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         put, gone = new[new_start:new_end], old[old_start:old_end]
@@ -121,12 +118,12 @@ def _runs(old: Sequence[bytes], new: Sequence[bytes], at: int) -> Iterator[Patch
 
 
 def _insertions(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Patch]:
-    """Return the patches of lines that came in and of lines that got a sign before them, if all."""
+    """Return the patches of inserted lines and inserted prefixes; none if the run has others."""
     patches, left = [], list(old)
     for line in new:
         kept = left[0] if left and (line.endswith(left[0]) or line == left[0] + b"\n") else b""
         del left[: bool(kept)]
-        # What came in stands before the line, but for the end that the last line of a file lacked.
+        # The insertion stands before the old line, except for a line end that the file lacked.
         start = len(line) - len(kept) if line.endswith(kept) else 0
         put = line[:start] or line[len(kept) :]
         if put:
@@ -136,11 +133,11 @@ def _insertions(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Pat
 
 
 def _replacement(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Patch]:
-    """Return the patches of lines in the place of others: those that hold the least of the old."""
+    """Return the patches of replaced lines, in the form that holds the fewest old bytes."""
     whole = [_narrow(b"".join(old), b"".join(new), at)]
     if len(old) > len(new):
         return whole
-    # Each line as it was changed, and then those that came in behind them.
+    # One patch for each changed line, then one for the lines inserted behind them.
     pairs = []
     for gone, put in zip(old, new, strict=False):
         if gone != put:
@@ -152,18 +149,18 @@ def _replacement(old: Sequence[bytes], new: Sequence[bytes], at: int) -> list[Pa
 
 
 def _narrow(old: bytes, new: bytes, at: int) -> Patch:
-    """Return the patch of what differs, without what is alike before and behind it."""
+    """Return the patch of the different part, without the equal parts before and behind it."""
     front = _alike(old, new)
     back = _alike(old[front:][::-1], new[front:][::-1])
-    # With nothing put in, the byte before it tells the place.
+    # A pure removal keeps the byte before it, which marks the place.
     front -= front > 0 and front + back == len(new)
     return Patch(at + front, new[front : len(new) - back], old[front : len(old) - back])
 
 
 def carried_out(now: bytes | None, patches: Sequence[Patch]) -> Sequence[Patch]:
-    """Return the patches that the file has: all of them, or those before a setup that was killed.
+    """Return the patches that are in the file: all, or those before a setup that was killed.
 
-    They can be taken back, and leave nothing of keylease's.
+    Taking them back leaves nothing of keylease's in the file.
     """
     for count in range(len(patches), 0, -1):
         try:
@@ -179,7 +176,7 @@ def taken_back(now: bytes | None, patches: Sequence[Patch]) -> bytes | None:
     """Return the file as it was before all of the patches; `None` if there was none.
 
     Raises:
-        NoFitError: it has been edited since at one of these places.
+        NoFitError: the file was edited since at one of these places.
     """
     for at, new, old in reversed(patches):
         end = at + len(new)
@@ -192,12 +189,12 @@ def taken_back(now: bytes | None, patches: Sequence[Patch]) -> bytes | None:
 
 
 def packed(patches: Sequence[Patch]) -> list[list[Any]]:
-    """Return the patches as they are written down."""
+    """Return the patches as the record holds them."""
     return [[at, _text(new), None if old is None else _text(old)] for at, new, old in patches]
 
 
 def unpacked(found: object) -> list[Patch]:
-    """Return the patches that were written down. What is none fits nowhere."""
+    """Return the patches of a record. An invalid record gives a patch that never fits."""
     try:
         return [
             Patch(int(at), _bytes(new), None if old is None else _bytes(old))
@@ -208,7 +205,7 @@ def unpacked(found: object) -> list[Patch]:
 
 
 def _alike(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return how many elements are the same from the beginning."""
+    """Return the number of equal elements at the beginning."""
     pairs = zip(one, other, strict=False)
     different = (at for at, (left, right) in enumerate(pairs) if left != right)
     return next(different, min(len(one), len(other)))

@@ -1,7 +1,7 @@
-"""`keylease setup pnpm`: one line of ~/.npmrc for each registry.
+"""`keylease setup pnpm`: write one line into ~/.npmrc for each registry.
 
-pnpm takes a `tokenHelper` from the user's own file alone, and tells it nothing: the registry stands
-in the line twice, for pnpm and for the helper (pnpm's documentation of .npmrc).
+pnpm reads `tokenHelper` only from the user's own file, and passes the helper no input. So the line
+holds the registry twice, once for pnpm and once for the helper (pnpm's documentation of .npmrc).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import click
 
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
-from keylease.cli.setup.base import Plan, carry_out, dry_run_option, undo_option
+from keylease.cli.base import warn
+from keylease.cli.setup.base import Plan, carry_out, setup_command, undo_alone
 from keylease.cli.setup.lines import load, program
 from keylease.errors import UsageError
 from keylease.protocols.pnpm import target
@@ -26,16 +26,13 @@ if TYPE_CHECKING:
 
 TOOL: Final = tools.named("pnpm")
 _OURS: Final = re.compile(r"//[^=]*:tokenHelper=((?:\S*/)?keylease-pnpm(?:\.exe)?) \S+")
-# pnpm splits the value at blanks, and refuses these, because a shell would mean something by them.
+# pnpm splits the value at blanks, and refuses the other characters, which are special in a shell.
 _UNFIT: Final = r"[\s$%`\"'\\]"
 
 
-@click.command(cls=Command)
+@setup_command
 @click.argument("registries", metavar="[REGISTRY]...", nargs=-1)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def pnpm(_: Program, registries: tuple[str, ...], dry_run: bool, undo: bool) -> None:
+def pnpm(registries: tuple[str, ...], dry_run: bool, undo: bool) -> None:
     """Let pnpm ask keylease for the tokens of registries.
 
     It writes one line into your own .npmrc for each REGISTRY, which is a URL:
@@ -43,13 +40,15 @@ def pnpm(_: Program, registries: tuple[str, ...], dry_run: bool, undo: bool) -> 
     \b
         //npm.example/:tokenHelper=/usr/bin/keylease-pnpm https://npm.example/
 
-    Everything else in the file stays. pnpm cannot start a session: that is done with keylease login
+    Everything else in the file stays. pnpm cannot start a session: start it with keylease login
     --tool pnpm REGISTRY. npm and yarn have no such helper and ignore the line. --undo takes these
     lines away.
     """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
-    if undo == bool(registries):
-        msg = "--undo takes away every line" if undo else "no registry is named"
-        raise UsageError(msg, "give it alone" if undo else "name it by its URL")
+    if undo:
+        undo_alone(registries)
+    elif not registries:
+        msg = "no registry is given"
+        raise UsageError(msg, "name one, such as: keylease setup pnpm https://npm.example/")
     named = [target(each) for each in registries]
     plan = Plan((load(_path()).exchanged(_OURS),)) if undo else _plan(named)
     carry_out("pnpm", plan, dry_run=dry_run, undo=undo)
@@ -60,7 +59,6 @@ def pnpm(_: Program, registries: tuple[str, ...], dry_run: bool, undo: bool) -> 
 def _plan(registries: Sequence[Target]) -> Plan:
     path = program(TOOL.program, _UNFIT)
     file = load(_path())
-    shown: tuple[str, ...] = ()
     for each in registries:
         line = f"{_key(each)}:tokenHelper={path} {each.url}"
         old = file.found(re.compile(re.escape(f"{_key(each)}:tokenHelper=") + ".*"))
@@ -68,13 +66,12 @@ def _plan(registries: Sequence[Target]) -> Plan:
             if old and not all(map(_OURS.fullmatch, old)):
                 msg = f"{file.path} has another tokenHelper for {each.url}"
                 raise UsageError(msg, "take that line out, then try again")
-            file, said = file.changed(old, [line])
-            shown += said
-    return Plan((file.change(shown),))
+            file = file.changed(old, [line])
+    return Plan((file.change(),))
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -92,7 +89,7 @@ def _warn(registries: Sequence[Target]) -> None:
 
 
 def _key(registry: Target) -> str:
-    """Return the registry as the keys of .npmrc have it: without a scheme, with a slash."""
+    """Return the registry as a key of .npmrc names it: without a scheme, with a final slash."""
     return "//" + registry.url.partition("://")[2].rstrip("/") + "/"
 
 

@@ -1,7 +1,7 @@
-"""`keylease setup podman`: one file for podman, skopeo and buildah, which is keylease's alone.
+"""`keylease setup podman`: write one file of keylease's own for podman, skopeo and buildah.
 
-These programs read every file below `registries.conf.d` (containers-registries.conf.d(5)), and the
-last word on `credential-helpers` counts. They do not read docker's `credsStore`.
+These programs read every file below `registries.conf.d` (containers-registries.conf.d(5)). The last
+`credential-helpers` counts. They do not read docker's `credsStore`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,10 @@ from __future__ import annotations
 import os
 from typing import Final
 
-import click
-
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
-from keylease.cli.setup.base import (
-    Change,
-    Plan,
-    SetupError,
-    carry_out,
-    dry_run_option,
-    read,
-    undo_option,
-)
+from keylease.cli.base import warn
+from keylease.cli.setup.base import Change, Plan, SetupError, carry_out, read, setup_command
 
 TOOL: Final = tools.named("podman")
 NAME: Final = "90-keylease.conf"
@@ -35,11 +25,8 @@ TEXT: Final = f"""\
 """
 
 
-@click.command(cls=Command)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def podman(_: Program, dry_run: bool, undo: bool) -> None:
+@setup_command
+def podman(dry_run: bool, undo: bool) -> None:
     """Let podman, skopeo and buildah keep their logins in sessions.
 
     It writes one file of its own into the directory registries.conf.d of your configuration:
@@ -47,11 +34,11 @@ def podman(_: Program, dry_run: bool, undo: bool) -> None:
     \b
         credential-helpers = ["keylease"]
 
-    From then on these programs neither write logins to auth.json nor read those that are there:
-    log in to each registry again. Where an auth file is named, by --authfile or by the variable
-    REGISTRY_AUTH_FILE, they go on keeping logins in that file.
+    From then on these programs neither write logins to auth.json nor read them from there: log in
+    to each registry again. If --authfile or the variable REGISTRY_AUTH_FILE names a file, they
+    still keep logins in that file.
     """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
-    carry_out("podman", undoing() if undo else plan(), dry_run=dry_run, undo=undo)
+    carry_out("podman", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
     if os.environ.get("REGISTRY_AUTH_FILE") and not undo:
         warn(
             "REGISTRY_AUTH_FILE is set, so podman keeps logins in that file, in plaintext",
@@ -60,17 +47,17 @@ def podman(_: Program, dry_run: bool, undo: bool) -> None:
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
-        SetupError: there is a file of that name that is not keylease's.
+        SetupError: another program wrote the file.
     """
     path, before = _path(), _ours()
     return Plan((Change(path, before, TEXT.encode(), (f"+ {LINE}",), 0o644),))
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -78,12 +65,7 @@ def helpers() -> list[str]:
     return [EXECUTABLE] if _ours() is not None else []
 
 
-def undoing() -> Plan:
-    """Return what takes it back.
-
-    Raises:
-        SetupError: there is a file of that name that is not keylease's.
-    """
+def _undoing() -> Plan:
     path, before = _path(), _ours()
     return Plan((Change(path, before, None, (f"- {LINE}",)),))
 
@@ -95,6 +77,6 @@ def _path() -> str:
 def _ours() -> bytes | None:
     before = read(_path())
     if before is not None and LINE.encode() not in before:
-        msg = f"{_path()} is there, and not from keylease"
+        msg = f"{_path()} exists and was not written by keylease"
         raise SetupError(msg, "move it away, then try again")
     return before

@@ -1,7 +1,7 @@
-"""Where our programs are, as a configuration names them.
+"""Find our programs, and name them as a configuration needs it.
 
-cron, systemd and a desktop start tools with a short PATH: /usr/bin and /bin are in all of them,
-~/.local/bin in none. So a program that is elsewhere is named by its whole path.
+cron, systemd and a desktop start tools with a short PATH. It always has /usr/bin and /bin, and
+never ~/.local/bin. So a program in another directory is named by its whole path.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from typing import Final
 from keylease.cli.setup.gitconfig import find
 
 BARE: Final = ("/usr/bin", "/bin")
-"""What is on every PATH: cron's (crontab(5)), systemd's and that of a desktop."""
-# `pipx run` and `uv tool run` keep a program there for some days.
+"""The directories of every PATH: cron's (crontab(5)), systemd's and a desktop's."""
+# `pipx run` and `uv tool run` keep a program in such a directory for some days only.
 _CACHES: Final = frozenset({".cache", "Caches"})
 
 
 def stable_path(name: str) -> str | None:
-    """Return the path of one of our programs, `None` if there is none that lasts.
+    """Return a lasting path of one of our programs; `None` if there is none.
 
-    It is the one that PATH leads to, or else the one beside this program. A link is not followed:
-    the link of pipx stays where it is, and what it leads to may not.
+    The program is searched on PATH, then beside this program. A link is not followed: the link of
+    pipx stays in place, but its destination may move.
     """
     directories = [*os.get_exec_path(), sysconfig.get_path("scripts")]
     lasting = [each for each in directories if not _CACHES & set(each.split(os.sep))]
     found = find(name, lasting)
     if found is not None and sys.platform == "win32":
-        # A backslash is an escape in most configurations, and Windows takes either.
+        # A backslash is an escape in most configurations, and Windows accepts a slash, too.
         found = found.replace(os.sep, "/")
     return found
 
 
 def named(name: str, short: str | None = None) -> str:
-    """Return what to write for one of our programs: its path, or `short` where that is enough.
+    """Return how to name one of our programs: by its path, or by `short` if that is enough.
 
     Args:
-        name: What the program is called.
-        short: How the tool calls a program that is on PATH; `name` if it is not given.
+        name: The program's name.
+        short: The tool's name for a program on PATH; `name` if it is not given.
     """
     found = stable_path(name)
     return (short or name) if found is None or is_everywhere(name) else found
 
 
 def is_everywhere(name: str) -> bool:
-    """Return whether the program is found with the shortest PATH, too."""
+    """Return whether even the shortest PATH leads to the program."""
     return sys.platform == "win32" or find(name, BARE) is not None

@@ -1,8 +1,8 @@
-"""What `--undo` has to know, in the state directory: one file for each tool, `setup-TOOL.json`.
+"""The records that `--undo` needs: `setup-TOOL.json` in the state directory, one for each tool.
 
-It is written before anything is changed, so the undo is the same after a kill at any point. It
-holds what setup itself wrote and where, never a secret and never a line of the user's. Older
-versions recorded whole spans of the user's files; `rewrite` makes such a record lean.
+A record is written before any change, so the undo is the same after a kill at any point. It holds
+what setup wrote and where, never a secret and never a line of the user's. Older versions recorded
+whole spans of the user's files; `rewrite` removes these.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NAME: Final = "setup-{}.json"
 _NAMES: Final = re.compile(r"setup-([a-z]+)\.json")
 _REPLACED, _FILES = "replaced", "files"
 _MOST_BYTES: Final = 1 << 20
-# A command without arguments, or the line of Vault's that names one. Arguments may be secret.
+# A command without arguments, or Vault's line that names one. Arguments may be secret.
 _COMMAND: Final = re.compile(
     r"[\w.:/~@+,-]*|[ \t]*token_helper[ \t]*=[ \t]*\"[\w.:/~@+,-]*\"[ \t]*"
 )
 
 
 def replaced(tool: str) -> dict[str, Any]:
-    """Return what an earlier setup replaced; empty if nothing is known of one.
+    """Return the values that an earlier setup replaced; empty without a record.
 
     Raises:
         StateError: the record cannot be used.
@@ -44,10 +44,10 @@ def replaced(tool: str) -> dict[str, Any]:
 
 
 def keep(tool: str, new: Mapping[str, Any] | None, changes: Sequence[Change]) -> None:
-    """Write down what `--undo` has to know, before anything is changed.
+    """Record what `--undo` needs, before any file is changed.
 
     Raises:
-        StateError: it cannot be written.
+        StateError: the record cannot be written.
     """
     record = _lean(_record(tool))
     files = record.get(_FILES, {})
@@ -60,7 +60,7 @@ def keep(tool: str, new: Mapping[str, Any] | None, changes: Sequence[Change]) ->
 
 
 def exactly(tool: str, changes: Sequence[Change]) -> list[Change]:
-    """Return the changes that leave each file as it was before setup, wherever that is known.
+    """Return the changes that restore each file as it was before setup, if the record knows how.
 
     Raises:
         StateError: the record cannot be used.
@@ -70,14 +70,14 @@ def exactly(tool: str, changes: Sequence[Change]) -> list[Change]:
     for change in changes:
         found = patches.unpacked(files.get(change.path, []))
         fitting = patches.carried_out(change.before, found)
-        # Where that place was edited, the tool's own undo counts.
+        # If the place was edited since, the tool's own undo counts.
         after = patches.taken_back(change.before, fitting) if fitting else change.after
         exact.append(change._replace(after=after))
     return exact
 
 
 def forget(tool: str, paths: Sequence[str]) -> None:
-    """Remove from the record what is undone, and the record if nothing is left.
+    """Remove these files from the record, and the record itself if no file is left.
 
     Raises:
         StateError: the system refuses.
@@ -92,7 +92,7 @@ def forget(tool: str, paths: Sequence[str]) -> None:
 
 
 def tools() -> list[str]:
-    """Return the tools of which there is a record.
+    """Return the tools that have a record.
 
     Raises:
         StateError: the state directory cannot be used.
@@ -105,12 +105,12 @@ def tools() -> list[str]:
 
 
 def path(tool: str) -> str:
-    """Return where the record of a tool is."""
+    """Return the path of a tool's record."""
     return os.path.join(state_directory(), _NAME.format(tool))
 
 
 def is_lean(tool: str) -> bool:
-    """Return whether the record has no more than what setup wrote.
+    """Return whether the record holds only what setup wrote.
 
     Raises:
         StateError: the record cannot be used.
@@ -120,10 +120,10 @@ def is_lean(tool: str) -> bool:
 
 
 def rewrite(tool: str) -> bool:
-    """Make the record lean, and return whether it was not.
+    """Remove the user's text from the record, and return whether there was any.
 
     Raises:
-        StateError: it cannot be used or written.
+        StateError: the record cannot be used or written.
     """
     record = _record(tool)
     lean = _lean(record)
@@ -134,7 +134,7 @@ def rewrite(tool: str) -> bool:
 
 
 def contents(tool: str) -> Iterator[bytes]:
-    """Yield what the record holds: the texts, and what is in base64 as it was.
+    """Yield what the record holds: its texts, and its base64 values decoded.
 
     Raises:
         StateError: the record cannot be used.
@@ -157,7 +157,7 @@ def abandoned(tool: str) -> list[str]:
 
 
 def sweep(tool: str) -> int:
-    """Remove the temporaries that a killed setup left, and return how many.
+    """Remove the temporaries that a killed setup left, and return their number.
 
     Raises:
         StateError: the record cannot be used, or the system refuses.
@@ -191,7 +191,7 @@ def _record(tool: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
-        msg = f"{name} is no record of what a setup replaced"
+        msg = f"{name} is not a valid record of a setup"
         raise StateError(msg, "delete it, and undo the setup by hand")
     return found
 
@@ -202,7 +202,7 @@ def _write(tool: str, record: Mapping[str, Any]) -> None:
 
 
 def _lean(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record without what is the user's: lines between edits, arguments of commands."""
+    """Return the record without the user's text: lines between edits, arguments of commands."""
     kept = {key: _harmless(value) for key, value in record.get(_REPLACED, {}).items()}
     kept = {key: value for key, value in kept.items() if value is not ...}
     known = [each.encode() for each in _texts(kept)]
@@ -215,7 +215,7 @@ def _lean(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _harmless(value: object) -> object:
-    """Return the value without what may be secret; `...` if nothing is left of it."""
+    """Return the value without parts that may be secret; `...` if no part is left."""
     if isinstance(value, dict):
         inner = {key: _harmless(each) for key, each in value.items()}
         return {key: each for key, each in inner.items() if each is not ...}

@@ -1,8 +1,8 @@
-"""`keylease setup terraform`: the program where Terraform looks for it, and one line that names it.
+"""`keylease setup terraform`: put the program among Terraform's plugins, and write its name.
 
 Terraform looks for `terraform-credentials-NAME` among its plugins and never on PATH ("Credentials
-Helpers" in its documentation). Where it finds none it says nothing, and writes each token in
-plaintext. So the program is put there before it is named, and taken away after.
+Helpers" in its documentation). If it finds none it says nothing, and writes each token in
+plaintext. So setup puts the program there before the line, and `--undo` removes it after the line.
 """
 
 from __future__ import annotations
@@ -13,22 +13,12 @@ import shlex
 import sys
 from typing import Final
 
-import click
-
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
+from keylease.cli.base import warn
 from keylease.cli.executable import find
 from keylease.cli.plaintext import holders
-from keylease.cli.setup.base import (
-    Change,
-    Plan,
-    SetupError,
-    carry_out,
-    dry_run_option,
-    read,
-    undo_option,
-)
+from keylease.cli.setup.base import Change, Plan, SetupError, carry_out, read, setup_command
 from keylease.cli.setup.lines import load
 
 TOOL: Final = tools.named("terraform")
@@ -45,38 +35,35 @@ exec {{}} "$@"
 """
 
 
-@click.command(cls=Command)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def terraform(_: Program, dry_run: bool, undo: bool) -> None:
+@setup_command
+def terraform(dry_run: bool, undo: bool) -> None:
     """Let Terraform and OpenTofu keep the tokens of hosts in sessions.
 
-    It puts a program into ~/.terraform.d/plugins, the only place where Terraform looks for it, and
-    one line into ~/.terraformrc, or where TF_CLI_CONFIG_FILE says, and into ~/.tofurc if there is
-    one:
+    It puts a program into ~/.terraform.d/plugins, the only place where Terraform looks for it. It
+    writes one line into ~/.terraformrc, and into ~/.tofurc if that exists, or into the file that
+    TF_CLI_CONFIG_FILE names:
 
     \b
         credentials_helper "keylease" {}
 
-    Everything else in the file stays. A token that is in credentials.tfrc.json, or in a block of
-    your own, counts before the helper: take it out, and log in again with terraform login.
+    Everything else in the file stays. A token in credentials.tfrc.json, or in a block of your own,
+    counts before the helper: take it out, and log in again with terraform login.
     """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
     carry_out("terraform", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
     if undo:
         return
     for place, path in holders():
         if place.tool == "terraform":
-            warn(f"{path} holds tokens in plaintext, which come first", "run: terraform logout")
+            warn(f"{path} holds tokens in plaintext, which count first", "run: terraform logout")
     if any(name.startswith("TF_TOKEN_") for name in os.environ):
-        warn("a variable TF_TOKEN_... is set, so that host's token is not asked for", "unset it")
+        warn("a variable TF_TOKEN_... is set and counts before keylease", "unset it")
 
 
 def plan() -> Plan:
-    """Return what has to be changed: the program first, because nothing may name it before.
+    """Return the changes: the program first, because the line may not name a missing program.
 
     Raises:
-        SetupError: there is another helper, or a file cannot be read.
+        SetupError: another helper is configured, or a file cannot be read.
     """
     changes = [_placing()]
     for path in _configurations():
@@ -86,22 +73,21 @@ def plan() -> Plan:
         if others or (file.lines and file.lines[0].lstrip().startswith("{")):
             what = f"names the helper {others[0]!a}" if others else "is written in JSON"
             msg = f"{path} {what}, and Terraform takes one helper"
-            raise SetupError(msg, f"write it by hand: {LINE}")
+            raise SetupError(msg, f"write this by hand: {LINE}")
         if not named:
-            after, shown = file.changed([], [LINE])
-            changes.append(after.change(shown))
+            changes.append(file.changed([], [LINE]).change())
     return Plan(tuple(changes))
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
     """
     if not any(load(path).found(_OURS) for path in _configurations()):
         return []
-    # Terraform says nothing where the program is missing, or cannot run what it is to run.
+    # Terraform says nothing if the program is missing, or if it cannot run its own command.
     text = (read(_place()) or b"").decode("utf-8", "surrogateescape")
     found = _EXEC.search(text) if sys.platform != "win32" else None
     return [_place(), *(shlex.split(found[1]) if found else ())]
@@ -121,17 +107,17 @@ def _undoing() -> Plan:
 
 
 def _placing() -> Change:
-    """Return the change that puts the program there: on Windows itself, else what runs it.
+    """Return the change that puts the program among the plugins; on POSIX a script that runs it.
 
     Raises:
-        SetupError: something is there that is not from here.
+        SetupError: there is another file of this name.
     """
     program, path = os.path.abspath(find(TOOL.program)), _place()
     if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(program):
         return Change(path, None, None, ())
     before = read(path)
     if os.path.islink(path) or (before is not None and not _is_ours(before)):
-        msg = f"{path} is there, and not from keylease"
+        msg = f"{path} exists and was not written by keylease"
         raise SetupError(msg, "move it away, then try again")
     after = read(program) if sys.platform == "win32" else _script(program)
     shown = (f"+ a program that runs {program}",)

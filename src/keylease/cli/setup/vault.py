@@ -1,7 +1,7 @@
-"""`keylease setup vault`: one line in the file of each client, Vault's and OpenBao's.
+"""`keylease setup vault`: write one line into the file of each client, Vault's and OpenBao's.
 
-Both run the program that `token_helper` names, by an absolute path and without arguments of its own
-(internal/command/config/util.go in OpenBao). OpenBao gives the line to a shell.
+Both run the program that `token_helper` names. It has to be an absolute path without arguments
+(internal/command/config/util.go in OpenBao). OpenBao passes the line to a shell.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from keylease import tools
 from keylease.cli import location
-from keylease.cli.base import Command, Program, warn
+from keylease.cli.base import warn
 from keylease.cli.plaintext import holders
-from keylease.cli.setup.base import (
-    Plan,
-    SetupError,
-    carry_out,
-    dry_run_option,
-    undo_option,
-)
+from keylease.cli.setup.base import Plan, SetupError, carry_out, setup_command
 from keylease.cli.setup.gitconfig import find
 from keylease.cli.setup.lines import load, program
 from keylease.cli.setup.records import replaced
@@ -33,7 +25,7 @@ if TYPE_CHECKING:
 
 
 TOOL: Final = tools.named("vault")
-# Each of the two clients, and its own file.
+# Each of the two clients with its file.
 _CLIENTS: Final = tuple(zip(TOOL.commands, TOOL.configuration, strict=True))
 _LINE: Final = re.compile(r"[ \t]*token_helper[ \t]*=.*")
 _OURS: Final = re.compile(
@@ -42,20 +34,18 @@ _OURS: Final = re.compile(
 _UNFIT: Final = r"[^A-Za-z0-9_./+,:@-]"
 
 
-@click.command(cls=Command)
-@dry_run_option
-@undo_option
-@click.pass_obj
-def vault(_: Program, dry_run: bool, undo: bool) -> None:
+@setup_command
+def vault(dry_run: bool, undo: bool) -> None:
     """Let Vault and OpenBao keep their token in a session.
 
-    It sets one line in ~/.vault, or ~/.bao, or where VAULT_CONFIG_PATH and BAO_CONFIG_PATH say:
+    It sets one line in ~/.vault and ~/.bao, or in the files that VAULT_CONFIG_PATH and
+    BAO_CONFIG_PATH name:
 
     \b
         token_helper = "/usr/bin/keylease-vault"
 
     It does so for each of the two clients that is on PATH, and for vault if none is. From then on
-    they neither write the token to ~/.vault-token nor read what is there: log in again. Everything
+    they neither write the token to ~/.vault-token nor read it from there: log in again. Everything
     else in the file stays. A line that was there before becomes a comment until --undo.
     """  # noqa: D301 - click reads the backslash-b, and prints the line after it as it is
     carry_out("vault", _undoing() if undo else plan(), dry_run=dry_run, undo=undo)
@@ -65,11 +55,11 @@ def vault(_: Program, dry_run: bool, undo: bool) -> None:
         if place.tool == "vault":
             warn(f"{path} holds a token in plaintext", "revoke it, and delete the file")
     if os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN"):
-        warn("VAULT_TOKEN or BAO_TOKEN is set, so the clients ask nobody", "unset it")
+        warn("VAULT_TOKEN or BAO_TOKEN is set, so the clients do not ask keylease", "unset it")
 
 
 def plan() -> Plan:
-    """Return what has to be changed.
+    """Return the changes that setup has to make.
 
     Raises:
         SetupError: a file cannot be read or edited.
@@ -82,13 +72,12 @@ def plan() -> Plan:
         old = file.found(_LINE)
         if [each.strip() for each in old] == [line]:
             continue
-        after, shown = file.kept(_LINE, _OURS, line)
-        changes.append(after.change(shown))
+        changes.append(file.kept(_LINE, _OURS, line).change())
     return Plan(tuple(changes))
 
 
 def helpers() -> list[str]:
-    """Return the programs that the configuration names for it, of keylease's; none if it does not.
+    """Return the programs of keylease that the configuration names, if any.
 
     Raises:
         SetupError: the configuration cannot be read.
@@ -101,9 +90,8 @@ def _undoing() -> Plan:
     for name, place in _CLIENTS:
         file = _file(place)
         if file.found(_OURS):
-            # Older versions kept the replaced line in the record, and not in the file.
-            after, shown = file.restored(_LINE, _OURS, kept.get(name, []))
-            changes.append(after.change(shown))
+            # Older versions kept the replaced line in the record, not in the file.
+            changes.append(file.restored(_LINE, _OURS, kept.get(name, [])).change())
     return Plan(tuple(changes))
 
 
@@ -111,5 +99,5 @@ def _file(place: Location) -> File:
     file = load(location.path(place))
     if file.lines and file.lines[0].lstrip().startswith("{"):
         msg = f"{file.path} is written in JSON, and cannot be edited"
-        raise SetupError(msg, f'write token_helper into it by hand: the path of "{TOOL.program}"')
+        raise SetupError(msg, f"set token_helper by hand to the path of {TOOL.program}")
     return file

@@ -1,4 +1,4 @@
-"""The check of the audit log: what would hold up every release is told, and what to do."""
+"""The check of the audit log: faults that stop every release are reported with a remedy."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_machine_without_a_log_is_in_order(console):
     (line,) = told(console)
 
     assert line.startswith("ok    audit  ")
-    assert line.endswith("there is no line yet")
+    assert line.endswith("the log has no line yet")
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"seq":4,"ti'])

@@ -49,8 +49,8 @@ def test_machine_without_keylease_is_in_order(console):
 
     assert 0 == code
     assert ["ok"] == verdicts(found, "state") == verdicts(found, "keychain")
-    assert "memory of this process (memory) is there for the first key" in str(found["keychain"])
-    assert "there is none yet" in str(found["vault"])
+    assert "memory of this process (memory) can take the first key" in str(found["keychain"])
+    assert "there is no vault yet" in str(found["vault"])
     assert not console.state.exists()
 
 
@@ -121,13 +121,13 @@ def test_revoked_vault_is_told_with_its_remedy(console):
 
     assert 0 == code
     assert ["warn"] == verdicts(found, "vault")
-    assert "was revoked, as written down at 2026-09-21T14:13:20Z" in found["vault"][0]["found"]
+    assert "was revoked at 2026-09-21T14:13:20Z" in found["vault"][0]["found"]
     assert "start afresh with: keylease login URL" == found["vault"][0]["remedy"]
     assert ["ok"] == verdicts(found, "keychain")
 
 
 def test_key_that_a_revocation_could_not_reach_is_told(console):
-    """The keychain was locked: nothing is said of a key that nobody has looked for."""
+    """With a locked keychain doctor does not say whether the key is gone."""
     console.login()
     console.keystore.lock()
     assert 4 == console.run("revoke", "--yes").code
@@ -135,8 +135,8 @@ def test_key_that_a_revocation_could_not_reach_is_told(console):
     code, found = examine(console)
     assert 1 == code
     assert ["fail"] == verdicts(found, "keychain")
-    assert "it cannot be told whether the key is left" in found["vault"][0]["found"]
-    assert "run keylease revoke again" in found["vault"][0]["remedy"]
+    assert "the keychain cannot be asked whether it is gone" in found["vault"][0]["found"]
+    assert "then run: keylease revoke" in found["vault"][0]["remedy"]
 
     console.keystore.recover()
     code, found = examine(console)
@@ -156,7 +156,7 @@ def test_clock_behind_the_vault_is_a_warning(console):
     console.clock.set_wall(1_780_000_000)
     _, found = examine(console)
     assert ["warn"] == verdicts(found, "clock")
-    said = "it is 2026-05-28T20:26:40Z by the clock, and the vault key is of 2026-09-21T14:13:20Z"
+    said = "the clock says 2026-05-28T20:26:40Z, but the vault key is of 2026-09-21T14:13:20Z"
     assert said == found["clock"][0]["found"]
 
     path = console.state / "vault.json"
@@ -166,7 +166,7 @@ def test_clock_behind_the_vault_is_a_warning(console):
 
 
 def test_missing_audit_key_is_told(console):
-    """Who deletes the wrong item reads what it cost."""
+    """A deleted audit key is a warning with its consequence."""
     console.login()
     for item in console.keystore.items:
         if item.kind == "audit-key":
@@ -212,7 +212,7 @@ def test_each_file_that_is_not_private_is_named(console, name):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_link_in_the_state_is_a_failure(console, tmp_path):
-    """What is a link to elsewhere is not followed, and is named."""
+    """A link to another place is not followed, and is named."""
     console.login()
     (tmp_path / "elsewhere").mkdir()
     (console.state / "sessions" / "link").symlink_to(tmp_path / "elsewhere")
@@ -236,7 +236,7 @@ def test_clock_that_is_behind_the_vault_is_told(console):
 
 
 def test_configuration_that_makes_no_sense_is_a_failure(console, monkeypatch):
-    """What stops every release is found, with its place."""
+    """A setting that stops every release is reported by its name."""
     monkeypatch.setenv("KEYLEASE_IDLE_TIMEOUT", "soon")
 
     code, found = examine(console)
@@ -261,7 +261,7 @@ def test_configuration_that_makes_no_sense_is_a_failure(console, monkeypatch):
     ],
 )
 def test_what_the_policy_has_revoked_is_told(console, policy, told):
-    """Who wonders why nothing is answered any more finds it here, though nothing is broken."""
+    """A revocation by the policy is a warning, because nothing else explains the refusals."""
     _, before = examine(console)
     console.configure(console.policy, policy)
 

@@ -47,7 +47,7 @@ def test_git_that_asks_keylease_is_in_order(configure, tmp_path):
     program = f"{tmp_path}/programs/git-credential-keylease"
     configure(f"[credential]\n\thelper =\n\thelper = {program} --timeout 60\n")
 
-    assert [("ok", f"git is told to ask keylease (file:{tmp_path}/gitconfig)")] == look()
+    assert [("ok", f"git is configured to ask keylease (file:{tmp_path}/gitconfig)")] == look()
 
 
 def test_git_that_asks_nobody_is_a_warning(configure):
@@ -69,8 +69,8 @@ def test_other_helper_is_a_warning(configure, tmp_path):
     said = look()
 
     assert ["ok", "warn", "warn"] == [verdict for verdict, _ in said]
-    assert "git also tells store each password that worked" in said[1][1]
-    assert "git also tells !echo each password that worked" in said[2][1]
+    assert "git also gives store each password that worked" in said[1][1]
+    assert "git also gives !echo each password that worked" in said[2][1]
     assert "hunter2" not in str(said)
 
 
@@ -92,7 +92,7 @@ def test_helper_that_only_path_leads_to_is_a_warning(configure):
     [_, finding] = check(Subject(None))
 
     assert "warn" == finding.verdict
-    assert "by PATH alone: from cron, a timer or a desktop it does not ask" in finding.found
+    assert "only on PATH, so not from cron, a timer or a desktop" in finding.found
     assert "run again: keylease setup git" == finding.remedy
 
 
@@ -105,7 +105,7 @@ def test_helper_whose_path_is_gone_is_a_warning(configure, tmp_path):
     assert tmp_path.is_dir()
     assert (
         "warn",
-        "git is told to ask '/gone/my bin/git-credential-keylease', and there is no such program",
+        "git is configured to ask '/gone/my bin/git-credential-keylease', but it does not exist",
     ) == said[1]
 
 
@@ -119,14 +119,12 @@ def test_git_that_hangs_is_given_up(configure, monkeypatch, tmp_path):
     with pytest.raises(gitconfig.GitError, match="git config took longer than") as caught:
         look()
 
-    assert (
-        "see what holds it up, then try again: git config --list --show-origin" == caught.value.hint
-    )
+    assert "find the cause with: git config --list --show-origin" == caught.value.hint
 
 
 def test_machine_without_git_is_in_order(configure, monkeypatch, tmp_path):
-    """Who does not use git has nothing to set up."""
+    """A machine without git needs no setup."""
     configure("")
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
 
-    assert [("ok", "git is not on PATH, so it asks nobody")] == look()
+    assert [("ok", "git is not on PATH, so there is nothing to set up")] == look()

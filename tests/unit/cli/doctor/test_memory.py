@@ -38,7 +38,7 @@ def test_locked_memory_is_in_order(monkeypatch):
 
 
 def test_a_limit_that_is_used_up_is_a_warning_with_a_remedy(monkeypatch):
-    """Who has little to lock reads what it means and what to do."""
+    """A low limit for locked memory is a warning with its meaning and a remedy."""
     got = Protection(locked=False, reason="Cannot allocate memory")
     (verdict, found, remedy), *_ = told(monkeypatch, got)
 
@@ -48,7 +48,7 @@ def test_a_limit_that_is_used_up_is_a_warning_with_a_remedy(monkeypatch):
 
 
 def test_the_opt_out_is_a_warning(monkeypatch):
-    """A variable that somebody set once and forgot is named."""
+    """A forgotten variable that opens the memory is named."""
     monkeypatch.setenv("KEYLEASE_DUMPABLE", "1")
 
     verdicts = [verdict for verdict, _, _ in told(monkeypatch, Protection())]
@@ -58,7 +58,7 @@ def test_the_opt_out_is_a_warning(monkeypatch):
 
 @LINUX
 def test_advice_that_the_kernel_refused_is_a_warning(monkeypatch):
-    """An old kernel, or a sandbox, is told of with what is missing there."""
+    """For an old kernel or a sandbox, doctor names the missing feature."""
     said = told(monkeypatch, Protection(undumped=False, wiped_on_fork=False))
 
     assert ["ok", "warn", "warn", "ok", "ok"] == [verdict for verdict, _, _ in said]
@@ -68,10 +68,10 @@ def test_advice_that_the_kernel_refused_is_a_warning(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 @pytest.mark.parametrize(
-    ("limit", "words"), [(None, "it is not told"), (-1, "there is no limit"), (4096, "4096 bytes")]
+    ("limit", "words"), [(None, "the limit is unknown"), (-1, "no limit"), (4096, "4096 bytes")]
 )
 def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
-    """Where the system refused the limit, a person reads it, with what to type."""
+    """If the system refused the limit, the warning says what to type."""
     _, (verdict, found, remedy), *_ = told(
         monkeypatch, Protection(), Restrictions(limit, tracers_refused=True)
     )
@@ -83,7 +83,7 @@ def test_a_core_file_that_is_possible_is_a_warning(monkeypatch, limit, words):
 @LINUX
 @pytest.mark.parametrize("answer", [False, None])
 def test_a_process_that_stays_open_is_a_warning(monkeypatch, answer):
-    """What was asked for and not given is not called closed, nor what cannot be found out."""
+    """A refused protection is a warning, and so is one that cannot be queried."""
     *_, (verdict, found, remedy) = told(
         monkeypatch, Protection(), Restrictions(0, tracers_refused=answer)
     )

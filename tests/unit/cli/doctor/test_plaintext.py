@@ -1,4 +1,4 @@
-"""The check for plaintext credentials: each file is found, and nothing of it is told."""
+"""The check for plaintext credentials: each file is found, and its content is not shown."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def look():
 
 
 def test_home_without_such_files_is_in_order(home):
-    """One line says how much was looked into."""
+    """One line says how many files were searched."""
     [finding] = look()
 
     assert "ok" == finding.verdict
@@ -134,7 +134,7 @@ def test_directory_that_a_variable_names_is_looked_into(home, monkeypatch, varia
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_file_that_others_can_read_is_called_that(home):
-    """What is worse is said."""
+    """A file that others can read is reported as such."""
     write(home, ".netrc", HOLDING[".netrc"]).chmod(0o644)
 
     [finding] = look()
@@ -144,7 +144,7 @@ def test_file_that_others_can_read_is_called_that(home):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs in directories")
 def test_fifo_does_not_hang_it(home):
-    """A file that nobody writes to is no credential file, and is not waited for."""
+    """A pipe without a writer is no credential file, and doctor does not wait for it."""
     import os  # noqa: PLC0415 - has no mkfifo everywhere
 
     os.mkfifo(home / ".netrc")
@@ -154,13 +154,13 @@ def test_fifo_does_not_hang_it(home):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_file_that_cannot_be_opened_is_told(home):
-    """What cannot be looked into is not called clean."""
+    """A file that cannot be searched is a warning."""
     (home / ".netrc").symlink_to(".netrc")
 
     [finding] = look()
 
     assert "warn" == finding.verdict
-    assert "cannot be looked into" in finding.found
+    assert "cannot be searched" in finding.found
 
 
 def test_huge_file_is_searched_only_so_far(home):

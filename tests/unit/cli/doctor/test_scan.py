@@ -35,7 +35,7 @@ def searched(tmp_path, content, wanted):
 @pytest.mark.parametrize("start", range(0, 49, 3))
 @pytest.mark.parametrize("length", [16, 17, 64])
 def test_sixteen_bytes_in_a_row_are_found_wherever_they_begin(tmp_path, start, length):
-    """What is left of a secret does not begin where its beginning was."""
+    """A secret whose beginning was overwritten is found."""
     part = SECRET[start : start + length]
     found = searched(tmp_path, bytes(1000) + part + bytes(1000), [Needle.of("secret", SECRET)])
 
@@ -60,7 +60,7 @@ def test_the_edges_of_a_mapping_are_searched(tmp_path, content):
 
 
 def test_a_short_secret_has_to_be_there_as_a_whole(tmp_path):
-    """What is shorter than sixteen bytes is found whole, and not in parts."""
+    """A secret shorter than sixteen bytes is found only as a whole."""
     wanted = [Needle.of("whole", b"hunter2"), Needle.of("half", b"hunter3")]
 
     assert {"whole": 1, "half": 0} == searched(tmp_path, b"--hunter2--", wanted).hits
@@ -75,7 +75,7 @@ def test_encodings_are_found(tmp_path):
 
 
 def test_what_was_not_searched_is_counted(tmp_path):
-    """Who reads the result reads how much of the memory it is about."""
+    """The result says how much memory was searched."""
     found = searched(tmp_path, SECRET, [Needle.of("secret", SECRET)])
 
     assert (3, 64, 64, ["r--p [vvar]"]) == (

@@ -32,16 +32,16 @@ def no_kernel(monkeypatch):
     monkeypatch.setattr(shares.KernelShares, "read", refuse)
 
 
-def test_kernel_erases(monkeypatch):
-    """Where the kernel keeps shares it destroys them."""
+def test_kernel_enforces_the_end(monkeypatch):
+    """A kernel that keeps shares destroys them."""
     monkeypatch.setattr(shares.KernelShares, "read", lambda *_: None)
 
     assert "ok" == look().verdict
-    assert "erased" in look().found
+    assert "the kernel enforces the end of a session" in look().found
 
 
 def test_full_quota_is_told(monkeypatch):
-    """A user with too many kernel keys reads why sessions end by policy."""
+    """A user with too many kernel keys reads why the kernel does not end sessions."""
     monkeypatch.setattr(shares.KernelShares, "read", lambda *_: None)
     monkeypatch.setattr(shares, "_quota", lambda: (200, 200))
 
@@ -52,22 +52,22 @@ def test_full_quota_is_told(monkeypatch):
 
 @pytest.mark.usefixtures("no_kernel")
 def test_runtime_directory_is_second_best(monkeypatch):
-    """Its share goes with the login, and the end of a session is a check."""
+    """Its share is removed at logout, and keylease enforces the end of a session."""
     monkeypatch.setattr(shares, "runtime_directory", lambda: "/run/user/1000")
 
     assert "warn" == look().verdict
-    assert "its share in /run/user/1000 goes with the login" in look().found
+    assert "its share in /run/user/1000 is removed at logout" in look().found
 
 
 @pytest.mark.usefixtures("no_kernel")
-def test_without_either_it_is_policy(monkeypatch):
-    """Then it is said plainly, with both reasons."""
+def test_without_either_keylease_enforces_the_end(monkeypatch):
+    """The finding says so and gives both reasons."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
     finding = look()
 
     assert "warn" == finding.verdict
-    assert "(policy)" in finding.found
+    assert "keylease enforces the end of a session" in finding.found
     assert "Operation not permitted" in finding.found
     assert "XDG_RUNTIME_DIR is not set" in finding.found
     assert "in a container: add_key and keyctl in its seccomp profile" in finding.remedy

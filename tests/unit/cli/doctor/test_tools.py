@@ -1,4 +1,4 @@
-"""The check of the other tools: who asks, who could, and who is told to and cannot."""
+"""The check of the other tools: which ask, which could, and which cannot find the program."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def look():
 @pytest.mark.usefixtures("programs")
 def test_a_machine_without_tools_is_in_order():
     """It is said, so that silence is no good news."""
-    assert [("ok", "none of the other tools is here")] == look()
+    assert [("ok", "no other tool is installed")] == look()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -86,22 +86,22 @@ def test_each_tool_is_judged(console, programs, case):
     install(programs, case.program)
     [(verdict, said)] = look()
     assert "ok" == verdict
-    assert f"{case.name} is here and does not ask keylease; to change that: keylease setup" in said
+    assert f"{case.name} is installed and does not ask keylease; run: keylease setup" in said
 
     install(programs, case.helper)
     assert 0 == console.run("setup", case.name, *case.words).code
     first, *others = look()
-    assert ("ok", f"{case.name} is told to ask keylease") == first
+    assert ("ok", f"{case.name} is configured to ask keylease") == first
     # These take no path, and PATH is a short one where a desktop or cron starts them.
     alone = [
-        ("warn", f"{case.name} finds {case.helper!a} by PATH alone, so not from cron, {_TIMER}")
+        ("warn", f"{case.name} finds {case.helper!a} only on PATH, so not from cron, {_TIMER}")
     ]
     assert others == (alone if case.name in {"docker", "podman", "pip"} else [])
 
     (programs / case.helper).unlink()
     [finding] = check(Subject(None))
     assert "warn" == finding.verdict
-    assert f"{case.name} is told to ask keylease, and cannot: there is no program" in finding.found
+    assert f"{case.name} is configured to ask keylease, but there is no program" in finding.found
     assert case.helper in finding.found
     assert f"run again: keylease setup {case.name}" in finding.remedy
 
@@ -114,7 +114,7 @@ def test_a_user_of_a_kubeconfig_is_judged(programs):
     assert "there is no program 'keylease-kubernetes'" in said
 
     install(programs, "keylease-kubernetes")
-    assert ("ok", "kubernetes is told to ask keylease") == look()[0]
+    assert ("ok", "kubernetes is configured to ask keylease") == look()[0]
 
 
 def test_terraforms_own_copy_is_looked_for(console, programs, tmp_path):
@@ -140,12 +140,12 @@ def test_a_broken_configuration_hides_no_other(programs, tmp_path):
     found = look()
 
     assert ["warn", "ok"] == [verdict for verdict, _ in found]
-    assert f"docker: {docker} is no JSON" == found[0][1]
+    assert f"docker: {docker} is not valid JSON" == found[0][1]
     assert "hunter2" not in json.dumps(found)
 
 
 def test_every_tool_is_tested():
-    """A tool that nobody judges would look as if it were in order."""
+    """Every tool of the table is checked."""
     own = {"git", "completion", "kubernetes"}
 
     assert set(TOOLS) - own == {case.name for case in CASES}

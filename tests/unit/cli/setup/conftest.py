@@ -1,4 +1,4 @@
-"""Programs that are there, and a home of nobody's."""
+"""Fixtures: installed programs and an empty home."""
 
 import stat
 

@@ -72,7 +72,7 @@ def test_everything_else_stays(console, file, line, before, after):
 
 
 def test_a_plaintext_key_that_comes_first_is_told(console, file):
-    """AWS programs would never ask keylease, and nobody would know."""
+    """With such a key AWS programs never ask keylease, so setup warns."""
     file.parent.mkdir()
     file.with_name("credentials").write_text(
         "[prod]\naws_access_key_id = AKIA\naws_secret_access_key = canary\n", encoding="utf-8"

@@ -37,7 +37,7 @@ FILES = (
 
 @pytest.fixture
 def home(user_home, programs, monkeypatch):
-    """Return a home of nobody's, with all programs on PATH."""
+    """Return an empty home, with all programs on PATH."""
     assert programs.is_dir()
     for name in ("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "CARGO_HOME", "PIP_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
@@ -72,7 +72,7 @@ def test_undo_puts_back_every_byte(console, written):
 
 
 def test_no_secret_is_shown_or_kept(console, written, tmp_path):
-    """What others keep in the file is neither said nor copied elsewhere."""
+    """Other content of the file is neither shown nor copied."""
     words, file, before = written
     said = console.run("setup", *words)
     copies = [
@@ -86,7 +86,7 @@ def test_no_secret_is_shown_or_kept(console, written, tmp_path):
 
 
 def test_a_link_stays_a_link(console, home, tmp_path):
-    """What it leads to is written, and put back."""
+    """The file behind the link is written, and put back."""
     kept = tmp_path / "dotfiles"
     kept.write_text("# mine")
     (home / ".vault").symlink_to(kept)
@@ -123,7 +123,7 @@ def test_two_setups_of_one_tool_are_undone_to_the_byte(console, home):
 
 
 def test_an_empty_file_is_not_removed(console, home):
-    """Somebody had made it."""
+    """An empty file that existed before setup stays."""
     (home / ".npmrc").touch()
     console.run("setup", "pnpm", "https://npm.example")
 
@@ -140,7 +140,7 @@ def test_a_new_file_is_private(console, home):
 
 
 def test_a_file_stays_its_owners(console, home):
-    """Whoever runs setup as root leaves the files of the user to the user."""
+    """Setup as root keeps the user as the owner of the files."""
     require_root("giving a file to another user")
     (home / ".npmrc").write_text("x=1\n")
     os.chown(home / ".npmrc", 1234, 2345)
@@ -168,7 +168,7 @@ OTHERS = (
 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda case: case[0][0])
 def test_arguments_of_another_program_are_not_shown(console, home, programs, other):
-    """Somebody may have put a key there. The program itself is named, so that one knows."""
+    """The arguments may hold a key, so only the program is named."""
     words, name, text = other
     if sys.platform == "darwin" and words[0] == "go":
         pytest.skip("go's file is elsewhere on macOS")

@@ -78,7 +78,7 @@ def test_everything_else_stays(console, file, program, text):
     "text", ["registry = 1\n", "not toml", "\x00", 'registry = { default = "a" }\n']
 )
 def test_what_cannot_be_edited_is_left_alone(console, file, text):
-    """A file that nobody understands, or that has the table on one line, is for its owner."""
+    """An invalid file, or one with the table on one line, is left to its owner."""
     file.write_text(text, encoding="utf-8")
 
     said = console.run("setup", "cargo")
@@ -103,7 +103,7 @@ def test_what_stands_in_the_way_is_told(console, file):
 
     said = console.run("setup", "cargo")
 
-    assert "a provider of their own have: mine" in said.err
+    assert "these registries have their own provider: mine" in said.err
     assert "credentials.toml may hold tokens in plaintext" in said.err
     assert "secret" not in said.err + said.out
 

@@ -45,7 +45,7 @@ def test_file_is_written_where_the_shell_looks(console, home, shell):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_directory_of_the_shells_own_variable_counts(console, tmp_path, monkeypatch, shell):
-    """Who keeps configuration elsewhere finds it there."""
+    """The variable for another directory is followed."""
     monkeypatch.setenv(SHELLS[shell].variable, str(tmp_path / "elsewhere"))
 
     console.run("setup", "completion", shell)
@@ -55,7 +55,7 @@ def test_directory_of_the_shells_own_variable_counts(console, tmp_path, monkeypa
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_print_writes_no_file(console, home, shell):
-    """Who packages it redirects it."""
+    """A packager can redirect the script into a file."""
     said = console.run("setup", "completion", shell, "--print")
 
     assert (0, "") == (said.code, said.err)
@@ -76,7 +76,7 @@ def test_older_script_is_replaced(console, home):
 
 
 def test_file_of_somebody_else_is_left_alone(console, home):
-    """What a person wrote by hand is not lost."""
+    """A file that keylease did not write is not replaced."""
     path = home / PATHS["fish"]
     path.parent.mkdir(parents=True)
     path.write_text("complete -c keylease\n")
@@ -84,13 +84,13 @@ def test_file_of_somebody_else_is_left_alone(console, home):
     said = console.run("setup", "completion", "fish")
 
     assert (1, "") == (said.code, said.out)
-    assert f"keylease: error: {path} is there, and not from keylease" in said.err
+    assert f"keylease: error: {path} exists and was not written by keylease" in said.err
     assert "complete -c keylease\n" == path.read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 def test_link_is_followed(console, home):
-    """Who keeps dotfiles in a repository keeps the link."""
+    """A link into a repository of dotfiles stays a link."""
     path = home / PATHS["fish"]
     path.parent.mkdir(parents=True)
     path.symlink_to(home / "kept.fish")

@@ -136,7 +136,7 @@ def test_a_login_that_cannot_be_moved_stays(console, config):
     "text", ["{", "[]", '{"auths":[]}', '{"credHelpers":1}', "[" * 100_000, '"hunter2']
 )
 def test_a_file_that_is_not_dockers_is_left_alone(console, config, text):
-    """What cannot be read is neither changed nor repeated."""
+    """An invalid file is neither changed nor repeated."""
     config.parent.mkdir()
     config.write_text(text, encoding="utf-8")
 
@@ -175,7 +175,7 @@ def test_a_variable_that_stands_in_the_way_is_told(console, monkeypatch):
 
 
 def test_undo_stands_alone(console, config):
-    """It takes back everything, so nothing else makes sense beside it."""
+    """`--undo` takes back everything, so other arguments are refused."""
     assert 2 == console.run("setup", "docker", "--undo", "--move").code
     assert 2 == console.run("setup", "docker", "not a registry").code
     assert not config.exists()

@@ -160,7 +160,7 @@ def test_undo_brings_back_what_was_there_byte_by_byte(console, config):
 
 
 def test_undo_leaves_the_users_own_resets(console, config):
-    """Whoever had switched the system's helpers off has them off afterwards."""
+    """Helpers of the system that were switched off stay off after the undo."""
     config.write('[credential]\n\thelper = ""\n\thelper = cache\n')
 
     console.run("setup", "git")
@@ -304,14 +304,14 @@ def test_helper_of_one_url_is_warned_of(console, config):
     said = console.run("setup", "git")
 
     assert (
-        "keylease: warning: for https://a.example git also tells store each password that worked"
+        "keylease: warning: for https://a.example git also gives store each password that worked"
         f" (file:{config.path})" == said.err.splitlines()[0]
     )
     assert 0 == said.code
 
 
 def test_helper_of_one_url_that_is_forgotten_is_not_warned_of(console, config):
-    """What stands before the reset is not asked, for any URL. git says the same."""
+    """git asks no helper before the reset, for any URL."""
     config.write('[credential "https://a.example"]\n\thelper = store\n')
 
     said = console.run("setup", "git")
@@ -330,8 +330,8 @@ def test_url_that_forgets_keylease_is_warned_of(console, config):
     said = console.run("setup", "git")
 
     warnings = [line for line in said.err.splitlines() if "warning" in line]
-    also = "for https://a.example git also tells !gh each password that worked"
-    hidden = "for https://a.example git does not ask keylease: an empty helper makes it forget"
+    also = "for https://a.example git also gives !gh each password that worked"
+    hidden = "for https://a.example git does not ask keylease: an empty helper resets the list"
     assert [
         f"keylease: warning: {also} (file:{config.path})",
         f"keylease: warning: {hidden} (file:{config.path})",
@@ -358,7 +358,7 @@ def test_shell_command_with_a_password_is_not_shown(console, config):
 
     said = console.run("setup", "git")
 
-    assert "git also tells a shell command each password that worked" in said.err
+    assert "git also gives a shell command each password that worked" in said.err
     assert "hunter2" not in said.out + said.err
     assert [secret, *config.two_lines] == config.helpers()
 
@@ -406,7 +406,7 @@ def test_git_that_cannot_run_is_a_clear_error(console, tmp_path, monkeypatch):
 
 
 def test_git_of_the_current_directory_is_not_run(console, tmp_path, monkeypatch):
-    """A repository that somebody else made may have a program called git in it."""
+    """A stranger's repository may hold a program called git."""
     program = tmp_path / "git"
     program.write_text("#!/bin/sh\ntouch was-run\n")
     program.chmod(0o755)
@@ -418,7 +418,7 @@ def test_git_of_the_current_directory_is_not_run(console, tmp_path, monkeypatch)
 
 
 def test_undo_with_a_timeout_is_refused(console, config):
-    """Nobody thinks that only the line with that timeout is taken away."""
+    """`--undo` refuses `--timeout`, because it takes away lines with any timeout."""
     console.run("setup", "git")
 
     assert 2 == console.run("setup", "git", "--undo", "--timeout", "5").code
@@ -426,7 +426,7 @@ def test_undo_with_a_timeout_is_refused(console, config):
 
 
 def test_real_git_asks_keylease_and_nobody_else(console, config):
-    """What is written means to git what it is meant to mean."""
+    """git reads the written lines as intended."""
     log = config.path.parent / "asked"
     for name in ("keylease", "other"):
         program = config.path.parent.parent / "programs" / f"git-credential-{name}"
@@ -519,7 +519,7 @@ def test_the_file_that_git_itself_would_write_is_written(console, config, name, 
 
 
 def test_a_link_to_where_dotfiles_are_kept_stays_one(console, config, tmp_path):
-    """What it leads to is written, under a lock beside it, as git does."""
+    """The file behind the link is written under its own lock, as git does it."""
     kept = tmp_path / "dotfiles"
     kept.write_text(MINE)
     config.path.symlink_to(kept)

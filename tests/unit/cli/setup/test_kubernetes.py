@@ -228,7 +228,7 @@ def test_a_name_that_kubectl_takes_for_a_path_is_refused(console):
 
 
 def test_a_kubeconfig_that_is_broken_is_left_alone(console, file):
-    """What kubectl cannot read is not repeated: there may be a token in it."""
+    """Text that kubectl cannot read is not repeated: it may hold a token."""
     file.write_text("users: [canary", encoding="utf-8")
 
     said = console.run("setup", "kubernetes", "ada")

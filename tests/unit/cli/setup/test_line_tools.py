@@ -22,7 +22,7 @@ class Case(NamedTuple):
     file: str
     line: str
     others: str
-    """What may stand in such a file besides."""
+    """Other lines that such a file can have."""
 
     @property
     def tool(self):
@@ -105,7 +105,7 @@ def test_dry_run_writes_nothing(console, case, user_home):
 
 @pytest.mark.usefixtures("user_home")
 def test_a_program_that_is_not_there_is_not_named(console, case, programs):
-    """A tool that is told to ask nobody would fail, or go on in plaintext."""
+    """With the tool turned off it would fail, or go on in plaintext."""
     for program in programs.iterdir():
         program.unlink()
 
@@ -197,13 +197,13 @@ def test_a_program_of_somebody_else_is_left_alone(console, user_home, tmp_path, 
     said = console.run("setup", "terraform")
 
     assert 1 == said.code
-    assert "not from keylease" in said.err
+    assert "was not written by keylease" in said.err
     assert "theirs" == program.read_text("utf-8")
     assert not (user_home / ".terraformrc").exists()
 
 
 def test_a_link_to_the_program_is_as_good(console, programs, user_home):
-    """Somebody made it by hand; it stays."""
+    """A plugin made by hand stays."""
     program = user_home / ".terraform.d" / "plugins" / "terraform-credentials-keylease"
     program.parent.mkdir(parents=True)
     program.symlink_to(programs / "terraform-credentials-keylease")
@@ -224,14 +224,14 @@ def test_another_helper_of_terraform_is_left_alone(console, user_home, text):
     said = console.run("setup", "terraform")
 
     assert 1 == said.code
-    assert 'write it by hand: credentials_helper "keylease" {}' in said.err
+    assert 'write this by hand: credentials_helper "keylease" {}' in said.err
     assert not (user_home / ".terraform.d").exists()
     assert text == (user_home / ".terraformrc").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("programs")
 def test_tokens_that_come_before_the_helper_are_told(console, user_home, monkeypatch):
-    """Terraform would go on using them, and nobody would know."""
+    """Terraform would still use these tokens, so setup warns."""
     directory = user_home / ".terraform.d"
     directory.mkdir()
     tokens = '{"credentials":{"h":{"token":"hunter2"}}}'
@@ -268,7 +268,7 @@ def test_what_go_asked_before_is_asked_after(console, programs, user_home, befor
 
 @pytest.mark.usefixtures("programs")
 def test_a_go_that_asks_nobody_is_left_so(console, user_home, monkeypatch):
-    """`off` was somebody's decision."""
+    """`off` is the user's decision."""
     file = user_home / GO_ENV
     file.parent.mkdir(parents=True)
     file.write_text("GOAUTH=off\n", encoding="utf-8")

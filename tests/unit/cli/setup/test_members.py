@@ -40,12 +40,12 @@ def test_value_is_put_where_it_belongs(text, path, expected):
     ],
 )
 def test_value_is_taken_with_its_comma(text, path, expected):
-    """What is left is as it was."""
+    """The other members stay as they were."""
     assert expected == take(text, path)
 
 
 def test_an_odd_text_stays_as_it_is():
-    """Numbers, blanks, escapes and braces in strings are nobody's to change."""
+    """Numbers, blanks, escapes and braces in strings stay as they are."""
     there = put(ODD, ["c", "k"], "v")
 
     assert ODD.replace('{"x":{}', '{"k": "v","x":{}') == there

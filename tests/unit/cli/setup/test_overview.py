@@ -38,14 +38,14 @@ def files(home):
 
 
 def answer(monkeypatch, answers):
-    """Put somebody there who answers the questions."""
+    """Answer the questions as a user would."""
     left = iter(each == "y" for each in answers)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_, **__: next(left))
 
 
 def test_the_tools_that_are_here_are_shown(console, machine):
-    """Each is named with what would be changed, and with nobody to ask nothing is."""
+    """Each tool is named with its changes; without a terminal nothing is changed."""
     said = console.run("setup")
 
     assert 0 == said.code
@@ -55,16 +55,16 @@ def test_the_tools_that_are_here_are_shown(console, machine):
         f"podman: would change {machine}/.config/containers/registries.conf.d/90-keylease.conf:",
         '  + credential-helpers = ["keylease"]',
     ] == said.out.splitlines()
-    assert "nothing was changed, for there is nobody to ask" in said.err
+    assert "nothing was changed: stdin is not a terminal" in said.err
     assert [] == files(machine)
 
 
 def test_a_tool_that_needs_a_further_word_is_named(console, machine):
-    """What cannot be guessed is what a person has to say, and then it is not named again."""
+    """A tool that needs an argument is named until it is set up."""
     for name in ("pnpm", "keylease-pnpm"):
         (machine.parent / "programs" / name).write_text("#!/bin/sh\n", encoding="utf-8")
         (machine.parent / "programs" / name).chmod(0o755)
-    said = "pnpm is here, and asks once it is named: keylease setup pnpm REGISTRY\n"
+    said = "pnpm is installed and needs an argument to be set up: keylease setup pnpm REGISTRY\n"
 
     assert said in console.run("setup", "--dry-run").out
     assert 0 == console.run("setup", "pnpm", "https://npm.example").code
@@ -72,7 +72,7 @@ def test_a_tool_that_needs_a_further_word_is_named(console, machine):
 
 
 def test_each_is_asked_for(console, machine, monkeypatch):
-    """What is agreed to is done as the tool's own command does it, and the rest is not."""
+    """An accepted tool is set up as by its own command; a declined one is not."""
     answer(monkeypatch, "ny")
 
     said = console.run("setup")
@@ -89,7 +89,7 @@ def test_what_is_set_up_is_not_asked_for_again(console, machine, monkeypatch):
     answer(monkeypatch, "yy")
     console.run("setup")
 
-    assert (0, "every tool that was found asks keylease already\n") == console.run("setup")[:2]
+    assert (0, "every other installed tool already asks keylease\n") == console.run("setup")[:2]
     assert ["90-keylease.conf", "config.json"] == [
         name for name in files(machine) if not name.startswith("setup-")
     ]
@@ -119,14 +119,14 @@ def test_dry_run_asks_nobody(console, machine, monkeypatch):
 
 
 def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
-    """What cannot be read is told, and the next tool is looked at."""
+    """An invalid file is reported, and the next tool is examined."""
     (machine / ".docker").mkdir()
     (machine / ".docker" / "config.json").write_text("{", encoding="utf-8")
 
     said = console.run("setup", "--dry-run")
 
     assert "docker: " in said.err
-    assert "config.json is no JSON" in said.err
+    assert "config.json is not valid JSON" in said.err
     assert "podman: would change" in said.out
 
 
@@ -134,7 +134,7 @@ def test_a_file_that_is_broken_stops_no_other_tool(console, machine):
     "tool", [tool for tool in tools.TOOLS if tool.setup], ids=lambda tool: tool.name
 )
 def test_every_tool_can_be_found(tool):
-    """A tool in the table says by what it is found and, if that can be guessed, what it is told."""
+    """Each tool of the table has programs and, if it needs no argument, a plan."""
     module = __import__(TOOLS[tool.name], fromlist=["plan"])
     plain = f"keylease setup {tool.name}" == tool.setup
 
@@ -166,5 +166,5 @@ def test_undo_before_a_tools_name_is_refused(console, machine):
     said = console.run("setup", "--undo", "docker")
 
     assert 2 == said.code
-    assert "--undo stands before the tool's name" in said.err
+    assert "--undo is given before the tool's name" in said.err
     assert [] == files(machine)

@@ -56,7 +56,7 @@ def test_what_was_edited_there_does_not_fit(now):
 
 
 def test_a_file_that_was_made_and_has_grown_is_not_removed():
-    """It is somebody else's now, at least in part."""
+    """A file that setup made and the user extended is not removed."""
     with pytest.raises(NoFitError):
         taken_back(b"k=1\nmore\n", differences(None, b"k=1\n"))
 
@@ -138,7 +138,7 @@ def test_a_patch_of_an_earlier_version_is_split():
 
 
 def test_a_patch_of_an_earlier_version_that_replaced_a_secret_is_forgotten():
-    """What it was is not told to anybody."""
+    """The removed text is not recorded."""
     assert [SPOILT] == lean([Patch(0, b"k = keylease", b"k = tool hunter2")], [])
 
 

@@ -48,7 +48,7 @@ def test_line_is_written_and_taken_back(console, conf, before):
 
 
 def test_dry_run_changes_nothing(console, conf):
-    """What would be done is shown, and the file is not made."""
+    """The changes are shown, and the file is not made."""
     done = console.run("setup", "pip", "--dry-run")
 
     assert f"would change {conf}:\n  + [global]\n  + {OURS}\n" == done.out
@@ -57,7 +57,7 @@ def test_dry_run_changes_nothing(console, conf):
 
 @pytest.mark.parametrize("line", ["keyring-provider = import", "Keyring_Provider: disabled"])
 def test_other_provider_is_not_replaced(console, conf, line):
-    """Who has chosen another way is asked to take it back."""
+    """Another provider is not replaced: the user has to remove it first."""
     conf.parent.mkdir()
     conf.write_text(f"[global]\n{line}\n")
 
@@ -76,5 +76,5 @@ def test_missing_keyring_is_said(console, conf, monkeypatch):
     done = console.run("setup", "pip")
 
     assert 0 == done.code
-    assert "keylease: warning: there is no program keyring on PATH\n" in done.err
+    assert "keylease: warning: the program keyring is not on PATH\n" in done.err
     assert conf.exists()

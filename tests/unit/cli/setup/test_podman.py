@@ -52,13 +52,13 @@ def test_a_file_of_somebody_else_is_left_alone(console, file, words):
     said = console.run("setup", "podman", *words)
 
     assert 1 == said.code
-    assert "not from keylease" in said.err
+    assert "was not written by keylease" in said.err
     assert "unqualified-search-registries = []\n" == file.read_text("utf-8")
 
 
 @pytest.mark.usefixtures("file")
 def test_a_variable_that_stands_in_the_way_is_told(console, monkeypatch):
-    """podman would go on in plaintext, and nobody would know."""
+    """podman would still keep logins in plaintext, so setup warns."""
     monkeypatch.setenv("REGISTRY_AUTH_FILE", "/x")
 
     assert "REGISTRY_AUTH_FILE is set" in console.run("setup", "podman").err

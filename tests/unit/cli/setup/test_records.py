@@ -121,5 +121,5 @@ def test_a_broken_record_is_told_and_holds_nothing_up(console, record):
     said = console.run("gc")
 
     assert 0 == said.code
-    assert "warning: aws: setup-aws.json is no record of what a setup replaced" in said.err
-    assert "aws: setup-aws.json is no record of what a setup replaced" in str(checks(console))
+    assert "warning: aws: setup-aws.json is not a valid record of a setup" in said.err
+    assert "aws: setup-aws.json is not a valid record of a setup" in str(checks(console))
