@@ -12,7 +12,7 @@ from support.questions import QUESTIONS
 from support.tracing import READABLE, require_strace
 from support.waiting import WAIT_SECONDS
 
-from keylease.protocols import PROTOCOLS
+from keylease.protocols.peers import PROTOCOLS
 from keylease.tools import TOOLS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ FORBIDDEN = {
     "inspect",
     "ipaddress",
     "jinja2",
+    "keylease.tools",
     "keyring",
     "logging",
     "markupsafe",
@@ -76,11 +77,11 @@ STORE = GET + "username=alice\npassword=secret\n"
 
 
 def modules_of(
-    home: Throwaway, words: Sequence[str], message: str, peer: str = "git"
+    home: Throwaway, words: Sequence[str], message: str, protocol: str = "git"
 ) -> tuple[str, set[str]]:
     """Run an operation in a fresh interpreter; return its answer and the imported modules."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, peer, *words],
+        [sys.executable, "-I", "-c", PROGRAM, protocol, *words],
         input=message,
         env=home.environment,
         capture_output=True,
@@ -122,16 +123,16 @@ def test_no_tool_costs_more_than_git(kernel_home: Throwaway, tool: Tool) -> None
     question = QUESTIONS[tool.program]
     kernel_home.run("keylease", "login", *question.login, "--password-stdin", stdin="secret")
 
-    answer, modules = modules_of(kernel_home, question.words, question.message, tool.name)
+    answer, modules = modules_of(kernel_home, question.words, question.message, tool.protocol)
 
     assert set() == FORBIDDEN & modules
     assert question.answer in answer
 
 
-@pytest.mark.parametrize("tool", sorted(PROTOCOLS))
-def test_a_protocol_imports_nothing_heavy(tool: str) -> None:
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS.values()))
+def test_a_protocol_imports_nothing_heavy(protocol: str) -> None:
     """Parsing a tool's protocol imports no heavy library."""
-    code = f"import sys; from keylease.protocols import load; load({tool!r}); print(*sys.modules)"
+    code = f"import sys, keylease.protocols.{protocol}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
         capture_output=True,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from keylease.protocols import load
+from keylease.programs import protocol_of
+from keylease.protocols.peers import load
 from keylease.tools import TOOLS
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +51,12 @@ def test_every_tool_has_its_page(tool):
     if tool.protocol:
         usage = load(tool.name).USAGE
         assert f"\n## {tool.program}\n\n```text\n{usage}\n```\n" in page
+
+
+@pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool.protocol], ids=lambda t: t.name)
+def test_a_program_is_named_for_its_protocol(tool):
+    """A helper finds its protocol by its own name, without importing the table."""
+    assert tool.protocol == protocol_of(tool.program)
 
 
 @pytest.mark.parametrize("tool", [tool for tool in PAGES if tool.since], ids=lambda tool: tool.name)

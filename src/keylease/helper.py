@@ -1,6 +1,6 @@
 """The lean entrance: arguments and stdin in, stdout and an exit code out.
 
-The table in `keylease.tools` maps programs to peers. This module owns the descriptors: it reads a
+The program's name says which protocol to speak. This module owns the descriptors: it reads a
 message, calls `keylease.exchange`, writes the answer and wipes it. It decides nothing and never
 imports click. It prints only the answer on stdout and, if a person reads stderr, one refusal.
 
@@ -17,7 +17,7 @@ from keylease.errors import KeyleaseError, UsageError, printable
 from keylease.exchange import complete, heard, question, refused, serve
 from keylease.faults import INTERRUPTS, as_refusal
 from keylease.model import Request
-from keylease.protocols import load
+from keylease.protocols import load_protocol
 from keylease.protocols.base import Call
 from keylease.secrets.hardening import harden, wipe_and_exit
 from keylease.secrets.memory import allocate, clear_all, secure_clear
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def main(name: str, argv: Sequence[str]) -> NoReturn:
-    """Run as the program that answers the peer called `name`: harden the process, answer, exit."""
+    """Run as the program that speaks the protocol `name`: harden the process, answer, exit."""
     # Harden before heavy imports, and before there is a secret.
     harden()
     try:
@@ -59,13 +59,13 @@ def main(name: str, argv: Sequence[str]) -> NoReturn:
 
 
 def run(name: str, argv: Sequence[str]) -> int:
-    """Answer the peer called `name` and return the exit code; never exit itself.
+    """Answer in the protocol `name` and return the exit code; never exit.
 
     Args:
-        name: One of `keylease.protocols.PROTOCOLS`.
+        name: A module of `keylease.protocols`.
         argv: The command line without the program's name.
     """
-    protocol, caller = load(name), caller_of(os.getppid())
+    protocol, caller = load_protocol(name), caller_of(os.getppid())
     call = Call(tuple(argv), os.environ, allocate(0), caller, terminal=is_read_by_a_person())
     # Reject a bad command line before sending the greeting.
     if not protocol.GREETING or complete(protocol, call):

@@ -10,9 +10,9 @@ from support.fuzz import FUZZ
 
 from keylease.errors import RequestError, UsageError
 from keylease.model import Credential, Moment, Reply, Request, Session, Target
-from keylease.protocols import load
 from keylease.protocols.base import Call
 from keylease.protocols.http import authorization, split
+from keylease.protocols.peers import load
 from keylease.secrets.secret import Secret
 
 TOOLS = {"vault": "vault", "terraform": "terraform", "go": "web", "pnpm": "npm", "bazel": "web"}

@@ -12,8 +12,8 @@ from support.fuzz import FUZZ
 from keylease import wiring
 from keylease.errors import ConfigError, RequestError, UsageError
 from keylease.model import Options
-from keylease.protocols import load
 from keylease.protocols.base import Call
+from keylease.protocols.peers import load
 
 DEPTHS = st.integers(min_value=1, max_value=20_000)
 OPENINGS = st.sampled_from([b"[", b'{"a":', b"[[", b'[{"a":[', b'"\\'])

@@ -28,8 +28,8 @@ from keylease.config import Place
 from keylease.errors import KeychainUnavailableError, KeyleaseError, LockTimeoutError, StateError
 from keylease.exchange import serve
 from keylease.model import Caller, Options, Target
-from keylease.protocols import load
 from keylease.protocols.base import Call
+from keylease.protocols.peers import load
 from keylease.secrets import memory
 from keylease.session.service import SessionService
 from keylease.shares.policy import PolicyShares

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # A helper that waits for its message, as if git's pipe were slow.
 WAITING = """
 from keylease import helper, protocols
-protocols.load("git")
+protocols.load_protocol("git")
 {drop}
 helper.main("git", ["get"])
 """

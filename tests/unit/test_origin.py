@@ -19,8 +19,8 @@ from keylease.embed.keyring_lookup import kept
 from keylease.errors import KeyleaseError
 from keylease.model import Settings, Terms
 from keylease.origin import origin
-from keylease.protocols import load
 from keylease.protocols.base import Call
+from keylease.protocols.peers import load
 from keylease.rules import terms_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from keylease.errors import LOGIN, KeyleaseError, UsageError
-from keylease.protocols import PROTOCOLS, load
 from keylease.protocols.address import Address, describe, login_command, name, parse_url
+from keylease.protocols.peers import PROTOCOLS, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from keylease.config.base import AUDIT, KEYS, Document, Stated, check, shown
 from keylease.errors import ConfigError, is_visible, printable
 from keylease.origin import origin
-from keylease.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +34,6 @@ _BOM: Final = "\ufeff"
 _EXAMPLE: Final = 'one like "https://git.example" or "https://git.example:8443"'
 # Not valid in a host with its port. This refuses a path, a user and a pattern, too.
 _NOT_IN_HOST: Final = frozenset("/?#@*\\")
-# Words that are no protocol of a server: tools, their namespaces, and cargo's word for an index. A
-# section holds for all tools. Only AWS sessions use the tool's name as their protocol.
-_NOT_PROTOCOLS: Final = frozenset({*PROTOCOLS, "npm", "web", "sparse+https"} - {"aws"})
 
 
 def read(place: Place) -> Document:
@@ -58,6 +54,18 @@ def read(place: Place) -> Document:
         msg = f"{printable(place.path)}: the file exists but cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
     return _Parser(place, _text(place, data)).document()._replace(data=data)
+
+
+def _is_of_tools(word: str) -> bool:
+    """Return whether the word names a tool or its namespace, or is cargo's word for an index.
+
+    A section holds for all tools. Only AWS sessions use the tool's name as their protocol.
+    """
+    if word in {"http", "https"}:
+        return False  # the usual case, without the table of tools
+    from keylease.protocols.peers import PROTOCOLS
+
+    return word in {*PROTOCOLS, "npm", "web", "sparse+https"} - {"aws"}
 
 
 class _Parser:
@@ -151,7 +159,7 @@ class _Parser:
             or " " in host
         ):
             self._refuse((), f"found {shown(name)}, expected {self._example()}")
-        if protocol.lower() in _NOT_PROTOCOLS:
+        if _is_of_tools(protocol.lower()):
             expected = f"the protocol of the server, whatever the tool, {_EXAMPLE}"
             self._refuse((), f"found {shown(name)}, expected {expected}")
         called = origin(protocol, host)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from keylease.cli.credentials import LONGEST_SECRET
-from keylease.protocols import load
 from keylease.protocols.base import Call
+from keylease.protocols.peers import load
 from keylease.secrets.secret import Secret
 from keylease.wiring import Wiring
 

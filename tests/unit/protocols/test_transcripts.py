@@ -14,8 +14,8 @@ import pytest
 
 from keylease.errors import KeyleaseError, RequestError, SessionNotFoundError, UsageError
 from keylease.model import Listing, Moment, Reply, Session
-from keylease.protocols import load
 from keylease.protocols.base import Call
+from keylease.protocols.peers import load
 from keylease.secrets.secret import Secret
 
 TRANSCRIPTS = sorted((Path(__file__).parents[2] / "transcripts").glob("*-*.txt"))

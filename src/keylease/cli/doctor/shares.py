@@ -43,7 +43,9 @@ if sys.platform == "linux":
         if used >= most:
             yield _without_kernel(f"your quota of {most} kernel keys is used up", _QUOTA)
         else:
-            yield Finding("ok", "the kernel enforces the end of a session: it destroys half of its key")
+            yield Finding(
+                "ok", "the kernel enforces the end of a session: it destroys half of its key"
+            )
 
     def _without_kernel(why: str, remedy: str) -> Finding:
         try:

@@ -6,22 +6,22 @@ import sys
 import pytest
 from support.waiting import WAIT_SECONDS
 
-from keylease import protocols
 from keylease.errors import UsageError
+from keylease.protocols import peers
 
 
 def test_a_protocol_is_found_by_the_name_of_its_peer():
     """git's protocol is found under the name git, and uses the namespace of the web."""
-    git = protocols.load("git")
+    git = peers.load("git")
 
     assert "web" == git.NAMESPACE
     assert 1 << 20 == git.MAX_REQUEST
 
 
-@pytest.mark.parametrize("name", sorted(protocols.PROTOCOLS))
+@pytest.mark.parametrize("name", sorted(peers.PROTOCOLS))
 def test_every_protocol_in_the_table_keeps_the_contract(name):
     """Every protocol in the table can be imported and has each function that the helper calls."""
-    protocol = protocols.load(name)
+    protocol = peers.load(name)
 
     for member in ("NAMESPACE", "MAX_REQUEST", "OPTIONS", "GREETING", "USAGE"):
         assert hasattr(protocol, member), member
@@ -33,7 +33,7 @@ def test_every_protocol_in_the_table_keeps_the_contract(name):
 def test_a_name_that_is_not_in_the_table_is_refused(name):
     """A name outside the table is never imported, and never reaches a terminal."""
     with pytest.raises(UsageError) as caught:
-        protocols.load(name)
+        peers.load(name)
 
     assert str(caught.value).isprintable()
 
@@ -41,10 +41,10 @@ def test_a_name_that_is_not_in_the_table_is_refused(name):
 def test_only_the_protocol_that_is_asked_for_is_imported():
     """Importing the table imports no protocol, so the helper loads only the one it needs."""
     code = (
-        "import sys, keylease.protocols as p;"
-        "print([m for m in p.PROTOCOLS.values() if m in sys.modules]);"
-        "p.load('git');"
-        "print([m for m in p.PROTOCOLS.values() if m in sys.modules])"
+        "import sys, keylease.protocols.peers as p;"
+        "known = p.PROTOCOLS.values();"
+        "inside = lambda: [m for m in known if f'keylease.protocols.{m}' in sys.modules];"
+        "print(inside()); p.load('git'); print(inside())"
     )
 
     told = subprocess.run(
@@ -55,4 +55,4 @@ def test_only_the_protocol_that_is_asked_for_is_imported():
         timeout=WAIT_SECONDS,
     )
 
-    assert ["[]", "['keylease.protocols.git']"] == told.stdout.splitlines()
+    assert ["[]", "['git']"] == told.stdout.splitlines()
