@@ -290,7 +290,7 @@ def test_fault_in_a_helper_is_one_line_at_most():
     code = (
         "import keylease.helper as helper\n"
         "def broken(*_): raise AssertionError('hunter2')\n"
-        "helper.load = broken\n"
+        "helper.load_protocol = broken\n"
         "helper.main('git', ['get'])\n"
     )
     done = subprocess.run(
