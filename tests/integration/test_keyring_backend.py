@@ -56,7 +56,8 @@ def test_servers_have_sessions_and_the_rest_is_the_desktops(desktop, keyring):
 
 def test_vault_key_is_found_by_its_own_name(desktop, keyring):
     """The library still reaches the documented vault key, and uses no session for it."""
-    keyring("set", URL, "ada", stdin=PASSWORD)
+    done = keyring("set", URL, "ada", stdin=PASSWORD)
+    assert 0 == done.returncode, done.stderr
     lines = len(desktop.home.audit())
 
     found = keyring("get", desktop.home.service("audit-key"), "keylease")

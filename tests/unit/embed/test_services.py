@@ -134,7 +134,10 @@ def test_configuration_that_changed_counts_at_the_next_operation(tmp_path, monke
     sessions = session_service()
     before = sessions.create(TARGET, credential())
     file = Path(config_directory()) / FILE
-    file.parent.mkdir(parents=True)
+    # A umask that lets a group write must not decide whether the file is trusted.
+    for directory in (file.parent.parent, file.parent):
+        directory.mkdir(mode=0o700)
+    file.touch(0o600)
     file.write_text("idle_timeout = 60\n")
 
     after = sessions.create(TARGET, credential())
