@@ -65,7 +65,7 @@ def releases(console):
         (("--env", "A=https://b.example#s p", "--", "true"), "does not have the name of a field"),
         (("--env", "A=https://b.example#", "--", "true"), "does not have the name of a field"),
         (("--env", "A=https://b.example", "--", "true"), "no --fd or --env uses the first URL"),
-        (("--env", "A", "--env", "B=https://u:pass@b.example", "--", "true"), "contains a password"),
+        (("--env", "A", "--env", "B=https://u:p@b.example", "--", "true"), "contains a password"),
     ],
 )
 def test_slip_in_the_command_line_releases_nothing(console, words, error):
