@@ -27,12 +27,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from support.git_server import GitServer, find_git  # noqa: E402 (after the line above)
-from support.throwaway import Throwaway  # noqa: E402 (the same)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.git_server import Seen
+    from support.throwaway import Throwaway
 
 # A unique name, which the search through the home's files must find.
 USERNAME = "ada.lovelace"
@@ -278,6 +278,9 @@ def play(root: Path) -> str:
     served.mkdir()
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     password = secrets.token_urlsafe(24)
+    # It imports keylease, which is not installed yet when `--check` runs.
+    from support.throwaway import Throwaway  # noqa: PLC0415
+
     with GitServer(served) as server, Throwaway(root / "throwaway", environment) as home:
         server.add_repository(REPOSITORY, {"README": "read me\n"})
         server.allow(USERNAME, password)

@@ -122,3 +122,17 @@ def test_demo_that_is_interrupted_cleans_up(play, tmp_path):
     assert out.splitlines()[-1].startswith("verdict: INTERRUPTED")
     assert [False, False] == keys(vault)
     assert [] == list(tmp_path.iterdir())
+
+
+def test_needs_are_checked_before_keylease_is_installed():
+    """In a fresh clone the check of what the machine lacks runs on Python alone."""
+    require(find_git(), "git-http", "no git here can serve HTTP")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", DEMO, "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
+
+    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
