@@ -8,7 +8,7 @@ writes the answer, reports to stderr, and wipes.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from typing import Protocol as Interface
 
 from keylease.errors import KeyleaseError, RequestError, StateError, UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from keylease.model import Answer, Caller, Gate, Refusal, Request
-    from keylease.protocols.base import Call, Protocol
+    from keylease.protocols.base import Asking, Call, Protocol
     from keylease.session.operation import Operation
     from keylease.session.service import SessionService
 
@@ -123,8 +123,7 @@ def complete(protocol: Protocol, call: Call) -> bool:
 
 def question(protocol: Protocol, call: Call) -> str:
     """Return the question to ask a person before this call is served; usually empty."""
-    ask = getattr(protocol, "question", None)
-    return "" if ask is None else str(ask(call))
+    return cast("Asking", protocol).question(call) if hasattr(protocol, "question") else ""
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Options, tuple[str, ...]]:

@@ -20,21 +20,20 @@ from keylease.errors import KeychainMissingError, KeychainUnavailableError
 from keylease.keystores.base import KEY_BYTES, USERNAME, Item
 from keylease.model import NANOSECONDS, Limits, Moment, Settings
 from keylease.secrets.secret import Secret
-from keylease.session.auth import AuthenticationService
 from keylease.session.operation import HeldState, Operation
-from keylease.session.service import SessionService
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
 from keylease.store.store import SessionStore
 from keylease.system.clock import Deadline
 from keylease.vault.vault import Vault
-from keylease.wiring import parent_process
+from keylease.wiring import Beginning, parent_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from keylease.keystores.base import KeyStore, Kind
     from keylease.model import Caller, Options
+    from keylease.session.service import SessionService
     from keylease.shares.base import ShareStore
     from keylease.system.clock import Clock
 
@@ -177,7 +176,7 @@ class MemoryKeyStore:
             raise kind(message)
 
 
-class MemoryWiring:
+class MemoryWiring(Beginning):
     """A process's collaborators, as in `keylease.wiring`, but with a test's clock and keychain.
 
     The state is in real files, sealed and audited like a user's. A second object with the same
@@ -243,31 +242,6 @@ class MemoryWiring:
             SessionStore(state, self.shares, deadline),
             AuditLog(state, deadline, caller),
         )
-
-    @property
-    def session(self) -> SessionService:
-        """What can be done with sessions."""
-        return SessionService(self.begin)
-
-    @property
-    def auth(self) -> AuthenticationService:
-        """Login and logout."""
-        return AuthenticationService(self.begin)
-
-    @property
-    def vault(self) -> Vault:
-        """The vault, for one operation that begins now."""
-        return self.begin().vault
-
-    @property
-    def store(self) -> SessionStore:
-        """The sessions on the disk, for one operation that begins now."""
-        return self.begin().store
-
-    @property
-    def audit(self) -> AuditLog:
-        """The audit log, for one operation that begins now."""
-        return self.begin().audit
 
 
 def memory_service(

@@ -47,7 +47,57 @@ ANSWER_SECONDS: Final = 1.8
 """The time for keychains and locks together. The helper answers within 2 s, including its start."""
 
 
-class Wiring:
+class Beginning:
+    """The services, and the parts of an operation that begins now, of what can `begin` one."""
+
+    def begin(
+        self,
+        caller: Caller | None = None,
+        options: Options | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Operation:
+        """Return a new operation. Each subclass has its own."""
+        raise NotImplementedError
+
+    @property
+    def session(self) -> SessionService:
+        """The operations on sessions."""
+        from keylease.session.service import SessionService
+
+        return SessionService(self.begin)
+
+    @property
+    def auth(self) -> AuthenticationService:
+        """Login and logout. No helper needs it, so none imports it."""
+        from keylease.session.auth import AuthenticationService
+
+        return AuthenticationService(self.begin)
+
+    @property
+    def custody(self) -> KeyCustody:
+        """The operations on the vault key. No helper needs it, so none imports it."""
+        from keylease.vault.rotation import KeyCustody
+
+        operation = self.begin()
+        return KeyCustody(operation.clock, operation.vault, operation.store, operation.audit)
+
+    @property
+    def vault(self) -> Vault:
+        """The vault, for one operation that begins now."""
+        return self.begin().vault
+
+    @property
+    def store(self) -> SessionStore:
+        """The sessions on the disk, for one operation that begins now."""
+        return self.begin().store
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log, for one operation that begins now."""
+        return self.begin().audit
+
+
+class Wiring(Beginning):
     """Begins the operations of one process.
 
     Operations do not change it, so threads may share it. Each operation has its own configuration,
@@ -110,15 +160,6 @@ class Wiring:
             AuditLog(state, deadline, caller, *_audited(configuration, open_pin())),
         )
 
-    def choose_keystore(self) -> KeyStore:
-        """Return the keychain for a new vault. It can take a key now.
-
-        Raises:
-            UsageError: there is no keychain of the given name.
-            KeychainUnavailableError: it cannot be used, or there is none.
-        """
-        return self.vault.choose_keystore()
-
     def asker(self, question: str, meaning: str) -> Asker:
         """Return the process that asks. Helpers do not import it.
 
@@ -131,39 +172,9 @@ class Wiring:
         return Asker(open_state, asking(parent_process(), question), meaning)
 
     @property
-    def session(self) -> SessionService:
-        """The session service."""
-        from keylease.session.service import SessionService
-
-        return SessionService(self.begin)
-
-    @property
     def clock(self) -> Clock:
         """The machine's clocks."""
         return BootClock()
-
-    @property
-    def vault(self) -> Vault:
-        """The vault, for one operation that begins now."""
-        return self.begin().vault
-
-    @property
-    def store(self) -> SessionStore:
-        """The sessions on the disk, for one operation that begins now."""
-        return self.begin().store
-
-    @property
-    def audit(self) -> AuditLog:
-        """The audit log, for one operation that begins now."""
-        return self.begin().audit
-
-    @property
-    def custody(self) -> KeyCustody:
-        """Rotation and revocation of the vault key. Helpers do not import it."""
-        from keylease.vault.rotation import KeyCustody
-
-        operation = self.begin()
-        return KeyCustody(operation.clock, operation.vault, operation.store, operation.audit)
 
     @property
     def audit_service(self) -> AuditService:
@@ -171,13 +182,6 @@ class Wiring:
         from keylease.audit.read.service import AuditService
 
         return AuditService(self._reading)
-
-    @property
-    def auth(self) -> AuthenticationService:
-        """Login and logout. Helpers do not import it."""
-        from keylease.session.auth import AuthenticationService
-
-        return AuthenticationService(self.begin)
 
     def _reading(self) -> Reading:
         """Return the collaborators of one operation on the audit log."""

@@ -14,7 +14,6 @@ from keylease.model import Settings, Terms
 from keylease.shares.policy import PolicyShares
 from keylease.statefile import Directory
 from keylease.testing import FrozenClock, MemoryKeyStore
-from keylease.vault.rotation import KeyCustody
 
 OTHER = EXAMPLE._replace(host="other.example")
 DIRECTORY = (
@@ -36,7 +35,7 @@ SHARES = ("read", "destroy", "sweep")
 
 def custody(rig):
     """Return the custody of the rig's key, as a process has it."""
-    return KeyCustody(rig.clock, rig.vault, rig.store, rig.audit)
+    return rig.custody
 
 
 def revoke(rig):

@@ -92,6 +92,12 @@ def bring(
     return Request("store", target, username, brought, **fields)
 
 
+def begin_elsewhere(rig: Rig, count: int) -> None:
+    """Start sessions for other hosts."""
+    for number in range(count):
+        rig.session.store(bring(EXAMPLE._replace(host=f"h{number}.example")))
+
+
 def text(secret: Secret) -> bytes:
     """Return a secret's bytes for comparison."""
     return bytes(secret.reveal())

@@ -26,10 +26,6 @@ if sys.platform == "linux":
         executables = _executable(pid), _executable(parent)
         return Caller(pid, *executables, terminal, _began(numbers))
 
-    def process_name(pid: int) -> str:
-        """Return a unique identifier: the process id and, because ids repeat, the start time."""
-        return f"{pid}:{_began(stat_numbers(pid))}"
-
     def _origin(numbers: list[int]) -> tuple[int | None, str | None]:
         """Return the parent and the terminal from the fourth and the seventh field."""
         match numbers:

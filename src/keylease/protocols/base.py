@@ -66,7 +66,11 @@ class Call(NamedTuple):
 
 
 class Protocol(Interface):
-    """The protocol of one peer. Each module of this package implements it."""
+    """The protocol of one peer. Each module of this package implements it.
+
+    A module whose tool asks for a list and then for each entry also has `READS_LISTS = True`. Then
+    a `get` just after a `list`, by the same process, is no use of a session.
+    """
 
     NAMESPACE: str
     """The namespace of its sessions."""
@@ -119,13 +123,6 @@ class Asking(Protocol, Interface):
 
     def question(self, call: Call) -> str:
         """Return the question for the terminal; empty if there is none."""
-
-
-class ReadingLists(Protocol, Interface):
-    """A protocol whose tool asks for a list and then for each entry."""
-
-    READS_LISTS: bool
-    """Whether a `get` just after a `list`, by the same process, is no use of a session."""
 
 
 class Nameable(Protocol, Interface):

@@ -113,7 +113,7 @@ def _fresh(packed: bytes | None, now: Moment) -> list[_Answer]:
 
 
 if sys.platform == "linux":
-    from keylease.audit.caller import process_name, stat_numbers
+    from keylease.audit.caller import caller_of, stat_numbers
 
     def asking(caller: Caller, question: str) -> str:
         """Return an identifier of the process that asks; skip processes that relay the question."""
@@ -125,7 +125,7 @@ if sys.platform == "linux":
             if not above or not (question in words[1:] or _is_git_credential(words)):
                 break
             pid = above
-        return process_name(pid)
+        return caller_of(pid).process
 
     def _is_git_credential(words: list[str]) -> bool:
         # git-lfs runs a new `git credential fill` for each try, with the URL on stdin.

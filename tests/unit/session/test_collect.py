@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.rig import EXAMPLE, Rig, bring
+from support.rig import Rig, begin_elsewhere
 
 from keylease.errors import KeychainUnavailableError
 from keylease.store.store import SessionStore
@@ -24,15 +24,9 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path / "keylease")
 
 
-def others(rig: Rig, count: int) -> None:
-    """Start sessions for other hosts."""
-    for number in range(count):
-        rig.session.store(bring(EXAMPLE._replace(host=f"h{number}.example")))
-
-
 def test_cleaning_reaches_everything_in_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collection ends once it has looked at everything, however little time each round has."""
-    others(rig, 5)
+    begin_elsewhere(rig, 5)
     rig.clock.advance(901)
     rounds = iter(range(100))
     monkeypatch.setattr("keylease.session.collect.Deadline", lambda _: Rounds(next(rounds)))
@@ -56,7 +50,7 @@ class Rounds:
 
 def test_keys_that_killed_rotations_left_are_counted(rig: Rig) -> None:
     """A collection deletes the keys that killed rotations left, and counts them."""
-    others(rig, 1)
+    begin_elsewhere(rig, 1)
     now = rig.clock.now()
     for _ in range(3):
         rig.vault.rotate(now)
@@ -67,7 +61,7 @@ def test_keys_that_killed_rotations_left_are_counted(rig: Rig) -> None:
 
 def test_locked_keychain_is_told_after_the_rest(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keychain that locks during a collection is reported, and the removed files stay removed."""
-    others(rig, 2)
+    begin_elsewhere(rig, 2)
     rig.clock.advance(901)
     fresh = rig.again()
     tidy = SessionStore.tidy

@@ -18,11 +18,12 @@ from keylease.model import IDLE_SECONDS, Limits, Request, Session, Settings, Tar
 from keylease.secrets.secret import Secret
 from keylease.store import echoes
 from keylease.testing import MemoryKeyStore
-from keylease.vault.rotation import KeyCustody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from keylease.vault.rotation import KeyCustody
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ ELSEWHERE = Target("docker", "https", "registry.example")
 
 def _custody(rig: Rig) -> KeyCustody:
     again = rig.again()
-    return KeyCustody(again.clock, again.vault, again.store, again.audit)
+    return again.custody
 
 
 def _log_in_elsewhere(rig: Rig) -> None:

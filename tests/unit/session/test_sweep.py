@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.rig import EXAMPLE, Rig, bring
+from support.rig import EXAMPLE, Rig, begin_elsewhere, bring
 
 from keylease.statefile import Directory
 from keylease.system.clock import Deadline
@@ -24,15 +24,9 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path / "keylease")
 
 
-def others(rig: Rig, count: int) -> None:
-    """Start sessions for other hosts."""
-    for number in range(count):
-        rig.session.store(bring(EXAMPLE._replace(host=f"h{number}.example")))
-
-
 def test_store_removes_what_is_over_elsewhere(rig: Rig) -> None:
     """A store for one host also removes expired sessions of other hosts."""
-    others(rig, 3)
+    begin_elsewhere(rig, 3)
     rig.clock.advance(901)
 
     rig.session.store(bring())
@@ -44,7 +38,7 @@ def test_store_removes_what_is_over_elsewhere(rig: Rig) -> None:
 
 def test_store_leaves_what_lives_elsewhere(rig: Rig) -> None:
     """A sweep does not count as a use: the other sessions end on time."""
-    others(rig, 3)
+    begin_elsewhere(rig, 3)
     rig.clock.advance(600)
 
     rig.session.store(bring())
@@ -59,7 +53,7 @@ def test_store_keeps_the_record_that_an_echo_may_need(rig: Rig) -> None:
     rig.session.store(bring())
     rig.session.get(EXAMPLE)
     rig.session.terminate(EXAMPLE)
-    others(rig, 1)
+    begin_elsewhere(rig, 1)
     rig.session.store(bring())
     assert [] == [each for each in rig.session.sessions() if each[0].target == EXAMPLE]
 
@@ -71,7 +65,7 @@ def test_store_keeps_the_record_that_an_echo_may_need(rig: Rig) -> None:
 
 def test_cleaning_stops_among_empty_buckets_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of empty directories do not delay a `store`."""
-    others(rig, 1)
+    begin_elsewhere(rig, 1)
     rig.clock.advance(61)
     for number in range(300):
         (rig.path / "sessions" / f"{number:032x}").mkdir(mode=0o700)
@@ -111,19 +105,19 @@ def test_cleaning_stops_within_one_bucket_too(rig: Rig, monkeypatch: pytest.Monk
             return 0.0 if next(looks, None) is None else 3600.0
 
     monkeypatch.setattr("keylease.session.sweep.Deadline", Looks)
-    others(rig, 1)
+    begin_elsewhere(rig, 1)
 
     assert 100 < len(rig.touches()) < 202
     monkeypatch.undo()
     monkeypatch.setattr("keylease.session.sweep._SECONDS", 60)
     rig.clock.advance(61)
-    others(rig, 2)
+    begin_elsewhere(rig, 2)
     assert 3 == len(rig.touches()), "the next ones remove the rest"
 
 
 def test_cleaning_stops_when_its_time_is_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a hundred thousand sessions a `store` still answers, after a look at some of them."""
-    others(rig, 5)
+    begin_elsewhere(rig, 5)
     rig.clock.advance(901)
     monkeypatch.setattr("keylease.session.sweep._SECONDS", 0)
 
@@ -147,7 +141,7 @@ def test_cleaning_is_done_once_a_minute(rig: Rig) -> None:
 @pytest.mark.parametrize("content", [b"", b"garbage", bytes(24), b"\xff" * 24])
 def test_damaged_note_of_the_last_cleaning_stops_none(rig: Rig, content: bytes) -> None:
     """Sweeps continue after a reboot and with a damaged note of the last one."""
-    others(rig, 1)
+    begin_elsewhere(rig, 1)
     (swept,) = rig.path.glob("sessions/swept")
     swept.write_bytes(content)
     rig.clock.advance(901)
@@ -160,7 +154,7 @@ def test_damaged_note_of_the_last_cleaning_stops_none(rig: Rig, content: bytes) 
 @POSIX
 def test_one_bad_bucket_holds_up_no_store(rig: Rig) -> None:
     """An unsafe file of another host does not fail a store."""
-    others(rig, 3)
+    begin_elsewhere(rig, 3)
     rig.clock.advance(901)
     rig.sealed()[1].chmod(0o644)
 
@@ -171,7 +165,7 @@ def test_one_bad_bucket_holds_up_no_store(rig: Rig) -> None:
 
 def test_get_looks_at_no_other_host(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A get costs the same with one session and with a hundred thousand."""
-    others(rig, 3)
+    begin_elsewhere(rig, 3)
     rig.session.store(bring())
     rig.clock.advance(1)
     opened = []

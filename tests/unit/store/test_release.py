@@ -21,10 +21,11 @@ from keylease.model import Request
 from keylease.session.select import Asked
 from keylease.store.release import ReleaseGate
 from keylease.store.store import SessionStore
-from keylease.vault.rotation import KeyCustody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from keylease.vault.rotation import KeyCustody
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="there is no lock that readers share")
 
@@ -40,7 +41,7 @@ def rig(tmp_path: Path) -> Rig:
 def custody(rig: Rig) -> KeyCustody:
     """Return the custody of the rig's key, as the next process has it."""
     rig = rig.again()
-    return KeyCustody(rig.clock, rig.vault, rig.store, rig.audit)
+    return rig.custody
 
 
 ENDS: dict[str, Callable[[Rig], object]] = {

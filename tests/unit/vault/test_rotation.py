@@ -10,7 +10,6 @@ from keylease.keystores.base import Item
 from keylease.secrets.secret import Secret
 from keylease.statefile import Directory
 from keylease.testing import MemoryKeyStore
-from keylease.vault.rotation import KeyCustody
 from keylease.vault.vault import Vault
 
 
@@ -25,7 +24,7 @@ def rig(tmp_path):
 def custody(rig):
     """Return the custody of the rig's key, as the next process has it."""
     rig = rig.again()
-    return KeyCustody(rig.clock, rig.vault, rig.store, rig.audit)
+    return rig.custody
 
 
 def add_key(rig, generation):
@@ -126,7 +125,7 @@ def test_revocation_in_a_container_does_not_say_that_the_key_is_gone(rig):
     """In a container the empty keychain of the same kind does not prove that the key is gone."""
     inside = rig.again(keystore=MemoryKeyStore(instance="container"))
 
-    done = KeyCustody(inside.clock, inside.vault, inside.store, inside.audit).revoke()
+    done = inside.custody.revoke()
 
     assert isinstance(done.key_failure, KeychainUnavailableError)
     assert not done.deleted

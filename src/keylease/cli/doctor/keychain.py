@@ -22,7 +22,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield Finding("warn", found, "do what the line of vault says")
         return
     if record is None:
-        keystore = subject.wiring.choose_keystore()
+        keystore = subject.wiring.vault.choose_keystore()
         yield Finding("ok", f"{keystore.title} ({keystore.name}) can take the first key")
         return
     error = subject.opening.error
