@@ -121,7 +121,6 @@ class Wiring(Beginning):
         self._options = Options(timeout, keychain)
         self._seconds = seconds
         self._policy = policy
-        self._shares = _shares()
 
     def begin(
         self,
@@ -156,7 +155,7 @@ class Wiring(Beginning):
                 wanted=wanted,
                 deadline=deadline,
             ),
-            SessionStore(state, self._shares, deadline),
+            SessionStore(state, _shares(), deadline),
             AuditLog(state, deadline, caller, *_audited(configuration, open_pin())),
         )
 

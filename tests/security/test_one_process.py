@@ -356,3 +356,12 @@ def lying_about():
 def open_descriptors():
     """Return the open descriptors of this process."""
     return {path.name for path in Path("/dev/fd").iterdir()}
+
+
+def test_two_operations_have_no_share_store_in_common():
+    """An operation remembers where it found a share, and no later operation can see that."""
+    made = wiring.Wiring()
+    first, second = (made.begin().store._shares._stores for _ in range(2))
+
+    assert first.keys() == second.keys()
+    assert not any(first[kind] is second[kind] for kind in first)
